@@ -1,0 +1,59 @@
+"""What a user may meet: what was wrong, where, what to do next, and the exit code."""
+
+from __future__ import annotations
+
+import unicodedata
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit codes of the command line; scripts and schedulers may rely on them."""
+
+    DONE = 0
+    USAGE = 2
+    MACHINE = 3
+    RUN_FAILED = 4
+    NOT_COMPARABLE = 5
+    CHECKPOINTED = 75
+    INTERRUPTED = 130
+
+
+class FluxkitError(Exception):
+    """One plain sentence for a user: what was wrong, where, and what to do."""
+
+    exit_code = ExitCode.RUN_FAILED
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence))
+
+
+class UsageError(FluxkitError):
+    """A wrong command, spec or file: nothing about this machine would make it right."""
+
+    exit_code = ExitCode.USAGE
+
+
+class MachineError(FluxkitError):
+    """This machine or its files refuse what was asked; another machine might not."""
+
+    exit_code = ExitCode.MACHINE
+
+
+class RunError(FluxkitError):
+    """A run failed; its result is written and says where and why."""
+
+    exit_code = ExitCode.RUN_FAILED
+
+
+class NotComparableError(FluxkitError):
+    """Results that may not be compared, have drifted, or are not what their manifest says."""
+
+    exit_code = ExitCode.NOT_COMPARABLE
+
+
+def printable(text: str) -> str:
+    """`text` without control characters: a stranger's file name can't steer the reader's terminal."""
+    return "".join(
+        character if character in "\n\t" or unicodedata.category(character)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
