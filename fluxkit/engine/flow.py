@@ -10,6 +10,7 @@ position ids and the schedule of schnell.
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -68,9 +69,7 @@ def midpoints(count: int) -> list[float]:
     return [(index + 0.5) / count for index in range(count)]
 
 
-def euler(
-    predict: Callable[[Tensor, Tensor], Tensor], noise_BLD: Tensor, sigmas: Sequence[float]
-) -> Tensor:
+def euler(predict: Callable[[Tensor, Tensor], Tensor], noise_BLD: Tensor, sigmas: Sequence[float]) -> Tensor:
     """Integrates the flow by Euler steps: x += (sigma_next - sigma) v, the state kept in FP32.
 
     Args:
@@ -79,7 +78,7 @@ def euler(
         sigmas: descending, from 1 to 0, as `schedule` gives them.
     """
     tokens_BLD = noise_BLD.float()
-    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, following in pairwise(sigmas):
         sigma_B = torch.full((len(tokens_BLD),), sigma, device=tokens_BLD.device)
         tokens_BLD = tokens_BLD + (following - sigma) * predict(tokens_BLD, sigma_B).float()
     return tokens_BLD

@@ -1,0 +1,264 @@
+"""`RunResult`, the record of one run. Raw values are stored in full; `summary` is derived from them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from fluxkit.events import InputPair
+from fluxkit.plan import Plan
+from fluxkit.spec import FROZEN, RunSpec
+from fluxkit.system import System
+
+RESULT_SCHEMA = "fluxkit.result/1"
+Status = Literal["started", "completed", "failed", "interrupted"]
+Grade = Literal["A", "B", "C", "X"]
+
+
+class Kit(BaseModel):
+    """Which fluxkit measured."""
+
+    model_config = FROZEN
+    version: str
+    commit: str | None = None
+    """Git commit of a source checkout."""
+    dirty: bool | None = None
+    """Whether that checkout had changes."""
+    image: str | None = None
+    """Container image that it ran in."""
+
+
+class Looks(BaseModel):
+    """The machine before and after the run."""
+
+    model_config = FROZEN
+    before: System
+    after: System | None = None
+
+
+class RunInputs(BaseModel):
+    """What was tuned and on what."""
+
+    model_config = FROZEN
+    weights_sha256: str
+    dataset_sha256: str
+    pairs: tuple[InputPair, ...]
+    parameters: int
+    trainable_parameters: int
+
+
+class PhaseSeconds(BaseModel):
+    """How long one phase took on rank 0; null if it did not end."""
+
+    model_config = FROZEN
+    name: str
+    attempt: int
+    seconds: float | None
+
+
+class Mark(BaseModel):
+    """A graded state of the trajectory."""
+
+    model_config = FROZEN
+    id: str
+    target_seconds: float | None
+    seconds: float
+    iteration: int
+    samples: int
+
+
+class Rank(BaseModel):
+    """One process: the device it saw, its tuning seconds, its peak memory by phase and kind."""
+
+    model_config = FROZEN
+    rank: int
+    device_name: str
+    device_uuid: str | None
+    threads: int
+    precision: dict[str, str]
+    versions: dict[str, str]
+    seconds: float | None
+    """This rank's own budget clock at the end of tuning."""
+    peak_memory_bytes: dict[str, dict[str, int]]
+
+
+class Interruption(BaseModel):
+    """Tuning stopped and was continued from a checkpoint."""
+
+    model_config = FROZEN
+    at_seconds: float
+    """The budget's clock when it stopped."""
+    resumed_seconds: float
+    """The budget's clock of the checkpoint it continued from."""
+
+
+class Tuning(BaseModel):
+    """One trajectory, raw: both protocols read from it."""
+
+    model_config = FROZEN
+    iteration_seconds: tuple[float, ...]
+    losses: tuple[float, ...]
+    samples_per_iteration: int
+    coverage: float
+    """Share of the iteration budget that was done."""
+    marks: tuple[Mark, ...]
+    ranks: tuple[Rank, ...]
+
+
+class ReconstructionScore(BaseModel):
+    """A sample for a tuned pair's caption against its real image."""
+
+    model_config = FROZEN
+    mark: str
+    pair: str
+    seed: int
+    mse: float
+    psnr_db: float | None
+    ssim: float
+    image: str | None = None
+
+
+class ValidationScore(BaseModel):
+    """A held-out image noised to sigma, and the one-step estimate of it."""
+
+    model_config = FROZEN
+    mark: str
+    pair: str
+    sigma: float
+    draw: int
+    loss: float
+    psnr_db: float | None
+    ssim: float
+
+
+class AnchorScore(BaseModel):
+    """A score that needs no tuning."""
+
+    model_config = FROZEN
+    anchor: str
+    pair: str
+    mse: float
+    psnr_db: float | None
+    ssim: float
+    image: str | None = None
+
+
+class Quality(BaseModel):
+    """Scores of every graded mark, raw, with the definition they follow."""
+
+    model_config = FROZEN
+    definition: dict[str, str | int | float | bool]
+    reconstruction: tuple[ReconstructionScore, ...]
+    validation: tuple[ValidationScore, ...]
+    anchors: tuple[AnchorScore, ...]
+
+
+class Inference(BaseModel):
+    """Denoising speed on latents, raw: seconds of each micro-batch step of the slowest rank."""
+
+    model_config = FROZEN
+    batch_size: int
+    micro_batch_size: int
+    processes: int
+    precision: dict[str, str]
+    attention: str
+    warm_up_seconds: float
+    step_seconds: tuple[float, ...]
+    """One forward pass of one micro-batch (on each process) and the scheduler's step."""
+    coverage: float
+    """Share of one whole batch's steps that was timed, at most 1."""
+
+
+class Check(BaseModel):
+    """A finding about a number: A sound, B with a remark, C with a doubt, X not to be used."""
+
+    model_config = FROZEN
+    id: str
+    subject: str
+    """What it is about: `training_speed`, `inference_speed`, `quality` or `run`."""
+    grade: Grade
+    evidence: str
+    """What was seen, in a sentence."""
+
+
+class Artifact(BaseModel):
+    """A file of the run folder."""
+
+    model_config = FROZEN
+    path: str
+    sha256: str
+    bytes: int
+
+
+class RunFailure(BaseModel):
+    """Where and why a run ended early."""
+
+    model_config = FROZEN
+    phase: str | None
+    kind: str
+    message: str
+    exit_code: int | None = None
+    """Of the engine process; negative: ended by that signal."""
+
+
+class Summary(BaseModel):
+    """Derived from the raw values by `fluxkit.fold.summarise` alone; null where there is nothing to derive from."""
+
+    model_config = FROZEN
+    training_iterations_per_second: float | None = None
+    training_images_per_second: float | None = None
+    inference_image_steps_per_second: float | None = None
+    inference_batch_steps_per_second: float | None = None
+    psnr_db: float | None = None
+    """Reconstruction at the constant-time mark: mean of per-image dB."""
+    ssim: float | None = None
+    psnr_db_untuned: float | None = None
+    ssim_untuned: float | None = None
+    psnr_db_at_iterations: float | None = None
+    """Reconstruction at the constant-iteration mark."""
+    ssim_at_iterations: float | None = None
+    validation_loss: float | None = None
+    validation_loss_untuned: float | None = None
+    validation_psnr_db: float | None = None
+    validation_ssim: float | None = None
+    peak_memory_bytes: int | None = None
+    """Largest of the phases, summed over ranks: resident on a CPU, reserved on a GPU."""
+    tuning_seconds: float | None = None
+    total_seconds: float | None = None
+    """Sum of all phases on rank 0."""
+
+
+class RunResult(BaseModel):
+    """One run: what was asked, planned and seen, what came out, and whether it may be believed."""
+
+    model_config = FROZEN
+    schema_: Literal["fluxkit.result/1"] = Field(alias="schema")
+    id: str
+    status: Status
+    study: str
+    repeat: int
+    order: int
+    """Place of this run in the study's seeded random order."""
+    seed: int
+    """Used for everything random in tuning: the spec's seed plus the repeat."""
+    created: str
+    """UTC, ISO 8601, ends in Z."""
+    kit: Kit
+    spec: RunSpec
+    """As resolved; a path is stored as its last part."""
+    workload_sha256: str
+    configuration_sha256: str
+    """Workload, execution, hardware fingerprint and package versions: a row of a comparison."""
+    plan: Plan
+    system: Looks
+    inputs: RunInputs | None = None
+    phases: tuple[PhaseSeconds, ...] = ()
+    interruptions: tuple[Interruption, ...] = ()
+    tuning: Tuning | None = None
+    quality: Quality | None = None
+    inference: Inference | None = None
+    checks: tuple[Check, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    error: RunFailure | None = None
+    summary: Summary = Summary()

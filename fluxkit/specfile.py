@@ -1,0 +1,131 @@
+"""Reads a `RunSpec` from a preset or a TOML file, and says what is wrong with one in a sentence."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from fluxkit.errors import UsageError
+from fluxkit.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic_core import ErrorDetails
+
+MAX_SPEC_BYTES = 1_000_000
+TOP_LEVEL = "the top level"
+
+
+def preset_names() -> list[str]:
+    """Names of the specs that ship with fluxkit, sorted."""
+    folder = resources.files("fluxkit") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def preset_text(name: str) -> str:
+    """The TOML of the preset `name`.
+
+    Raises:
+        UsageError: there is no such preset; the nearest name is suggested.
+    """
+    if name not in preset_names():
+        raise UsageError(f"There is no preset {name!r}{_nearest(name, preset_names())}; fluxkit presets lists them.")
+    return (resources.files("fluxkit") / "presets" / f"{name}.toml").read_text("utf-8")
+
+
+def load_spec(source: str, overrides: Sequence[str] = ()) -> RunSpec:
+    """The spec of a preset's name or a TOML file's path, with `table.key=value` overrides.
+
+    Raises:
+        UsageError: no such preset or file, broken TOML, an unknown key or a value that is not allowed.
+    """
+    text = _text_of(source)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source} is not valid TOML: {error}.") from error
+    for override in overrides:
+        _apply(values, override)
+    return parse_spec(values, source)
+
+
+def parse_spec(values: dict[str, Any], source: str) -> RunSpec:
+    """The spec of already parsed values; `source` names them in an error."""
+    if "schema" not in values:
+        raise UsageError(f'{source} has no schema; begin it with schema = "fluxkit.spec/1".')
+    try:
+        return RunSpec.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"{source}: {'; '.join(_sentence(detail) for detail in error.errors())}.") from error
+
+
+def _text_of(source: str) -> str:
+    path = Path(source)
+    if not path.exists() and "/" not in source and not source.endswith(".toml"):
+        return preset_text(source)
+    try:
+        if path.stat().st_size > MAX_SPEC_BYTES:
+            raise UsageError(f"{source} is larger than {MAX_SPEC_BYTES} bytes; a run spec is a short TOML file.")
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source} is not a text file in UTF-8; a run spec is a short TOML file.") from error
+    except OSError as error:
+        raise UsageError(
+            f"{source} cannot be read: {error.strerror}. Give a spec file or one of fluxkit presets."
+        ) from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Sets one value; it is read as TOML, and as plain text where it is no TOML (`--set name=other`)."""
+    key, separator, literal = override.partition("=")
+    if not separator or not key.strip():
+        raise UsageError(f"--set {override}: write it as table.key=value, for example --set tune.seconds=60.")
+    try:
+        value = tomllib.loads(f"value = {literal}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = literal.strip()
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {override}: {table} is a value, not a table.")
+    values[last] = value
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """One validation error as: which key, what was given, what is allowed."""
+    where = ".".join(str(part) for part in detail["loc"] if not str(part).startswith(("constrained-", "literal[")))
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {where}{_nearest(str(detail['loc'][-1]), _fields_at(detail['loc'][:-1]))}"
+    if detail["type"] == "missing":
+        return f"{where} is missing"
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
+    if detail["type"] == "value_error":
+        return message if not where else f"[{where}] {message}"
+    return f"{where} = {detail['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Names that are allowed at a place of the spec."""
+    model: type[BaseModel] = RunSpec
+    for part in location:
+        field = model.model_fields.get(str(part))
+        candidates = [field.annotation, *get_args(field.annotation)] if field else []
+        models = [each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _nearest(name: str, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; allowed: {', '.join(allowed)}" if allowed else ""
