@@ -221,7 +221,7 @@ class RunSpec(BaseModel):
                 f"execution.micro_batch_size = {micro} does not divide the {share // processes} samples of each process"
             )
         if self.model.weights == "random" and self.tune.method == "lora":
-            raise ValueError('model.weights = "random" has nothing for adapters to adapt; use tune.method = "full"')
+            raise ValueError('model.weights = "random" leaves adapters nothing to adapt; use tune.method = "full"')
         if self.execution.device == "cpu" and self.execution.inference_precision == "tf32":
             raise ValueError('execution.inference_precision = "tf32" exists on CUDA only; use "ieee_float32" on a CPU')
         return self
