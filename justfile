@@ -4,7 +4,7 @@ set positional-arguments
 
 # List the recipes.
 help:
-    @just --list
+    @{{ just_executable() }} --list
 
 # Tune twice, compare, and write the report: the laptop study, offline.
 demo:

@@ -55,7 +55,8 @@ ENGINE_FLOORS = (
     ("__main__",),
 )
 SHARED = {
-    "errors", "precision", "spec", "architecture", "pipeline", "definition", "events", "system", "plan", "record", "folder",
+    "errors", "precision", "spec", "architecture", "pipeline", "definition", "events", "system", "plan", "record",
+    "folder",
 }  # fmt: skip
 """What the engine room may import of the light one."""
 
