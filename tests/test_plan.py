@@ -13,6 +13,7 @@ from fluxkit.pipeline import hub_cache, pipeline_folder, read_sizes
 from fluxkit.plan import Plan, make_plan
 from fluxkit.spec import ModelSpec
 from fluxkit.specfile import load_spec
+from fluxkit.system import Reading
 
 COMMIT = "741f7c3ce8b383c54771c7003378a50191e9efe9"
 
@@ -116,6 +117,14 @@ def test_a_gpu_preset_without_a_gpu_is_refused(machine):
         "nano-single-gpu asks for a GPU, but this machine shows no NVIDIA GPU (NVML Shared Library Not Found); "
         "run it on a machine with one, or use nano-laptop-cpu."
     )
+
+
+def test_hidden_gpus_are_told_apart_from_missing_ones(machine):
+    """Where CUDA_VISIBLE_DEVICES hides every GPU, the sentence says so."""
+    system = machine(gpus=2)
+    readings = system.readings | {"gpus_installed": Reading(value=2, source="test")}
+    hidden = system.model_copy(update={"readings": readings, "devices": system.devices_of("cpu")})
+    assert "(CUDA_VISIBLE_DEVICES hides those that are installed)" in refused(load_spec("nano-single-gpu"), hidden)
 
 
 def test_more_processes_than_gpus_are_refused(machine):
