@@ -59,6 +59,8 @@ class Inputs(BaseModel):
     dataset_sha256: str
     """Hash over ids, captions, splits and reference pixels."""
     pairs: tuple[InputPair, ...]
+    skipped: tuple[str, ...] = ()
+    """Files of the folder that were left out, each with its reason."""
     parameters: int
     """Transformer parameters, counted on the real model."""
     trainable_parameters: int

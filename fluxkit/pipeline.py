@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fluxkit.architecture import Transformer
 from fluxkit.errors import MachineError
+from fluxkit.weights import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,6 @@ NANO_FOLDER = Path(__file__).parent / "data" / "nano"
 """The embedded pipeline, package data."""
 LANDMARKS = ("model_index.json", "transformer/config.json")
 """Files by which a folder is recognised as a pipeline in the diffusers layout."""
-MAX_CONFIG_BYTES = 1_000_000
 PACK = 2
 """FLUX packs 2 x 2 latent pixels into one token."""
 
@@ -82,12 +81,12 @@ def read_sizes(folder: Path) -> PipelineSizes:
     """
     vae, tokenizer = folder / "vae" / "config.json", folder / "tokenizer_2" / "tokenizer_config.json"
     transformer = folder / "transformer" / "config.json"
-    levels = _read(vae).get("block_out_channels")
+    levels = read_json(vae).get("block_out_channels")
     if not isinstance(levels, list) or not 1 <= len(levels) <= 10:  # noqa: PLR2004 - a factor of 2 per level
         raise MachineError(f"{vae} does not describe an autoencoder: block_out_channels is missing or no list.")
-    longest = _read(tokenizer).get("model_max_length")
+    longest = read_json(tokenizer).get("model_max_length")
     return PipelineSizes(
-        transformer=Transformer.from_config(_read(transformer), str(transformer)),
+        transformer=Transformer.from_config(read_json(transformer), str(transformer)),
         vae_factor=2 ** (len(levels) - 1),
         max_text_tokens=longest if isinstance(longest, int) and longest > 0 else None,
     )
@@ -101,17 +100,3 @@ def _recognised(folder: Path, asked: str) -> Path:
             f"{'is' if len(missing) == 1 else 'are'} missing."
         )
     return folder
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise MachineError(f"{file} is larger than {MAX_CONFIG_BYTES} bytes, so it is no configuration file.")
-        values = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise MachineError(f"{file} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise MachineError(f"{file} is not JSON.") from error
-    if not isinstance(values, dict):
-        raise MachineError(f"{file} is not a JSON object.")
-    return values

@@ -44,6 +44,8 @@ class RunInputs(BaseModel):
     weights_sha256: str
     dataset_sha256: str
     pairs: tuple[InputPair, ...]
+    skipped: tuple[str, ...] = ()
+    """Files of the folder that were left out, each with its reason."""
     parameters: int
     trainable_parameters: int
 

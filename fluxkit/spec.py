@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 SPEC_SCHEMA = "fluxkit.spec/1"
+MAX_CAPTION = 4000
 MIN_SSIM_SIDE = 11
 """SSIM's Gaussian window is 11 pixels wide; a smaller image has no SSIM."""
 
@@ -42,6 +43,8 @@ class ModelSpec(BaseModel):
     """Repository name of a pretrained pipeline in the local hub cache, an alternative to `path`."""
     revision: Commit | None = None
     """Full commit of `repo`: a branch name can move and would not be reproducible."""
+    assistant_adapter: str | None = None
+    """LoRA file or folder fused into the base while tuning and taken out for sampling; its content is hashed."""
     download: bool = False
     """Whether `repo` may be downloaded. Nothing is ever downloaded otherwise."""
 
@@ -58,6 +61,8 @@ class ModelSpec(BaseModel):
             raise ValueError(f"path and repo belong to pretrained weights, not to {self.weights!r} ones")
         if self.repo and not self.revision:
             raise ValueError('repo needs revision = "<commit>", because a branch name can move')
+        if self.assistant_adapter and self.weights == "random":
+            raise ValueError("assistant_adapter assists the tuning of a model that can draw, not of random weights")
         return self
 
 
@@ -66,10 +71,26 @@ class DataSpec(BaseModel):
 
     model_config = STRICT
 
-    source: Literal["photos"] = "photos"
-    """`photos`: the captioned photographs inside scikit-image's wheel, with their own held-out split."""
+    source: Literal["photos", "folder"] = "photos"
+    """`photos`: the captioned photographs inside scikit-image's wheel. `folder`: your own images, in `path`."""
+    path: str | None = None
+    """Folder of images with captions. Not in the workload: its content is hashed."""
+    caption: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CAPTION)] | None = None
+    """For every image of the folder that has no caption of its own."""
+    trigger: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    """The word that takes the place of `[trigger]` in captions."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Share of a folder's images, by content hash, that tuning never sees; the photos carry their own split."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What an unusable image or a missing caption does: end the run before any tuning, or be skipped and counted."""
     resolution: Annotated[int, Field(ge=16, le=2048, multiple_of=16)] = 64
     """Side of the square images in pixels: shorter side scaled to it, then a centre crop."""
+
+    @model_validator(mode="after")
+    def _folder_has_path(self) -> Self:
+        if (self.source == "folder") != (self.path is not None):
+            raise ValueError('data.path = "FOLDER" and data.source = "folder" belong together')
+        return self
 
 
 class TuneSpec(BaseModel):
@@ -232,6 +253,10 @@ class RunSpec(BaseModel):
     def _parts_fit(self) -> Self:
         if self.model.weights == "random" and self.tune.method == "lora":
             raise ValueError('model.weights = "random" leaves adapters nothing to adapt; use tune.method = "full"')
+        if self.model.assistant_adapter and self.tune.method == "full":
+            raise ValueError(
+                'model.assistant_adapter needs tune.method = "lora": it is taken out of the frozen base again'
+            )
         if self.execution.device == "cpu" and self.execution.inference_precision == "tf32":
             raise ValueError('execution.inference_precision = "tf32" exists on CUDA only; use "ieee_float32" on a CPU')
         return self
@@ -239,8 +264,9 @@ class RunSpec(BaseModel):
     def workload(self) -> dict[str, Any]:
         """What must be equal for results to be comparable; the weights themselves are hashed elsewhere."""
         tables = self.model_dump(mode="json", include={"model", "data", "tune", "evaluate", "inference"})
-        for key in ("path", "repo", "revision", "download"):
+        for key in ("path", "repo", "revision", "download", "assistant_adapter"):
             tables["model"].pop(key)
+        tables["data"].pop("path")
         return tables
 
     def workload_sha256(self) -> str:

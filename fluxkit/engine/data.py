@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from fluxkit.engine.images import load_image, pixel_sha256, to_tensor
+from fluxkit.engine.cached import cached
+from fluxkit.engine.identity import component_sha256
+from fluxkit.engine.images import to_tensor
 from fluxkit.engine.model import Autoencoder, Embeddings, encode_captions
-from fluxkit.engine.photos import photo_path, photos
+from fluxkit.engine.pairs import load_pairs
 from fluxkit.spec import canonical_sha256
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor
 
-    from fluxkit.engine.photos import Photo, Split
-    from fluxkit.spec import DataSpec, RunSpec
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One captioned image at the resolution of the run."""
-
-    id: str
-    caption: str
-    split: Split
-    cluster: str
-    image: Image.Image
-    pixels_sha256: str
+    from fluxkit.dataset import Problem
+    from fluxkit.engine.pairs import Pair
+    from fluxkit.engine.photos import Split
+    from fluxkit.spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -37,6 +29,8 @@ class Prepared:
     """Everything that tuning and evaluation read: nothing is encoded twice."""
 
     pairs: tuple[Pair, ...]
+    skipped: tuple[Problem, ...]
+    """Files of the folder that were left out."""
     latents_NCHW: Tensor
     """Scaled latents of the references, FP32 on the CPU, in the order of `pairs`."""
     captions: Embeddings
@@ -59,23 +53,45 @@ class Prepared:
 
 
 def prepare(spec: RunSpec, autoencoder: Autoencoder, device: torch.device) -> Prepared:
-    """Loads the images, then encodes them and their captions once."""
-    pairs = load_pairs(spec.data)
-    latents = [autoencoder.encode(to_tensor([pair.image])) for pair in pairs]
-    encoded = encode_captions(spec, [*(pair.caption for pair in pairs), ""], device)
-    rows = list(range(len(pairs)))
-    return Prepared(pairs, torch.cat(latents), encoded.of(rows), encoded.of([len(pairs)]))
-
-
-def load_pairs(spec: DataSpec) -> tuple[Pair, ...]:
-    """The embedded photos at the asked resolution, in the order of `photos.toml`.
+    """Loads the images, then encodes them and their captions once; what the cache holds is not encoded again.
 
     Raises:
-        MachineError: a photo is missing, or not the one that its hash names.
+        MachineError: an image or caption can't be used.
     """
-    return tuple(_load_pair(photo, spec.resolution) for photo in photos())
+    pairs = load_pairs(spec.data)
+    rows = list(range(len(pairs.used)))
+    encoded = _captions(spec, [*(pair.caption for pair in pairs.used), ""], device)
+    latents = _latents(spec, pairs.used, autoencoder)
+    return Prepared(pairs.used, pairs.skipped, latents, encoded.of(rows), encoded.of([len(rows)]))
 
 
-def _load_pair(photo: Photo, resolution: int) -> Pair:
-    image = load_image(photo_path(photo), resolution)
-    return Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image))
+def _latents(spec: RunSpec, pairs: tuple[Pair, ...], autoencoder: Autoencoder) -> Tensor:
+    encoder = component_sha256(spec.model, ("vae",))
+    keys = [_key(encoder, pair.pixels_sha256) for pair in pairs]
+
+    def make(places: list[int]) -> list[dict[str, Tensor]]:
+        return [{"latents": autoencoder.encode(to_tensor([pairs[place].image]))} for place in places]
+
+    return torch.cat([each["latents"] for each in cached("latents", keys, make)])
+
+
+def _captions(spec: RunSpec, captions: list[str], device: torch.device) -> Embeddings:
+    encoder = component_sha256(spec.model, ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
+    keys = [_key(encoder, str(spec.evaluate.max_sequence_length), device.type, caption) for caption in captions]
+
+    def make(places: list[int]) -> list[dict[str, Tensor]]:
+        made = encode_captions(spec, [captions[place] for place in places], device)
+        return [
+            {"prompt": made.prompt_NTE[row].clone(), "pooled": made.pooled_NP[row].clone()}
+            for row in range(len(places))
+        ]
+
+    entries = cached("captions", keys, make)
+    return Embeddings(
+        torch.stack([each["prompt"] for each in entries]).float(),
+        torch.stack([each["pooled"] for each in entries]).float(),
+    )
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("|".join(("1", *parts)).encode()).hexdigest()

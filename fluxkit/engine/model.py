@@ -5,7 +5,6 @@ Nothing outside this module knows which family a model belongs to.
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,10 +21,10 @@ from fluxkit.pipeline import pipeline_folder
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from torch import Tensor
 
+    from fluxkit.engine.assistant import Assistant
     from fluxkit.spec import ModelSpec, RunSpec
 
 # Anchored to the blocks: the plain name "proj_out" would also hit the model's last layer. Covers attention, the
@@ -40,7 +39,7 @@ TEXT_DTYPES = {"nano": torch.float32, "schnell": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Encoded captions, FP32 on the CPU: sequence states (N, T, E) of T5 and pooled states (N, P) of CLIP."""
+    """Encoded captions: sequence states (N, T, E) of T5 and pooled states (N, P) of CLIP."""
 
     prompt_NTE: Tensor
     pooled_NP: Tensor
@@ -65,7 +64,7 @@ def quiet() -> None:
 def encode_captions(spec: RunSpec, captions: list[str], device: torch.device) -> Embeddings:
     """Encodes captions with the pipeline's own text encoders, which are freed on return.
 
-    The encoders run in the dtype they are published in; the result is FP32 on the CPU.
+    The encoders run in the dtype they are published in; the result is in it, on the CPU.
     """
     folder = pipeline_folder(spec.model)
     text = FluxPipeline.from_pretrained(
@@ -83,7 +82,7 @@ def encode_captions(spec: RunSpec, captions: list[str], device: torch.device) ->
             for caption in captions
         ]
     prompts, pooled = zip(*encoded, strict=True)
-    return Embeddings(torch.cat(prompts).float().cpu(), torch.cat(pooled).float().cpu())
+    return Embeddings(torch.cat(prompts).cpu(), torch.cat(pooled).cpu())
 
 
 class Autoencoder:
@@ -163,7 +162,7 @@ class Flux:
         return {name: value for name, value in self.transformer.named_parameters() if value.requires_grad}
 
 
-def load_flux(spec: RunSpec, seed: int, device: torch.device) -> Flux:
+def load_flux(spec: RunSpec, seed: int, device: torch.device, assistant: Assistant | None = None) -> Flux:
     """The transformer of the spec, ready to tune: LoRA adapters in FP32 on any base, or every weight in FP32.
 
     bfloat16 means a bfloat16 base for LoRA, and autocast over FP32 weights for full tuning.
@@ -172,6 +171,8 @@ def load_flux(spec: RunSpec, seed: int, device: torch.device) -> Flux:
     dtype = torch.float32 if full else dtype_of(spec.execution.precision)
     transformer = load_transformer(spec.model, dtype, seed)
     transformer.requires_grad_(requires_grad=full)
+    if assistant:
+        assistant.add(transformer, +1.0)
     if not full:
         add_lora(transformer, spec.tune.lora_rank, spec.tune.lora_alpha, seed)
     if spec.execution.gradient_checkpointing:
@@ -200,19 +201,3 @@ def add_lora(transformer: FluxTransformer2DModel, rank: int, alpha: float, seed:
     for parameter in transformer.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-
-
-def weights_sha256(spec: ModelSpec) -> str:
-    """Hash over name and content of every weight file of the pipeline, and over `random` where weights are not read."""
-    folder = pipeline_folder(spec)
-    digest = hashlib.sha256(spec.weights.encode())
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(file_sha256(path).encode())
-    return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,10 +15,12 @@ from peft import get_peft_model_state_dict
 
 from fluxkit import events
 from fluxkit.engine import checkpoint, sample
+from fluxkit.engine.assistant import Assistant
 from fluxkit.engine.clock import peak_memory_bytes, reset_peak_memory
 from fluxkit.engine.data import prepare
 from fluxkit.engine.evaluate import Evaluator, save_image
-from fluxkit.engine.model import Autoencoder, Flux, load_flux, quiet, weights_sha256
+from fluxkit.engine.identity import weights_sha256
+from fluxkit.engine.model import Autoencoder, Flux, load_flux, quiet
 from fluxkit.engine.optimise import Optimiser
 from fluxkit.engine.precision import dtype_of, fp32_products, read_back, set_fp32_products
 from fluxkit.engine.samples import Samples
@@ -77,12 +79,15 @@ class Run:
             autoencoder = Autoencoder(spec.model, self.device)
             prepared = prepare(spec, autoencoder, self.device)
         with self._phase("load"):
-            flux = load_flux(spec, self.job.seed, self.device)
+            assistant = Assistant(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
+            flux = load_flux(spec, self.job.seed, self.device, assistant)
             flux.forward = self.accelerator.prepare_model(flux.transformer)
             self._say_inputs(prepared, flux)
         trajectory, optimiser = self._tune(prepared, flux)
         with self._phase("evaluate"):
             flux.forward = flux.transformer
+            if assistant:
+                assistant.add(flux.transformer, -1.0)
             self._evaluate(self._evaluator(prepared, autoencoder), flux, optimiser, trajectory)
         with self._phase("inference"):
             self._inference(prepared, flux)
@@ -113,6 +118,7 @@ class Run:
             events.Inputs,
             weights_sha256=weights_sha256(self.job.spec.model),
             dataset_sha256=prepared.sha256(),
+            skipped=[f"{problem.name}: {problem.reason}" for problem in prepared.skipped],
             pairs=pairs,
             parameters=sum(value.numel() for name, value in flux.transformer.named_parameters() if "lora_" not in name),
             trainable_parameters=sum(value.numel() for value in trainable.values()),

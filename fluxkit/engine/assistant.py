@@ -1,0 +1,57 @@
+"""A training adapter that stays out of the result: fused into the base before tuning, taken out for sampling.
+
+Tuning a step-distilled model directly breaks its few-step sampling. An adapter trained on images of the same model
+absorbs that: with it in the base the user's adapter learns the subject, and without it the distillation is whole.
+Source: ostris/ai-toolkit, issue 104, where the method for schnell is described.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import FluxPipeline
+
+from fluxkit.errors import MachineError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PREFIX = "transformer."
+DOWN, UP, ALPHA = ".lora_A.weight", ".lora_B.weight", ".alpha"
+
+
+class Assistant:
+    """The weight changes of a LoRA adapter on the transformer, by module."""
+
+    def __init__(self, path: str) -> None:
+        state, alphas, metadata = FluxPipeline.lora_state_dict(
+            path, return_alphas=True, return_lora_metadata=True, local_files_only=True, use_safetensors=True
+        )
+        alphas = alphas or {}
+        self._factors: dict[str, tuple[Tensor, Tensor, float]] = {}
+        for key in state:
+            if key.startswith(PREFIX) and key.endswith(DOWN):
+                name = key.removesuffix(DOWN)
+                down, up = state[key], state[name + UP]
+                alpha = alphas.get(name + ALPHA, (metadata or {}).get(f"{PREFIX}lora_alpha", down.shape[0]))
+                self._factors[name.removeprefix(PREFIX)] = (down, up, float(alpha) / down.shape[0])
+        if not self._factors:
+            raise MachineError(f"{path} holds no LoRA for a FLUX transformer, so it can't assist the tuning of one.")
+
+    @torch.no_grad()
+    def add(self, transformer: Any, sign: float) -> None:
+        """Adds `sign` times the adapter to the base weights; +1 then -1 restores them to rounding.
+
+        Raises:
+            MachineError: the adapter belongs to another architecture.
+        """
+        modules = dict(transformer.named_modules())
+        for name, (down, up, scale) in self._factors.items():
+            module = modules.get(f"{name}.base_layer", modules.get(name))
+            if module is None or module.weight.shape != (up.shape[0], down.shape[1]):
+                raise MachineError(
+                    f"The assistant adapter changes {name}, which this transformer has not in that size."
+                )
+            change = up.to(module.weight.device, torch.float32) @ down.to(module.weight.device, torch.float32)
+            module.weight.copy_(module.weight.float() + sign * scale * change)

@@ -1,0 +1,41 @@
+"""Tensors that are computed once per content: read from the cache, or made and written there, whole or not at all."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+
+from fluxkit.cache import entry
+from fluxkit.engine import checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+
+def cached(
+    kind: str, keys: Sequence[str], make: Callable[[list[int]], list[dict[str, Tensor]]]
+) -> list[dict[str, Tensor]]:
+    """The entries of `keys`, in order.
+
+    Args:
+        kind: folder inside the cache.
+        keys: hash of everything that each entry depends on.
+        make: computes the entries at the given places, called at most once and only if something is missing.
+    """
+    found = [_read(kind, key) for key in keys]
+    missing = [place for place, value in enumerate(found) if value is None]
+    made = dict(zip(missing, make(missing), strict=True)) if missing else {}
+    for place, tensors in made.items():
+        with suppress(OSError):  # a cache that can't be written only costs time
+            checkpoint.save(entry(kind, keys[place]), tensors, {})
+    return [made[place] if value is None else value for place, value in enumerate(found)]
+
+
+def _read(kind: str, key: str) -> dict[str, Tensor] | None:
+    with suppress(OSError, SafetensorError, KeyError, TypeError):
+        return checkpoint.load(entry(kind, key))[0]
+    return None
