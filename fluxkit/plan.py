@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
+from fluxkit.errors import MachineError
+from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
 from fluxkit.spec import FROZEN, RunSpec
 
+if TYPE_CHECKING:
+    from fluxkit.system import Device, System
+
 JOB_FILE = "job.json"
+ENGINE_PACKAGES = (
+    "torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "safetensors", "pillow",
+)  # fmt: skip
+"""What `fluxkit[engine]` brings."""
+MAX_OVERSUBSCRIPTION = 4
+"""More threads than this per logical core is a mistake in the spec, not a measurement."""
+NANO_CPU_MICRO_BATCH = 64
+"""Measured on two cores: 1.4 x the speed of one pass over 256 images, whose activations do not fit the caches."""
+SCHNELL_CPU_MICRO_BATCH = 2
+SCHNELL_CUDA_MICRO_BATCH = 16
+"""Needs 1.5 GiB of activations at 256 x 256 pixels and 12 GiB at 1024 x 1024, measured as 94 and 770 MiB an image."""
+ADAMW_BYTES = 16
+"""Per trainable parameter: FP32 value, gradient and two moments."""
+BYTES_OF = {"float32": 4, "bfloat16": 2, "ieee_float32": 4, "tf32": 4}
 
 
 class Plan(BaseModel):
@@ -50,3 +69,169 @@ class Job(BaseModel):
     """Of everything random in tuning: the spec's seed plus the repeat."""
     attempt: int = 0
     """0 at first, one more for every resume; a resumed attempt continues from `checkpoint/`."""
+
+
+def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
+    """How `spec` runs on `system`; `to_run` False: only to be read, so the engine need not be installed.
+
+    Raises:
+        MachineError: it cannot run here; the sentence says what would help.
+    """
+    notes: list[str] = []
+    devices = _devices(spec, system)
+    _check_engine(spec, system, notes, to_run=to_run)
+    sizes = read_sizes(pipeline_folder(spec.model))
+    _check_resolution(spec, sizes)
+    _check_memory(spec, sizes, devices)
+    tune, execution = spec.tune, spec.execution
+    image, text = sizes.image_tokens(spec.data.resolution), sizes.text_tokens(spec.evaluate.max_sequence_length)
+    rank = tune.lora_rank if tune.method == "lora" else None
+    micro = _micro_batch(spec, notes)
+    return Plan(
+        device=execution.device,
+        device_names=tuple(device.name for device in devices),
+        processes=execution.processes,
+        threads_per_process=_threads(spec, system, notes),
+        micro_batch_size=micro,
+        accumulation_steps=tune.global_batch_size // (execution.processes * micro),
+        inference_micro_batch_size=_inference_micro_batch(spec, notes),
+        parameters=sizes.transformer.parameters(),
+        trainable_parameters=_trainable(spec, sizes),
+        forward_flops_per_sample=sizes.transformer.forward_flops(image, text),
+        train_flops_per_iteration=sizes.transformer.train_flops(
+            image,
+            text,
+            tune.global_batch_size,
+            lora_rank=rank,
+            gradient_checkpointing=execution.gradient_checkpointing,
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _devices(spec: RunSpec, system: System) -> tuple[Device, ...]:
+    """One device for each process; every process of a CPU run shares the CPU."""
+    processes, kind = spec.execution.processes, spec.execution.device
+    seen = system.devices_of(kind)
+    if kind == "cpu":
+        return seen[:1] * processes
+    if not seen:
+        raise MachineError(
+            f"{spec.name} asks for a GPU, but this machine shows no NVIDIA GPU ({_why_no_gpu(system)}); "
+            "run it on a machine with one, or use nano-laptop-cpu."
+        )
+    if processes > len(seen):
+        raise MachineError(
+            f"{spec.name} asks for {processes} processes, one per GPU, but this machine shows {len(seen)}; "
+            f"set execution.processes to {len(seen)} or less, or make more GPUs visible."
+        )
+    return seen[:processes]
+
+
+def _why_no_gpu(system: System) -> str:
+    driver = system.readings.get("nvidia_driver")
+    if driver is None or driver.unavailable:
+        return driver.unavailable if driver and driver.unavailable else "the driver was not asked"
+    if system.number("gpus_installed"):
+        return "CUDA_VISIBLE_DEVICES hides those that are installed"
+    return "the driver lists none"
+
+
+def _check_engine(spec: RunSpec, system: System, notes: list[str], *, to_run: bool) -> None:
+    """Whether the packages that measure are here, by their metadata alone, and fit the device."""
+    missing = [name for name in ENGINE_PACKAGES if name not in system.packages]
+    if missing:
+        sentence = f"The engine is not installed ({', '.join(missing)} missing); run: pip install 'fluxkit[engine]'."
+        if to_run:
+            raise MachineError(sentence)
+        notes.append(sentence)
+    torch = system.packages.get("torch", "")
+    if spec.execution.device == "cuda" and torch.endswith("+cpu"):
+        raise MachineError(f"torch {torch} is built without CUDA; install a torch built for this machine's driver.")
+
+
+def _check_resolution(spec: RunSpec, sizes: PipelineSizes) -> None:
+    unit = sizes.vae_factor * PACK
+    if spec.data.resolution % unit:
+        raise MachineError(
+            f"data.resolution = {spec.data.resolution} is not divisible by {unit}, the pixels per token of this model."
+        )
+
+
+def _check_memory(spec: RunSpec, sizes: PipelineSizes, devices: tuple[Device, ...]) -> None:
+    """Refuses only what the weights and the optimiser alone exceed; activations come on top."""
+    need = _least_bytes(spec, sizes)
+    if spec.execution.device == "cpu":
+        need *= spec.execution.processes
+    have = min((device.memory_bytes for device in devices if device.memory_bytes), default=None)
+    if have is not None and need > have:
+        raise MachineError(
+            f"{spec.name} needs at least {need / 1e9:.1f} GB for weights and optimiser, but {devices[0].name} has "
+            f'{have / 1e9:.1f} GB; use a lower precision, method = "lora" or a larger machine.'
+        )
+
+
+def _least_bytes(spec: RunSpec, sizes: PipelineSizes) -> int:
+    parameters, trainable = sizes.transformer.parameters(), _trainable(spec, sizes)
+    frozen = 0 if spec.tune.method == "full" else parameters * BYTES_OF[spec.execution.precision]
+    sampling = parameters * BYTES_OF[spec.execution.inference_precision]
+    return max(frozen + ADAMW_BYTES * trainable, sampling)
+
+
+def _trainable(spec: RunSpec, sizes: PipelineSizes) -> int:
+    if spec.tune.method == "full":
+        return sizes.transformer.parameters()
+    return sizes.transformer.lora_parameters(spec.tune.lora_rank)
+
+
+def _threads(spec: RunSpec, system: System, notes: list[str]) -> int:
+    """Threads per process: as asked, or the physical cores that may be used, shared out."""
+    processes, asked = spec.execution.processes, spec.execution.threads
+    logical = int(system.number("cpu_logical_cores") or 1)
+    usable = int(system.number("cpu_usable_cores") or logical)
+    physical = int(system.number("cpu_usable_physical_cores") or usable)
+    threads = asked or max(1, physical // processes)
+    if threads * processes > MAX_OVERSUBSCRIPTION * logical:
+        raise MachineError(
+            f"{processes} x {threads} threads on {logical} logical cores would measure the scheduler; "
+            "lower execution.processes or execution.threads."
+        )
+    if asked:
+        notes.append(f"{_counted(threads, 'thread')} per process, as the spec asks.")
+    else:
+        cores = _counted(physical, "usable physical core")
+        notes.append(f"{_counted(threads, 'thread')} per process: {cores}, {_counted(processes, 'process')}.")
+    if threads * processes > usable:
+        notes.append(f"{threads * processes} threads share {_counted(usable, 'usable core')}, so each is slowed down.")
+    return threads
+
+
+def _micro_batch(spec: RunSpec, notes: list[str]) -> int:
+    share = spec.tune.global_batch_size // spec.execution.processes
+    if spec.execution.micro_batch_size != "auto":
+        return spec.execution.micro_batch_size
+    if spec.model.family == "nano":
+        notes.append(f"Tuning takes the {_counted(share, 'sample')} of a process in one pass, because nano is small.")
+        return share
+    notes.append("Tuning takes 1 sample per pass and accumulates the rest, the least memory that schnell can do with.")
+    return 1
+
+
+def _inference_micro_batch(spec: RunSpec, notes: list[str]) -> int:
+    share = spec.inference.batch_size // spec.execution.processes
+    if spec.execution.inference_micro_batch_size != "auto":
+        return spec.execution.inference_micro_batch_size
+    limit = {
+        ("nano", "cpu"): NANO_CPU_MICRO_BATCH,
+        ("nano", "cuda"): share,
+        ("schnell", "cpu"): SCHNELL_CPU_MICRO_BATCH,
+        ("schnell", "cuda"): SCHNELL_CUDA_MICRO_BATCH,
+    }[spec.model.family, spec.execution.device]
+    micro = next(size for size in range(min(limit, share), 0, -1) if share % size == 0)
+    notes.append(f"Inference takes {_counted(micro, 'image')} per pass of the {share} that each process denoises.")
+    return micro
+
+
+def _counted(count: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"

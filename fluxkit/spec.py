@@ -19,6 +19,10 @@ STRICT = ConfigDict(**FROZEN, strict=True, allow_inf_nan=False)
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=2_592_000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+RepoName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
+]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Precision = Literal["float32", "bfloat16"]
 InferencePrecision = Literal["ieee_float32", "tf32", "bfloat16"]
 
@@ -34,10 +38,10 @@ class ModelSpec(BaseModel):
     """`embedded`: nano as shipped. `pretrained`: schnell from `path` or `repo`. `random`: nano, to tune in full."""
     path: str | None = None
     """Folder of a pretrained pipeline in the diffusers layout. Not in the workload: its content is hashed."""
-    repo: str | None = None
+    repo: RepoName | None = None
     """Repository name of a pretrained pipeline in the local hub cache, an alternative to `path`."""
-    revision: str | None = None
-    """Commit of `repo`: a branch name can move and would not be reproducible."""
+    revision: Commit | None = None
+    """Full commit of `repo`: a branch name can move and would not be reproducible."""
     download: bool = False
     """Whether `repo` may be downloaded. Nothing is ever downloaded otherwise."""
 
@@ -173,7 +177,7 @@ class ExecutionSpec(BaseModel):
     micro_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = "auto"
     """Samples per forward pass of tuning; accumulation = global batch / (processes x micro-batch)."""
     inference_micro_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = "auto"
-    """Images per forward pass of the inference speed."""
+    """Images per forward pass of the inference speed on each process."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more work."""
     checkpoint_seconds: Seconds = 60.0
@@ -211,23 +215,29 @@ class RunSpec(BaseModel):
     hardware: HardwareSpec = HardwareSpec()
 
     @model_validator(mode="after")
+    def _batches_split(self) -> Self:
+        processes = self.execution.processes
+        for batch, size, key in (
+            ("tune.global_batch_size", self.tune.global_batch_size, "micro_batch_size"),
+            ("inference.batch_size", self.inference.batch_size, "inference_micro_batch_size"),
+        ):
+            if size % processes:
+                raise ValueError(f"{batch} = {size} is not divisible by execution.processes = {processes}")
+            micro, share = getattr(self.execution, key), size // processes
+            if micro != "auto" and share % micro:
+                raise ValueError(f"execution.{key} = {micro} does not divide the {share} of {batch} for each process")
+        return self
+
+    @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        share, processes = self.tune.global_batch_size, self.execution.processes
-        if share % processes:
-            raise ValueError(f"tune.global_batch_size = {share} is not divisible by execution.processes = {processes}")
-        micro = self.execution.micro_batch_size
-        if micro != "auto" and (share // processes) % micro:
-            raise ValueError(
-                f"execution.micro_batch_size = {micro} does not divide the {share // processes} samples of each process"
-            )
         if self.model.weights == "random" and self.tune.method == "lora":
-            raise ValueError('model.weights = "random" has nothing for adapters to adapt; use tune.method = "full"')
+            raise ValueError('model.weights = "random" leaves adapters nothing to adapt; use tune.method = "full"')
         if self.execution.device == "cpu" and self.execution.inference_precision == "tf32":
             raise ValueError('execution.inference_precision = "tf32" exists on CUDA only; use "ieee_float32" on a CPU')
         return self
 
     def workload(self) -> dict[str, Any]:
-        """What must be equal for results to be comparable; where the weights lie is replaced by their hash elsewhere."""
+        """What must be equal for results to be comparable; the weights themselves are hashed elsewhere."""
         tables = self.model_dump(mode="json", include={"model", "data", "tune", "evaluate", "inference"})
         for key in ("path", "repo", "revision", "download"):
             tables["model"].pop(key)

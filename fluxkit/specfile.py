@@ -127,5 +127,5 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
 def _nearest(name: str, allowed: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     if close:
-        return f"; did you mean {close[0]}?"
-    return f"; allowed: {', '.join(allowed)}" if allowed else ""
+        return f" (did you mean {close[0]}?)"
+    return f" (allowed: {', '.join(allowed)})" if allowed else ""

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from fluxkit.gpus import gpus
+from fluxkit.probes import Device, Reading, conditions, memory, operating_system, processor, surroundings
 from fluxkit.spec import FROZEN, canonical_sha256
 
+__all__ = ["Device", "Reading", "System", "probe"]
 
-class Reading(BaseModel):
-    """One fact about the machine."""
-
-    model_config = FROZEN
-
-    value: bool | int | float | str | None
-    """What was read; null where it could not be."""
-    source: str
-    """File, call or command it was read from."""
-    unavailable: str | None = None
-    """Why there is no value."""
-
-
-class Device(BaseModel):
-    """One device that can run the workload, as seen at run time."""
-
-    model_config = FROZEN
-
-    kind: str
-    """`cpu` or `cuda`."""
-    name: str
-    """The maker's name of it."""
-    memory_bytes: int | None
-    """Memory that it may use."""
-    uuid: str | None = None
-    """The GPU's or MIG slice's own id."""
+PACKAGES = (
+    "torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "numpy", "tokenizers", "safetensors",
+    "pillow",
+)  # fmt: skip
+"""Packages that can change a number."""
 
 
 class System(BaseModel):
@@ -51,7 +33,47 @@ class System(BaseModel):
         """The devices of one kind, in order."""
         return tuple(device for device in self.devices if device.kind == kind)
 
+    def number(self, name: str) -> float | None:
+        """The value of a reading where it is a number, else None."""
+        reading = self.readings.get(name)
+        value = reading.value if reading else None
+        return value if isinstance(value, int | float) else None
+
     def fingerprint(self, kind: str, count: int) -> str:
-        """Hash of what identifies the hardware of a row: kind, names, memory and how many; never a label."""
+        """Hash of what identifies the hardware of a row: kind, names, memory and how many; never a label.
+
+        A CPU is identified by its usable cores too: one name covers machines of 2 and of 128.
+        """
         devices = [(device.kind, device.name, device.memory_bytes) for device in self.devices_of(kind)[:count]]
-        return canonical_sha256([devices, count])
+        cores = self.number("cpu_usable_cores") if kind == "cpu" else None
+        return canonical_sha256([devices, cores, count])
+
+
+def probe() -> System:
+    """One look at this machine, in milliseconds. No host name, user name or home path is in it."""
+    readings = operating_system() | processor() | memory() | conditions() | surroundings()
+    about_gpus, gpu_devices = gpus()
+    return System(readings=readings | about_gpus, devices=(_cpu(readings), *gpu_devices), packages=installed_packages())
+
+
+def installed_packages() -> dict[str, str]:
+    """Versions of the packages of `PACKAGES` that are installed, from their metadata."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _cpu(readings: dict[str, Reading]) -> Device:
+    """The CPU with the memory that this process may use of it."""
+    sizes = [readings[name].value for name in ("memory_total_bytes", "memory_limit_bytes")]
+    return Device(
+        kind="cpu",
+        name=str(readings["cpu_model"].value or "CPU"),
+        memory_bytes=min((size for size in sizes if isinstance(size, int)), default=None),
+    )

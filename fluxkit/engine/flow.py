@@ -69,18 +69,26 @@ def midpoints(count: int) -> list[float]:
     return [(index + 0.5) / count for index in range(count)]
 
 
-def euler(predict: Callable[[Tensor, Tensor], Tensor], noise_BLD: Tensor, sigmas: Sequence[float]) -> Tensor:
+def euler(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    noise_BLD: Tensor,
+    sigmas: Sequence[float],
+    after_step: Callable[[], None] | None = None,
+) -> Tensor:
     """Integrates the flow by Euler steps: x += (sigma_next - sigma) v, the state kept in FP32.
 
     Args:
         predict: velocity of packed tokens (B, L, D) at sigma_B (B,), any float dtype.
         noise_BLD: the start, standard normal, FP32, on the device of the model.
         sigmas: descending, from 1 to 0, as `schedule` gives them.
+        after_step: called after every step.
     """
     tokens_BLD = noise_BLD.float()
     for sigma, following in pairwise(sigmas):
         sigma_B = torch.full((len(tokens_BLD),), sigma, device=tokens_BLD.device)
         tokens_BLD = tokens_BLD + (following - sigma) * predict(tokens_BLD, sigma_B).float()
+        if after_step:
+            after_step()
     return tokens_BLD
 
 

@@ -1,0 +1,45 @@
+"""`python -m fluxkit.engine RUN_FOLDER`: one rank of one run. Facts go to its events file, words to its log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from fluxkit.engine.log import EventLog
+from fluxkit.engine.signals import StopRequestedError, StopSignal
+from fluxkit.errors import ExitCode, FluxkitError
+from fluxkit.events import Failed, Finished
+from fluxkit.plan import JOB_FILE, Job
+
+
+def main(folder: Path) -> int:
+    """Executes the job in `folder`; gives the exit code."""
+    job = Job.model_validate_json((folder / JOB_FILE).read_text("utf-8"))
+    log = EventLog(folder, rank=int(os.environ.get("RANK", "0")), attempt=job.attempt)
+    try:
+        stop = StopSignal()
+        with log.during("import"):
+            from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
+        Run(job, folder, log, stop).execute()
+    except StopRequestedError:
+        log.write(Finished, outcome="checkpointed")
+        return ExitCode.CHECKPOINTED
+    except Exception as error:  # noqa: BLE001 - whatever it was, the result must say so
+        return _fail(log, error)
+    log.write(Finished, outcome="completed")
+    return ExitCode.DONE
+
+
+def _fail(log: EventLog, error: Exception) -> int:
+    code = error.exit_code if isinstance(error, FluxkitError) else ExitCode.RUN_FAILED
+    message = (str(error).strip() or repr(error)).splitlines()[0]
+    log.write(Failed, phase=log.phase, kind=type(error).__name__, message=message, exit_code=int(code))
+    if not isinstance(error, FluxkitError):
+        traceback.print_exception(error)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

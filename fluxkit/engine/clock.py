@@ -1,0 +1,87 @@
+"""Seconds on the device, synchronised at the edges; peak memory by name."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done all that was asked of it; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class Laps:
+    """Durations of consecutive steps on `device`, without a synchronisation between them.
+
+    On a CPU each lap is read from the host's clock. On a GPU events are recorded between the steps; the first
+    lap also holds what the host waited beyond the events, so that the laps sum to synchronised host seconds.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        synchronize(device)
+        self._began = time.perf_counter()
+        self._host = [self._began]
+        self._events = [self._record()] if device.type == "cuda" else []
+
+    def lap(self) -> None:
+        """Ends a step."""
+        if self._device.type == "cuda":
+            self._events.append(self._record())
+        else:
+            self._host.append(time.perf_counter())
+
+    def seconds(self) -> list[float]:
+        """Waits for the device, then gives each lap's duration."""
+        synchronize(self._device)
+        total = time.perf_counter() - self._began
+        if self._device.type != "cuda":
+            return [after - before for before, after in zip(self._host[:-1], self._host[1:], strict=True)]
+        milliseconds = [
+            before.elapsed_time(after) for before, after in zip(self._events[:-1], self._events[1:], strict=True)
+        ]
+        later = [value / 1000 for value in milliseconds[1:]]
+        return [total - sum(later), *later]
+
+    @staticmethod
+    def _record() -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Starts a new peak; where the kernel does not allow that for the resident set, the old one goes on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
+
+
+def peak_memory_bytes(device: torch.device) -> dict[str, int]:
+    """Peaks since `reset_peak_memory`: `resident` of this process, on a GPU also allocated and reserved.
+
+    Source: Linux proc(5), VmHWM and clear_refs; elsewhere getrusage(2), which never falls.
+    """
+    peaks = {"resident": _resident_peak_bytes()}
+    if device.type == "cuda":
+        peaks["cuda_allocated"] = torch.cuda.max_memory_allocated(device)
+        peaks["cuda_reserved"] = torch.cuda.max_memory_reserved(device)
+    return peaks
+
+
+def _resident_peak_bytes() -> int:
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))

@@ -1,0 +1,42 @@
+"""Appends events to this rank's own file; every line is whole before the next begins."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fluxkit.events import PhaseEnded, PhaseStarted, event_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fluxkit.events import Event, Phase
+
+
+class EventLog:
+    """One rank's events of one attempt at a run."""
+
+    def __init__(self, folder: Path, rank: int, attempt: int) -> None:
+        self.rank = rank
+        self.phase: Phase | None = None
+        self._began = time.monotonic()
+        path = event_path(folder, rank, attempt)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", encoding="utf-8", buffering=1)
+
+    def write(self, event_type: type[Event], **facts: Any) -> None:
+        """Appends an event; the time is added here."""
+        event = event_type(at_seconds=round(time.monotonic() - self._began, 6), **facts)
+        self._file.write(event.model_dump_json() + "\n")
+
+    @contextmanager
+    def during(self, phase: Phase) -> Iterator[None]:
+        """Brackets a phase; one that raises has begun and never ends, which is what happened."""
+        self.write(PhaseStarted, phase=phase)
+        self.phase = phase
+        began = time.perf_counter()
+        yield
+        self.write(PhaseEnded, phase=phase, seconds=time.perf_counter() - began)
+        self.phase = None

@@ -1,0 +1,63 @@
+"""Which states of a trajectory are graded, and how many steps may be taken before the clock is read again.
+
+Time marks are log-spaced up to the budget: halves of halves. The last step completed at or before a mark is the one
+graded, so the state before each block of steps is kept, and blocks shrink to one step beside a mark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluxkit.spec import TuneSpec
+
+HALVINGS = 5
+BLOCK_SECONDS = 1.0
+RECENT = 20
+
+
+@dataclass(frozen=True)
+class Target:
+    """A mark to come: of time or of iterations."""
+
+    id: str
+    seconds: float | None = None
+    iteration: int | None = None
+
+
+def targets_of(tune: TuneSpec) -> list[Target]:
+    """The untuned state, time marks up to the budget, and the iteration budget."""
+    times = [tune.seconds / 2**halving for halving in range(HALVINGS, -1, -1)]
+    return [
+        Target("untuned", iteration=0),
+        *(Target(f"seconds-{seconds:g}", seconds=seconds) for seconds in times),
+        Target(f"iterations-{tune.iterations}", iteration=tune.iterations),
+    ]
+
+
+def is_over(tune: TuneSpec, seconds: float, iteration: int) -> bool:
+    """Whether both budgets are met, or the limit is reached."""
+    both = seconds >= tune.seconds and iteration >= tune.iterations
+    return both or seconds >= tune.max_seconds
+
+
+def block_length(pending: Sequence[Target], tune: TuneSpec, seconds: float, recent: Sequence[float]) -> int:
+    """Steps until the clock is read again: about a second's worth, fewer before a mark, one beside it.
+
+    Args:
+        pending: marks not reached yet.
+        tune: the budgets; the limit counts like a mark.
+        seconds: the budget's clock.
+        recent: durations of the last steps, newest last; empty before the first.
+    """
+    if not recent:
+        return 1
+    slowest = max(recent[-RECENT:])
+    times = [target.seconds for target in pending if target.seconds is not None]
+    left = min([*times, tune.max_seconds]) - seconds
+    before_mark = int(left / slowest) - 1
+    return max(1, min(before_mark, int(BLOCK_SECONDS / median(recent[-RECENT:]))))

@@ -1,0 +1,212 @@
+"""The FLUX parts of a pipeline folder in the diffusers layout, and LoRA adapters on the transformer.
+
+Nothing outside this module knows which family a model belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from diffusers.utils import logging as diffusers_logging
+from peft import LoraConfig
+from transformers.utils import logging as transformers_logging
+
+from fluxkit.engine import flow
+from fluxkit.engine.precision import dtype_of
+from fluxkit.pipeline import pipeline_folder
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from fluxkit.spec import ModelSpec, RunSpec
+
+# Anchored to the blocks: the plain name "proj_out" would also hit the model's last layer. Covers attention, the
+# MLPs of the double blocks and the MLP of the single blocks, which hold half of the work.
+LORA_TARGETS = (
+    r"(single_)?transformer_blocks\.\d+\."
+    r"(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
+    r"|ff\.net\.(0\.proj|2)|ff_context\.net\.(0\.proj|2)|proj_mlp|proj_out)"
+)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Encoded captions, FP32 on the CPU: sequence states (N, T, E) of T5 and pooled states (N, P) of CLIP."""
+
+    prompt_NTE: Tensor
+    pooled_NP: Tensor
+
+    def of(self, index: list[int]) -> Embeddings:
+        """The rows `index`, in that order."""
+        return Embeddings(self.prompt_NTE[index], self.pooled_NP[index])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Embeddings:
+        """The same on a device, in a dtype."""
+        return Embeddings(self.prompt_NTE.to(device, dtype), self.pooled_NP.to(device, dtype))
+
+
+def quiet() -> None:
+    """Keeps the libraries' own words and bars out of the engine's log."""
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def encode_captions(spec: RunSpec, captions: list[str], device: torch.device) -> Embeddings:
+    """Encodes captions with the pipeline's own text encoders, which are freed on return.
+
+    The encoders run in the dtype they are stored in; the result is FP32 on the CPU.
+    """
+    folder = pipeline_folder(spec.model)
+    text = FluxPipeline.from_pretrained(
+        folder, transformer=None, vae=None, dtype="auto", use_safetensors=True, local_files_only=True
+    ).to(device)
+    length = min(spec.evaluate.max_sequence_length, text.tokenizer_2.model_max_length)
+    with torch.no_grad():
+        encoded = [
+            text.encode_prompt(prompt=caption, prompt_2=None, device=device, max_sequence_length=length)[:2]
+            for caption in captions
+        ]
+    prompts, pooled = zip(*encoded, strict=True)
+    return Embeddings(torch.cat(prompts).float().cpu(), torch.cat(pooled).float().cpu())
+
+
+class Autoencoder:
+    """Images in [-1, 1] to scaled latents and back, in FP32."""
+
+    def __init__(self, spec: ModelSpec, device: torch.device) -> None:
+        self._device = device
+        self._vae = AutoencoderKL.from_pretrained(
+            pipeline_folder(spec), subfolder="vae", dtype=torch.float32, use_safetensors=True,
+            local_files_only=True,
+        ).to(device)  # fmt: skip
+        self._vae.eval().requires_grad_(requires_grad=False)
+
+    @torch.no_grad()
+    def encode(self, images_BCHW: Tensor) -> Tensor:
+        """Scaled latents (B, C, H/f, W/f) on the CPU: the posterior's mode, so that nothing is drawn here."""
+        config = self._vae.config
+        latents = self._vae.encode(images_BCHW.to(self._device)).latent_dist.mode()
+        return ((latents - (config.shift_factor or 0.0)) * config.scaling_factor).cpu()
+
+    @torch.no_grad()
+    def decode(self, latents_BCHW: Tensor) -> Tensor:
+        """Images (B, 3, H, W), nominally in [-1, 1], on the CPU."""
+        config = self._vae.config
+        latents = latents_BCHW.to(self._device) / config.scaling_factor + (config.shift_factor or 0.0)
+        return self._vae.decode(latents, return_dict=False)[0].cpu()
+
+
+class Flux:
+    """A FLUX transformer on its device: predicts the velocity of packed tokens."""
+
+    def __init__(self, transformer: FluxTransformer2DModel, device: torch.device, *, autocast: bool) -> None:
+        self.transformer = transformer.to(device)
+        self.device = device
+        self.forward: Any = self.transformer
+        """What is called: the transformer itself, or its wrapper for several processes."""
+        self._autocast = autocast
+        self._image_ids: dict[tuple[int, int], Tensor] = {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the tokens the transformer is given."""
+        return torch.float32 if self._autocast else self.transformer.dtype
+
+    def seen(self, sigma_B: Tensor) -> Tensor:
+        """Sigma as the model sees it: the transformer scales it by 1000 in its own dtype, and bfloat16 rounds that.
+
+        Mixing image and noise with the rounded value keeps both sides of the loss in agreement.
+        """
+        return (sigma_B.to(self.dtype) * 1000).float() / 1000 if self.dtype != torch.float32 else sigma_B
+
+    def velocity(self, tokens_BLD: Tensor, sigma_B: Tensor, captions: Embeddings, size: tuple[int, int]) -> Tensor:
+        """Velocity (B, L, D) of noisy tokens (B, L, D) at sigma (B,); `size` is the latents' height and width."""
+        captions = captions.to(self.device, self.dtype)
+        with self._casting():
+            return self.forward(
+                hidden_states=tokens_BLD.to(self.dtype),
+                timestep=sigma_B.to(self.dtype),
+                guidance=None,
+                pooled_projections=captions.pooled_NP,
+                encoder_hidden_states=captions.prompt_NTE,
+                txt_ids=torch.zeros(captions.prompt_NTE.shape[1], 3, device=self.device),
+                img_ids=self._positions(size),
+                return_dict=False,
+            )[0]
+
+    def _positions(self, size: tuple[int, int]) -> Tensor:
+        if size not in self._image_ids:
+            self._image_ids[size] = flow.image_ids(*size).to(self.device)
+        return self._image_ids[size]
+
+    def _casting(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self._autocast else nullcontext()
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters that tuning changes, by name."""
+        return {name: value for name, value in self.transformer.named_parameters() if value.requires_grad}
+
+
+def load_flux(spec: RunSpec, seed: int, device: torch.device) -> Flux:
+    """The transformer of the spec, ready to tune: LoRA adapters in FP32 on any base, or every weight in FP32.
+
+    bfloat16 means a bfloat16 base for LoRA, and autocast over FP32 weights for full tuning.
+    """
+    full = spec.tune.method == "full"
+    dtype = torch.float32 if full else dtype_of(spec.execution.precision)
+    transformer = load_transformer(spec.model, dtype, seed)
+    transformer.requires_grad_(requires_grad=full)
+    if not full:
+        add_lora(transformer, spec.tune.lora_rank, spec.tune.lora_alpha, seed)
+    if spec.execution.gradient_checkpointing:
+        transformer.enable_gradient_checkpointing()
+    return Flux(transformer, device, autocast=full and spec.execution.precision == "bfloat16")
+
+
+def load_transformer(spec: ModelSpec, dtype: torch.dtype, seed: int) -> FluxTransformer2DModel:
+    """The transformer with the weights that the spec names, on the CPU."""
+    folder = pipeline_folder(spec)
+    if spec.weights == "random":
+        torch.manual_seed(flow.seed_of(seed, "weights"))
+        config = FluxTransformer2DModel.load_config(folder, subfolder="transformer", local_files_only=True)
+        return FluxTransformer2DModel.from_config(config).to(dtype)
+    return FluxTransformer2DModel.from_pretrained(
+        folder, subfolder="transformer", dtype=dtype, use_safetensors=True, local_files_only=True
+    )
+
+
+def add_lora(transformer: FluxTransformer2DModel, rank: int, alpha: float, seed: int) -> None:
+    """Adds LoRA adapters, seeded first; FP32 whatever the base is, since bfloat16 loses small updates."""
+    torch.manual_seed(flow.seed_of(seed, "adapter"))
+    transformer.add_adapter(
+        LoraConfig(r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS, init_lora_weights="gaussian")
+    )
+    for parameter in transformer.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def weights_sha256(spec: ModelSpec) -> str:
+    """Hash over name and content of every weight file of the pipeline, and over `random` where weights are not read."""
+    folder = pipeline_folder(spec)
+    digest = hashlib.sha256(spec.weights.encode())
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(file_sha256(path).encode())
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

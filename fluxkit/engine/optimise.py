@@ -1,0 +1,106 @@
+"""One optimiser step over the global batch: gradients of all micro-batches and processes, clipped, then AdamW."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+
+from fluxkit.engine.clock import synchronize
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+
+    from fluxkit.engine.model import Flux
+    from fluxkit.engine.samples import Samples
+    from fluxkit.plan import Job
+
+WARM_UP_STEPS = 3
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Optimiser:
+    """The optimiser, its state and the steps it takes."""
+
+    def __init__(self, job: Job, flux: Flux, samples: Samples, accelerator: Accelerator) -> None:
+        self._tune, self._micro = job.spec.tune, job.plan.micro_batch_size
+        self._share = job.spec.tune.global_batch_size // job.plan.processes
+        self._accelerator, self._samples, self._flux = accelerator, samples, flux
+        self.parameters = flux.trainable()
+        self._optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=self._tune.learning_rate, betas=(self._tune.adam_beta1, self._tune.adam_beta2),
+            eps=self._tune.adam_epsilon, weight_decay=self._tune.weight_decay, fused=True,
+        )  # fmt: skip
+        self._averages = self._copies() if self._tune.ema_decay else None
+
+    def _copies(self) -> list[Tensor]:
+        return [parameter.detach().clone() for parameter in self.parameters.values()]
+
+    def step(self, iteration: int) -> Tensor:
+        """One optimiser step over this process's share of the global batch; gives its mean loss, not yet read."""
+        first = iteration * self._tune.global_batch_size + self._accelerator.process_index * self._share
+        total = torch.zeros((), device=self._flux.device)
+        for start in range(0, self._share, self._micro):
+            last = start + self._micro >= self._share
+            with self._accelerator.no_sync(self._flux.forward) if not last else nullcontext():
+                loss = self._samples.loss(range(first + start, first + start + self._micro))
+                loss = loss * (self._micro / self._share)
+                loss.backward()
+            total += loss.detach()
+        self._update(iteration)
+        return total
+
+    def _update(self, iteration: int) -> None:
+        warm_up = min(1.0, (iteration + 1) / max(1, self._tune.lr_warmup_steps))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._tune.learning_rate * warm_up
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self._tune.max_grad_norm, foreach=True)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._averages is not None:
+            # Ramped, so that the first steps are not dominated by the start.
+            decay = min(self._tune.ema_decay, (1 + iteration) / (10 + iteration))
+            torch._foreach_lerp_(self._averages, self._copies(), 1 - decay)
+
+    def warm_up(self) -> None:
+        """Real steps on this machine's kernels, after which weights and optimiser are as if they had not been."""
+        before = self._copies()
+        averages = [each.clone() for each in self._averages] if self._averages is not None else None
+        for iteration in range(WARM_UP_STEPS):
+            self.step(iteration)
+        with torch.no_grad():
+            torch._foreach_copy_([*self.parameters.values()], before)
+        self._optimizer.state.clear()
+        self._averages = averages
+        synchronize(self._flux.device)
+
+    def graded(self) -> dict[str, Tensor]:
+        """Copies of the weights that a mark grades: the averaged ones where an average is kept."""
+        values = self._averages if self._averages is not None else list(self.parameters.values())
+        return {name: value.detach().clone() for name, value in zip(self.parameters, values, strict=True)}
+
+    def put(self, weights: dict[str, Tensor]) -> None:
+        """Overwrites the trainable weights."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, moments and averages by name: everything the next step depends on."""
+        tensors: dict[str, Tensor] = {f"weight.{name}": parameter for name, parameter in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            tensors |= {f"optimizer.{key}.{name}": self._optimizer.state[parameter][key] for key in ADAM_STATE}
+        for name, average in zip(self.parameters, self._averages or [], strict=False):
+            tensors[f"average.{name}"] = average
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self.put({name: tensors[f"weight.{name}"] for name in self.parameters})
+        for name, parameter in self.parameters.items():
+            for key in ADAM_STATE:
+                self._optimizer.state[parameter][key] = tensors[f"optimizer.{key}.{name}"].to(parameter.device)
+        if self._averages is not None:
+            self._averages = [tensors[f"average.{name}"].to(self._flux.device) for name in self.parameters]

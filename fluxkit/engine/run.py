@@ -1,0 +1,203 @@
+"""One run on one rank: prepare, load, warm up, tune, evaluate, measure. The only place that knows this order."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import FluxPipeline
+from peft import get_peft_model_state_dict
+
+from fluxkit import events
+from fluxkit.engine import checkpoint, sample
+from fluxkit.engine.clock import peak_memory_bytes, reset_peak_memory
+from fluxkit.engine.data import prepare
+from fluxkit.engine.evaluate import Evaluator, save_image
+from fluxkit.engine.model import Autoencoder, Flux, load_flux, quiet, weights_sha256
+from fluxkit.engine.optimise import Optimiser
+from fluxkit.engine.precision import dtype_of, fp32_products, read_back, set_fp32_products
+from fluxkit.engine.samples import Samples
+from fluxkit.engine.signals import StopRequestedError
+from fluxkit.engine.tune import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fluxkit.engine.data import Prepared
+    from fluxkit.engine.log import EventLog
+    from fluxkit.engine.signals import StopSignal
+    from fluxkit.plan import Job
+
+ATTENTION = "torch scaled_dot_product_attention"
+
+
+class Run:
+    """What the phases of a run share."""
+
+    def __init__(self, job: Job, folder: Path, log: EventLog, stop: StopSignal) -> None:
+        quiet()
+        self.job, self.folder, self.log, self.stop = job, folder, log, stop
+        torch.set_num_threads(job.plan.threads_per_process)
+        set_fp32_products("ieee")
+        self.accelerator = Accelerator(cpu=job.plan.device == "cpu")
+        self.device = self.accelerator.device
+        self._say_started()
+
+    def _say_started(self) -> None:
+        gpu = self.device.type == "cuda"
+        properties = torch.cuda.get_device_properties(self.device) if gpu else None
+        versions = {"python": platform.python_version(), "torch": torch.__version__}
+        versions["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
+        if gpu:
+            versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+        self.log.write(
+            events.Started,
+            rank=self.log.rank,
+            device_name=properties.name if properties else self.job.plan.device_names[0],
+            device_uuid=str(properties.uuid) if properties else None,
+            threads=torch.get_num_threads(),
+            precision=read_back(dtype_of(self.job.spec.execution.precision)),
+            versions=versions,
+        )
+
+    def execute(self) -> None:
+        """All phases.
+
+        Raises:
+            StopRequestedError: it was told to stop, and a later attempt can go on.
+        """
+        spec = self.job.spec
+        with self._phase("prepare"):
+            autoencoder = Autoencoder(spec.model, self.device)
+            prepared = prepare(spec, autoencoder, self.device)
+        with self._phase("load"):
+            flux = load_flux(spec, self.job.seed, self.device)
+            flux.forward = self.accelerator.prepare_model(flux.transformer)
+            self._say_inputs(prepared, flux)
+        trajectory, optimiser = self._tune(prepared, flux)
+        with self._phase("evaluate"):
+            flux.forward = flux.transformer
+            self._evaluate(self._evaluator(prepared, autoencoder), flux, optimiser, trajectory)
+        with self._phase("inference"):
+            self._inference(prepared, flux)
+        self._tidy()
+
+    @contextmanager
+    def _phase(self, phase: events.Phase) -> Iterator[None]:
+        """A phase with its own memory peak; all ranks leave it together."""
+        reset_peak_memory(self.device)
+        with self.log.during(phase):
+            yield
+            self.accelerator.wait_for_everyone()
+            self.log.write(events.Memory, phase=phase, peak_bytes=peak_memory_bytes(self.device))
+
+    def _say_inputs(self, prepared: Prepared, flux: Flux) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        pairs = tuple(
+            events.InputPair(
+                id=pair.id, caption=pair.caption, split=pair.split, cluster=pair.cluster,
+                pixels_sha256=pair.pixels_sha256,
+                image=save_image(self.folder, f"samples/real/{pair.id}.png", np.asarray(pair.image)),
+            )
+            for pair in prepared.pairs
+        )  # fmt: skip
+        trainable = flux.trainable()
+        self.log.write(
+            events.Inputs,
+            weights_sha256=weights_sha256(self.job.spec.model),
+            dataset_sha256=prepared.sha256(),
+            pairs=pairs,
+            parameters=sum(value.numel() for name, value in flux.transformer.named_parameters() if "lora_" not in name),
+            trainable_parameters=sum(value.numel() for value in trainable.values()),
+        )
+
+    def _tune(self, prepared: Prepared, flux: Flux) -> tuple[Trajectory, Optimiser]:
+        flux.transformer.train()
+        optimiser = Optimiser(self.job, flux, Samples(self.job, prepared, flux), self.accelerator)
+        trajectory = Trajectory(self.job, self.folder, optimiser, self.accelerator, log=self.log, stop=self.stop)
+        with self._phase("warm_up"):
+            optimiser.warm_up()
+            trajectory.resume()
+        with self._phase("tune"), self.stop.deferred():
+            completed = trajectory.run()
+        if not completed:
+            raise StopRequestedError
+        return trajectory, optimiser
+
+    def _evaluator(self, prepared: Prepared, autoencoder: Autoencoder) -> Evaluator:
+        plan = self.job.plan
+        return Evaluator(
+            self.job.spec.evaluate, prepared, autoencoder, self.folder, self.log,
+            micro_batch_size=plan.inference_micro_batch_size, processes=plan.processes,
+        )  # fmt: skip
+
+    def _evaluate(self, evaluator: Evaluator, flux: Flux, optimiser: Optimiser, trajectory: Trajectory) -> None:
+        """Grades every distinct state once, then leaves the model in its final state."""
+        final = optimiser.graded()
+        evaluator.anchors()
+        by_iteration: dict[int, list[str]] = {}
+        for mark in trajectory.position.reached:
+            by_iteration.setdefault(mark["iteration"], []).append(mark["id"])
+        for iteration, marks in by_iteration.items():
+            weights, _ = checkpoint.load(snapshot_path(self.folder, iteration))
+            optimiser.put(weights)
+            evaluator.grade(flux, marks)
+        optimiser.put(final)
+        if self.accelerator.is_main_process:
+            self._save_tuned(flux)
+
+    def _save_tuned(self, flux: Flux) -> None:
+        """The tuned weights as plain diffusers loads them."""
+        if self.job.spec.tune.method == "full":
+            flux.transformer.save_pretrained(self.folder / "transformer")
+            return
+        FluxPipeline.save_lora_weights(
+            self.folder / "adapter",
+            transformer_lora_layers=get_peft_model_state_dict(flux.transformer),
+            transformer_lora_adapter_metadata=flux.transformer.peft_config["default"].to_dict(),
+        )
+
+    def _inference(self, prepared: Prepared, flux: Flux) -> None:
+        """Speed of the tuned model with its adapters fused, as it would be used."""
+        spec, plan = self.job.spec, self.job.plan
+        if spec.tune.method == "lora":
+            flux.transformer.fuse_lora()
+            flux.transformer.unload_lora()
+        dtype = dtype_of(spec.execution.inference_precision)
+        flux = Flux(flux.transformer.eval().to(dtype), self.device, autocast=False)
+        share = spec.inference.batch_size // plan.processes
+        images = range(self.log.rank * share, (self.log.rank + 1) * share)
+        _, channels, height, width = prepared.latents_NCHW.shape
+        batch = sample.LatentBatch(
+            prepared.captions, (channels, height, width), images, plan.inference_micro_batch_size
+        )
+        with fp32_products("tf32" if spec.execution.inference_precision == "tf32" else "ieee"):
+            warm_up = sum(sample.step_seconds(flux, batch, 0, sample.WARM_UP_STEPS))
+            self.log.write(
+                events.InferenceSetting,
+                micro_batch_size=plan.inference_micro_batch_size,
+                precision=read_back(flux.dtype),
+                attention=ATTENTION,
+                warm_up_seconds=warm_up,
+            )
+            for seconds in self._timed_steps(flux, batch):
+                self.log.write(events.InferenceSteps, seconds=tuple(seconds))
+
+    def _timed_steps(self, flux: Flux, batch: sample.LatentBatch) -> Iterator[list[float]]:
+        asked = self.job.spec.inference
+        self.accelerator.wait_for_everyone()
+        return sample.denoising_seconds(flux, batch, asked.num_inference_steps, asked.min_seconds, asked.max_seconds)
+
+    def _tidy(self) -> None:
+        """Removes what only an interrupted run needs."""
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree((self.folder / CHECKPOINT_FILE).parent, ignore_errors=True)
+            shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)

@@ -1,0 +1,95 @@
+"""Prompts and seeds -> images, and the speed of the denoising steps that make them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+
+from fluxkit.engine import flow
+from fluxkit.engine.clock import synchronize
+from fluxkit.engine.images import to_uint8
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from fluxkit.engine.model import Autoencoder, Embeddings, Flux
+
+WARM_UP_STEPS = 3
+MIN_TIMED_STEPS = 10
+
+
+@torch.no_grad()
+def denoise(
+    flux: Flux, noise_BCHW: Tensor, captions: Embeddings, num_inference_steps: int,
+    after_step: Callable[[], None] | None = None,
+) -> Tensor:  # fmt: skip
+    """Latents (B, C, H, W), FP32 on the CPU, from noise: schnell's schedule, no guidance, no shift."""
+    height, width = noise_BCHW.shape[2:]
+
+    def predict(tokens_BLD: Tensor, sigma_B: Tensor) -> Tensor:
+        return flux.velocity(tokens_BLD, sigma_B, captions, (height, width))
+
+    tokens = flow.euler(predict, flow.pack(noise_BCHW.to(flux.device)), flow.schedule(num_inference_steps), after_step)
+    return flow.unpack(tokens, height, width).cpu()
+
+
+def images_of(autoencoder: Autoencoder, latents_BCHW: Tensor) -> NDArray[np.uint8]:
+    """uint8 RGB images (B, H, W, 3), decoded one at a time so that memory does not grow with the batch."""
+    return to_uint8(torch.cat([autoencoder.decode(latents) for latents in latents_BCHW.split(1)]))
+
+
+@dataclass(frozen=True)
+class LatentBatch:
+    """The batch whose denoising is timed: fixed noise per image, captions cycled, prompts encoded before."""
+
+    captions: Embeddings
+    shape: tuple[int, int, int]
+    """Of one image's latents (C, H, W)."""
+    images: range
+    """Images of the batch on this process."""
+    micro_batch_size: int
+
+    def micro_batch(self, first: int) -> tuple[Tensor, Embeddings]:
+        """Noise (B, C, H, W) and captions of the micro-batch that begins at place `first`."""
+        images = self.images[first : first + self.micro_batch_size]
+        noise = torch.stack([flow.noise_of(self.shape, "inference", image) for image in images])
+        rows = len(self.captions.prompt_NTE)
+        return noise, self.captions.of([image % rows for image in images])
+
+
+def step_seconds(flux: Flux, batch: LatentBatch, first: int, num_inference_steps: int) -> list[float]:
+    """Seconds of each denoising step of one micro-batch: transformer and scheduler, device synchronised."""
+    noise, captions = batch.micro_batch(first)
+    noise, captions = noise.to(flux.device), captions.to(flux.device, flux.dtype)
+    ticks: list[float] = []
+
+    def tick() -> None:
+        synchronize(flux.device)
+        ticks.append(time.perf_counter())
+
+    tick()
+    denoise(flux, noise, captions, num_inference_steps, tick)
+    return [after - before for before, after in pairwise(ticks)]
+
+
+def denoising_seconds(
+    flux: Flux, batch: LatentBatch, num_inference_steps: int, min_seconds: float, max_seconds: float
+) -> Iterator[list[float]]:
+    """Seconds of the steps of one micro-batch after the other, the batch again and again.
+
+    Ends when `min_seconds` and 10 steps are reached; after `max_seconds` no further micro-batch begins.
+    """
+    spent, steps, first = 0.0, 0, 0
+    while (spent < min_seconds or steps < MIN_TIMED_STEPS) and spent < max_seconds:
+        seconds = step_seconds(flux, batch, first, num_inference_steps)
+        yield seconds
+        spent, steps, first = spent + sum(seconds), steps + len(seconds), first + batch.micro_batch_size
+        first = first if first < len(batch.images) else 0

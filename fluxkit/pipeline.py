@@ -1,0 +1,117 @@
+"""Where the pipeline folder of a model lies, and the sizes that its configuration files state."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fluxkit.architecture import Transformer
+from fluxkit.errors import MachineError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fluxkit.spec import ModelSpec
+
+NANO_FOLDER = Path(__file__).parent / "data" / "nano"
+"""The embedded pipeline, package data."""
+LANDMARKS = ("model_index.json", "transformer/config.json")
+"""Files by which a folder is recognised as a pipeline in the diffusers layout."""
+MAX_CONFIG_BYTES = 1_000_000
+PACK = 2
+"""FLUX packs 2 x 2 latent pixels into one token."""
+
+
+class PipelineSizes(NamedTuple):
+    """What a pipeline's configuration files say about the work of one sample."""
+
+    transformer: Transformer
+    vae_factor: int
+    """Pixels per latent pixel and side."""
+    max_text_tokens: int | None
+    """Longest caption of the T5 tokenizer; None where it states no limit."""
+
+    def image_tokens(self, resolution: int) -> int:
+        """Tokens of a square image of `resolution` pixels."""
+        return (resolution // (self.vae_factor * PACK)) ** 2
+
+    def text_tokens(self, asked: int) -> int:
+        """Tokens of a caption: as many as asked for, or as the tokenizer takes if that is less."""
+        return min(asked, self.max_text_tokens or asked)
+
+
+def pipeline_folder(model: ModelSpec, environment: Mapping[str, str] = os.environ) -> Path:
+    """The diffusers pipeline folder of a model: package data, a path, or a snapshot in the local hub cache.
+
+    Raises:
+        MachineError: it is not on this machine, or is not a pipeline in the diffusers layout.
+    """
+    if model.weights != "pretrained":
+        return _recognised(NANO_FOLDER, "the embedded nano pipeline")
+    if model.path is not None:
+        return _recognised(Path(model.path), f"model.path = {model.path!r}")
+    snapshot = hub_cache(environment) / f"models--{str(model.repo).replace('/', '--')}" / "snapshots"
+    folder = snapshot / str(model.revision)
+    if not folder.is_dir():
+        raise MachineError(
+            f"{model.repo} at revision {model.revision} is not in the local hub cache; "
+            f"fetch it with: hf download {model.repo} --revision {model.revision}, or give model.path."
+        )
+    return _recognised(folder, f"{model.repo} in the local hub cache")
+
+
+def hub_cache(environment: Mapping[str, str]) -> Path:
+    """Folder of the local hub cache.
+
+    Source: huggingface_hub's documented environment variables, in their order of precedence.
+    """
+    if cache := environment.get("HF_HUB_CACHE"):
+        return Path(cache).expanduser()
+    home = environment.get("HF_HOME")
+    shared = Path(environment.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    return (Path(home).expanduser() if home else shared / "huggingface") / "hub"
+
+
+def read_sizes(folder: Path) -> PipelineSizes:
+    """The sizes in the configuration files of a pipeline folder.
+
+    Raises:
+        MachineError: one of them is missing, is not JSON or does not describe a part of FLUX.
+    """
+    vae, tokenizer = folder / "vae" / "config.json", folder / "tokenizer_2" / "tokenizer_config.json"
+    transformer = folder / "transformer" / "config.json"
+    levels = _read(vae).get("block_out_channels")
+    if not isinstance(levels, list) or not 1 <= len(levels) <= 10:  # noqa: PLR2004 - a factor of 2 per level
+        raise MachineError(f"{vae} does not describe an autoencoder: block_out_channels is missing or no list.")
+    longest = _read(tokenizer).get("model_max_length")
+    return PipelineSizes(
+        transformer=Transformer.from_config(_read(transformer), str(transformer)),
+        vae_factor=2 ** (len(levels) - 1),
+        max_text_tokens=longest if isinstance(longest, int) and longest > 0 else None,
+    )
+
+
+def _recognised(folder: Path, asked: str) -> Path:
+    missing = [name for name in LANDMARKS if not (folder / name).is_file()]
+    if missing:
+        raise MachineError(
+            f"{asked} is not a pipeline folder in the diffusers layout: {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing."
+        )
+    return folder
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > MAX_CONFIG_BYTES:
+            raise MachineError(f"{file} is larger than {MAX_CONFIG_BYTES} bytes, so it is no configuration file.")
+        values = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise MachineError(f"{file} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise MachineError(f"{file} is not JSON.") from error
+    if not isinstance(values, dict):
+        raise MachineError(f"{file} is not a JSON object.")
+    return values

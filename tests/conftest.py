@@ -1,0 +1,87 @@
+"""Made-up machines and a made-up pipeline folder, so that every test means the same on every machine."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fluxkit import pipeline
+from fluxkit.plan import ENGINE_PACKAGES
+from fluxkit.spec import RunSpec
+from fluxkit.system import Device, Reading, System
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NANO_SIZES = {
+    "_class_name": "FluxTransformer2DModel",
+    "num_layers": 1,
+    "num_single_layers": 2,
+    "attention_head_dim": 32,
+    "num_attention_heads": 4,
+    "in_channels": 64,
+    "joint_attention_dim": 64,
+    "pooled_projection_dim": 64,
+    "guidance_embeds": False,
+    "axes_dims_rope": [8, 12, 12],
+}
+
+
+def write_pipeline(folder: Path, transformer: dict[str, Any] = NANO_SIZES, *, longest: int = 20) -> Path:
+    """The configuration files of a diffusers pipeline, without weights."""
+    files = {
+        "model_index.json": {"_class_name": "FluxPipeline"},
+        "transformer/config.json": transformer,
+        "vae/config.json": {"block_out_channels": [32, 64, 64]},
+        "tokenizer_2/tokenizer_config.json": {"model_max_length": longest},
+    }
+    for name, values in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(values))
+    return folder
+
+
+@pytest.fixture
+def small_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands in for the embedded pipeline: one double and two single blocks, 4 pixels per latent, 20 text tokens."""
+    folder = write_pipeline(tmp_path / "small")
+    monkeypatch.setattr(pipeline, "NANO_FOLDER", folder)
+    return folder
+
+
+@pytest.fixture
+def machine() -> Callable[..., System]:
+    """Makes a machine of so many cores and GPUs."""
+
+    def make(cores: int = 2, gpus: int = 0, *, threads_per_core: int = 1, memory_bytes: int = 16 * 10**9) -> System:
+        facts: dict[str, int | str | None] = {
+            "cpu_logical_cores": cores * threads_per_core,
+            "cpu_usable_cores": cores * threads_per_core,
+            "cpu_usable_physical_cores": cores,
+            "nvidia_driver": "570.10" if gpus else None,
+        }
+        readings = {
+            name: Reading(value=value, source="test", unavailable=None if value else "NVML Shared Library Not Found")
+            for name, value in facts.items()
+        }
+        cpu = Device(kind="cpu", name="Test CPU", memory_bytes=memory_bytes)
+        cards = [
+            Device(kind="cuda", name="Test GPU", memory_bytes=80 * 10**9, uuid=f"GPU-{index}") for index in range(gpus)
+        ]
+        packages = dict.fromkeys(ENGINE_PACKAGES, "1.0") | {"torch": "2.13.0"}
+        return System(readings=readings, devices=(cpu, *cards), packages=packages)
+
+    return make
+
+
+@pytest.fixture
+def spec() -> Callable[..., RunSpec]:
+    """Makes a spec from tables: spec(execution={"processes": 2})."""
+
+    def make(**tables: Any) -> RunSpec:
+        return RunSpec.model_validate({"schema": "fluxkit.spec/1", "name": "test", **tables})
+
+    return make

@@ -1,0 +1,161 @@
+"""The FLUX parts, held to diffusers' own pipeline."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import EngineRun, small_spec
+from diffusers import FluxPipeline
+
+from fluxkit.engine import flow
+from fluxkit.engine.data import prepare
+from fluxkit.engine.model import Autoencoder, add_lora, load_flux, load_transformer
+from fluxkit.engine.optimise import Optimiser
+from fluxkit.engine.sample import denoise
+from fluxkit.engine.samples import Samples
+from fluxkit.pipeline import pipeline_folder
+from fluxkit.plan import Job, make_plan
+from fluxkit.system import probe
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return small_spec()
+
+
+@pytest.fixture(scope="module")
+def prepared(spec):
+    return prepare(spec, Autoencoder(spec.model, CPU), CPU)
+
+
+def test_sampling_equals_the_pipeline_of_diffusers(spec, prepared) -> None:
+    """The same latents and caption give the pipeline's own latents, to 1e-5."""
+    pipeline = FluxPipeline.from_pretrained(pipeline_folder(spec.model), dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = flow.noise_of((1, *prepared.latents_NCHW.shape[1:]), "test")
+    theirs = pipeline(
+        prompt=prepared.pairs[0].caption, latents=flow.pack(noise), height=64, width=64, num_inference_steps=4,
+        guidance_scale=0.0, max_sequence_length=prepared.captions.prompt_NTE.shape[1], output_type="latent",
+    ).images  # fmt: skip
+    flux = load_flux(spec, 0, CPU)
+    flux.transformer.eval()
+    ours = flow.pack(denoise(flux, noise, prepared.captions.of([0]), 4))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_untouched_adapters_change_nothing(spec, prepared) -> None:
+    """Before the first step B is zero, so the tuned model is the base to the bit."""
+    base = load_transformer(spec.model, torch.float32, 0)
+    noise = flow.pack(flow.noise_of((2, *prepared.latents_NCHW.shape[1:]), "test"))
+    sigma, captions = torch.tensor([0.5, 0.9]), prepared.captions.of([0, 1])
+    flux = load_flux(spec, 0, CPU)
+    with torch.no_grad():
+        adapted = flux.velocity(noise, sigma, captions, prepared.size)
+        flux.forward = base
+        assert torch.equal(adapted, flux.velocity(noise, sigma, captions, prepared.size))
+
+
+def test_adapters_are_float32_on_a_bfloat16_base(spec) -> None:
+    """bfloat16 would lose most small updates, so adapters never are."""
+    transformer = load_transformer(spec.model, torch.bfloat16, 0)
+    transformer.requires_grad_(requires_grad=False)
+    add_lora(transformer, 4, 4, 0)
+    dtypes = {(("lora_" in name), value.dtype) for name, value in transformer.named_parameters()}
+    assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}
+
+
+def test_adapters_sit_in_the_blocks_and_not_in_the_last_layer(spec) -> None:
+    """Attention and MLPs of double and single blocks are adapted; the final projection is not."""
+    transformer = load_transformer(spec.model, torch.float32, 0)
+    add_lora(transformer, 4, 4, 0)
+    adapted = {name.split(".lora_A")[0] for name, _ in transformer.named_parameters() if "lora_A" in name}
+    assert "proj_out" not in adapted
+    assert {"single_transformer_blocks.0.proj_mlp", "single_transformer_blocks.0.proj_out"} <= adapted
+    assert len(adapted) == 12 + 2 * 5
+
+
+def test_the_seed_is_set_before_the_adapter_is_made(spec) -> None:
+    """Equal seeds give equal adapters whatever was drawn before, other seeds others."""
+    torch.randn(7)
+    first, again, other = (load_flux(spec, seed, CPU).trainable() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_sigma_is_rounded_as_a_bfloat16_model_sees_it() -> None:
+    """In bfloat16 the mix of image and noise uses the sigma that reaches the model, in FP32 the exact one."""
+    sigma = torch.rand(100)
+    low = load_flux(small_spec(execution={"precision": "bfloat16"}), 0, CPU)
+    seen = low.seen(sigma)
+    assert seen.dtype == torch.float32
+    assert torch.equal((seen * 1000).bfloat16(), sigma.bfloat16() * 1000)
+    assert torch.equal(load_flux(small_spec(), 0, CPU).seen(sigma), sigma)
+
+
+def optimiser_of(spec, prepared):
+    job = Job(spec=spec, plan=make_plan(spec, probe()), seed=0)
+    flux = load_flux(spec, 0, CPU)
+    return Optimiser(job, flux, Samples(job, prepared, flux), Accelerator(cpu=True))
+
+
+def test_warming_up_leaves_no_trace(spec, prepared) -> None:
+    """After warm-up steps weights, moments and averages are as if there had been none."""
+    spec = small_spec(tune={"ema_decay": 0.9})
+    warm, cold = optimiser_of(spec, prepared), optimiser_of(spec, prepared)
+    warm.warm_up()
+    for step in range(2):
+        assert torch.equal(warm.step(step), cold.step(step))
+    assert all(torch.equal(warm.state()[name], value) for name, value in cold.state().items())
+    assert all(torch.equal(warm.graded()[name], value) for name, value in cold.graded().items())
+
+
+def test_micro_batches_do_not_change_the_gradient(prepared) -> None:
+    """Eight samples at once and in micro-batches of two give the same step, to rounding."""
+    whole = optimiser_of(small_spec(), prepared)
+    parts = optimiser_of(small_spec(execution={"micro_batch_size": 2}), prepared)
+    assert torch.allclose(whole.step(0), parts.step(0), rtol=1e-5)
+    ours, theirs = whole.state(), parts.state()
+    assert all(torch.allclose(ours[n], theirs[n], atol=1e-4) for n in ours if n.startswith("weight"))
+
+
+def test_a_sample_is_a_function_of_its_number(spec, prepared) -> None:
+    """Every pair comes once per epoch, in an order that depends on the seed and the epoch only."""
+    job = Job(spec=spec, plan=make_plan(spec, probe()), seed=0)
+    samples = Samples(job, prepared, load_flux(spec, 0, CPU))
+    count = len(prepared.of_split("tuning"))
+    epochs = [[samples.place(p) for p in range(e * count, (e + 1) * count)] for e in range(3)]
+    assert all(sorted(epoch) == prepared.of_split("tuning") for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert samples.place(1) == epochs[0][1]
+
+
+def test_the_adapter_draws_the_same_image_in_plain_diffusers(short_run: EngineRun) -> None:
+    """A process that never imports fluxkit loads the adapter and gives the run's own sample, within one grey level."""
+    prepared = prepare(small_spec(), Autoencoder(small_spec().model, CPU), CPU)
+    place = prepared.of_split("tuning")[0]
+    pair = prepared.pairs[place]
+    noise = flow.noise_of(prepared.latents_NCHW.shape[1:], "reconstruction", pair.pixels_sha256, 0)
+    torch.save(flow.pack(noise[None]), short_run.folder / "noise.pt")
+    last = short_run.events("mark")[-1].id
+    code = f"""
+import sys, torch, numpy as np
+from PIL import Image
+from diffusers import FluxPipeline
+pipe = FluxPipeline.from_pretrained({str(pipeline_folder(small_spec().model))!r}, dtype=torch.float32)
+pipe.load_lora_weights({str(short_run.folder / "adapter")!r})
+image = pipe(prompt={pair.caption!r}, latents=torch.load({str(short_run.folder / "noise.pt")!r}), height=64, width=64,
+    num_inference_steps=4, guidance_scale=0.0, max_sequence_length={prepared.captions.prompt_NTE.shape[1]}).images[0]
+assert not any(name.startswith("fluxkit") for name in sys.modules)
+theirs = np.asarray(image).astype(int)
+ours = np.asarray(Image.open({str(short_run.folder / "samples" / last / f"{pair.id}.png")!r})).astype(int)
+print(abs(theirs - ours).max())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) <= 1

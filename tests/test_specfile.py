@@ -1,0 +1,167 @@
+"""Presets and spec files; every mistake is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import pytest
+
+from fluxkit.errors import ExitCode, UsageError
+from fluxkit.specfile import load_spec, preset_names, preset_text
+
+HEAD = 'schema = "fluxkit.spec/1"\nname = "mine"\n'
+NANO_PRESETS = ["nano-laptop-cpu", "nano-laptop-cpu-bf16", "nano-multi-gpu", "nano-single-gpu", "nano-two-process"]
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    """Gives the sentence with which a spec of this text is refused."""
+
+    def refuse(text, *overrides):
+        file = tmp_path / "mine.toml"
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return refused(str(file), overrides)
+
+    return refuse
+
+
+def refused(source, overrides=()):
+    with pytest.raises(UsageError) as caught:
+        load_spec(source, overrides)
+    assert caught.value.exit_code == ExitCode.USAGE
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    return sentence
+
+
+def test_every_preset_loads_under_its_own_name():
+    """The name inside a preset is the name of its file."""
+    assert [load_spec(name).name for name in preset_names()] == preset_names()
+
+
+def test_the_nano_presets_are_comparable():
+    """Every nano preset has the same workload, so that their results can stand in one table."""
+    assert set(NANO_PRESETS) <= set(preset_names())
+    assert len({load_spec(name).workload_sha256() for name in NANO_PRESETS}) == 1
+
+
+def test_the_nano_presets_differ_in_execution():
+    """No two nano presets ask for the same run."""
+    executions = [load_spec(name).execution for name in NANO_PRESETS]
+    assert all(one not in executions[:place] for place, one in enumerate(executions))
+
+
+def test_a_copied_preset_is_a_spec_file(tmp_path):
+    """The text of a preset, saved as a file, is the same spec."""
+    file = tmp_path / "mine.toml"
+    file.write_text(preset_text("nano-laptop-cpu"))
+    assert load_spec(str(file)) == load_spec("nano-laptop-cpu")
+
+
+def test_a_mistyped_preset_suggests_the_nearest():
+    """A preset that does not exist is answered with the one that was probably meant."""
+    assert refused("nano-laptop-cpuu") == (
+        "There is no preset 'nano-laptop-cpuu' (did you mean nano-laptop-cpu?); fluxkit presets lists them."
+    )
+
+
+def test_a_missing_file_is_named():
+    """A file that is not there is named, with what could be given instead."""
+    sentence = refused("no/such/spec.toml")
+    assert sentence.startswith("no/such/spec.toml cannot be read: No such file or directory.")
+
+
+def test_a_folder_is_no_spec(tmp_path):
+    """A folder in place of a file is refused."""
+    assert "cannot be read: Is a directory" in refused(str(tmp_path))
+
+
+def test_broken_toml_says_where(refusal):
+    """TOML that cannot be parsed is refused with line and column."""
+    assert "is not valid TOML" in (sentence := refusal(HEAD + "[tune\n"))
+    assert "line 3" in sentence
+
+
+def test_a_picture_is_no_spec(refusal):
+    """A file that is not text is refused as such."""
+    assert "is not a text file in UTF-8" in refusal(b"\x89PNG\r\n\x1a\n\xff\xfe")
+
+
+def test_a_huge_file_is_refused_unread(refusal):
+    """A file far longer than any spec is not even parsed."""
+    assert "larger than" in refusal("#" * 1_000_001)
+
+
+def test_a_missing_schema_is_asked_for(refusal):
+    """A spec must say which version of the format it is in."""
+    assert refusal('name = "mine"').endswith('has no schema; begin it with schema = "fluxkit.spec/1".')
+
+
+def test_another_schema_is_refused(refusal):
+    """A spec of a version that this fluxkit does not know is refused."""
+    assert "fluxkit.spec/9" in refusal('schema = "fluxkit.spec/9"\nname = "mine"')
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tune]\nlearning_rat = 1e-4\n", "unknown key tune.learning_rat (did you mean learning_rate?)"),
+        ("[tunes]\n", "unknown key tunes (did you mean tune?)"),
+        ("[model]\nzzzz = 1\n", "unknown key model.zzzz (allowed: family, weights, path"),
+        ('[tune]\niterations = "many"\n', "tune.iterations = 'many': it should be a valid integer"),
+        ("[tune]\nseconds = -5.0\n", "tune.seconds = -5.0: it should be greater than 0"),
+        ('[execution]\ndevice = "gpu"\n', "execution.device = 'gpu': it should be 'cpu' or 'cuda'"),
+        ("[execution]\nprocesses = 3\n", "tune.global_batch_size = 8 is not divisible by execution.processes = 3"),
+        ('[execution]\nmicro_batch_size = "some"\n', "execution.micro_batch_size = 'some'"),
+        ("tune = 3\n", "tune = 3"),
+    ],
+    ids=["key", "table", "far", "type", "negative", "choice", "indivisible", "auto", "no-table"],
+)
+def test_a_wrong_value_is_named_with_its_place(refusal, text, words):
+    """A mistake is answered with the key's path, what was given and what is allowed."""
+    assert words in refusal(HEAD + text)
+
+
+def test_two_mistakes_are_told_at_once(refusal):
+    """Nobody has to fix a spec one mistake at a time."""
+    sentence = refusal(HEAD + "[tune]\nseconds = -1.0\niterations = 0\n")
+    assert "tune.seconds" in sentence
+    assert "tune.iterations" in sentence
+
+
+def test_a_name_is_required(refusal):
+    """A spec without a name is refused."""
+    assert "name is missing" in refusal('schema = "fluxkit.spec/1"')
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("tune.seconds=5.0", lambda spec: spec.tune.seconds == 5.0),
+        ("name=other", lambda spec: spec.name == "other"),
+        ('hardware.label="My desk, 2 = two cores"', lambda spec: spec.hardware.label == "My desk, 2 = two cores"),
+        ("execution.micro_batch_size=auto", lambda spec: spec.execution.micro_batch_size == "auto"),
+    ],
+)
+def test_set_overrides_one_value(override, read):
+    """--set reads its value as TOML, and as plain text where it is none."""
+    assert read(load_spec("nano-laptop-cpu", [override]))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("tune.seconds", "write it as table.key=value"),
+        ("=5", "write it as table.key=value"),
+        ("name.first=1", "name is a value, not a table"),
+        ("tune.secnds=5.0", "did you mean seconds?"),
+        ("tune.seconds=soon", "tune.seconds = 'soon': it should be a valid number"),
+    ],
+)
+def test_a_wrong_override_is_refused(override, words):
+    """A mistake in --set is answered like one in a file."""
+    assert words in refused("nano-laptop-cpu", [override])
+
+
+def test_a_strangers_text_cannot_steer_the_terminal(refusal):
+    """Control characters of a spec never reach the terminal."""
+    assert "\x1b" not in refusal(HEAD + '[execution]\ndevice = "\\u001b[2J"\n')
