@@ -247,7 +247,7 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 
     Example: fluxkit schema result > result.schema.json
     """
-    from fluxkit.schemas import json_schema
+    from fluxkit.schema import json_schema
 
     typer.echo(json.dumps(json_schema(which.value), indent=1, sort_keys=True))
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fluxkit.child import Engine, engine_command, engine_environment
+from fluxkit.child import LOG_FILE, Engine, engine_command, engine_environment
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.folder import to_json, write_atomically, write_result
 from fluxkit.kit import this_kit
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from fluxkit.progress import Reporter
     from fluxkit.spec import RunSpec
     from fluxkit.system import System
+
+NOT_STARTED = 127
+"""The shell's exit code of a command that can't be started."""
 
 
 def launch(
@@ -182,7 +185,11 @@ def _engine_ending(
 ) -> Ending:
     """Starts the engine and follows it to its end; leaves none of its processes behind."""
     position = Position(job.spec, job.plan)
-    engine = Engine(command(folder, job.plan), folder, engine_environment(job.spec, job.plan))
+    try:
+        engine = Engine(command(folder, job.plan), folder, engine_environment(job.spec, job.plan))
+    except OSError as error:
+        (folder / LOG_FILE).write_text(f"The engine can't be started: {error.strerror}\n", "utf-8")
+        return Ending(exit_code=NOT_STARTED)
     try:
         reporter.begin(f"{job.spec.name} (seed {job.seed})", position)
         lock.name_engine(engine.pid)

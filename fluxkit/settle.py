@@ -93,11 +93,13 @@ def _is_run_folder(folder: Path) -> bool:
 
 def judge(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> tuple[Status, RunFailure | None]:
     """Status and, unless it completed, where and why it ended."""
+    if trail.unreadable:
+        return "failed", RunFailure(phase=trail.phase, kind="UnreadableEvents", message=trail.unreadable)
     outcomes = [trail.outcomes.get(rank) for rank in range(result.plan.processes)]
     if trail.failures and not ending.asked:
         return "failed", _first_failure(folder, result, trail, ending)
     if all(outcome == "completed" for outcome in outcomes) and not ending.exit_code:
-        return ("failed", None) if trail.unreadable else ("completed", None)
+        return "completed", None
     checkpointed = all(outcome == "checkpointed" for outcome in outcomes)
     if checkpointed or ending.exit_code == ExitCode.CHECKPOINTED or ending.asked or _was_ended_politely(ending):
         return "interrupted", _interruption(trail, ending, checkpointed=checkpointed)

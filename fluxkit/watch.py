@@ -28,9 +28,7 @@ def follow(engine: Engine, tail: Tail, position: Position, asked: Asked, reporte
     """Follows the engine to its end, passing signals on; gives its exit code."""
     passed_on, deadline = 0, float("inf")
     while (exit_code := engine.poll()) is None:
-        for event in tail.read():
-            position.update(event)
-        reporter.moved()
+        _show(tail, position, reporter)
         if tail.failed:
             deadline = min(deadline, time.monotonic() + STUCK_SECONDS)
         if asked.times > passed_on:
@@ -40,7 +38,14 @@ def follow(engine: Engine, tail: Tail, position: Position, asked: Asked, reporte
         if time.monotonic() >= deadline:
             engine.kill()
         engine.wait(POLL_SECONDS)
+    _show(tail, position, reporter)
     return exit_code
+
+
+def _show(tail: Tail, position: Position, reporter: Reporter) -> None:
+    for event in tail.read():
+        position.update(event)
+        reporter.moved()
 
 
 def _pass_on(engine: Engine, asked: Asked, reporter: Reporter) -> None:
