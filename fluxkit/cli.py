@@ -165,7 +165,7 @@ def plan(specs: Specs, sets: Sets = None, as_json: Json = False) -> None:
     from fluxkit.words import plan_table
 
     loaded = [load_spec(spec, sets or ()) for spec in specs]
-    plans = plan_all(loaded)
+    plans = plan_all(loaded, to_run=False)
     values = {spec.name: plan.model_dump(mode="json") for spec, plan in zip(loaded, plans, strict=True)}
     typer.echo(json.dumps(values, indent=1) if as_json else plan_table(loaded, plans))
 
@@ -277,7 +277,7 @@ def _dry_run(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> None
     from fluxkit.study import arrange, plan_all
     from fluxkit.words import plan_table, study_order
 
-    typer.echo(plan_table(specs, plan_all(specs)))
+    typer.echo(plan_table(specs, plan_all(specs, to_run=False)))
     typer.echo()
     typer.echo(study_order(arrange(specs, repeats, same_seed=same_seed)))
 

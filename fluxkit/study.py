@@ -118,8 +118,8 @@ def run_study(
     return _run_all(folder, study, specs, plans, reporter=reporter or Silent(), command=command)
 
 
-def plan_all(specs: Sequence[RunSpec]) -> list[Plan]:
-    """A plan for each spec on this machine.
+def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
+    """A plan for each spec on this machine; `to_run` False: only to be read, so the engine need not be installed.
 
     Raises:
         MachineError: one of them can't run here.
@@ -128,7 +128,7 @@ def plan_all(specs: Sequence[RunSpec]) -> list[Plan]:
     from fluxkit.system import probe
 
     system = probe()
-    return [make_plan(spec, system) for spec in specs]
+    return [make_plan(spec, system, to_run=to_run) for spec in specs]
 
 
 def arrange(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool = False) -> Study:

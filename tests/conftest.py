@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,8 +16,8 @@ from fluxkit.system import Device, Reading, System
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+GOLDEN = Path(__file__).parent / "golden"
 NANO_SIZES = {
     "_class_name": "FluxTransformer2DModel",
     "num_layers": 1,
@@ -29,6 +30,27 @@ NANO_SIZES = {
     "guidance_embeds": False,
     "axes_dims_rope": [8, 12, 12],
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-golden", action="store_true", help="write tests/golden/ anew instead of comparing with it"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares a text with the file of that name in tests/golden/, or writes it with --write-golden."""
+
+    def compare(name: str, text: str) -> None:
+        file = GOLDEN / name
+        if request.config.getoption("--write-golden"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, "utf-8")
+        assert file.is_file(), f"tests/golden/{name} is missing; write it with: just golden"
+        assert file.read_text("utf-8") == text, f"tests/golden/{name} differs; if that is meant: just golden"
+
+    return compare
 
 
 def write_pipeline(folder: Path, transformer: dict[str, Any] = NANO_SIZES, *, longest: int = 20) -> Path:

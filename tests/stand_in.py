@@ -127,7 +127,7 @@ def completed(log, job, folder):
 def told(log, job, folder):
     """What it was started with."""
     names = ("OMP_NUM_THREADS", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TOKENIZERS_PARALLELISM")
-    print({name: os.environ.get(name) for name in names}, Path.home(), folder)
+    sys.stdout.write(f"{ {name: os.environ.get(name) for name in names} } {Path.home()} {folder}\n")
     return completed(log, job, folder)
 
 
@@ -147,7 +147,7 @@ def dies(log, _job, _folder):
 
 
 def crashes(_log, _job, _folder):
-    print("Traceback: out of luck", file=sys.stderr)
+    sys.stderr.write("Traceback: out of luck\n")
     return 1
 
 
@@ -209,7 +209,7 @@ def rank_dies(log, job, folder):
     begin(log)
     begin(other, rank=1)
     other.write("failed", phase="tune", kind="MemoryError", message="out of memory", exit_code=4)
-    print("E0101 failed (exitcode: 4) local_rank: 1 (pid: 7) of binary: python", file=sys.stderr)
+    sys.stderr.write("E0101 failed (exitcode: 4) local_rank: 1 (pid: 7) of binary: python\n")
     return 1
 
 

@@ -32,7 +32,7 @@ def test_a_sound_run_has_no_doubts(folded, base):
     assert found(result) == {("inference_micro_batches", "inference_speed"): "A"}
 
 
-def test_every_finding_is_a_sentence(folded, base):
+def test_every_finding_is_a_sentence(folded):
     """Evidence is a sentence with a full stop, about a known subject."""
     result = folded(lambda log: begin(log, clusters=1))
     assert result.checks

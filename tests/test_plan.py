@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from conftest import NANO_SIZES, write_pipeline
 
@@ -55,6 +57,13 @@ def test_full_tuning_changes_every_parameter(machine, spec):
     again = make_plan(spec(**full, execution={"gradient_checkpointing": True}), machine())
     assert plan.trainable_parameters == plan.parameters
     assert plan.train_flops_per_iteration < again.train_flops_per_iteration
+
+
+@pytest.mark.parametrize("name", ["nano-laptop-cpu", "nano-two-process", "nano-multi-gpu"])
+def test_the_plan_of_a_preset_is_pinned(machine, golden, name):
+    """What a preset becomes on a stated machine changes only together with the file that pins it."""
+    plan = make_plan(load_spec(name), machine(cores=8, gpus=4))
+    golden(f"{name}.plan.json", json.dumps(plan.model_dump(mode="json"), indent=1) + "\n")
 
 
 def test_it_round_trips_through_json(machine, spec):

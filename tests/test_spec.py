@@ -117,3 +117,21 @@ def test_what_cannot_work_is_refused(spec, tables, words):
     """A value that is out of range, or does not fit another one, is refused with what is allowed."""
     with pytest.raises(ValidationError, match=words.replace("(", r"\(")):
         spec(**tables)
+
+
+def test_the_json_schema_is_pinned(golden):
+    """The published schema changes only together with the file that pins it."""
+    golden("spec.schema.json", json.dumps(RunSpec.model_json_schema(), indent=1) + "\n")
+
+
+def test_every_field_of_the_json_schema_is_explained():
+    """The sentence under a field is its description in the schema."""
+    schema = RunSpec.model_json_schema()
+    tables = [table for name, table in schema["$defs"].items() if name.endswith("Spec")]
+    unexplained = [
+        f"{table['title']}.{name}"
+        for table in tables
+        for name, field in table["properties"].items()
+        if "description" not in field
+    ]
+    assert not unexplained

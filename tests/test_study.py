@@ -41,7 +41,7 @@ def two(small_spec):
 @pytest.fixture(autouse=True)
 def _planned(monkeypatch, small_plan):
     """Plans need no model here."""
-    monkeypatch.setattr(study, "plan_all", lambda specs: [small_plan for _ in specs])
+    monkeypatch.setattr(study, "plan_all", lambda specs, **_: [small_plan for _ in specs])
 
 
 def test_the_order_is_random_seeded_and_interleaved(two):

@@ -70,13 +70,13 @@ class Evaluator:
             self._log.write(Anchor, anchor="autoencoder_reconstruction", pair=pair.id, image=image, **trip._asdict())
             self._log.write(Anchor, anchor="flat_colour", pair=pair.id, **flat._asdict())
 
-    def grade(self, flux: Flux, marks: list[str]) -> None:
-        """Writes the scores of the model's present state under each of `marks`."""
+    def grade(self, flux: Flux, iteration: int, marks: list[str]) -> None:
+        """Writes the scores of the model's state after `iteration` steps under each of `marks`."""
         flux.transformer.eval()
-        self._reconstruction(flux, marks)
+        self._reconstruction(flux, f"iteration-{iteration}", marks)
         self._validation(flux, marks)
 
-    def _reconstruction(self, flux: Flux, marks: list[str]) -> None:
+    def _reconstruction(self, flux: Flux, folder: str, marks: list[str]) -> None:
         seeds = range(self._spec.num_images_per_prompt)
         items = [(place, seed, 0) for place in self._prepared.of_split("tuning") for seed in seeds]
         batches = self._share(items)
@@ -93,12 +93,12 @@ class Evaluator:
             )
             latents = denoise(flux, noise, self._prepared.captions.of(places), self._spec.num_inference_steps)
             for (place, seed, _), image in zip(batch, images_of(self._autoencoder, latents), strict=True):
-                self._write_sample(place, seed, image, marks)
+                self._write_sample(place, seed, image, marks, f"samples/{folder}")
 
-    def _write_sample(self, place: int, seed: int, image_HWC: NDArray[np.uint8], marks: list[str]) -> None:
+    def _write_sample(self, place: int, seed: int, image_HWC: NDArray[np.uint8], marks: list[str], folder: str) -> None:
         pair = self._prepared.pairs[place]
         result = score(image_HWC, self._references[place])
-        kept = save_image(self._folder, f"samples/{marks[0]}/{pair.id}.png", image_HWC) if seed == KEPT_SEED else None
+        kept = save_image(self._folder, f"{folder}/{pair.id}.png", image_HWC) if seed == KEPT_SEED else None
         for mark in marks:
             self._log.write(Reconstruction, mark=mark, pair=pair.id, seed=seed, image=kept, **result._asdict())
 

@@ -35,6 +35,7 @@ LORA_TARGETS = (
     r"(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
     r"|ff\.net\.(0\.proj|2)|ff_context\.net\.(0\.proj|2)|proj_mlp|proj_out)"
 )
+TEXT_DTYPES = {"nano": torch.float32, "schnell": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,16 @@ def quiet() -> None:
 def encode_captions(spec: RunSpec, captions: list[str], device: torch.device) -> Embeddings:
     """Encodes captions with the pipeline's own text encoders, which are freed on return.
 
-    The encoders run in the dtype they are stored in; the result is FP32 on the CPU.
+    The encoders run in the dtype they are published in; the result is FP32 on the CPU.
     """
     folder = pipeline_folder(spec.model)
     text = FluxPipeline.from_pretrained(
-        folder, transformer=None, vae=None, dtype="auto", use_safetensors=True, local_files_only=True
+        folder,
+        transformer=None,
+        vae=None,
+        dtype=TEXT_DTYPES[spec.model.family],
+        use_safetensors=True,
+        local_files_only=True,
     ).to(device)
     length = min(spec.evaluate.max_sequence_length, text.tokenizer_2.model_max_length)
     with torch.no_grad():

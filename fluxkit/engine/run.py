@@ -139,17 +139,15 @@ class Run:
         )  # fmt: skip
 
     def _evaluate(self, evaluator: Evaluator, flux: Flux, optimiser: Optimiser, trajectory: Trajectory) -> None:
-        """Grades every distinct state once, then leaves the model in its final state."""
-        final = optimiser.graded()
+        """Grades every distinct state once; the last one graded is the one that is saved and timed."""
         evaluator.anchors()
         by_iteration: dict[int, list[str]] = {}
         for mark in trajectory.position.reached:
             by_iteration.setdefault(mark["iteration"], []).append(mark["id"])
-        for iteration, marks in by_iteration.items():
+        for iteration, marks in sorted(by_iteration.items()):
             weights, _ = checkpoint.load(snapshot_path(self.folder, iteration))
             optimiser.put(weights)
-            evaluator.grade(flux, marks)
-        optimiser.put(final)
+            evaluator.grade(flux, iteration, marks)
         if self.accelerator.is_main_process:
             self._save_tuned(flux)
 

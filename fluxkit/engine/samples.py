@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from fluxkit.engine import flow
-from fluxkit.engine.model import Embeddings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from fluxkit.engine.data import Prepared
-    from fluxkit.engine.model import Flux
+    from fluxkit.engine.model import Embeddings, Flux
     from fluxkit.plan import Job
 
 FOUR_STEPS = flow.schedule(4)[:-1]

@@ -43,8 +43,9 @@ class EngineRun:
     def losses(self, attempt: int = 0) -> list[float]:
         return [loss for block in self.events("iterations", attempt=attempt) for loss in block.losses]
 
-    def images(self, mark: str) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in (self.folder / "samples" / mark).iterdir()}
+    def images(self, iteration: int) -> dict[str, bytes]:
+        folder = self.folder / "samples" / f"iteration-{iteration}"
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def start_engine(folder: Path, spec: Any, attempt: int = 0) -> subprocess.Popen[str]:

@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_bits(short_run: EngineRun, tmp_path: Path)
     common = min(len(short_run.losses()), len(again.losses()))
     assert common >= 12
     assert again.losses()[:common] == short_run.losses()[:common]
-    assert again.images("iterations-12") == short_run.images("iterations-12")
+    assert again.images(12) == short_run.images(12)
 
 
 def test_another_thread_count_changes_losses_by_rounding_only(short_run: EngineRun, tmp_path: Path) -> None:

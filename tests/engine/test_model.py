@@ -136,13 +136,14 @@ def test_a_sample_is_a_function_of_its_number(spec, prepared) -> None:
 
 
 def test_the_adapter_draws_the_same_image_in_plain_diffusers(short_run: EngineRun) -> None:
-    """A process that never imports fluxkit loads the adapter and gives the run's own sample, within one grey level."""
+    """A process that never imports fluxkit loads the adapter and gives the run's sample, to one grey level."""
     prepared = prepare(small_spec(), Autoencoder(small_spec().model, CPU), CPU)
     place = prepared.of_split("tuning")[0]
     pair = prepared.pairs[place]
     noise = flow.noise_of(prepared.latents_NCHW.shape[1:], "reconstruction", pair.pixels_sha256, 0)
     torch.save(flow.pack(noise[None]), short_run.folder / "noise.pt")
-    last = short_run.events("mark")[-1].id
+    last = max(mark.iteration for mark in short_run.events("mark"))
+    sample = short_run.folder / "samples" / f"iteration-{last}" / f"{pair.id}.png"
     code = f"""
 import sys, torch, numpy as np
 from PIL import Image
@@ -153,7 +154,7 @@ image = pipe(prompt={pair.caption!r}, latents=torch.load({str(short_run.folder /
     num_inference_steps=4, guidance_scale=0.0, max_sequence_length={prepared.captions.prompt_NTE.shape[1]}).images[0]
 assert not any(name.startswith("fluxkit") for name in sys.modules)
 theirs = np.asarray(image).astype(int)
-ours = np.asarray(Image.open({str(short_run.folder / "samples" / last / f"{pair.id}.png")!r})).astype(int)
+ours = np.asarray(Image.open({str(sample)!r})).astype(int)
 print(abs(theirs - ours).max())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
