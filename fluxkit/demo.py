@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fluxkit.progress import Reporter
 
 PRESETS = ("nano-laptop-cpu", "nano-laptop-cpu-bf16")
-OVERRIDES = ("tune.seconds=50.0",)
+OVERRIDES = ("tune.seconds=50.0", "tune.iterations=400")
 """Two runs with all their phases within five minutes of two quiet cores."""
 REPORT_FILE = "report.html"
 

@@ -98,7 +98,8 @@ class Position:
         return rate(count, seconds) if count and seconds > 0 else None
 
     def _tuning_words(self) -> str:
-        parts = [f"iteration {self._iteration}/{self._spec.tune.iterations}"]
+        wanted = self._spec.tune.iterations
+        parts = [f"iteration {self._iteration}" + (f"/{wanted}" if self._iteration <= wanted else "")]
         parts += [] if self._loss is None else [f"loss {self._loss:.4f}"]
         speed, left = self._speed(), self.seconds_left()
         parts += [] if speed is None else [f"{speed:.3g} it/s"]
