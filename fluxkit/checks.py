@@ -163,8 +163,8 @@ def time_protocol_interrupted(result: RunResult) -> Iterator[Check]:
     if stops:
         often = "once" if len(stops) == 1 else f"{len(stops)} times"
         evidence = (
-            f"Tuning was interrupted {often} before {target:g} s, first after {stops[0].at_seconds:.4g} s, and continued"
-            " from a checkpoint; steps done again are not on the clock."
+            f"Tuning was interrupted {often} before {target:g} s, first after {stops[0].at_seconds:.4g} s, and"
+            " continued from a checkpoint; steps done again are not on the clock."
         )
         yield _check("time_protocol_interrupted", "quality", "C", evidence)
 

@@ -10,10 +10,11 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     import psutil
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     EngineCommand = Callable[[Path, Plan], list[str]]
 
 LOG_FILE = "engine.log"
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 10.0
+"""Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -55,7 +57,10 @@ def engine_environment(spec: RunSpec, plan: Plan) -> dict[str, str]:
 
 
 class Engine:
-    """A started engine and all its descendants; torchrun gives each rank a session, so a group is not enough."""
+    """A started engine with its descendants, none of which outlives the `with` block.
+
+    A process group is not enough: torchrun gives each rank a session of its own.
+    """
 
     def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
         with (folder / LOG_FILE).open("ab") as log:
@@ -64,7 +69,13 @@ class Engine:
                 start_new_session=True, preexec_fn=_dies_with_parent(),  # noqa: PLW1509 - one system call, no locks
             )  # fmt: skip
         self._family: set[psutil.Process] = set()
-        self._looked = 0.0
+        self._looked = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill()
 
     @property
     def pid(self) -> int:
@@ -75,12 +86,6 @@ class Engine:
         """The exit code, negative for a signal; None while it runs."""
         self._look_around()
         return self._process.poll()
-
-    def wait(self, seconds: float) -> int | None:
-        """The exit code, after at most `seconds`."""
-        with suppress(subprocess.TimeoutExpired):
-            return self._process.wait(seconds)
-        return None
 
     def ask_to_stop(self, number: int) -> None:
         """Asks each engine process itself: torchrun would give its ranks 30 seconds, and dies of SIGUSR1."""

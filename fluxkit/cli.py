@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -187,7 +188,7 @@ def compare(
     from fluxkit.tables import render
 
     comparison = compare_results([result for _, result in load_all(results)])
-    typer.echo(render(comparison, form.value).rstrip("\n"))
+    typer.echo(render(comparison, form.value, width=shutil.get_terminal_size((120, 24)).columns).rstrip("\n"))
     if not comparison.comparable:
         _tell("These results are not comparable: they do not ask for the same work.")
         raise typer.Exit(ExitCode.NOT_COMPARABLE)

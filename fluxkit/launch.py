@@ -16,7 +16,7 @@ from fluxkit.kit import this_kit
 from fluxkit.lock import RunLock
 from fluxkit.plan import JOB_FILE, Job
 from fluxkit.privacy import public_spec
-from fluxkit.progress import Position, Silent
+from fluxkit.progress import Position, Silent, telling
 from fluxkit.record import Looks, RunResult
 from fluxkit.settle import Ending, conclude, load
 from fluxkit.spec import canonical_sha256
@@ -190,13 +190,9 @@ def _engine_ending(
     except OSError as error:
         (folder / LOG_FILE).write_text(f"The engine can't be started: {error.strerror}\n", "utf-8")
         return Ending(exit_code=NOT_STARTED)
-    try:
-        reporter.begin(f"{job.spec.name} (seed {job.seed})", position)
+    with engine, telling(reporter, f"{job.spec.name} (seed {job.seed})", position):
         lock.name_engine(engine.pid)
         return Ending(follow(engine, Tail(folder, job), position, asked, reporter), asked.name)
-    finally:
-        engine.kill()
-        reporter.end()
 
 
 @contextmanager

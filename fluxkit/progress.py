@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from fluxkit.errors import printable
@@ -12,11 +13,15 @@ from fluxkit.events import InferenceSteps, Iterations, PhaseEnded, PhaseStarted,
 from fluxkit.stats import rate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fluxkit.events import Event
     from fluxkit.plan import Plan
     from fluxkit.spec import RunSpec
 
 PLAIN_SECONDS = 5.0
+REFRESH_RATE = 2.0
+"""Drawings a second: each costs milliseconds of the cores that are being measured."""
 RECENT_BLOCKS = 10
 PHASE_WORDS = {
     "import": "importing torch",
@@ -189,6 +194,7 @@ class Live:
             progress.TimeElapsedColumn(),
             console=self._console,
             transient=True,
+            refresh_per_second=REFRESH_RATE,
         )
         self._task = self._bar.add_task(printable(title), total=None, words=position.words())
         self._bar.start()
@@ -207,6 +213,16 @@ class Live:
     def end(self) -> None:
         """The run is over."""
         self._bar.stop()
+
+
+@contextmanager
+def telling(reporter: Reporter, title: str, position: Position) -> Iterator[None]:
+    """A run from its beginning to its end, however it ends."""
+    reporter.begin(title, position)
+    try:
+        yield
+    finally:
+        reporter.end()
 
 
 def reporter(*, quiet: bool) -> Reporter:

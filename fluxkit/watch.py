@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from fluxkit.plan import Job
     from fluxkit.progress import Position, Reporter
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
+"""Rarely enough not to be noticed by what is measured."""
 GRACE_SECONDS = 60.0
 """What the engine gets to write a checkpoint after it was told to stop."""
 STUCK_SECONDS = 30.0
@@ -37,7 +38,7 @@ def follow(engine: Engine, tail: Tail, position: Position, asked: Asked, reporte
             passed_on = asked.times
         if time.monotonic() >= deadline:
             engine.kill()
-        engine.wait(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
     _show(tail, position, reporter)
     return exit_code
 

@@ -199,7 +199,7 @@ def leaves_child(log, job, folder):
     """Leaves a process behind, in a session of its own."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     (folder / "child").write_text(str(child.pid))
-    time.sleep(1.5)
+    time.sleep(0.8)
     return completed(log, job, folder)
 
 

@@ -55,22 +55,28 @@ def run_folder(small_spec, small_plan, tmp_path):
     return tmp_path / "done"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["presets", "--help"]])
-def test_help_is_cheap(words):
-    """Help costs less than a fifth of a CPU-second and loads neither torch nor what commands need."""
+def test_help_is_cheap():
+    """Help costs less than a fifth of a CPU-second, so that nobody waits for it."""
+    costs = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-m", "fluxkit", "--help"], capture_output=True, check=False, timeout=60)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0
+        costs.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(costs) < MAX_HELP_SECONDS
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["presets"], ["schema", "spec"]])
+def test_light_commands_load_nothing_heavy(words):
+    """Help and the commands that only print load nothing of the torch family, nor statistics or charts."""
     code = (
         "import sys\nfrom fluxkit import cli\n"
         f"try: cli.main({words!r})\nexcept SystemExit: pass\n"
-        "loaded = {'torch', 'rich', 'scipy', 'numpy', 'psutil'} & set(sys.modules)\nassert not loaded, loaded\n"
+        "loaded = {'torch', 'scipy', 'numpy', 'psutil', 'altair'} & set(sys.modules)\nassert not loaded, loaded\n"
     )
-    costs = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert done.returncode == 0, done.stderr
-        costs.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(costs) < MAX_HELP_SECONDS
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_command_has_a_sentence(fluxkit):

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fluxkit import lock, watch
+from fluxkit import child, lock, watch
 from fluxkit.child import engine_command, engine_environment
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.folder import read_result
@@ -160,11 +160,12 @@ def test_an_engine_that_cannot_start_is_a_failed_run(small_spec, small_plan, tmp
     assert "can't be started: No such file" in result.error.message
 
 
-def test_no_process_is_left_behind(go):
+def test_no_process_is_left_behind(go, monkeypatch):
     """Descendants in sessions of their own are ended too, as torchrun's ranks would be."""
+    monkeypatch.setattr(child, "LOOK_SECONDS", 0.1)
     _, folder = go("leaves_child")
-    child = int((folder / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    left = int((folder / "child").read_text())
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
