@@ -123,36 +123,48 @@ def _interruption(trail: Trail, ending: Ending, *, checkpointed: bool) -> RunFai
 
 
 def _first_failure(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> RunFailure:
-    """The earliest last words: the other ranks fail because the first one did."""
+    """The cause: a rank that was killed, or else the earliest last words; the other ranks fail because of it."""
     rank, failed = min(trail.failures, key=lambda pair: pair[1].at_seconds)
-    message = redact(failed.message, folder)
-    if result.plan.processes > 1:
-        message = f"rank {rank}: {message}{_lost_rank(folder)}"
     code = failed.exit_code if ending.exit_code is None else ending.exit_code
-    return RunFailure(phase=failed.phase or trail.phase, kind=failed.kind, message=message, exit_code=code)
+    phase, message = failed.phase or trail.phase, redact(failed.message, folder)
+    if result.plan.processes == 1:
+        return RunFailure(phase=phase, kind=failed.kind, message=message, exit_code=code)
+    lost = _lost_rank(folder)
+    if lost and lost[0] not in {rank for rank, _ in trail.failures}:
+        message = f"{_loss(*lost)}; then rank {rank} said: {message}"
+        return RunFailure(phase=phase, kind="Killed" if lost[1] < 0 else "EngineDied", message=message, exit_code=code)
+    return RunFailure(phase=phase, kind=failed.kind, message=f"rank {rank}: {message}", exit_code=code)
 
 
 def _death(folder: Path, result: RunResult, trail: Trail, exit_code: int) -> RunFailure:
     """The engine ended without last words in its events: the log and the exit code have to tell."""
-    tail = _log_tail(folder)
-    if exit_code < 0:
-        kind, message = "Killed", f"The engine was ended by {_signal_name(-exit_code)}"
-        if -exit_code == signal.SIGKILL:
-            message += ", most often the system's answer to memory running out; ask for a smaller micro-batch"
-    else:
-        kind, message = "EngineDied", f"The engine ended with exit code {exit_code} and without a result"
-    message += _lost_rank(folder) if result.plan.processes > 1 else ""
+    tail, lost = _log_tail(folder), _lost_rank(folder) if result.plan.processes > 1 else None
+    message = _loss(*lost) if lost else f"The engine {_end(exit_code)}"
     message += f". Last lines of {LOG_FILE}: {tail}" if tail else "."
-    return RunFailure(phase=trail.phase, kind=kind, message=message, exit_code=exit_code)
+    killed = exit_code < 0 or (lost is not None and lost[1] < 0)
+    return RunFailure(
+        phase=trail.phase, kind="Killed" if killed else "EngineDied", message=message, exit_code=exit_code
+    )
 
 
-def _lost_rank(folder: Path) -> str:
-    """What torchrun's log says of the worker that went first."""
+def _loss(rank: int, exit_code: int) -> str:
+    return f"rank {rank} {_end(exit_code)}"
+
+
+def _end(exit_code: int) -> str:
+    """How a process ended, in words."""
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code} and without a result"
+    words = f"was ended by {_signal_name(-exit_code)}"
+    if -exit_code == signal.SIGKILL:
+        words += ", most often the system's answer to memory running out: a smaller micro-batch needs less"
+    return words
+
+
+def _lost_rank(folder: Path) -> tuple[int, int] | None:
+    """Rank and exit code of the worker that torchrun's log says went first."""
     lost = _LOST_RANK.search(_log_text(folder))
-    if not lost:
-        return ""
-    code, rank = int(lost[1]), int(lost[2])
-    return f" (rank {rank} {'was ended by ' + _signal_name(-code) if code < 0 else f'ended with exit code {code}'})"
+    return (int(lost[2]), int(lost[1])) if lost else None
 
 
 def _signal_name(number: int) -> str:

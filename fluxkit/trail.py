@@ -78,9 +78,10 @@ class Trail:
 
     @property
     def phase(self) -> str | None:
-        """The phase that rank 0 was in when its events ended."""
-        open_phases = [each.name for each in self.phases if each.attempt == self.attempt and each.seconds is None]
-        return open_phases[-1] if open_phases else None
+        """The phase that rank 0 was in when its events ended, or had just left."""
+        begun = [phase for phase in self.phases if phase.attempt == self.attempt]
+        unfinished = [phase for phase in begun if phase.seconds is None]
+        return (unfinished or begun)[-1].name if begun else None
 
     def begin_attempt(self, attempt: int) -> None:
         """What an earlier attempt said of its end no longer holds."""

@@ -213,6 +213,15 @@ def rank_dies(log, job, folder):
     return 1
 
 
+def rank_is_killed(log, job, folder):
+    """Rank 1 is killed, and rank 0 complains of it."""
+    begin(log)
+    begin(Log(folder, job["attempt"], rank=1), rank=1)
+    log.write("failed", phase="tune", kind="RuntimeError", message="connection reset by peer", exit_code=4)
+    sys.stderr.write("E0101 failed (exitcode: -9) local_rank: 1 (pid: 7) of binary: python\n")
+    return 1
+
+
 def main(scenario, folder):
     job = json.loads((folder / "job.json").read_text())
     sys.exit(globals()[scenario](Log(folder, job["attempt"]), job, folder))

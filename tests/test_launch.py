@@ -152,6 +152,14 @@ def test_the_first_rank_to_fail_is_named(go, small_plan):
     assert result.error.kind == "MemoryError"
 
 
+def test_a_killed_rank_is_the_cause(go, small_plan):
+    """A rank that was killed has no last words; the error is its death, not the complaint of the rank that noticed."""
+    result, _ = go("rank_is_killed", plan=small_plan.model_copy(update={"processes": 2}))
+    assert (result.status, result.error.kind) == ("failed", "Killed")
+    assert result.error.message.startswith("rank 1 was ended by signal 9 (SIGKILL)")
+    assert result.error.message.endswith("then rank 0 said: connection reset by peer")
+
+
 def test_an_engine_that_cannot_start_is_a_failed_run(small_spec, small_plan, tmp_path):
     """A command that does not exist is said, and the result does not stay `started`."""
     absent = str(tmp_path / "absent")
