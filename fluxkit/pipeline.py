@@ -49,7 +49,7 @@ def pipeline_folder(model: ModelSpec, environment: Mapping[str, str] = os.enviro
         MachineError: it is not on this machine, or is not a pipeline in the diffusers layout.
     """
     if model.weights != "pretrained":
-        return _recognised(NANO_FOLDER, "the embedded nano pipeline")
+        return _recognised(NANO_FOLDER, "The embedded nano pipeline")
     if model.path is not None:
         return _recognised(Path(model.path), f"model.path = {model.path!r}")
     snapshot = hub_cache(environment) / f"models--{str(model.repo).replace('/', '--')}" / "snapshots"

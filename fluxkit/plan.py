@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
+from fluxkit.footprint import Work, inference_peak_bytes, tuning_peak_bytes
 from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
-from fluxkit.spec import FROZEN, RunSpec
+from fluxkit.spec import FROZEN, Precision, RunSpec
 
 if TYPE_CHECKING:
     from fluxkit.system import Device, System
@@ -26,8 +27,12 @@ SCHNELL_CPU_MICRO_BATCH = 2
 SCHNELL_CUDA_MICRO_BATCH = 16
 """Needs 1.5 GiB of activations at 256 x 256 pixels and 12 GiB at 1024 x 1024, measured as 94 and 770 MiB an image."""
 ADAMW_BYTES = 16
-"""Per trainable parameter: FP32 value, gradient and two moments."""
-BYTES_OF = {"float32": 4, "bfloat16": 2, "ieee_float32": 4, "tf32": 4}
+"""Per trainable parameter: FP32 value, gradient and two moments; a lower bound where activations are not predicted."""
+PREDICTION_ERROR = 0.1
+"""Predicted peaks of memory are held to measurement within this share."""
+PRECISION_OF: dict[str, Precision] = {"ieee_float32": "float32", "tf32": "float32", "bfloat16": "bfloat16"}
+"""In which precision tensors of an inference precision are stored."""
+GIGABYTE = 10**9
 
 
 class Plan(BaseModel):
@@ -82,11 +87,11 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
     _check_engine(spec, system, notes, to_run=to_run)
     sizes = read_sizes(pipeline_folder(spec.model))
     _check_resolution(spec, sizes)
-    _check_memory(spec, sizes, devices)
     tune, execution = spec.tune, spec.execution
     image, text = sizes.image_tokens(spec.data.resolution), sizes.text_tokens(spec.evaluate.max_sequence_length)
     rank = tune.lora_rank if tune.method == "lora" else None
-    micro = _micro_batch(spec, notes)
+    micro, inference_micro = _micro_batch(spec, notes), _inference_micro_batch(spec, notes)
+    _check_memory(spec, sizes, devices, (micro, inference_micro), notes)
     return Plan(
         device=execution.device,
         device_names=tuple(device.name for device in devices),
@@ -94,7 +99,7 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
         threads_per_process=_threads(spec, system, notes),
         micro_batch_size=micro,
         accumulation_steps=tune.global_batch_size // (execution.processes * micro),
-        inference_micro_batch_size=_inference_micro_batch(spec, notes),
+        inference_micro_batch_size=inference_micro,
         parameters=sizes.transformer.parameters(),
         trainable_parameters=_trainable(spec, sizes),
         forward_flops_per_sample=sizes.transformer.forward_flops(image, text),
@@ -158,24 +163,44 @@ def _check_resolution(spec: RunSpec, sizes: PipelineSizes) -> None:
         )
 
 
-def _check_memory(spec: RunSpec, sizes: PipelineSizes, devices: tuple[Device, ...]) -> None:
-    """Refuses only what the weights and the optimiser alone exceed; activations come on top."""
-    need = _least_bytes(spec, sizes)
-    if spec.execution.device == "cpu":
-        need *= spec.execution.processes
+def _check_memory(
+    spec: RunSpec, sizes: PipelineSizes, devices: tuple[Device, ...], micro: tuple[int, int], notes: list[str]
+) -> None:
+    """Predicts the memory of tuning and of inference, and refuses what exceeds the device by more than the error."""
+    tuning, inference = _predicted_bytes(spec, sizes, micro)
+    notes.append(
+        f"Tensors of each process: {_size(tuning)} at the peak of tuning, {_size(inference)} at that of inference."
+    )
+    sharing = spec.execution.processes if spec.execution.device == "cpu" else 1
+    need = max(tuning, inference) * sharing
     have = min((device.memory_bytes for device in devices if device.memory_bytes), default=None)
-    if have is not None and need > have:
+    if have is not None and need * (1 - PREDICTION_ERROR) > have:
         raise MachineError(
-            f"{spec.name} needs at least {need / 1e9:.1f} GB for weights and optimiser, but {devices[0].name} has "
-            f'{have / 1e9:.1f} GB; use a lower precision, method = "lora" or a larger machine.'
+            f"{spec.name} needs about {_size(need)} of memory, but {devices[0].name} has {_size(have)}; "
+            'use precision = "bfloat16", a smaller micro-batch, method = "lora" or a larger machine.'
         )
 
 
-def _least_bytes(spec: RunSpec, sizes: PipelineSizes) -> int:
-    parameters, trainable = sizes.transformer.parameters(), _trainable(spec, sizes)
-    frozen = 0 if spec.tune.method == "full" else parameters * BYTES_OF[spec.execution.precision]
-    sampling = parameters * BYTES_OF[spec.execution.inference_precision]
-    return max(frozen + ADAMW_BYTES * trainable, sampling)
+def _predicted_bytes(spec: RunSpec, sizes: PipelineSizes, micro: tuple[int, int]) -> tuple[int, int]:
+    """Peak bytes of the tensors of one process: of tuning and of inference."""
+    image, text = sizes.image_tokens(spec.data.resolution), sizes.text_tokens(spec.evaluate.max_sequence_length)
+    tuning, inference = (Work(image, text, batch) for batch in micro)
+    tuning_bytes = tuning_peak_bytes(
+        sizes.transformer,
+        tuning,
+        lora_rank=spec.tune.lora_rank if spec.tune.method == "lora" else None,
+        precision=spec.execution.precision,
+        gradient_checkpointing=spec.execution.gradient_checkpointing,
+    )
+    precision = PRECISION_OF[spec.execution.inference_precision]
+    return (
+        tuning_bytes or ADAMW_BYTES * sizes.transformer.parameters(),
+        inference_peak_bytes(sizes.transformer, inference, precision=precision),
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= GIGABYTE else f"{count / 1e6:.0f} MB"
 
 
 def _trainable(spec: RunSpec, sizes: PipelineSizes) -> int:

@@ -23,7 +23,7 @@ LAZY = ("scipy", "altair", "vl_convert", "psutil", "pynvml", "rich", "jinja2")
 LIGHT_FLOORS = (
     ("errors", "stats", "precision"),
     ("spec", "architecture"),
-    ("specfile", "probes", "events", "devices", "pipeline", "definition"),
+    ("specfile", "probes", "events", "devices", "pipeline", "footprint", "definition"),
     ("gpus",),
     ("system",),
     ("plan",),

@@ -13,6 +13,7 @@ from fluxkit.pipeline import hub_cache, pipeline_folder, read_sizes
 from fluxkit.plan import Plan, make_plan
 from fluxkit.spec import ModelSpec
 from fluxkit.specfile import load_spec
+from fluxkit.system import Reading
 
 COMMIT = "741f7c3ce8b383c54771c7003378a50191e9efe9"
 
@@ -118,6 +119,14 @@ def test_a_gpu_preset_without_a_gpu_is_refused(machine):
     )
 
 
+def test_hidden_gpus_are_told_apart_from_missing_ones(machine):
+    """Where CUDA_VISIBLE_DEVICES hides every GPU, the sentence says so."""
+    system = machine(gpus=2)
+    readings = system.readings | {"gpus_installed": Reading(value=2, source="test")}
+    hidden = system.model_copy(update={"readings": readings, "devices": system.devices_of("cpu")})
+    assert "(CUDA_VISIBLE_DEVICES hides those that are installed)" in refused(load_spec("nano-single-gpu"), hidden)
+
+
 def test_more_processes_than_gpus_are_refused(machine):
     """One process has one GPU."""
     assert "asks for 4 processes, one per GPU, but this machine shows 2" in refused(
@@ -177,12 +186,25 @@ def test_schnell_is_planned_from_its_folder(machine, spec, tmp_path):
     assert (plan.micro_batch_size, plan.accumulation_steps, plan.inference_micro_batch_size) == (1, 8, 2)
 
 
-def test_weights_that_cannot_fit_are_refused(machine, spec, tmp_path):
-    """Weights larger than the memory are refused with both numbers."""
+def test_what_cannot_fit_is_refused(machine, spec, tmp_path):
+    """More memory than the device has is refused with both numbers and what would help."""
     folder = write_pipeline(tmp_path / "schnell", SCHNELL.model_dump())
-    assert "needs at least 48.6 GB for weights and optimiser, but Test CPU has 16.0 GB" in refused(
-        schnell(spec, folder), machine()
-    )
+    sentence = refused(schnell(spec, folder), machine())
+    assert "needs about 49.4 GB of memory, but Test CPU has 16.0 GB" in sentence
+
+
+def test_processes_on_one_cpu_share_its_memory(machine, spec, tmp_path):
+    """Each process has weights of its own: what fits once need not fit twice."""
+    folder = write_pipeline(tmp_path / "schnell", SCHNELL.model_dump())
+    big = machine(memory_bytes=64 * 10**9)
+    assert make_plan(schnell(spec, folder), big).parameters == SCHNELL.parameters()
+    assert "needs about 98.8 GB" in refused(schnell(spec, folder, execution={"processes": 2}), big)
+
+
+def test_the_plan_predicts_memory(machine, spec):
+    """The notes give the peak bytes of tuning and of inference."""
+    notes = make_plan(spec(), machine()).notes
+    assert "Tensors of each process: 29 MB at the peak of tuning, 46 MB at that of inference." in notes
 
 
 def test_a_missing_folder_is_refused(machine, spec, tmp_path):
