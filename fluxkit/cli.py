@@ -90,7 +90,8 @@ def demo(out: Out = None, sets: Sets = None, quiet: Quiet = False) -> None:
     from fluxkit.progress import reporter
 
     outcome, page = run_demo(out=out, overrides=sets or (), reporter=reporter(quiet=quiet))
-    _tell(f"The report is {page}")
+    if not quiet:
+        _tell(f"The report is {page}")
     typer.echo(page)
     _leave(outcome.results)
 

@@ -7,11 +7,13 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
 
 from fluxkit import child, cli, study
+from fluxkit.demo import run_demo
 from fluxkit.launch import launch
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -42,7 +44,8 @@ def engine(monkeypatch, small_plan):
     """Lets a scenario of the stand-in be the engine."""
 
     def use(scenario):
-        monkeypatch.setitem(study.run_study.__kwdefaults__, "command", command(scenario))
+        for starts in (study.run_study, run_demo):
+            monkeypatch.setitem(starts.__kwdefaults__, "command", command(scenario))
         monkeypatch.setattr(study, "plan_all", lambda specs, **_: [small_plan for _ in specs])
 
     return use
@@ -244,6 +247,56 @@ def test_a_result_follows_the_published_schema(fluxkit, run_folder):
         validator = jsonschema.validators.validator_for(json.loads(out))
         validator.check_schema(json.loads(out))
         validator(json.loads(out)).validate(value)
+
+
+@pytest.mark.parametrize("which", ["spec", "result"])
+def test_the_published_schema_is_pinned(fluxkit, golden, which):
+    """The schema changes only together with the file that pins it."""
+    golden(f"{which}.schema.json", fluxkit("schema", which)[1])
+
+
+@pytest.fixture
+def reporting(monkeypatch):
+    """Stands in for comparison, tables and report; keeps what they were given."""
+    given = {}
+    modules = {
+        "compare": {"compare": lambda results: SimpleNamespace(comparable=len(results) < 2, results=results)},
+        "tables": {"render": lambda comparison, form, **_: f"{form} of {len(comparison.results)}\n"},
+        "report": {"write_report": lambda paths, output: given.update({output: list(paths)})},
+    }
+    for name, functions in modules.items():
+        monkeypatch.setitem(sys.modules, f"fluxkit.{name}", SimpleNamespace(**functions))
+    monkeypatch.setattr("fluxkit.settle.load_all", lambda paths: [(path, None) for path in paths])
+    return given
+
+
+def test_results_that_do_not_compare_have_an_exit_code(fluxkit, reporting):
+    """Results of different workloads are printed and end with exit code 5."""
+    assert reporting == {}
+    assert fluxkit("compare", "a", "--format", "csv") == (0, "csv of 1\n", "")
+    code, out, err = fluxkit("compare", "a", "b")
+    assert (code, out) == (5, "table of 2\n")
+    assert "not comparable" in err
+
+
+def test_report_names_its_file(fluxkit, reporting):
+    """Standard output is the path of the page."""
+    assert fluxkit("report", "a", "b", "-o", "page.html") == (0, "page.html\n", "")
+    assert reporting == {Path("page.html"): [Path("a"), Path("b")]}
+
+
+def test_the_demo_runs_two_configurations_and_names_its_report(fluxkit, engine, reporting):
+    """The demo is one workload in two precisions, and ends with the path of the report, even if a run failed."""
+    engine("completed")
+    code, out, err = fluxkit("demo", "--out", "d", "--set", "tune.seconds=10.0", "--set", "tune.iterations=40")
+    assert (code, out) == (0, "d/report.html\n")
+    assert "The report is d/report.html" in err
+    assert reporting == {Path("d/report.html"): [Path("d")]}
+    specs = study.read_study(Path("d")).specs
+    assert [spec.execution.precision for spec in specs] == ["float32", "bfloat16"]
+    assert len({spec.workload_sha256() for spec in specs}) == 1
+    engine("fails")
+    assert fluxkit("demo", "--out", "e", "--quiet") == (4, "e/report.html\n", "")
 
 
 def test_verify_has_an_exit_code(fluxkit, run_folder):
