@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     EngineCommand = Callable[[Path, Plan], list[str]]
 
 LOG_FILE = "engine.log"
+LOG_HEADER = "== attempt "
+"""Begins the log of each attempt; the file holds them all."""
 LOOK_SECONDS = 10.0
 """Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""
 _PR_SET_PDEATHSIG = 1
@@ -62,8 +64,8 @@ class Engine:
     A process group is not enough: torchrun gives each rank a session of its own.
     """
 
-    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-        with (folder / LOG_FILE).open("ab") as log:
+    def __init__(self, command: list[str], log_file: Path, environment: dict[str, str]) -> None:
+        with log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=_dies_with_parent(),  # noqa: PLW1509 - one system call, no locks

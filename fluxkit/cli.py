@@ -91,7 +91,7 @@ def demo(out: Out = None, sets: Sets = None, quiet: Quiet = False) -> None:
 
     outcome, page = run_demo(out=out, overrides=sets or (), reporter=reporter(quiet=quiet))
     if not quiet:
-        _tell(f"The report is {page}")
+        _tell(f"The report is {page}.")
     typer.echo(page)
     _leave(outcome.results)
 
@@ -122,7 +122,8 @@ def run(  # noqa: PLR0917 - each is an option of the command
     """
     from fluxkit.progress import reporter
     from fluxkit.specfile import load_spec
-    from fluxkit.study import run_study, study_json
+    from fluxkit.study import run_study
+    from fluxkit.words import study_json
 
     loaded = [load_spec(spec, sets or ()) for spec in specs]
     if dry_run:
@@ -147,7 +148,8 @@ def resume(
     """
     from fluxkit.launch import resume as continue_run
     from fluxkit.progress import reporter
-    from fluxkit.study import Outcome, sentence, study_json
+    from fluxkit.study import Outcome
+    from fluxkit.words import sentence, study_json
 
     said = reporter(quiet=quiet)
     result = continue_run(folder, reporter=said)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fluxkit.child import LOG_FILE, Engine, engine_command, engine_environment
+from fluxkit.child import LOG_FILE, LOG_HEADER, Engine, engine_command, engine_environment
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.folder import to_json, write_atomically, write_result
 from fluxkit.kit import this_kit
@@ -184,11 +184,14 @@ def _engine_ending(
     folder: Path, job: Job, lock: RunLock, asked: Asked, *, reporter: Reporter, command: EngineCommand
 ) -> Ending:
     """Starts the engine and follows it to its end; leaves none of its processes behind."""
-    position = Position(job.spec, job.plan)
+    position, log_file = Position(job.spec, job.plan), folder / LOG_FILE
+    with log_file.open("a", encoding="utf-8") as log:
+        log.write(f"{LOG_HEADER}{job.attempt} ==\n")
     try:
-        engine = Engine(command(folder, job.plan), folder, engine_environment(job.spec, job.plan))
+        engine = Engine(command(folder, job.plan), log_file, engine_environment(job.spec, job.plan))
     except OSError as error:
-        (folder / LOG_FILE).write_text(f"The engine can't be started: {error.strerror}\n", "utf-8")
+        with log_file.open("a", encoding="utf-8") as log:
+            log.write(f"The engine can't be started: {error.strerror}\n")
         return Ending(exit_code=NOT_STARTED)
     with engine, telling(reporter, f"{job.spec.name} (seed {job.seed})", position):
         lock.name_engine(engine.pid)

@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluxkit.child import LOG_FILE
+from fluxkit.child import LOG_FILE, LOG_HEADER
 from fluxkit.errors import ExitCode
 from fluxkit.fold import fold
 from fluxkit.folder import RESULT_FILE, read_result, to_json, write_atomically, write_result
@@ -174,8 +174,10 @@ def _signal_name(number: int) -> str:
 
 
 def _log_text(folder: Path) -> str:
+    """The log of the last attempt."""
     with suppress(OSError):
-        return (folder / LOG_FILE).read_bytes().decode("utf-8", errors="replace")
+        text = (folder / LOG_FILE).read_bytes().decode("utf-8", errors="replace")
+        return text.rpartition(LOG_HEADER)[2].partition("\n")[2]
     return ""
 
 

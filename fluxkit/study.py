@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from fluxkit.privacy import public_spec
 from fluxkit.progress import Silent
 from fluxkit.settle import load
 from fluxkit.spec import FROZEN, RunSpec, canonical_sha256
+from fluxkit.words import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,47 +228,46 @@ def _run_all(
 ) -> Outcome:
     results: list[RunResult] = []
     for entry in study.runs:
-        run, before = folder / entry.folder, _status(folder / entry.folder)
+        before = _status(folder / entry.folder)
         if before == "completed":
-            results.append(load(run))
+            results.append(load(folder / entry.folder))
             continue
-        reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {specs[entry.spec].name}, repeat {entry.repeat}.")
-        if before is None:
-            shutil.rmtree(run, ignore_errors=True)
-            result = launch(
-                specs[entry.spec], plans[entry.spec], folder=run, seed=entry.seed, study=study.id,
-                repeat=entry.repeat, order=entry.order, reporter=reporter, command=command,
-            )  # fmt: skip
-        else:
-            result = resume(run, afresh=before == "failed", reporter=reporter, command=command)
+        spec, plan = specs[entry.spec], plans[entry.spec]
+        reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
+        try:
+            result = _run_one(folder, study, entry, spec, plan, before=before, reporter=reporter, command=command)
+        except KeyboardInterrupt:
+            reporter.say(_how_to_continue(folder))
+            raise
         results.append(result)
         reporter.say(sentence(result))
         if result.status == "interrupted":
+            reporter.say(_how_to_continue(folder))
             return Outcome(folder, tuple(results), stopped=True)
     return Outcome(folder, tuple(results), stopped=False)
 
 
-def sentence(result: RunResult) -> str:
-    """How a run ended and its headline numbers, for a person."""
-    if result.error:
-        phase = f" in phase {result.error.phase}" if result.error.phase else ""
-        return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
-    summary = result.summary
-    numbers = (
-        ("iterations/s", summary.training_iterations_per_second),
-        ("image-steps/s", summary.inference_image_steps_per_second),
-        ("dB PSNR", summary.psnr_db),
-        ("SSIM", summary.ssim),
-    )
-    known = [f"{value:.4g} {unit}" for unit, value in numbers if value is not None]
-    return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"
+def _run_one(
+    folder: Path,
+    study: Study,
+    entry: Entry,
+    spec: RunSpec,
+    plan: Plan,
+    *,
+    before: Status | None,
+    reporter: Reporter,
+    command: EngineCommand,
+) -> RunResult:
+    """Begins a run, or continues one that has a result with the status `before`."""
+    run = folder / entry.folder
+    if before is not None:
+        return resume(run, afresh=before == "failed", reporter=reporter, command=command)
+    shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
+    return launch(
+        spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
+        reporter=reporter, command=command,
+    )  # fmt: skip
 
 
-def study_json(outcome: Outcome) -> str:
-    """What a study has come to, as JSON for scripts."""
-    runs = [
-        {"id": each.id, "name": each.spec.name, "repeat": each.repeat, "status": each.status}
-        | {"summary": each.summary.model_dump(mode="json"), "error": each.error and each.error.model_dump(mode="json")}
-        for each in outcome.results
-    ]
-    return json.dumps({"study": str(outcome.folder), "stopped": outcome.stopped, "runs": runs}, indent=1)
+def _how_to_continue(folder: Path) -> str:
+    return f"To continue, give the same command with --resume --out {folder}"

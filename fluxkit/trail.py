@@ -67,7 +67,7 @@ class Trail:
         self.outcomes: dict[int, str] = {}
         """Of the last attempt: how each rank finished; a rank that is missing was ended without a word."""
         self.unreadable: str | None = None
-        """Why events could not be read to their end."""
+        """Why the last attempt's events could not be read to their end."""
         self.attempt = 0
         self.resumed = False
 
@@ -86,7 +86,7 @@ class Trail:
     def begin_attempt(self, attempt: int) -> None:
         """What an earlier attempt said of its end no longer holds."""
         self.attempt, self.resumed = attempt, False
-        self.failures, self.outcomes = [], {}
+        self.failures, self.outcomes, self.unreadable = [], {}, None
 
     def add(self, rank: int, event: Event) -> None:  # noqa: C901 - one case per event
         """Takes in the next event of a rank.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
@@ -10,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fluxkit.plan import Plan
-    from fluxkit.record import Kit
+    from fluxkit.record import Kit, RunResult
     from fluxkit.spec import RunSpec
-    from fluxkit.study import Study
+    from fluxkit.study import Outcome, Study
 
 THOUSAND = 1000.0
 
@@ -67,3 +68,29 @@ def amount(value: float) -> str:
             break
         value /= THOUSAND
     return f"{value:.4g} {prefix}"
+
+
+def sentence(result: RunResult) -> str:
+    """How a run ended and its headline numbers, for a person."""
+    if result.error:
+        phase = f" in phase {result.error.phase}" if result.error.phase else ""
+        return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
+    summary = result.summary
+    numbers = (
+        ("iterations/s", summary.training_iterations_per_second),
+        ("image-steps/s", summary.inference_image_steps_per_second),
+        ("dB PSNR", summary.psnr_db),
+        ("SSIM", summary.ssim),
+    )
+    known = [f"{value:.4g} {unit}" for unit, value in numbers if value is not None]
+    return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"
+
+
+def study_json(outcome: Outcome) -> str:
+    """What a study has come to, as JSON for scripts."""
+    runs = [
+        {"id": each.id, "name": each.spec.name, "repeat": each.repeat, "status": each.status}
+        | {"summary": each.summary.model_dump(mode="json"), "error": each.error and each.error.model_dump(mode="json")}
+        for each in outcome.results
+    ]
+    return json.dumps({"study": str(outcome.folder), "stopped": outcome.stopped, "runs": runs}, indent=1)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -207,6 +211,25 @@ def test_a_failed_run_has_an_exit_code(fluxkit, engine):
     assert (code, out) == (4, "s\n")
     assert "failed in phase tune" in err
     assert (Path("s") / "00-nano-laptop-cpu-r0" / "result.json").is_file()
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
+def test_a_stopped_run_has_an_exit_code(fluxkit, engine, tmp_path, number, expected):
+    """Told to stop by a scheduler is 75 and by hand is 130; both say how to continue, and continuing completes."""
+    engine("stoppable")
+
+    def stop():
+        while not list(tmp_path.glob("s/00-*/ready")):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    code, _, err = fluxkit("run", "nano-laptop-cpu", "--out", "s")
+    thread.join(5)
+    assert code == expected
+    assert "with --resume --out s" in err
+    assert fluxkit("run", "nano-laptop-cpu", "--out", "s", "--resume")[0] == 0
 
 
 def test_a_dry_run_runs_nothing(fluxkit, engine, tmp_path):

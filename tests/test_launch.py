@@ -138,6 +138,15 @@ def test_a_crash_without_words_quotes_the_log(go):
     assert "out of luck" in result.error.message
 
 
+def test_only_the_last_attempts_log_is_quoted(go):
+    """What an earlier attempt wrote into the log does not explain a later one's end."""
+    _, folder = go("crashes")
+    result = resume(folder, command=command("dies"))
+    assert "SIGKILL" in result.error.message
+    assert "out of luck" not in result.error.message
+    assert "out of luck" in (folder / "engine.log").read_text()
+
+
 def test_unreadable_events_fail_the_run(go):
     """Events that can't be read to the end make no completed run."""
     result, _ = go("garbage")

@@ -15,7 +15,8 @@ import pytest
 from fluxkit import study
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.folder import read_result
-from fluxkit.study import arrange, newest_unfinished, read_study, run_study, study_json
+from fluxkit.study import arrange, newest_unfinished, read_study, run_study
+from fluxkit.words import study_json
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
