@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 import sys
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+from fluxkit.cli_options import Format, Json, Out, Page, Quiet, Results, RunFolder, Schema, Sets, Specs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,35 +30,6 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Schema(StrEnum):
-    """The published JSON Schemas."""
-
-    spec = "spec"
-    result = "result"
-
-
-class Format(StrEnum):
-    """How a comparison is printed."""
-
-    table = "table"
-    markdown = "markdown"
-    csv = "csv"
-    json = "json"
-
-
-Specs = Annotated[list[str], typer.Argument(metavar="SPEC...", help="Presets (see fluxkit presets) or TOML files.")]
-Results = Annotated[
-    list[Path], typer.Argument(metavar="RESULT...", help="A result.json, a run folder or a study folder.")
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one value of every spec: --set tune.seconds=60."),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors are still told.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the study; must be new or empty.")]
 
 
 def _version(value: bool) -> None:
@@ -118,7 +89,7 @@ def run(  # noqa: PLR0917 - each is an option of the command
     difference. A failed run does not stop the others. With --resume, completed runs are kept, interrupted ones
     continue from their checkpoint, and failed ones are run again.
 
-    Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --repeats 3 --out runs/first
+    Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --repeats 3
     """
     from fluxkit.progress import reporter
     from fluxkit.specfile import load_spec
@@ -138,7 +109,7 @@ def run(  # noqa: PLR0917 - each is an option of the command
 
 @app.command()
 def resume(
-    folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run that did not complete.")],
+    folder: RunFolder,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -200,7 +171,7 @@ def compare(
 @app.command()
 def report(
     results: Results,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")],
+    output: Page,
 ) -> None:
     """Write the comparison of results as one self-contained HTML file.
 

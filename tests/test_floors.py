@@ -32,7 +32,7 @@ LIGHT_FLOORS = (
     ("checks", "lock", "privacy", "cost", "watch"),
     ("fold", "manifest", "telemetry"),
     ("settle",),
-    ("launch", "verify", "words"),
+    ("launch", "verify", "words", "cli_options"),
     ("study",),
     ("comparison",),
     ("estimates",),
