@@ -46,11 +46,12 @@ LIGHT_FLOORS = (
     ("__main__",),
 )
 ENGINE_FLOORS = (
-    ("clock", "flow", "images", "photos", "nano_autoencoder"),
-    ("quality", "model", "nano_pictures", "nano_text"),
-    ("data", "sample", "agree"),
-    ("checkpoint", "inference", "evaluate"),
-    ("tune", "nano"),
+    ("checkpoint", "clock", "flow", "images", "log", "marks", "photos", "precision", "quality", "signals"),
+    ("model", "nano_autoencoder", "nano_pictures", "nano_text"),
+    ("data", "nano_base", "sample"),
+    ("agree", "evaluate", "nano_card", "samples"),
+    ("nano", "optimise"),
+    ("tune",),
     ("run",),
     ("__main__",),
 )

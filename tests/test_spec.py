@@ -103,7 +103,7 @@ def test_the_canonical_hash_ignores_the_order_of_keys():
             {"model": {"family": "schnell", "weights": "pretrained", "repo": "../../etc", "revision": COMMIT}},
             "should match pattern",
         ),
-        ({"model": {"weights": "random"}}, "nothing for adapters to adapt"),
+        ({"model": {"weights": "random"}}, "leaves adapters nothing to adapt"),
         ({"execution": {"inference_precision": "tf32"}}, "exists on CUDA only"),
         ({"execution": {"processes": 5000}}, "less than or equal to 1024"),
         ({"name": "Has Spaces"}, "should match pattern"),
