@@ -95,8 +95,8 @@ class Iterations(BaseModel):
     """Index of the block's first step, from 0."""
     seconds: tuple[float, ...]
     """Duration of each step on the budget's clock."""
-    losses: tuple[float, ...]
-    """Mean loss over the global batch of each step."""
+    losses: tuple[float | None, ...]
+    """Mean loss over the global batch of each step; null where it was not finite."""
     total_seconds: float
     """The budget's clock after the block."""
 
@@ -158,8 +158,8 @@ class Validation(BaseModel):
     pair: str
     sigma: float
     draw: int
-    loss: float
-    """Velocity loss in latent space."""
+    loss: float | None
+    """Velocity loss in latent space; null where it was not finite."""
     psnr_db: float | None
     ssim: float
 

@@ -100,7 +100,8 @@ class Tuning(BaseModel):
 
     model_config = FROZEN
     iteration_seconds: tuple[float, ...]
-    losses: tuple[float, ...]
+    losses: tuple[float | None, ...]
+    """Mean over the global batch of each step; null where it was not finite, which JSON can't say."""
     samples_per_iteration: int
     coverage: float
     """Share of the iteration budget that was done."""
@@ -129,7 +130,7 @@ class ValidationScore(BaseModel):
     pair: str
     sigma: float
     draw: int
-    loss: float
+    loss: float | None
     psnr_db: float | None
     ssim: float
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluxkit import pipeline
-from fluxkit.plan import ENGINE_PACKAGES
+from fluxkit.plan import ENGINE_PACKAGES, Plan
+from fluxkit.record import Kit, Looks, RunResult
 from fluxkit.spec import RunSpec
 from fluxkit.system import Device, Reading, System
 
@@ -107,3 +108,56 @@ def spec() -> Callable[..., RunSpec]:
         return RunSpec.model_validate({"schema": "fluxkit.spec/1", "name": "test", **tables})
 
     return make
+
+
+@pytest.fixture
+def small_spec() -> RunSpec:
+    """Forty iterations or ten seconds of the embedded model on the CPU."""
+    return RunSpec.model_validate(
+        {
+            "schema": "fluxkit.spec/1",
+            "name": "small",
+            "seed": 3,
+            "tune": {"iterations": 40, "seconds": 10.0, "max_seconds": 60.0},
+        }
+    )
+
+
+@pytest.fixture
+def small_plan(small_spec: RunSpec) -> Plan:
+    """A plan for `small_spec`, made up."""
+    return Plan(
+        device=small_spec.execution.device,
+        device_names=("Made-up CPU",),
+        processes=1,
+        threads_per_process=1,
+        micro_batch_size=8,
+        accumulation_steps=1,
+        inference_micro_batch_size=16,
+        parameters=10,
+        trainable_parameters=5,
+        forward_flops_per_sample=100,
+        train_flops_per_iteration=2400,
+        notes=("made up",),
+    )
+
+
+@pytest.fixture
+def base(small_spec: RunSpec, small_plan: Plan, machine: Callable[..., System]) -> RunResult:
+    """The result of a run that has been completed, before its events are folded into it."""
+    return RunResult(
+        schema="fluxkit.result/1",
+        id="0" * 32,
+        status="completed",
+        study="",
+        repeat=0,
+        order=0,
+        seed=3,
+        created="2026-01-01T00:00:00Z",
+        kit=Kit(version="0"),
+        spec=small_spec,
+        workload_sha256=small_spec.workload_sha256(),
+        configuration_sha256="1" * 64,
+        plan=small_plan,
+        system=Looks(before=machine()),
+    )

@@ -31,8 +31,8 @@ LIGHT_FLOORS = (
     ("folder", "marks", "trail", "kit", "progress", "schema"),
     ("checks", "lock", "privacy", "cost", "watch"),
     ("fold", "manifest", "telemetry"),
-    ("settle", "verify"),
-    ("launch",),
+    ("settle",),
+    ("launch", "verify", "words", "cli_options"),
     ("study",),
     ("comparison",),
     ("estimates",),
@@ -46,11 +46,12 @@ LIGHT_FLOORS = (
     ("__main__",),
 )
 ENGINE_FLOORS = (
-    ("clock", "flow", "images", "photos", "nano_autoencoder"),
-    ("quality", "model", "nano_pictures", "nano_text"),
-    ("data", "sample", "agree"),
-    ("checkpoint", "inference", "evaluate"),
-    ("tune", "nano"),
+    ("checkpoint", "clock", "flow", "images", "log", "marks", "photos", "precision", "quality", "signals"),
+    ("model", "nano_autoencoder", "nano_pictures", "nano_text"),
+    ("data", "nano_base", "sample"),
+    ("agree", "evaluate", "nano_card", "samples"),
+    ("nano", "optimise"),
+    ("tune",),
     ("run",),
     ("__main__",),
 )

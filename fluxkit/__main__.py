@@ -1,0 +1,5 @@
+"""`python -m fluxkit`: the command line."""
+
+from fluxkit.cli import main
+
+main()

@@ -1,0 +1,150 @@
+"""The engine's process(es): started in a group of their own, told to stop, and none left behind."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    import psutil
+
+    from fluxkit.plan import Plan
+    from fluxkit.spec import RunSpec
+
+    EngineCommand = Callable[[Path, Plan], list[str]]
+
+LOG_FILE = "engine.log"
+LOG_HEADER = "== attempt "
+"""Begins the log of each attempt; the file holds them all."""
+LOOK_SECONDS = 10.0
+"""Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""
+_PR_SET_PDEATHSIG = 1
+
+
+def engine_command(folder: Path, plan: Plan) -> list[str]:
+    """What is executed: the engine itself, or torchrun and one engine for each process."""
+    if plan.processes == 1:
+        return [sys.executable, "-m", "fluxkit.engine", str(folder)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1"]
+    return [*torchrun, f"--nproc-per-node={plan.processes}", "-m", "fluxkit.engine", str(folder)]
+
+
+def engine_environment(spec: RunSpec, plan: Plan) -> dict[str, str]:
+    """This environment with threads, the network and the module path settled."""
+    settled = {
+        "OMP_NUM_THREADS": str(plan.threads_per_process),
+        # Waiting threads sleep. Spinning ones cost a neighbour's core: with one of two cores busy otherwise, tuning
+        # nano fell from 13.5 to 1.5 iterations/s.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        # Their remarks about packages that are not needed would fill the engine's log.
+        "TRANSFORMERS_VERBOSITY": "error",
+        "DIFFUSERS_VERBOSITY": "error",
+        # A file of the folder one happens to be in must not shadow a module.
+        "PYTHONSAFEPATH": "1",
+    }
+    if not spec.model.download:
+        settled |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    package = Path(__file__).resolve().parent.parent
+    if not package.name.endswith("-packages"):
+        inherited = os.environ.get("PYTHONPATH")
+        settled["PYTHONPATH"] = os.pathsep.join([str(package), *([inherited] if inherited else [])])
+    return {**os.environ, **settled}
+
+
+class Engine:
+    """A started engine with its descendants, none of which outlives the `with` block.
+
+    A process group is not enough: torchrun gives each rank a session of its own.
+    """
+
+    def __init__(self, command: list[str], log_file: Path, environment: dict[str, str]) -> None:
+        with log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=_dies_with_parent(),  # noqa: PLW1509 - one system call, no locks
+            )  # fmt: skip
+        self._family: set[psutil.Process] = set()
+        self._looked = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the engine or of torchrun."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        self._look_around()
+        return self._process.poll()
+
+    def ask_to_stop(self, number: int) -> None:
+        """Asks each engine process itself: torchrun would give its ranks 30 seconds, and dies of SIGUSR1."""
+        self._look_around(now=True)
+        ranks = [process for process in self._family if _is_rank(process)]
+        for process in ranks:
+            _quietly(process.send_signal, number)
+        if not ranks:
+            _quietly(self._process.send_signal, number if not self._family else signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends the whole family at once; harmless when it is gone."""
+        self._look_around(now=True)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for process in self._family:
+            _quietly(process.kill)
+        self._process.wait()
+
+    def _look_around(self, *, now: bool = False) -> None:
+        import psutil
+
+        if not now and time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        with suppress(psutil.Error):
+            self._family |= set(psutil.Process(self._process.pid).children(recursive=True))
+
+
+def _is_rank(process: psutil.Process) -> bool:
+    import psutil
+
+    with suppress(psutil.Error):
+        return process.is_running() and "fluxkit.engine" in process.cmdline()
+    return False
+
+
+def _quietly(act: Callable[..., object], *words: int) -> None:
+    import psutil
+
+    with suppress(psutil.Error, ProcessLookupError):
+        act(*words)
+
+
+def _dies_with_parent() -> Callable[[], None] | None:
+    """On Linux the engine gets SIGTERM, and writes a checkpoint, when its launcher is killed."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+
+    def ask_the_kernel() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return ask_the_kernel

@@ -1,0 +1,271 @@
+"""The command line: parse, call one function, print, map errors to exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from fluxkit.cli_options import Format, Json, Out, Page, Quiet, Results, RunFolder, Schema, Sets, Specs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluxkit.record import RunResult
+    from fluxkit.spec import RunSpec
+
+app = typer.Typer(
+    help="What does tuning FLUX.1-schnell cost and give on this hardware, compared with that hardware?\n\n"
+    "Start with: fluxkit demo",
+    epilog="Exit codes: 0 done; 2 wrong usage or spec; 3 this machine refuses; 4 a run failed; 5 not comparable or "
+    "not verified; 75 checkpointed, run again to continue; 130 interrupted by hand.",
+    # Rich help would cost more than the rest of the command together.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from fluxkit.kit import this_kit
+        from fluxkit.words import version_line
+
+        typer.echo(version_line(this_kit()))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def demo(out: Out = None, sets: Sets = None, quiet: Quiet = False) -> None:
+    """Run the laptop study end to end, offline, and name its HTML report.
+
+    Two configurations of the small FLUX that ships with fluxkit are tuned on real photographs, in FP32 and in BF16.
+    It takes about five minutes on two quiet cores.
+    """
+    from fluxkit.demo import run_demo
+    from fluxkit.progress import reporter
+
+    outcome, page = run_demo(out=out, overrides=sets or (), reporter=reporter(quiet=quiet))
+    if not quiet:
+        _tell(f"The report is {page}.")
+    typer.echo(page)
+    _leave(outcome.results)
+
+
+@app.command()
+def run(  # noqa: PLR0917 - each is an option of the command
+    specs: Specs,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each spec; repeat r uses seed + r.")] = 1,
+    sets: Sets = None,
+    out: Out = None,
+    resuming: Annotated[
+        bool, typer.Option("--resume", help="Finish a study that was begun: in --out, or the newest of these specs.")
+    ] = False,
+    same_seed: Annotated[
+        bool, typer.Option("--same-seed", help="Every repeat uses the same seed, to see if a run reproduces itself.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the order; run nothing.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run presets or spec files, each repeat in a process of its own, and print the study's folder.
+
+    Configurations are interleaved in a seeded random order, so that a drift of the machine does not look like a
+    difference. A failed run does not stop the others. With --resume, completed runs are kept, interrupted ones
+    continue from their checkpoint, and failed ones are run again.
+
+    Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --repeats 3
+    """
+    from fluxkit.progress import reporter
+    from fluxkit.specfile import load_spec
+    from fluxkit.study import run_study
+    from fluxkit.words import study_json
+
+    loaded = [load_spec(spec, sets or ()) for spec in specs]
+    if dry_run:
+        _dry_run(loaded, repeats, same_seed=same_seed)
+        return
+    outcome = run_study(
+        loaded, repeats=repeats, out=out, resuming=resuming, same_seed=same_seed, reporter=reporter(quiet=quiet)
+    )
+    typer.echo(study_json(outcome) if as_json else outcome.folder)
+    _leave(outcome.results)
+
+
+@app.command()
+def resume(
+    folder: RunFolder,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Continue an interrupted or failed run from its last checkpoint.
+
+    Example: fluxkit resume runs/first/00-nano-laptop-cpu-r0
+    """
+    from fluxkit.launch import resume as continue_run
+    from fluxkit.progress import reporter
+    from fluxkit.study import Outcome
+    from fluxkit.words import sentence, study_json
+
+    said = reporter(quiet=quiet)
+    result = continue_run(folder, reporter=said)
+    said.say(sentence(result))
+    typer.echo(study_json(Outcome(folder, (result,), stopped=result.status == "interrupted")) if as_json else folder)
+    _leave((result,))
+
+
+@app.command()
+def plan(specs: Specs, sets: Sets = None, as_json: Json = False) -> None:
+    """Show how specs would run on this machine, before anything is loaded.
+
+    Example: fluxkit plan nano-laptop-cpu --set execution.threads=2
+    """
+    from fluxkit.specfile import load_spec
+    from fluxkit.study import plan_all
+    from fluxkit.words import plan_table
+
+    loaded = [load_spec(spec, sets or ()) for spec in specs]
+    plans = plan_all(loaded, to_run=False)
+    values = {spec.name: plan.model_dump(mode="json") for spec, plan in zip(loaded, plans, strict=True)}
+    typer.echo(json.dumps(values, indent=1) if as_json else plan_table(loaded, plans))
+
+
+@app.command()
+def compare(
+    results: Results,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+) -> None:
+    """Compare results in the terminal: one row for each configuration, ratios with intervals.
+
+    Results of different workloads are shown apart, never as a ratio, and end with exit code 5.
+
+    Example: fluxkit compare runs/first --format markdown
+    """
+    from fluxkit.compare import compare as compare_results
+    from fluxkit.errors import ExitCode
+    from fluxkit.settle import load_all
+    from fluxkit.tables import render
+
+    comparison = compare_results([result for _, result in load_all(results)])
+    typer.echo(render(comparison, form.value, width=shutil.get_terminal_size((120, 24)).columns).rstrip("\n"))
+    if not comparison.comparable:
+        _tell("These results are not comparable: they do not ask for the same work.")
+        raise typer.Exit(ExitCode.NOT_COMPARABLE)
+
+
+@app.command()
+def report(
+    results: Results,
+    output: Page,
+) -> None:
+    """Write the comparison of results as one self-contained HTML file.
+
+    Example: fluxkit report laptop/ cluster/ -o comparison.html
+    """
+    from fluxkit.report import write_report
+    from fluxkit.settle import load_all
+
+    load_all(results)  # runs that died are folded first, so that the page says what became of them
+    write_report(results, output)
+    typer.echo(output)
+
+
+@app.command()
+def verify(results: Results, as_json: Json = False) -> None:
+    """Check results against their schema, their files' hashes, and their own raw values.
+
+    Anything that does not hold is named, and the exit code is 5.
+
+    Example: fluxkit verify runs/first
+    """
+    from fluxkit.errors import ExitCode
+    from fluxkit.verify import verify_all
+
+    verdicts = verify_all(results)
+    if as_json:
+        typer.echo(json.dumps({str(file): found for file, found in verdicts}, indent=1))
+    for file, found in () if as_json else verdicts:
+        typer.echo(f"{file}: {'verified' if not found else '; '.join(found)}")
+    if any(found for _, found in verdicts):
+        raise typer.Exit(ExitCode.NOT_COMPARABLE)
+
+
+@app.command()
+def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this one.")] = None) -> None:
+    """List the presets, or print one as a start for a spec of your own.
+
+    Example: fluxkit presets nano-laptop-cpu > mine.toml
+    """
+    from fluxkit.specfile import preset_names, preset_text
+
+    typer.echo(preset_text(name).rstrip("\n") if name else "\n".join(preset_names()))
+
+
+@app.command()
+def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="Of which file.")]) -> None:
+    """Print the JSON Schema of a run spec or of a result.
+
+    Example: fluxkit schema result > result.schema.json
+    """
+    from fluxkit.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(which.value), indent=1, sort_keys=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe."""
+    from fluxkit.errors import ExitCode, FluxkitError
+
+    code: int | str | None = ExitCode.DONE
+    try:
+        app(args=arguments)
+    except SystemExit as leaving:
+        code = leaving.code
+    except FluxkitError as error:
+        _tell(str(error))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough; Python would complain at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _dry_run(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> None:
+    from fluxkit.study import arrange, plan_all
+    from fluxkit.words import plan_table, study_order
+
+    typer.echo(plan_table(specs, plan_all(specs, to_run=False)))
+    typer.echo()
+    typer.echo(study_order(arrange(specs, repeats, same_seed=same_seed)))
+
+
+def _tell(sentence: str) -> None:
+    typer.echo(f"fluxkit: {sentence}", err=True)
+
+
+def _leave(results: Sequence[RunResult]) -> None:
+    """Ends with the exit code that fits how the runs ended."""
+    from fluxkit.errors import ExitCode
+
+    if any(result.status == "interrupted" for result in results):
+        raise typer.Exit(ExitCode.CHECKPOINTED)
+    if any(result.status == "failed" for result in results):
+        raise typer.Exit(ExitCode.RUN_FAILED)

@@ -1,0 +1,38 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Schema(StrEnum):
+    """The published JSON Schemas."""
+
+    spec = "spec"
+    result = "result"
+
+
+class Format(StrEnum):
+    """How a comparison is printed."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="Presets (see fluxkit presets) or TOML files.")]
+Results = Annotated[list[Path], typer.Argument(metavar="RESULT", help="A result.json, a run folder or a study folder.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one value of every spec: --set tune.seconds=60."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors are still told.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the study; must be new or empty.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run that did not complete.")]
+Page = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")]

@@ -1,0 +1,47 @@
+"""The laptop study, end to end and offline: two configurations, tuned and compared in one HTML report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fluxkit.child import engine_command
+from fluxkit.specfile import load_spec
+from fluxkit.study import DEFAULT_PARENT, Outcome, run_study
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from fluxkit.child import EngineCommand
+    from fluxkit.progress import Reporter
+
+PRESETS = ("nano-laptop-cpu", "nano-laptop-cpu-bf16")
+OVERRIDES = ("tune.seconds=50.0", "tune.iterations=400")
+"""Two runs with all their phases within five minutes of two quiet cores."""
+REPORT_FILE = "report.html"
+
+
+def run_demo(
+    *,
+    out: Path | None = None,
+    overrides: Sequence[str] = (),
+    reporter: Reporter | None = None,
+    command: EngineCommand = engine_command,
+) -> tuple[Outcome, Path]:
+    """Runs the study and writes its report, whatever became of the runs.
+
+    Args:
+        out: the study's folder; `runs/<time>-demo` if None.
+        overrides: `table.key=value`, for both configurations, after the demo's own.
+        reporter: is told how it goes.
+        command: gives the engine's command line.
+    """
+    from fluxkit.report import write_report
+
+    specs = [load_spec(name, [*OVERRIDES, *overrides]) for name in PRESETS]
+    folder = out or DEFAULT_PARENT / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-demo"
+    outcome = run_study(specs, out=folder, reporter=reporter, command=command)
+    page = outcome.folder / REPORT_FILE
+    write_report([outcome.folder], page)
+    return outcome, page

@@ -1,0 +1,229 @@
+"""Events + what was asked, planned and seen -> `RunResult`; the summary is derived here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fluxkit.checks import find
+from fluxkit.definition import quality_definition
+from fluxkit.marks import UNTUNED, iteration_mark, time_mark
+from fluxkit.record import (
+    Inference,
+    Quality,
+    Rank,
+    RunFailure,
+    RunInputs,
+    RunResult,
+    Summary,
+    Tuning,
+)
+from fluxkit.stats import rate
+from fluxkit.trail import RankTrail, Trail, read_trail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from fluxkit.plan import Plan
+
+MEMORY_KIND = {"cpu": "resident", "cuda": "cuda_reserved"}
+"""The kind of peak memory that the summary states, by device."""
+
+
+def fold(folder: Path, base: RunResult, trail: Trail | None = None) -> RunResult:
+    """`base` with everything that the folder's events tell, its checks and its summary.
+
+    Status and error of `base` are kept; an unreadable events file becomes the error where there is none.
+    """
+    trail = trail or read_trail(folder)
+    result = base.model_copy(
+        update={
+            "inputs": _inputs(trail),
+            "phases": tuple(trail.phases),
+            "interruptions": tuple(trail.interruptions),
+            "tuning": _tuning(base, trail),
+            "quality": _quality(base, trail),
+            "inference": _inference(base, trail),
+            "error": base.error or _unreadable(trail),
+        }
+    )
+    return result.model_copy(update={"checks": find(result), "summary": summarise(result)})
+
+
+def summarise(result: RunResult) -> Summary:
+    """The summary of a result, from its raw values alone."""
+    by_time, by_iterations = time_mark(result), iteration_mark(result)
+    psnr, ssim = _reconstruction(result, by_time.id if by_time else None)
+    psnr_untuned, ssim_untuned = _reconstruction(result, UNTUNED)
+    psnr_iterations, ssim_iterations = _reconstruction(result, by_iterations.id if by_iterations else None)
+    loss, validation_psnr, validation_ssim = _validation(result, by_time.id if by_time else None)
+    iterations, image_steps = _iterations_per_second(result), _image_steps_per_second(result.inference)
+    return Summary(
+        training_iterations_per_second=iterations,
+        training_images_per_second=_times(iterations, result.spec.tune.global_batch_size),
+        inference_image_steps_per_second=image_steps,
+        inference_batch_steps_per_second=_times(image_steps, 1 / result.spec.inference.batch_size),
+        psnr_db=psnr,
+        ssim=ssim,
+        psnr_db_untuned=psnr_untuned,
+        ssim_untuned=ssim_untuned,
+        psnr_db_at_iterations=psnr_iterations,
+        ssim_at_iterations=ssim_iterations,
+        validation_loss=loss,
+        validation_loss_untuned=_validation(result, UNTUNED)[0],
+        validation_psnr_db=validation_psnr,
+        validation_ssim=validation_ssim,
+        peak_memory_bytes=_peak_memory(result),
+        tuning_seconds=_sum(result.tuning.iteration_seconds if result.tuning else ()),
+        total_seconds=_sum(phase.seconds for phase in result.phases if phase.seconds is not None),
+    )
+
+
+def _iterations_per_second(result: RunResult) -> float | None:
+    """The first `tune.iterations` steps / their total seconds on the slowest rank."""
+    tuning = result.tuning
+    steps = tuning.iteration_seconds[: result.spec.tune.iterations] if tuning else ()
+    seconds = math.fsum(steps)
+    if tuning is None or seconds <= 0:
+        return None
+    return rate(len(steps), seconds * slowest_rank_ratio(tuning))
+
+
+def slowest_rank_ratio(tuning: Tuning) -> float:
+    """Tuning seconds of the slowest rank / those of rank 0, at least 1; 1 where the clocks were not stated.
+
+    The step times are rank 0's. A rate of several processes is total work / slowest rank.
+    """
+    clocks = [rank.seconds for rank in tuning.ranks if rank.seconds]
+    zero = next((rank.seconds for rank in tuning.ranks if rank.rank == 0 and rank.seconds), None)
+    return max(1.0, max(clocks) / zero) if zero else 1.0
+
+
+def _image_steps_per_second(inference: Inference | None) -> float | None:
+    """Images x denoising steps of all processes / total seconds of the slowest rank."""
+    seconds = math.fsum(inference.step_seconds) if inference else 0.0
+    if inference is None or seconds <= 0:
+        return None
+    return rate(inference.micro_batch_size * inference.processes * len(inference.step_seconds), seconds)
+
+
+def _reconstruction(result: RunResult, mark: str | None) -> tuple[float | None, float | None]:
+    """Means of per-image PSNR (dB, identical images left out) and SSIM at a mark."""
+    scores = [score for score in result.quality.reconstruction if score.mark == mark] if result.quality else []
+    return _mean(score.psnr_db for score in scores), _mean(score.ssim for score in scores)
+
+
+def _validation(result: RunResult, mark: str | None) -> tuple[float | None, float | None, float | None]:
+    """Means of velocity loss, one-step PSNR (dB) and SSIM at a mark; no loss if one of them was not finite."""
+    scores = [score for score in result.quality.validation if score.mark == mark] if result.quality else []
+    losses = [score.loss for score in scores]
+    return (
+        None if None in losses else _mean(losses),
+        _mean(score.psnr_db for score in scores),
+        _mean(score.ssim for score in scores),
+    )
+
+
+def _peak_memory(result: RunResult) -> int | None:
+    """Largest over the phases of the sum over ranks."""
+    kind = MEMORY_KIND[result.plan.device]
+    phases: dict[str, int] = {}
+    for rank in result.tuning.ranks if result.tuning else ():
+        for phase, peaks in rank.peak_memory_bytes.items():
+            if kind in peaks:
+                phases[phase] = phases.get(phase, 0) + peaks[kind]
+    return max(phases.values(), default=None)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _sum(values: Iterable[float]) -> float | None:
+    """The sum; None of nothing, because a missing value is never 0."""
+    known = list(values)
+    return math.fsum(known) if known else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _inputs(trail: Trail) -> RunInputs | None:
+    if trail.inputs is None:
+        return None
+    return RunInputs.model_validate(trail.inputs.model_dump(exclude={"event", "at_seconds"}))
+
+
+def _tuning(base: RunResult, trail: Trail) -> Tuning | None:
+    if not trail.ranks:
+        return None
+    return Tuning(
+        iteration_seconds=tuple(trail.seconds),
+        losses=tuple(trail.losses),
+        samples_per_iteration=base.spec.tune.global_batch_size,
+        coverage=min(1.0, len(trail.seconds) / base.spec.tune.iterations),
+        marks=tuple(trail.marks.values()),
+        ranks=tuple(_rank(number, facts) for number, facts in sorted(trail.ranks.items()) if facts.started),
+    )
+
+
+def _rank(number: int, facts: RankTrail) -> Rank:
+    started = facts.started
+    if started is None:
+        raise ValueError(f"rank {number} never started")
+    return Rank(
+        rank=number,
+        device_name=started.device_name,
+        device_uuid=started.device_uuid,
+        threads=started.threads,
+        precision=started.precision,
+        versions=started.versions,
+        seconds=_sum(facts.seconds),
+        peak_memory_bytes=facts.memory,
+    )
+
+
+def _quality(base: RunResult, trail: Trail) -> Quality | None:
+    if not (trail.reconstruction or trail.validation or trail.anchors):
+        return None
+    return Quality(
+        definition=quality_definition(base.spec),
+        reconstruction=tuple(trail.reconstruction.values()),
+        validation=tuple(trail.validation.values()),
+        anchors=tuple(trail.anchors.values()),
+    )
+
+
+def _inference(base: RunResult, trail: Trail) -> Inference | None:
+    measured = [facts for facts in trail.ranks.values() if facts.setting and facts.step_seconds]
+    if not measured:
+        return None
+    slowest = max(measured, key=lambda facts: sum(facts.step_seconds) / len(facts.step_seconds))
+    setting = slowest.setting
+    if setting is None:
+        return None
+    return Inference(
+        batch_size=base.spec.inference.batch_size,
+        micro_batch_size=setting.micro_batch_size,
+        processes=base.plan.processes,
+        precision=setting.precision,
+        attention=setting.attention,
+        warm_up_seconds=setting.warm_up_seconds,
+        step_seconds=tuple(slowest.step_seconds),
+        coverage=_inference_coverage(base, base.plan, setting.micro_batch_size, slowest.step_seconds),
+    )
+
+
+def _inference_coverage(base: RunResult, plan: Plan, micro_batch_size: int, steps: Sequence[float]) -> float:
+    """Image-steps timed / image-steps of one whole batch, at most 1."""
+    whole = base.spec.inference.batch_size * base.spec.inference.num_inference_steps
+    return min(1.0, micro_batch_size * plan.processes * len(steps) / whole)
+
+
+def _unreadable(trail: Trail) -> RunFailure | None:
+    if trail.unreadable is None:
+        return None
+    return RunFailure(phase=trail.phase, kind="UnreadableEvents", message=trail.unreadable)

@@ -1,0 +1,57 @@
+"""Which fluxkit is measuring: version, source commit, container image."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from fluxkit import __version__
+from fluxkit.record import Kit
+
+BUILD_FILE = Path("/etc/fluxkit/build.json")
+"""Written when a container image is built: `{"image": "...", "commit": "..."}`."""
+_IMAGE = re.compile(r"[\w./:@+-]{1,300}")
+
+
+def this_kit(source: Path | None = None, build_file: Path = BUILD_FILE) -> Kit:
+    """The running fluxkit; `source` is the folder that holds the package, for tests."""
+    build = _build(build_file)
+    commit, dirty = _checkout(source or Path(__file__).resolve().parent.parent)
+    image = os.environ.get("FLUXKIT_IMAGE") or build.get("image")
+    return Kit(
+        version=__version__,
+        commit=commit or build.get("commit"),
+        dirty=dirty,
+        image=image if image and _IMAGE.fullmatch(image) else None,
+    )
+
+
+def _build(file: Path) -> dict[str, str]:
+    try:
+        values = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {key: value for key, value in values.items() if isinstance(value, str)} if isinstance(values, dict) else {}
+
+
+def _checkout(source: Path) -> tuple[str | None, bool | None]:
+    """Commit and whether tracked files changed; nothing where the package is not in a checkout of its own."""
+    # An installed package may lie inside somebody else's repository (a .venv in a project): that commit is not ours.
+    if not (source / ".git").exists() or not (source / "pyproject.toml").is_file():
+        return None, None
+    commit = _git(source, "rev-parse", "HEAD")
+    changes = _git(source, "status", "--porcelain", "--untracked-files=no")
+    return commit or None, None if changes is None else bool(changes)
+
+
+def _git(source: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(source), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,216 @@
+"""Runs one plan in process(es) of its own, shows progress from their events, and survives their death."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import signal
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fluxkit.child import LOG_FILE, LOG_HEADER, Engine, engine_command, engine_environment
+from fluxkit.errors import MachineError, UsageError
+from fluxkit.folder import to_json, write_atomically, write_result
+from fluxkit.kit import this_kit
+from fluxkit.lock import RunLock
+from fluxkit.plan import JOB_FILE, Job
+from fluxkit.privacy import public_spec
+from fluxkit.progress import Position, Silent, telling
+from fluxkit.record import Looks, RunResult
+from fluxkit.settle import Ending, conclude, load
+from fluxkit.spec import canonical_sha256
+from fluxkit.watch import Asked, Tail, follow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fluxkit.child import EngineCommand
+    from fluxkit.plan import Plan
+    from fluxkit.progress import Reporter
+    from fluxkit.spec import RunSpec
+    from fluxkit.system import System
+
+NOT_STARTED = 127
+"""The shell's exit code of a command that can't be started."""
+
+
+def launch(
+    spec: RunSpec,
+    plan: Plan,
+    *,
+    folder: Path,
+    seed: int,
+    study: str = "",
+    repeat: int = 0,
+    order: int = 0,
+    reporter: Reporter | None = None,
+    command: EngineCommand = engine_command,
+) -> RunResult:
+    """Runs `plan` in the new `folder` and gives its result, which is also written there.
+
+    Args:
+        spec: what is asked.
+        plan: how it runs on this machine.
+        folder: becomes the run folder; must not exist or be empty.
+        seed: of everything random in tuning.
+        study: id of the study that it belongs to.
+        repeat: number of the repetition.
+        order: place in the study's order.
+        reporter: is told how it goes; nobody if None.
+        command: gives the engine's command line.
+
+    Raises:
+        UsageError: the folder is not empty.
+        MachineError: the folder can't be written.
+        KeyboardInterrupt: interrupted by hand; the result is written and says so.
+    """
+    from fluxkit.system import probe
+
+    job = Job(spec=spec, plan=plan, seed=seed)
+    result = _started(job, probe(), study=study, repeat=repeat, order=order)
+    with ExitStack() as stack:
+        with _whole_or_nothing(folder):
+            lock = stack.enter_context(RunLock(folder))
+            write_atomically(folder / JOB_FILE, to_json(job))
+            write_result(folder, result)
+        return _attempt(folder, job, result, lock, reporter=reporter, command=command)
+
+
+def resume(
+    folder: Path,
+    *,
+    afresh: bool = False,
+    reporter: Reporter | None = None,
+    command: EngineCommand = engine_command,
+) -> RunResult:
+    """Continues a run that did not complete, from its last checkpoint, or from the start if there is none.
+
+    Args:
+        folder: the run folder.
+        afresh: begin again even if there is a checkpoint.
+        reporter: is told how it goes.
+        command: gives the engine's command line.
+
+    Raises:
+        UsageError: the folder holds no run, or one that is completed.
+        MachineError: it is in use, can't be written, or was begun on other hardware or with other packages.
+    """
+    result = load(folder)
+    if result.status == "completed":
+        raise UsageError(f"{folder} is completed; there is nothing to resume.")
+    with RunLock(folder) as lock:
+        job = _next_job(folder, result)
+        _same_configuration(folder, result, job)
+        if afresh:
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        again = result.model_copy(update={"status": "started", "error": None})
+        try:
+            write_atomically(folder / JOB_FILE, to_json(job))
+            write_result(folder, again)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        return _attempt(folder, job, again, lock, reporter=reporter, command=command)
+
+
+def configuration_sha256(spec: RunSpec, system: System) -> str:
+    """Identity of a row: workload, execution, hardware fingerprint and package versions."""
+    execution = spec.execution
+    fingerprint = system.fingerprint(execution.device, execution.processes)
+    return canonical_sha256(
+        [spec.workload_sha256(), execution.model_dump(mode="json"), fingerprint, dict(system.packages)]
+    )
+
+
+def _started(job: Job, before: System, *, study: str, repeat: int, order: int) -> RunResult:
+    return RunResult(
+        schema="fluxkit.result/1",
+        id=secrets.token_hex(16),
+        status="started",
+        study=study,
+        repeat=repeat,
+        order=order,
+        seed=job.seed,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        kit=this_kit(),
+        spec=public_spec(job.spec),
+        workload_sha256=job.spec.workload_sha256(),
+        configuration_sha256=configuration_sha256(job.spec, before),
+        plan=job.plan,
+        system=Looks(before=before),
+    )
+
+
+def _next_job(folder: Path, result: RunResult) -> Job:
+    """The job of the next attempt; the one before it knows where the weights lie, the result does not."""
+    try:
+        job = Job.model_validate_json((folder / JOB_FILE).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder / JOB_FILE} is missing or damaged, so the run can't be continued.") from error
+    if public_spec(job.spec) != result.spec:
+        raise UsageError(f"{folder / JOB_FILE} and the result ask for different runs, so it can't be continued.")
+    return job.model_copy(update={"attempt": job.attempt + 1})
+
+
+def _same_configuration(folder: Path, result: RunResult, job: Job) -> None:
+    """One row is one machine: half a run from each of two would be neither."""
+    from fluxkit.system import probe
+
+    if configuration_sha256(job.spec, probe()) != result.configuration_sha256:
+        raise MachineError(
+            f"{folder} was begun on other hardware or with other package versions; run it anew instead of resuming it."
+        )
+
+
+def _attempt(
+    folder: Path, job: Job, result: RunResult, lock: RunLock, *, reporter: Reporter | None, command: EngineCommand
+) -> RunResult:
+    """One engine from its start to the written result."""
+    from fluxkit.system import probe
+
+    with Asked() as asked:
+        try:
+            ending = _engine_ending(folder, job, lock, asked, reporter=reporter or Silent(), command=command)
+            settled = conclude(folder, result, ending, after=probe())
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+    if asked.number == signal.SIGINT:
+        raise KeyboardInterrupt
+    return settled
+
+
+def _engine_ending(
+    folder: Path, job: Job, lock: RunLock, asked: Asked, *, reporter: Reporter, command: EngineCommand
+) -> Ending:
+    """Starts the engine and follows it to its end; leaves none of its processes behind."""
+    position, log_file = Position(job.spec, job.plan), folder / LOG_FILE
+    with log_file.open("a", encoding="utf-8") as log:
+        log.write(f"{LOG_HEADER}{job.attempt} ==\n")
+    try:
+        engine = Engine(command(folder, job.plan), log_file, engine_environment(job.spec, job.plan))
+    except OSError as error:
+        with log_file.open("a", encoding="utf-8") as log:
+            log.write(f"The engine can't be started: {error.strerror}\n")
+        return Ending(exit_code=NOT_STARTED)
+    with engine, telling(reporter, f"{job.spec.name} (seed {job.seed})", position):
+        lock.name_engine(engine.pid)
+        return Ending(follow(engine, Tail(folder, job), position, asked, reporter), asked.name)
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[None]:
+    """Makes the folder; if the block can't write into it, everything made is taken away again."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not empty; a run makes its own folder.")
+    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        shutil.rmtree(absent[-1], ignore_errors=True) if absent else None
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> MachineError:
+    return MachineError(f"{folder} can't be written: {error.strerror}. Choose another folder with --out.")

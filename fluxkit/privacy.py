@@ -1,0 +1,72 @@
+"""Takes this machine's paths and names out of text that will travel with a result."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fluxkit.errors import printable
+from fluxkit.folder import write_atomically
+
+if TYPE_CHECKING:
+    from fluxkit.spec import RunSpec
+
+MIN_NAME = 3
+"""Shorter user and host names are everyday letters; replacing them would only garble the text."""
+
+
+def public_spec(spec: RunSpec) -> RunSpec:
+    """The spec as it is stored: a path as its last part only; its content is told by a hash."""
+    if spec.model.path is None:
+        return spec
+    name = Path(spec.model.path).resolve().name or "root"
+    return spec.model_copy(update={"model": spec.model.model_copy(update={"path": name})})
+
+
+def redact(text: str, folder: Path) -> str:
+    """`text` without the run folder's, the home folder's and the installation's path, user and host name."""
+    for path, stand_in in _paths(folder):
+        text = text.replace(path, stand_in)
+    for name, stand_in in _names():
+        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", stand_in, text)
+    return printable(text)
+
+
+def redact_file(path: Path, folder: Path, lines_with: str = "") -> None:
+    """The same for a text file of the run folder, in place, on lines that contain `lines_with`."""
+    if path.is_symlink() or not path.is_file():
+        return
+    before = path.read_bytes().decode("utf-8", errors="replace")
+    lines = before.splitlines(keepends=True)
+    after = "".join(redact(line, folder) if lines_with in line else line for line in lines)
+    if after != before:
+        write_atomically(path, after)
+
+
+def _paths(folder: Path) -> list[tuple[str, str]]:
+    """Longest first, so that a folder inside the home folder keeps its own stand-in."""
+    known = {
+        str(folder.resolve()): "RUN",
+        str(folder.absolute()): "RUN",
+        str(Path.home()): "~",
+        sys.prefix: "PYTHON",
+        sys.base_prefix: "PYTHON",
+        str(Path(__file__).resolve().parent.parent): "FLUXKIT",
+        str(Path.cwd()): "HERE",
+    }
+    system = {"/", "/usr", "/usr/local", "/opt", "/tmp"}  # noqa: S108 - names to leave alone, not files to make
+    return sorted(((path, name) for path, name in known.items() if path not in system), key=lambda pair: -len(pair[0]))
+
+
+def _names() -> list[tuple[str, str]]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without an entry in /etc/passwd
+        user = ""
+    names = [(platform.node(), "HOST"), (platform.node().partition(".")[0], "HOST"), (user, "USER")]
+    # Everyone's machine has these: they say nothing about whose it is.
+    return [(name, word) for name, word in names if len(name) >= MIN_NAME and name not in {"root", "localhost"}]

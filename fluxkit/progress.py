@@ -1,0 +1,239 @@
+"""What a person sees while a run goes on: a live line on a terminal, now and then a plain one elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from fluxkit.errors import printable
+from fluxkit.events import InferenceSteps, Iterations, PhaseEnded, PhaseStarted, Progress, Resumed
+from fluxkit.stats import rate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fluxkit.events import Event
+    from fluxkit.plan import Plan
+    from fluxkit.spec import RunSpec
+
+PLAIN_SECONDS = 5.0
+REFRESH_RATE = 2.0
+"""Drawings a second: each costs milliseconds of the cores that are being measured."""
+RECENT_BLOCKS = 10
+PHASE_WORDS = {
+    "import": "importing torch",
+    "prepare": "preparing the data",
+    "load": "loading the model",
+    "warm_up": "warming up",
+    "tune": "tuning",
+    "inference": "measuring inference",
+    "evaluate": "evaluating",
+}
+
+
+class Position:
+    """Where a run is, from rank 0's events."""
+
+    def __init__(self, spec: RunSpec, plan: Plan) -> None:
+        self._spec, self._plan = spec, plan
+        self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT_BLOCKS)
+        self.phase = "starting"
+        self._iteration, self._seconds = 0, 0.0
+        self._loss: float | None = None
+        self._detail: tuple[int, int, str] | None = None
+        self._inference_steps, self._inference_seconds = 0, 0.0
+
+    def update(self, event: Event) -> None:
+        """Takes in the next event."""
+        match event:
+            case PhaseStarted():
+                self.phase, self._detail = PHASE_WORDS[event.phase], None
+            case PhaseEnded():
+                self._detail = None
+            case Iterations():
+                self._iteration, self._seconds = event.first + len(event.seconds), event.total_seconds
+                self._recent.append((len(event.seconds), sum(event.seconds)))
+                self._loss = event.losses[-1] if event.losses else self._loss
+            case Resumed():
+                self._iteration, self._seconds = event.iteration, event.seconds
+            case Progress():
+                self._detail = (event.done, event.total, event.what)
+            case InferenceSteps():
+                self._inference_steps += len(event.seconds)
+                self._inference_seconds += sum(event.seconds)
+            case _:
+                pass
+
+    def words(self) -> str:
+        """Phase and place in it, as a line."""
+        if self.phase == PHASE_WORDS["tune"] and self._iteration:
+            return f"{self.phase}: {self._tuning_words()}"
+        if self.phase == PHASE_WORDS["inference"] and self._inference_seconds > 0:
+            images = self._plan.inference_micro_batch_size * self._plan.processes
+            speed = rate(images * self._inference_steps, self._inference_seconds)
+            return f"{self.phase}: {self._inference_steps} steps, {speed:.4g} image-steps/s"
+        if self._detail:
+            done, total, what = self._detail
+            return printable(f"{self.phase}: {what} {done}/{total}")
+        return self.phase
+
+    def share(self) -> float | None:
+        """Part of the phase that is done, 0 to 1; None where it is not known."""
+        left = self.seconds_left()
+        if self.phase == PHASE_WORDS["tune"] and left is not None:
+            return self._seconds / (self._seconds + left) if self._seconds else 0.0
+        if self.phase == PHASE_WORDS["inference"]:
+            return min(1.0, self._inference_seconds / self._spec.inference.min_seconds)
+        return self._detail[0] / self._detail[1] if self._detail and self._detail[1] else None
+
+    def seconds_left(self) -> float | None:
+        """Tuning time until both budgets are met, or the limit is reached; None before the first step."""
+        speed, tune = self._speed(), self._spec.tune
+        if speed is None:
+            return None
+        by_iterations = max(0, tune.iterations - self._iteration) / speed
+        both = max(by_iterations, tune.seconds - self._seconds)
+        return max(0.0, min(both, tune.max_seconds - self._seconds))
+
+    def _speed(self) -> float | None:
+        count, seconds = (sum(column) for column in zip(*self._recent, strict=True)) if self._recent else (0, 0.0)
+        return rate(count, seconds) if count and seconds > 0 else None
+
+    def _tuning_words(self) -> str:
+        wanted = self._spec.tune.iterations
+        parts = [f"iteration {self._iteration}" + (f"/{wanted}" if self._iteration <= wanted else "")]
+        parts += [] if self._loss is None else [f"loss {self._loss:.4f}"]
+        speed, left = self._speed(), self.seconds_left()
+        parts += [] if speed is None else [f"{speed:.3g} it/s"]
+        parts += [] if left is None else [f"{clock(left)} left"]
+        return ", ".join(parts)
+
+
+class Reporter(Protocol):
+    """Somebody who is told how a run goes."""
+
+    def begin(self, title: str, position: Position) -> None:
+        """A run begins."""
+
+    def moved(self) -> None:
+        """The position has changed, or time has passed."""
+
+    def say(self, sentence: str) -> None:
+        """Something happened that a person should read."""
+
+    def end(self) -> None:
+        """The run is over."""
+
+
+class Silent:
+    """Says nothing, for scripts and tests."""
+
+    def begin(self, title: str, position: Position) -> None:
+        """A run begins."""
+
+    def moved(self) -> None:
+        """The position has changed, or time has passed."""
+
+    def say(self, sentence: str) -> None:
+        """Something happened that a person should read."""
+
+    def end(self) -> None:
+        """The run is over."""
+
+
+class Plain:
+    """A line at every change of phase and otherwise every few seconds, for logs."""
+
+    def __init__(self, stream: TextIO | None = None, every_seconds: float = PLAIN_SECONDS) -> None:
+        self._stream = stream or sys.stderr
+        self._every = every_seconds
+        self._said, self._phase, self._line = 0.0, "", ""
+
+    def begin(self, title: str, position: Position) -> None:
+        """A run begins."""
+        self._title, self._position = printable(title), position
+        self._phase, self._line = "", ""
+
+    def moved(self) -> None:
+        """The position has changed, or time has passed."""
+        line, now = self._position.words(), time.monotonic()
+        new_phase = self._position.phase != self._phase
+        if line != self._line and (new_phase or now - self._said >= self._every):
+            self._said, self._phase, self._line = now, self._position.phase, line
+            self.say(f"{self._title}: {line}")
+
+    def say(self, sentence: str) -> None:
+        """Something happened that a person should read."""
+        print(printable(sentence), file=self._stream, flush=True)
+
+    def end(self) -> None:
+        """The run is over."""
+
+
+class Live:
+    """One line that moves, on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False)
+
+    def begin(self, title: str, position: Position) -> None:
+        """A run begins."""
+        from rich import progress
+
+        self._position = position
+        self._bar = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(bar_width=24),
+            progress.TextColumn("{task.fields[words]}", markup=False),
+            progress.TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            refresh_per_second=REFRESH_RATE,
+        )
+        self._task = self._bar.add_task(printable(title), total=None, words=position.words())
+        self._bar.start()
+
+    def moved(self) -> None:
+        """The position has changed, or time has passed."""
+        share = self._position.share()
+        # Without a total the bar pulses.
+        self._bar.update(self._task, total=None if share is None else 1.0, completed=share or 0.0)
+        self._bar.update(self._task, words=self._position.words())
+
+    def say(self, sentence: str) -> None:
+        """Something happened that a person should read."""
+        self._console.print(printable(sentence), markup=False, soft_wrap=True)
+
+    def end(self) -> None:
+        """The run is over."""
+        self._bar.stop()
+
+
+@contextmanager
+def telling(reporter: Reporter, title: str, position: Position) -> Iterator[None]:
+    """A run from its beginning to its end, however it ends."""
+    reporter.begin(title, position)
+    try:
+        yield
+    finally:
+        reporter.end()
+
+
+def reporter(*, quiet: bool) -> Reporter:
+    """Nothing if quiet, a moving line on a terminal, plain lines elsewhere; all on standard error."""
+    if quiet:
+        return Silent()
+    return Live() if sys.stderr.isatty() else Plain()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `1:05` or `2:03:09`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,200 @@
+"""How a run ended: status and reason from its events, exit code and log; the result written for good."""
+
+from __future__ import annotations
+
+import re
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from fluxkit.child import LOG_FILE, LOG_HEADER
+from fluxkit.errors import ExitCode
+from fluxkit.fold import fold
+from fluxkit.folder import RESULT_FILE, read_result, to_json, write_atomically, write_result
+from fluxkit.lock import LOCK_FILE, is_held
+from fluxkit.manifest import manifest
+from fluxkit.plan import JOB_FILE, Job
+from fluxkit.privacy import public_spec, redact, redact_file
+from fluxkit.record import RunFailure
+from fluxkit.trail import read_trail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from fluxkit.record import RunResult, Status
+    from fluxkit.system import System
+    from fluxkit.trail import Trail
+
+LOG_LINES = 8
+LOG_BYTES = 4000
+# Source: torchrun's log of a lost worker, torch/distributed/elastic/multiprocessing/api.py.
+_LOST_RANK = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
+_POLITE_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+class Ending(NamedTuple):
+    """What the launcher saw of the engine's end."""
+
+    exit_code: int | None
+    """Negative: ended by that signal; None: nobody saw it, the launcher died first."""
+    asked: str | None = None
+    """The signal that was passed on to it, by name."""
+
+
+def conclude(folder: Path, result: RunResult, ending: Ending, after: System | None = None) -> RunResult:
+    """Folds the run that has ended and writes its result, whole, with the manifest of its files."""
+    _make_portable(folder)
+    trail = read_trail(folder)
+    status, error = judge(folder, result, trail, ending)
+    looks = result.system.model_copy(update={"after": after}) if after else result.system
+    base = result.model_copy(update={"status": status, "error": error, "system": looks})
+    folded = fold(folder, base, trail)
+    if status == "completed":  # until then a resumed attempt needs the real path of the weights
+        _forget_paths(folder / JOB_FILE)
+    settled = folded.model_copy(update={"artifacts": manifest(folder)})
+    write_result(folder, settled)
+    return settled
+
+
+def load_all(paths: Iterable[Path]) -> list[tuple[Path, RunResult]]:
+    """Every result under files, run folders and study folders, with its file; none is left `started` by a death.
+
+    Raises:
+        UsageError: a path holds no result, or one of the results can't be read.
+    """
+    from fluxkit.folder import find_results
+
+    return [(file, load(file) if found.status == "started" else found) for file, found in find_results(paths)]
+
+
+def load(path: Path) -> RunResult:
+    """The result of a run folder or file; a run that was left `started` by a death is folded as what it became.
+
+    Raises:
+        UsageError: it cannot be read or is no result.
+    """
+    result = read_result(path)
+    folder = path if path.is_dir() else path.parent
+    if result.status != "started" or not _is_run_folder(folder) or is_held(folder):
+        return result
+    with suppress(OSError):  # a folder that can't be written is still read: what it says does not change
+        settled = conclude(folder, result, Ending(exit_code=None))
+        (folder / LOCK_FILE).unlink(missing_ok=True)
+        return settled
+    status, error = judge(folder, result, trail := read_trail(folder), Ending(exit_code=None))
+    return fold(folder, result.model_copy(update={"status": status, "error": error}), trail)
+
+
+def _is_run_folder(folder: Path) -> bool:
+    """Whether a run was begun right there; a result file that was copied elsewhere has nothing to fold."""
+    return (folder / RESULT_FILE).is_file() and (folder / JOB_FILE).is_file()
+
+
+def judge(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> tuple[Status, RunFailure | None]:
+    """Status and, unless it completed, where and why it ended."""
+    if trail.unreadable:
+        return "failed", RunFailure(phase=trail.phase, kind="UnreadableEvents", message=trail.unreadable)
+    outcomes = [trail.outcomes.get(rank) for rank in range(result.plan.processes)]
+    if trail.failures and not ending.asked:
+        return "failed", _first_failure(folder, result, trail, ending)
+    if all(outcome == "completed" for outcome in outcomes) and not ending.exit_code:
+        return "completed", None
+    checkpointed = all(outcome == "checkpointed" for outcome in outcomes)
+    if checkpointed or ending.exit_code == ExitCode.CHECKPOINTED or ending.asked or _was_ended_politely(ending):
+        return "interrupted", _interruption(trail, ending, checkpointed=checkpointed)
+    if ending.exit_code is None:
+        message = "The run ended without a word, with the process that watched it: killed, or the machine stopped."
+        return "interrupted", RunFailure(phase=trail.phase, kind="Lost", message=message)
+    return "failed", _death(folder, result, trail, ending.exit_code)
+
+
+def _was_ended_politely(ending: Ending) -> bool:
+    return ending.exit_code is not None and -ending.exit_code in _POLITE_SIGNALS
+
+
+def _interruption(trail: Trail, ending: Ending, *, checkpointed: bool) -> RunFailure:
+    """Told to stop from outside: nothing is wrong with the run."""
+    by = f" by {ending.asked}" if ending.asked else ""
+    how = "and stopped at a checkpoint" if checkpointed else "and ended before it could write a last checkpoint"
+    message = f"The run was told to stop{by} {how}; fluxkit resume continues it."
+    kind = "Checkpointed" if checkpointed else "Stopped"
+    return RunFailure(phase=trail.phase, kind=kind, message=message, exit_code=ending.exit_code)
+
+
+def _first_failure(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> RunFailure:
+    """The cause: a rank that was killed, or else the earliest last words; the other ranks fail because of it."""
+    rank, failed = min(trail.failures, key=lambda pair: pair[1].at_seconds)
+    code = failed.exit_code if ending.exit_code is None else ending.exit_code
+    phase, message = failed.phase or trail.phase, redact(failed.message, folder)
+    if result.plan.processes == 1:
+        return RunFailure(phase=phase, kind=failed.kind, message=message, exit_code=code)
+    lost = _lost_rank(folder)
+    if lost and lost[0] not in {rank for rank, _ in trail.failures}:
+        message = f"{_loss(*lost)}; then rank {rank} said: {message}"
+        return RunFailure(phase=phase, kind="Killed" if lost[1] < 0 else "EngineDied", message=message, exit_code=code)
+    return RunFailure(phase=phase, kind=failed.kind, message=f"rank {rank}: {message}", exit_code=code)
+
+
+def _death(folder: Path, result: RunResult, trail: Trail, exit_code: int) -> RunFailure:
+    """The engine ended without last words in its events: the log and the exit code have to tell."""
+    tail, lost = _log_tail(folder), _lost_rank(folder) if result.plan.processes > 1 else None
+    message = _loss(*lost) if lost else f"The engine {_end(exit_code)}"
+    message += f". Last lines of {LOG_FILE}: {tail}" if tail else "."
+    killed = exit_code < 0 or (lost is not None and lost[1] < 0)
+    return RunFailure(
+        phase=trail.phase, kind="Killed" if killed else "EngineDied", message=message, exit_code=exit_code
+    )
+
+
+def _loss(rank: int, exit_code: int) -> str:
+    return f"rank {rank} {_end(exit_code)}"
+
+
+def _end(exit_code: int) -> str:
+    """How a process ended, in words."""
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code} and without a result"
+    words = f"was ended by {_signal_name(-exit_code)}"
+    if -exit_code == signal.SIGKILL:
+        words += ", most often the system's answer to memory running out: a smaller micro-batch needs less"
+    return words
+
+
+def _lost_rank(folder: Path) -> tuple[int, int] | None:
+    """Rank and exit code of the worker that torchrun's log says went first."""
+    lost = _LOST_RANK.search(_log_text(folder))
+    return (int(lost[2]), int(lost[1])) if lost else None
+
+
+def _signal_name(number: int) -> str:
+    with suppress(ValueError):
+        return f"signal {number} ({signal.Signals(number).name})"
+    return f"signal {number}"
+
+
+def _log_text(folder: Path) -> str:
+    """The log of the last attempt."""
+    with suppress(OSError):
+        text = (folder / LOG_FILE).read_bytes().decode("utf-8", errors="replace")
+        return text.rpartition(LOG_HEADER)[2].partition("\n")[2]
+    return ""
+
+
+def _log_tail(folder: Path) -> str:
+    lines = [line.strip() for line in _log_text(folder)[-LOG_BYTES:].splitlines() if line.strip()]
+    return redact(" | ".join(lines[-LOG_LINES:]), folder)
+
+
+def _make_portable(folder: Path) -> None:
+    """Nothing that the folder takes along names this machine's paths, user or host."""
+    redact_file(folder / LOG_FILE, folder)
+    for path in (folder / "events").glob("*.jsonl"):
+        # Only last words may quote a path; captions and measured values stay as they were written.
+        redact_file(path, folder, lines_with='"event":"failed"')
+
+
+def _forget_paths(file: Path) -> None:
+    with suppress(OSError, ValueError):
+        job = Job.model_validate_json(file.read_text("utf-8"))
+        write_atomically(file, to_json(job.model_copy(update={"spec": public_spec(job.spec)})))

@@ -1,0 +1,273 @@
+"""Several specs and repeats: each run in a folder of its own, in a seeded random order, resumable."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import BaseModel, Field, ValidationError
+
+from fluxkit.child import engine_command
+from fluxkit.errors import MachineError, UsageError
+from fluxkit.folder import RESULT_FILE, to_json, write_atomically
+from fluxkit.launch import launch, resume
+from fluxkit.privacy import public_spec
+from fluxkit.progress import Silent
+from fluxkit.settle import load
+from fluxkit.spec import FROZEN, RunSpec, canonical_sha256
+from fluxkit.words import sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluxkit.child import EngineCommand
+    from fluxkit.plan import Plan
+    from fluxkit.progress import Reporter
+    from fluxkit.record import RunResult, Status
+
+STUDY_FILE = "study.json"
+DEFAULT_PARENT = Path("runs")
+
+
+class Entry(BaseModel):
+    """One run of a study."""
+
+    model_config = FROZEN
+    folder: str
+    spec: int
+    """Which of the study's specs."""
+    repeat: int
+    order: int
+    """Place in the order in which the runs are done."""
+    seed: int
+
+
+class Study(BaseModel):
+    """What is run, how often, and in which order; written before the first run begins."""
+
+    model_config = FROZEN
+    schema_: Literal["fluxkit.study/1"] = Field(default="fluxkit.study/1", alias="schema")
+    id: str
+    created: str
+    repeats: int
+    same_seed: bool
+    specs: tuple[RunSpec, ...]
+    """As resolved; a path is stored as its last part."""
+    runs: tuple[Entry, ...]
+
+    def asks_for(self, specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> bool:
+        """Whether it is the study of these specs and repeats."""
+        wanted = (tuple(public_spec(spec) for spec in specs), repeats, same_seed)
+        return (self.specs, self.repeats, self.same_seed) == wanted
+
+
+class Outcome(NamedTuple):
+    """What a study has come to."""
+
+    folder: Path
+    results: tuple[RunResult, ...]
+    """In the order of the study; fewer than planned if it was told to stop."""
+    stopped: bool
+    """Whether it was told to stop (SIGTERM, SIGUSR1) and can be resumed."""
+
+    def count(self, status: Status) -> int:
+        """How many runs ended so."""
+        return sum(result.status == status for result in self.results)
+
+
+def run_study(
+    specs: Sequence[RunSpec],
+    *,
+    repeats: int = 1,
+    out: Path | None = None,
+    resuming: bool = False,
+    same_seed: bool = False,
+    reporter: Reporter | None = None,
+    command: EngineCommand = engine_command,
+) -> Outcome:
+    """Runs each spec `repeats` times, interleaved; a failed run does not stop the others.
+
+    Args:
+        specs: what is asked.
+        repeats: runs of each spec; repeat r uses the spec's seed + r.
+        out: the study's folder; `runs/<time>-<name>` if None.
+        resuming: finish a study that was begun: completed runs are kept, interrupted ones continue from their
+            checkpoint, failed ones are run again from the start.
+        same_seed: every repeat uses the spec's own seed, to see whether a run reproduces itself.
+        reporter: is told how it goes.
+        command: gives the engine's command line.
+
+    Raises:
+        UsageError: the folder is taken, or there is no such study to resume.
+        MachineError: a spec can't run here, or the folder can't be written; nothing was run.
+        KeyboardInterrupt: interrupted by hand; what was done is written.
+    """
+    plans = plan_all(specs)
+    if resuming:
+        folder = out or newest_unfinished(DEFAULT_PARENT, specs, repeats, same_seed=same_seed)
+        study = read_study(folder)
+        if not study.asks_for(specs, repeats, same_seed=same_seed):
+            raise UsageError(f"{folder} is a study of other specs or repeats; give the ones it was begun with.")
+    else:
+        study = arrange(specs, repeats, same_seed=same_seed)
+        folder = out or DEFAULT_PARENT / study.id
+        _begin(folder, study)
+    return _run_all(folder, study, specs, plans, reporter=reporter or Silent(), command=command)
+
+
+def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
+    """A plan for each spec on this machine; `to_run` False: only to be read, so the engine need not be installed.
+
+    Raises:
+        MachineError: one of them can't run here.
+    """
+    from fluxkit.plan import make_plan
+    from fluxkit.system import probe
+
+    system = probe()
+    return [make_plan(spec, system, to_run=to_run) for spec in specs]
+
+
+def arrange(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool = False) -> Study:
+    """The study of these specs: within each round of repeats the specs come in a random order.
+
+    The order is drawn from the specs and their seeds alone, so that the same study has the same order everywhere.
+    """
+    stored = tuple(public_spec(spec) for spec in specs)
+    draw = random.Random(canonical_sha256([spec.model_dump(mode="json", by_alias=True) for spec in stored]))  # noqa: S311 - an order, not a secret
+    runs: list[Entry] = []
+    for repeat in range(repeats):
+        for spec in draw.sample(range(len(specs)), len(specs)):
+            order, seed = len(runs), specs[spec].seed + (0 if same_seed else repeat)
+            folder = f"{order:02d}-{specs[spec].name}-r{repeat}"
+            runs.append(Entry(folder=folder, spec=spec, repeat=repeat, order=order, seed=seed))
+    now = datetime.now(UTC)
+    return Study(
+        id=f"{now:%Y%m%dt%H%M%Sz}-{specs[0].name}",
+        created=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        repeats=repeats,
+        same_seed=same_seed,
+        specs=stored,
+        runs=tuple(runs),
+    )
+
+
+def read_study(folder: Path) -> Study:
+    """The study in a folder.
+
+    Raises:
+        UsageError: there is none, or this version can't read it.
+    """
+    file = folder / STUDY_FILE
+    try:
+        study = Study.model_validate_json(file.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}. Give the folder of a study with --out.") from error
+    except (ValidationError, ValueError) as error:
+        raise UsageError(f"{file} is not a study of this version of fluxkit.") from error
+    if any("/" in entry.folder or entry.folder in {"", ".", ".."} for entry in study.runs):
+        raise UsageError(f"{file} names run folders outside of the study.")
+    return study
+
+
+def newest_unfinished(parent: Path, specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> Path:
+    """The newest study under `parent` that asks for the same and is not finished.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for file in sorted(parent.glob(f"*/{STUDY_FILE}"), reverse=True):
+        try:
+            study = read_study(file.parent)
+        except UsageError:
+            continue
+        if study.asks_for(specs, repeats, same_seed=same_seed) and not is_finished(file.parent, study):
+            return file.parent
+    raise UsageError(
+        f"There is no unfinished study of these specs and repeats under {parent}/; run it without --resume, "
+        "or name its folder with --out."
+    )
+
+
+def is_finished(folder: Path, study: Study) -> bool:
+    """Whether every run of the study is completed."""
+    return all(_status(folder / entry.folder) == "completed" for entry in study.runs)
+
+
+def _status(folder: Path) -> Status | None:
+    return load(folder).status if (folder / RESULT_FILE).is_file() else None
+
+
+def _begin(folder: Path, study: Study) -> None:
+    """Makes the study's folder with its plan, or nothing."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{folder} exists and is not empty; choose another folder with --out, or continue a study with --resume."
+        )
+    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / STUDY_FILE, to_json(study))
+    except OSError as error:
+        if absent:
+            shutil.rmtree(absent[-1], ignore_errors=True)
+        raise MachineError(f"{folder} can't be written: {error.strerror}. Choose a folder with --out.") from error
+
+
+def _run_all(
+    folder: Path,
+    study: Study,
+    specs: Sequence[RunSpec],
+    plans: Sequence[Plan],
+    *,
+    reporter: Reporter,
+    command: EngineCommand,
+) -> Outcome:
+    results: list[RunResult] = []
+    for entry in study.runs:
+        before = _status(folder / entry.folder)
+        if before == "completed":
+            results.append(load(folder / entry.folder))
+            continue
+        spec, plan = specs[entry.spec], plans[entry.spec]
+        reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
+        try:
+            result = _run_one(folder, study, entry, spec, plan, before=before, reporter=reporter, command=command)
+        except KeyboardInterrupt:
+            reporter.say(_how_to_continue(folder))
+            raise
+        results.append(result)
+        reporter.say(sentence(result))
+        if result.status == "interrupted":
+            reporter.say(_how_to_continue(folder))
+            return Outcome(folder, tuple(results), stopped=True)
+    return Outcome(folder, tuple(results), stopped=False)
+
+
+def _run_one(
+    folder: Path,
+    study: Study,
+    entry: Entry,
+    spec: RunSpec,
+    plan: Plan,
+    *,
+    before: Status | None,
+    reporter: Reporter,
+    command: EngineCommand,
+) -> RunResult:
+    """Begins a run, or continues one that has a result with the status `before`."""
+    run = folder / entry.folder
+    if before is not None:
+        return resume(run, afresh=before == "failed", reporter=reporter, command=command)
+    shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
+    return launch(
+        spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
+        reporter=reporter, command=command,
+    )  # fmt: skip
+
+
+def _how_to_continue(folder: Path) -> str:
+    return f"To continue, give the same command with --resume --out {folder}"

@@ -1,0 +1,221 @@
+"""What the attempts at a run left behind: their events read as one trajectory, without what was done twice."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from fluxkit.events import (
+    Anchor,
+    Failed,
+    Finished,
+    InferenceSetting,
+    InferenceSteps,
+    Inputs,
+    Iterations,
+    MarkReached,
+    Memory,
+    PhaseEnded,
+    PhaseStarted,
+    Reconstruction,
+    Resumed,
+    Started,
+    Validation,
+    event_path,
+    read_events,
+)
+from fluxkit.record import AnchorScore, Interruption, Mark, PhaseSeconds, ReconstructionScore, ValidationScore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fluxkit.events import Event
+
+_NAME = re.compile(r"rank-(\d{1,4})\.attempt-(\d{1,4})\.jsonl")
+
+
+class RankTrail:
+    """Facts of one rank."""
+
+    def __init__(self) -> None:
+        self.started: Started | None = None
+        self.seconds: list[float] = []
+        """Duration of each step on this rank's own clock."""
+        self.budget_seconds: float | None = None
+        """The budget's clock after its last block; rank 0 decides it for all."""
+        self.memory: dict[str, dict[str, int]] = {}
+        self.setting: InferenceSetting | None = None
+        self.step_seconds: list[float] = []
+
+
+class Trail:
+    """The events of a run folder, folded in the order of attempts and, inside an attempt, of ranks."""
+
+    def __init__(self) -> None:
+        self.ranks: dict[int, RankTrail] = {}
+        self.inputs: Inputs | None = None
+        self.phases: list[PhaseSeconds] = []
+        self.interruptions: list[Interruption] = []
+        self.losses: list[float | None] = []
+        self.marks: dict[str, Mark] = {}
+        self.reconstruction: dict[tuple[str, str, int], ReconstructionScore] = {}
+        self.validation: dict[tuple[str, str, float, int], ValidationScore] = {}
+        self.anchors: dict[tuple[str, str], AnchorScore] = {}
+        self.failures: list[tuple[int, Failed]] = []
+        """Of the last attempt: rank and its last words."""
+        self.outcomes: dict[int, str] = {}
+        """Of the last attempt: how each rank finished; a rank that is missing was ended without a word."""
+        self.unreadable: str | None = None
+        """Why the last attempt's events could not be read to their end."""
+        self.attempt = 0
+        self.resumed = False
+
+    @property
+    def seconds(self) -> list[float]:
+        """Duration of each step on rank 0's clock."""
+        return self.ranks[0].seconds if 0 in self.ranks else []
+
+    @property
+    def phase(self) -> str | None:
+        """The phase that rank 0 was in when its events ended, or had just left."""
+        begun = [phase for phase in self.phases if phase.attempt == self.attempt]
+        unfinished = [phase for phase in begun if phase.seconds is None]
+        return (unfinished or begun)[-1].name if begun else None
+
+    def begin_attempt(self, attempt: int) -> None:
+        """What an earlier attempt said of its end no longer holds."""
+        self.attempt, self.resumed = attempt, False
+        self.failures, self.outcomes, self.unreadable = [], {}, None
+
+    def add(self, rank: int, event: Event) -> None:  # noqa: C901 - one case per event
+        """Takes in the next event of a rank.
+
+        Raises:
+            ValueError: the event can't follow the ones before it.
+        """
+        facts = self.ranks.setdefault(rank, RankTrail())
+        match event:
+            case Started():
+                facts.started = event
+            case Memory():
+                _raise_peaks(facts.memory.setdefault(event.phase, {}), event.peak_bytes)
+            case InferenceSetting():
+                facts.setting, facts.step_seconds = event, []
+            case InferenceSteps():
+                facts.step_seconds.extend(event.seconds)
+            case Reconstruction() | Validation() | Anchor():
+                self._score(event)
+            case Failed():
+                self.failures.append((rank, event))
+            case Finished():
+                self.outcomes[rank] = event.outcome
+            case Iterations():
+                self._steps(rank, facts, event)
+            case Resumed():
+                self._resume(rank, facts, event)
+            case _ if rank == 0:
+                self._of_the_run(event)
+            case _:
+                pass
+
+    def _of_the_run(self, event: Event) -> None:
+        """Facts that rank 0 states for all."""
+        match event:
+            case Inputs():
+                self.inputs = event
+            case PhaseStarted():
+                self.phases.append(PhaseSeconds(name=event.phase, attempt=self.attempt, seconds=None))
+            case PhaseEnded():
+                self._end_phase(event)
+            case MarkReached():
+                self.marks.pop(event.id, None)
+                self.marks[event.id] = Mark.model_validate(event.model_dump(exclude={"event", "at_seconds"}))
+
+    def _end_phase(self, event: PhaseEnded) -> None:
+        for place in reversed(range(len(self.phases))):
+            phase = self.phases[place]
+            if phase.name == event.phase and phase.attempt == self.attempt and phase.seconds is None:
+                self.phases[place] = phase.model_copy(update={"seconds": event.seconds})
+                return
+
+    def _steps(self, rank: int, facts: RankTrail, event: Iterations) -> None:
+        if len(event.seconds) != len(event.losses):
+            raise ValueError(f"a block of {len(event.seconds)} steps has {len(event.losses)} losses")
+        if event.first > len(facts.seconds):
+            raise ValueError(f"steps {len(facts.seconds)} to {event.first - 1} are missing")
+        if rank == 0:
+            self._losses(event)
+        facts.seconds = [*facts.seconds[: event.first], *event.seconds]
+        facts.budget_seconds = event.total_seconds
+
+    def _losses(self, event: Iterations) -> None:
+        if event.first < len(self.losses):
+            # Begun again without a checkpoint: the trajectory is whole, nothing of the earlier attempt is in it.
+            self._rewind(event.first)
+            self.interruptions = self.interruptions if self.resumed else []
+        self.losses.extend(finite(loss) for loss in event.losses)
+
+    def _resume(self, rank: int, facts: RankTrail, event: Resumed) -> None:
+        if event.iteration > len(facts.seconds):
+            raise ValueError(f"resumed at step {event.iteration}, but only {len(facts.seconds)} are known")
+        if rank == 0:
+            self.resumed = True
+            stopped_at = event.seconds if facts.budget_seconds is None else facts.budget_seconds
+            self.interruptions.append(Interruption(at_seconds=stopped_at, resumed_seconds=event.seconds))
+            self._rewind(event.iteration)
+        del facts.seconds[event.iteration :]
+        facts.budget_seconds = event.seconds
+
+    def _rewind(self, iteration: int) -> None:
+        """Forgets the steps after `iteration`, their marks, and the scores of those marks."""
+        del self.losses[iteration:]
+        lost = {mark.id for mark in self.marks.values() if mark.iteration > iteration}
+        self.marks = {key: mark for key, mark in self.marks.items() if key not in lost}
+        self.reconstruction = {key: each for key, each in self.reconstruction.items() if each.mark not in lost}
+        self.validation = {key: each for key, each in self.validation.items() if each.mark not in lost}
+
+    def _score(self, event: Reconstruction | Validation | Anchor) -> None:
+        values = event.model_dump(exclude={"event", "at_seconds"})
+        if isinstance(event, Reconstruction):
+            self.reconstruction[event.mark, event.pair, event.seed] = ReconstructionScore.model_validate(values)
+        elif isinstance(event, Validation):
+            values["loss"] = finite(event.loss)
+            key = (event.mark, event.pair, event.sigma, event.draw)
+            self.validation[key] = ValidationScore.model_validate(values)
+        else:
+            self.anchors[event.anchor, event.pair] = AnchorScore.model_validate(values)
+
+
+def read_trail(folder: Path) -> Trail:
+    """All that the events of a run folder tell; what is unreadable ends its file and is said."""
+    trail = Trail()
+    attempts: dict[int, list[int]] = {}
+    for path in (folder / "events").glob("rank-*.attempt-*.jsonl"):
+        name = _NAME.fullmatch(path.name)
+        if name and not path.is_symlink():
+            attempts.setdefault(int(name[2]), []).append(int(name[1]))
+    for attempt, ranks in sorted(attempts.items()):
+        trail.begin_attempt(attempt)
+        for rank in sorted(ranks):
+            _read_rank(trail, folder, rank, attempt)
+    return trail
+
+
+def _read_rank(trail: Trail, folder: Path, rank: int, attempt: int) -> None:
+    path = event_path(folder, rank, attempt)
+    try:
+        for event in read_events(path):
+            trail.add(rank, event)
+    except ValueError as error:
+        trail.unreadable = f"events/{path.name}: {error}"
+
+
+def _raise_peaks(peaks: dict[str, int], seen: dict[str, int]) -> None:
+    for kind, peak in seen.items():
+        peaks[kind] = max(peak, peaks.get(kind, 0))
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where it is not a finite number: JSON has no word for those."""
+    return value if value is not None and math.isfinite(value) else None

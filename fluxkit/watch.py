@@ -1,0 +1,113 @@
+"""Follows an engine: events for the progress as they are written, signals passed on, an end that is waited for."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Self
+
+from fluxkit.events import Event, Failed, event_path, parse_event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import FrameType, TracebackType
+
+    from fluxkit.child import Engine
+    from fluxkit.plan import Job
+    from fluxkit.progress import Position, Reporter
+
+POLL_SECONDS = 0.2
+"""Rarely enough not to be noticed by what is measured."""
+GRACE_SECONDS = 60.0
+"""What the engine gets to write a checkpoint after it was told to stop."""
+STUCK_SECONDS = 30.0
+"""What the other ranks get to end after one has failed."""
+
+
+def follow(engine: Engine, tail: Tail, position: Position, asked: Asked, reporter: Reporter) -> int:
+    """Follows the engine to its end, passing signals on; gives its exit code."""
+    passed_on, deadline = 0, float("inf")
+    while (exit_code := engine.poll()) is None:
+        _show(tail, position, reporter)
+        if tail.failed:
+            deadline = min(deadline, time.monotonic() + STUCK_SECONDS)
+        if asked.times > passed_on:
+            deadline = min(deadline, time.monotonic() + (GRACE_SECONDS if not passed_on else 0.0))
+            _pass_on(engine, asked, reporter)
+            passed_on = asked.times
+        if time.monotonic() >= deadline:
+            engine.kill()
+        time.sleep(POLL_SECONDS)
+    _show(tail, position, reporter)
+    return exit_code
+
+
+def _show(tail: Tail, position: Position, reporter: Reporter) -> None:
+    for event in tail.read():
+        position.update(event)
+        reporter.moved()
+
+
+def _pass_on(engine: Engine, asked: Asked, reporter: Reporter) -> None:
+    # The engine knows SIGTERM and SIGUSR1; an interrupt by hand means the same to it.
+    engine.ask_to_stop(signal.SIGUSR1 if asked.number == signal.SIGUSR1 else signal.SIGTERM)
+    again = " Once more ends it at once." if asked.number == signal.SIGINT else ""
+    reporter.say(f"{asked.name}: the run writes a checkpoint and stops.{again}")
+
+
+class Asked:
+    """Notes SIGTERM, SIGUSR1 and SIGINT instead of dying of them, while in the `with` block."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.times = 0
+
+    @property
+    def name(self) -> str | None:
+        """Name of the first signal."""
+        return None if self.number is None else signal.Signals(self.number).name
+
+    def __enter__(self) -> Self:
+        numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.number = self.number or number
+        self.times += 1
+
+
+class Tail:
+    """Reads events as they are appended: all of rank 0, and failures of the others."""
+
+    def __init__(self, folder: Path, job: Job) -> None:
+        self._paths = [event_path(folder, rank, job.attempt) for rank in range(job.plan.processes)]
+        self._offsets = [0] * len(self._paths)
+        self.failed = False
+
+    def read(self) -> Iterator[Event]:
+        """Rank 0's new events."""
+        for rank, path in enumerate(self._paths):
+            for event in self._new(rank, path):
+                self.failed = self.failed or isinstance(event, Failed)
+                if rank == 0:
+                    yield event
+
+    def _new(self, rank: int, path: Path) -> Iterator[Event]:
+        if not path.is_file() or path.stat().st_size <= self._offsets[rank]:
+            return
+        with path.open("rb") as file:
+            file.seek(self._offsets[rank])
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offsets[rank] += len(whole)
+        for line in whole.splitlines():
+            try:
+                yield parse_event(line)
+            except ValueError:  # folding says what is wrong with it; progress goes on
+                continue

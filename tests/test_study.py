@@ -1,0 +1,168 @@
+"""Several runs: order, folders, seeds, and what a half-done study becomes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fluxkit import study
+from fluxkit.errors import MachineError, UsageError
+from fluxkit.folder import read_result
+from fluxkit.study import arrange, newest_unfinished, read_study, run_study
+from fluxkit.words import study_json
+
+STAND_IN = Path(__file__).with_name("stand_in.py")
+
+
+def command(*scenarios):
+    """One scenario after the other, the last one for ever."""
+    left = list(scenarios)
+
+    def give(folder, _plan):
+        scenario = left.pop(0) if len(left) > 1 else left[0]
+        return [sys.executable, str(STAND_IN), scenario, str(folder)]
+
+    return give
+
+
+@pytest.fixture
+def two(small_spec):
+    """Two configurations of one workload."""
+    other = small_spec.execution.model_copy(update={"precision": "bfloat16"})
+    return [small_spec, small_spec.model_copy(update={"name": "small-bf16", "execution": other})]
+
+
+@pytest.fixture(autouse=True)
+def _planned(monkeypatch, small_plan):
+    """Plans need no model here."""
+    monkeypatch.setattr(study, "plan_all", lambda specs, **_: [small_plan for _ in specs])
+
+
+def test_the_order_is_random_seeded_and_interleaved(two):
+    """Every round holds each spec once, the order is the same every time, and other seeds give another one."""
+    runs = arrange(two, 20).runs
+    rounds = [tuple(run.spec for run in runs if run.repeat == repeat) for repeat in range(20)]
+    assert {tuple(sorted(each)) for each in rounds} == {(0, 1)}
+    assert len(set(rounds)) == 2, "both orders occur"
+    assert arrange(two, 20).runs == runs
+    moved = [spec.model_copy(update={"seed": 77}) for spec in two]
+    assert [run.spec for run in arrange(moved, 20).runs] != [run.spec for run in runs]
+    assert [run.order for run in runs] == list(range(40))
+
+
+def test_repeats_have_seeds_of_their_own(two):
+    """Repeat r uses the spec's seed + r; with `same_seed` all use the spec's."""
+    assert {(run.repeat, run.seed) for run in arrange(two, 3).runs} == {(0, 3), (1, 4), (2, 5)}
+    assert {run.seed for run in arrange(two, 3, same_seed=True).runs} == {3}
+
+
+def test_a_study_runs_each_in_its_folder(two, tmp_path):
+    """Folders carry order, name and repeat; results carry study, repeat, order and seed."""
+    outcome = run_study(two, repeats=2, out=tmp_path / "s", command=command("completed"))
+    stored = read_study(tmp_path / "s")
+    assert outcome.count("completed") == 4
+    for entry in stored.runs:
+        result = read_result(tmp_path / "s" / entry.folder)
+        assert entry.folder == f"{entry.order:02d}-{two[entry.spec].name}-r{entry.repeat}"
+        assert (result.study, result.repeat, result.order) == (stored.id, entry.repeat, entry.order)
+        assert result.seed == entry.seed
+    assert json.loads(study_json(outcome))["runs"][0]["summary"]["psnr_db"] == pytest.approx(20.0)
+
+
+def test_a_failed_run_does_not_stop_the_others(two, tmp_path):
+    """The study goes on, and the failure is one of its results."""
+    outcome = run_study(two, out=tmp_path / "s", command=command("fails", "completed"))
+    assert [result.status for result in outcome.results] == ["failed", "completed"]
+    assert not outcome.stopped
+
+
+def test_resuming_keeps_what_is_completed(two, tmp_path):
+    """Completed runs are kept as they are; a failed one is run again from the start."""
+    first = run_study(two, repeats=2, out=tmp_path / "s", command=command("completed", "fails", "completed"))
+    again = run_study(two, repeats=2, out=tmp_path / "s", resuming=True, command=command("completed"))
+    assert again.count("completed") == 4
+    assert again.results[0] == first.results[0]
+    assert again.results[1].interruptions == ()
+    assert {phase.attempt for phase in again.results[1].phases} == {0, 1}
+
+
+def test_a_stopped_study_continues_from_the_checkpoint(two, tmp_path):
+    """SIGTERM stops run and study; resuming continues the interrupted run and does the rest."""
+
+    def stop():
+        while not list(tmp_path.glob("s/00-*/ready")):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    outcome = run_study(two, out=tmp_path / "s", command=command("stoppable"))
+    thread.join(5)
+    assert outcome.stopped
+    assert [result.status for result in outcome.results] == ["interrupted"]
+    again = run_study(two, out=tmp_path / "s", resuming=True, command=command("stoppable", "completed"))
+    assert again.count("completed") == 2
+    assert len(again.results[0].interruptions) == 1
+
+
+def test_resume_finds_the_newest_unfinished_study(two, tmp_path, monkeypatch):
+    """Without a folder the newest unfinished study of the same specs and repeats is meant, and no other."""
+    monkeypatch.chdir(tmp_path)
+    for name, scenarios in (("1", ["fails"]), ("2", ["fails"]), ("3", ["completed"])):
+        run_study(two, out=Path("runs") / name, command=command(*scenarios))
+    assert newest_unfinished(Path("runs"), two, 1, same_seed=False) == Path("runs/2")
+    with pytest.raises(UsageError, match="no unfinished study"):
+        newest_unfinished(Path("runs"), two, 2, same_seed=False)
+    assert run_study(two, resuming=True, command=command("completed")).folder == Path("runs/2")
+    assert run_study(two, resuming=True, command=command("completed")).folder == Path("runs/1")
+    with pytest.raises(UsageError, match="no unfinished study"):
+        run_study(two, resuming=True, command=command("completed"))
+
+
+def test_another_study_is_not_resumed(two, tmp_path):
+    """A folder of other specs is refused, and one without a study as well."""
+    run_study(two[:1], out=tmp_path / "s", command=command("completed"))
+    with pytest.raises(UsageError, match="other specs or repeats"):
+        run_study(two, out=tmp_path / "s", resuming=True, command=command("completed"))
+    with pytest.raises(UsageError, match=r"study\.json can't be read"):
+        run_study(two, out=tmp_path / "none", resuming=True, command=command("completed"))
+
+
+def test_a_taken_folder_is_refused(two, tmp_path):
+    """A folder with something in it is left as it is."""
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="--resume"):
+        run_study(two, out=tmp_path, command=command("completed"))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_unwritable_place_is_refused(two, tmp_path):
+    """Nothing half-written is left where nothing can be written."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MachineError, match="--out"):
+        run_study(two, out=tmp_path / "file" / "a", command=command("completed"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_study_with_foreign_folders_is_refused(two, tmp_path):
+    """A study file can't make fluxkit write outside of the study."""
+    run_study(two[:1], out=tmp_path / "s", command=command("completed"))
+    text = (tmp_path / "s" / "study.json").read_text()
+    (tmp_path / "s" / "study.json").write_text(text.replace("00-small-r0", "../outside"))
+    with pytest.raises(UsageError, match="outside"):
+        read_study(tmp_path / "s")
+
+
+def test_the_default_folder_says_when_and_what(two, tmp_path, monkeypatch):
+    """Without --out the study lies under runs/, named by time and first spec."""
+    monkeypatch.chdir(tmp_path)
+    folder = run_study(two, command=command("completed")).folder
+    assert folder.parent == Path("runs")
+    assert folder.name.endswith("z-small")
