@@ -31,7 +31,7 @@ the largest latents.
 """
 
 
-CONSTANT = 20.0
+CONSTANT = 40.0
 """Size of the constant channels, in units of the data beside them; see `_straighten`."""
 
 
@@ -157,7 +157,7 @@ def varied(pictures_BCHW: Tensor, generator: torch.Generator) -> Tensor:
     shift = (1 - gain.abs()) * (2 * torch.rand(count, 3, 1, 1, generator=generator) - 1)
     sign = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < 0.25, -1.0, 1.0)
     changed = (pictures * gain + shift) * sign
-    keep = torch.rand(count, 1, 1, 1, generator=generator) < 0.4
+    keep = torch.rand(count, 1, 1, 1, generator=generator) < 0.6
     return torch.where(keep, pictures_BCHW, changed)
 
 

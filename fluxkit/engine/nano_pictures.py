@@ -59,7 +59,7 @@ def autoencoder_pictures(tuning: tuple[Photo, ...], *, per_photo: int, generator
         [
             crop
             for photo in tuning
-            for crop in crops(photo, count=per_photo, smallest=0.1, mirrored=0.5, generator=generator)
+            for crop in crops(photo, count=per_photo, smallest=0.3, mirrored=0.5, generator=generator)
         ]
     )
 
