@@ -113,9 +113,7 @@ def _pipeline(autoencoder: Any) -> Any:
 def _pretrain(pipeline: Any, iterations: int, progress: Any) -> None:
     """Teaches the transformer the captions on mirrored pictures, so that a run still has the real pairs to learn."""
     tuning = photos("tuning")
-    pictures, caption_of_N = nano_pictures.base_pictures(
-        tuning, generator=torch.Generator().manual_seed(SEED + 4)
-    )
+    pictures, caption_of_N = nano_pictures.base_pictures(tuning, generator=torch.Generator().manual_seed(SEED + 4))
     latents = torch.cat([nano_autoencoder.encode(pipeline.vae, part) for part in pictures.split(64)])
     captions = nano_base.embed(pipeline, [photo.caption for photo in tuning])
     nano_base.train(
@@ -132,9 +130,7 @@ def _pretrain(pipeline: Any, iterations: int, progress: Any) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: where to write."""
     parser = argparse.ArgumentParser(prog="python -m fluxkit.engine.nano", description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder to write; an existing one is replaced"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; an existing one is replaced")
     make(parser.parse_args(arguments).out)
 
 

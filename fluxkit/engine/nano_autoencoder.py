@@ -8,20 +8,24 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
+
+    Pass = Callable[[Any, Tensor, Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]
 
 LATENT_CHANNELS = 16
 FACTOR = 4
 """Pixels per latent, in each direction."""
 
 BATCH_SIZE = 8
+
+UNVARIED, INVERTED = 0.6, 0.25
+"""Shares of the training pictures that keep their colours, and, of the others, that are inverted."""
 
 NOISE = 0.1
 """Largest standard deviation of the noise that training adds to unit-variance latents.
@@ -35,7 +39,7 @@ CONSTANT = 40.0
 """Size of the constant channels, in units of the data beside them; see `_straighten`."""
 
 
-def build(channels: tuple[int, int, int] = (16, 32, 64)) -> Any:
+def build(channels: tuple[int, int, int] = (24, 32, 64)) -> Any:
     """An untrained AutoencoderKL laid out like FLUX's, in miniature; its weights follow torch's seed."""
     model = AutoencoderKL(
         in_channels=3,
@@ -100,18 +104,14 @@ def _paired(half: Any) -> int:
     return int(half.conv_norm_out.num_channels - 2) // 2
 
 
-def linear_pass(
-    model: Any, pictures_BCHW: Tensor, disturb: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
+def linear_pass(model: Any, pictures_BCHW: Tensor, disturb: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Latents and decoded pictures of the linear skeleton; `disturb` adds noise to the latents in between."""
     moments = _linear(model.encoder.down_blocks, model.encoder, pictures_BCHW)
     latents = moments[:, :LATENT_CHANNELS]
     return latents, _linear(model.decoder.up_blocks, model.decoder, disturb(latents))
 
 
-def full_pass(
-    model: Any, pictures_BCHW: Tensor, disturb: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
+def full_pass(model: Any, pictures_BCHW: Tensor, disturb: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """The same through the whole autoencoder."""
     latents = model.encode(pictures_BCHW).latent_dist.mean
     return latents, model.decode(disturb(latents)).sample
@@ -155,9 +155,9 @@ def varied(pictures_BCHW: Tensor, generator: torch.Generator) -> Tensor:
     strength = torch.rand(count, 1, 1, 1, generator=generator) * 0.6
     gain = 1 - strength * torch.rand(count, 3, 1, 1, generator=generator)
     shift = (1 - gain.abs()) * (2 * torch.rand(count, 3, 1, 1, generator=generator) - 1)
-    sign = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < 0.25, -1.0, 1.0)
+    sign = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < INVERTED, -1.0, 1.0)
     changed = (pictures * gain + shift) * sign
-    keep = torch.rand(count, 1, 1, 1, generator=generator) < 0.6
+    keep = torch.rand(count, 1, 1, 1, generator=generator) < UNVARIED
     return torch.where(keep, pictures_BCHW, changed)
 
 
@@ -193,47 +193,42 @@ def train(
         pictures_BCHW: FP32 in [-1, 1].
         linear_iterations: optimiser steps of the skeleton.
         iterations: optimiser steps of the whole autoencoder.
+        seed: of order, colours and noise.
         progress: told a line now and then.
     """
     generator = torch.Generator().manual_seed(seed)
-    _descend(model, pictures_BCHW, linear_pass, linear_iterations, 4e-3, generator, progress)
+    for line in _descend(model, pictures_BCHW, linear_pass, generator, steps=linear_iterations, peak=6e-3):
+        progress(line)
     sample = pictures_BCHW[:: max(1, len(pictures_BCHW) // 128)]
     with torch.no_grad():
         latents, _ = linear_pass(model, sample, lambda clean: clean)
     _straighten(model.encoder.down_blocks, model.encoder, sample)
     _straighten(model.decoder.up_blocks, model.decoder, latents)
-    _descend(model, pictures_BCHW, full_pass, iterations, 1e-3, generator, progress)
+    for line in _descend(model, pictures_BCHW, full_pass, generator, steps=iterations, peak=5e-4):
+        progress(line)
     calibrate(model, pictures_BCHW)
 
 
 def _descend(
-    model: Any,
-    pictures_BCHW: Tensor,
-    forward: Any,
-    iterations: int,
-    learning_rate: float,
-    generator: torch.Generator,
-    progress: Callable[[str], None],
-) -> None:
-    """AdamW on `reconstruction_loss` with a cosine schedule over `iterations` steps of 8 pictures."""
+    model: Any, pictures_BCHW: Tensor, forward: Pass, generator: torch.Generator, *, steps: int, peak: float
+) -> Iterator[str]:
+    """AdamW on `reconstruction_loss`, the learning rate a cosine from `peak`; a line of progress now and then."""
     weights = list(model.parameters())
-    optimizer = torch.optim.AdamW(weights, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    for step in range(iterations):
-        decay = 0.5 + 0.5 * math.cos(math.pi * step / iterations)
-        optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, (step + 1) / 50) * (0.01 + 0.99 * decay)
+    optimizer = torch.optim.AdamW(weights, lr=peak, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    for step in range(steps):
+        decay = 0.5 + 0.5 * math.cos(math.pi * step / steps)
+        optimizer.param_groups[0]["lr"] = peak * min(1.0, (step + 1) / 50) * (0.01 + 0.99 * decay)
         chosen = torch.randint(len(pictures_BCHW), (BATCH_SIZE,), generator=generator)
         loss = reconstruction_loss(model, varied(pictures_BCHW[chosen], generator), forward, generator)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if step % 100 == 0 or step == iterations - 1:
-            progress(f"autoencoder {forward.__name__} {step + 1}/{iterations}: ln MSE {loss.item():.3f}")
+        if step % 100 == 0 or step == steps - 1:
+            yield f"autoencoder, {forward.__name__} {step + 1}/{steps}: loss {loss.item():.3f}"
 
 
-def reconstruction_loss(
-    model: Any, pictures_BCHW: Tensor, forward: Any, generator: torch.Generator
-) -> Tensor:
+def reconstruction_loss(model: Any, pictures_BCHW: Tensor, forward: Pass, generator: torch.Generator) -> Tensor:
     """Mean over pictures of ln MSE, decoded from noisy latents: its minimum is the best mean PSNR."""
     amount = NOISE * torch.rand(len(pictures_BCHW), 1, 1, 1, generator=generator)
 
@@ -274,12 +269,3 @@ def decode(model: Any, latents_BCHW: Tensor) -> Tensor:
     latents = latents_BCHW / model.config.scaling_factor + model.config.shift_factor
     pictures: Tensor = model.decode(latents).sample
     return pictures
-
-
-def psnr(
-    first: np.ndarray[Any, np.dtype[np.uint8]], second: np.ndarray[Any, np.dtype[np.uint8]]
-) -> list[float]:
-    """PSNR in dB of each pair of uint8 pictures (B, H, W, C); identical pairs are not expected here."""
-    from skimage.metrics import peak_signal_noise_ratio
-
-    return [float(peak_signal_noise_ratio(a, b, data_range=255)) for a, b in zip(first, second, strict=True)]

@@ -110,9 +110,7 @@ def train(
         sigma_B = torch.rand(batch_size, generator=generator)
         noisy = flow.add_noise(tokens_NLD[chosen], noise, sigma_B)
         told = Captions(captions.pooled_BD[rows], captions.sequence_BLD[rows])
-        loss = flow.velocity_loss(
-            velocity(transformer, noisy, sigma_B, told, side), tokens_NLD[chosen], noise
-        ).mean()
+        loss = flow.velocity_loss(velocity(transformer, noisy, sigma_B, told, side), tokens_NLD[chosen], noise).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
@@ -126,10 +124,7 @@ def sample(transformer: Any, captions: Captions, *, side: int, seed: int, steps:
     """Latents (B, C, side, side) drawn for each caption by `steps` Euler steps from noise tied to `seed` and row."""
     width = transformer.config.in_channels
     noise = torch.stack(
-        [
-            flow.noise_of(((side // 2) ** 2, width), "nano", seed, row)
-            for row in range(len(captions.pooled_BD))
-        ]
+        [flow.noise_of(((side // 2) ** 2, width), "nano", seed, row) for row in range(len(captions.pooled_BD))]
     )
     tokens = flow.euler(
         lambda noisy, sigma_B: velocity(transformer, noisy, sigma_B, captions, side),

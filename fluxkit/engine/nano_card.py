@@ -101,9 +101,7 @@ def _untuned(pipeline: Any, side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArr
     tuning = photos("tuning")
     captions = nano_base.embed(pipeline, [photo.caption for photo in tuning])
     drawn = [
-        nano_autoencoder.decode(
-            pipeline.vae, nano_base.sample(pipeline.transformer, captions, side=side, seed=seed)
-        )
+        nano_autoencoder.decode(pipeline.vae, nano_base.sample(pipeline.transformer, captions, side=side, seed=seed))
         for seed in range(SEEDS)
     ]
     return to_uint8(torch.cat(drawn)), np.concatenate([to_uint8(_pictures(tuning))] * SEEDS)
@@ -143,12 +141,8 @@ def _figures(figures: Figures) -> str:
         )
     real, mirrored = figures.untuned_real, figures.untuned_mirrored
     rows.append(f"| untuned drawings against the real pairs | {real.psnr_db:.2f} dB, SSIM {real.ssim:.3f} |")
-    rows.append(
-        f"| the same against the mirrored pairs | {mirrored.psnr_db:.2f} dB, SSIM {mirrored.ssim:.3f} |"
-    )
-    rows.append(
-        f"| latents of the tuning photos | mean {figures.latent_mean:.3f}, sd {figures.latent_std:.3f} |"
-    )
+    rows.append(f"| the same against the mirrored pairs | {mirrored.psnr_db:.2f} dB, SSIM {mirrored.ssim:.3f} |")
+    rows.append(f"| latents of the tuning photos | mean {figures.latent_mean:.3f}, sd {figures.latent_std:.3f} |")
     packages = ("torch", "diffusers", "transformers", "pillow", "scikit-image")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     table = "\n".join(["| what | measured |", "|---|---|", *rows])
@@ -160,9 +154,7 @@ def _figures(figures: Figures) -> str:
 
 def _training() -> str:
     """How it was made, and from what."""
-    lines = [
-        f"| {photo.id} | {photo.caption} | {photo.licence} | {photo.source} |" for photo in photos("tuning")
-    ]
+    lines = [f"| {photo.id} | {photo.caption} | {photo.licence} | {photo.source} |" for photo in photos("tuning")]
     table = "\n".join(["| photo | caption | licence | source |", "|---|---|---|---|", *lines])
     return f"""## How it was made
 

@@ -29,11 +29,14 @@ def upright(photo: Photo) -> Image.Image:
 def crops(
     photo: Photo, *, count: int, smallest: float, mirrored: float, generator: torch.Generator
 ) -> list[Image.Image]:
-    """`count` random square crops of `photo` at 64 px, none of them equal to its exact pair.
+    """Random square crops of a photo at 64 px, none of them equal to its exact pair.
 
     Args:
+        photo: what to crop.
+        count: how many crops.
         smallest: lower end of the crop's side as a share of the photo's shorter side, in (0, 1].
         mirrored: share of the crops that are mirrored left to right.
+        generator: of places, sizes and mirroring.
     """
     whole = upright(photo)
     forbidden = pixel_sha256(load_image(photo_path(photo), RESOLUTION))

@@ -53,7 +53,5 @@ def photo_path(photo: Photo) -> Path:
         )
     path = Path(found.origin).parent / "data" / photo.file
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != photo.sha256:
-        raise MachineError(
-            f"The installed scikit-image does not ship the expected photo {photo.file}: install 0.26."
-        )
+        raise MachineError(f"The installed scikit-image does not ship the expected photo {photo.file}: install 0.26.")
     return path
