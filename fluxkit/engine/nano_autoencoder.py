@@ -27,7 +27,7 @@ BATCH_SIZE = 8
 UNVARIED, INVERTED = 0.6, 0.25
 """Shares of the training pictures that keep their colours, and, of the others, that are inverted."""
 
-NOISE = 0.1
+NOISE = 0.15
 """Largest standard deviation of the noise that training adds to unit-variance latents.
 
 It makes the decoder forgive what a flow model gets slightly wrong, and puts what matters most to the eye into

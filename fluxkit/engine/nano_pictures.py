@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 RESOLUTION = 64
 
-CROPS = 6
-"""Random crops per photo that the transformer is pre-trained on, beside as many mirrored copies."""
+CROPS, MIRRORED = 3, 9
+"""Per photo that the transformer is pre-trained on: random crops, and how often the mirrored copy stands beside them.
+
+More crops would make the untuned drawings a blur of all of them.
+"""
 
 
 def upright(photo: Photo) -> Image.Image:
@@ -71,14 +74,13 @@ def base_pictures(tuning: tuple[Photo, ...], *, generator: torch.Generator) -> t
     """What the transformer is pre-trained on: mirrored copies, and mirrored crops of most of the photo.
 
     Returns:
-        FP32 pictures (N, 3, 64, 64) in [-1, 1], and for each the index of its photo in `tuning` (N,). Half of
-        them are the mirrored centre crop, so that the untuned model draws that rather than a mixture.
+        FP32 pictures (N, 3, 64, 64) in [-1, 1], and for each the index of its photo in `tuning` (N,).
     """
     pictures: list[Image.Image] = []
     owners: list[int] = []
     for index, photo in enumerate(tuning):
         mirror = ImageOps.mirror(load_image(photo_path(photo), RESOLUTION))
         found = crops(photo, count=CROPS, smallest=0.85, mirrored=1.0, generator=generator)
-        pictures += [mirror] * CROPS + found
-        owners += [index] * (2 * CROPS)
+        pictures += [mirror] * MIRRORED + found
+        owners += [index] * (MIRRORED + CROPS)
     return to_tensor(pictures), torch.tensor(owners)
