@@ -10,6 +10,7 @@ from fluxkit.errors import MachineError
 from fluxkit.footprint import Work, inference_peak_bytes, tuning_peak_bytes
 from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
 from fluxkit.spec import FROZEN, Precision, RunSpec
+from fluxkit.weights import check_pipeline
 
 if TYPE_CHECKING:
     from fluxkit.system import Device, System
@@ -85,7 +86,10 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
     notes: list[str] = []
     devices = _devices(spec, system)
     _check_engine(spec, system, notes, to_run=to_run)
-    sizes = read_sizes(pipeline_folder(spec.model))
+    folder = pipeline_folder(spec.model)
+    if spec.model.weights == "pretrained":
+        check_pipeline(folder)
+    sizes = read_sizes(folder)
     _check_resolution(spec, sizes)
     tune, execution = spec.tune, spec.execution
     image, text = sizes.image_tokens(spec.data.resolution), sizes.text_tokens(spec.evaluate.max_sequence_length)

@@ -13,6 +13,7 @@ from fluxkit.plan import ENGINE_PACKAGES, Plan
 from fluxkit.record import Kit, Looks, RunResult
 from fluxkit.spec import RunSpec
 from fluxkit.system import Device, Reading, System
+from fluxkit.weights import COMPONENTS, WEIGHTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,9 +55,10 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 def write_pipeline(folder: Path, transformer: dict[str, Any] = NANO_SIZES, *, longest: int = 20) -> Path:
-    """The configuration files of a diffusers pipeline, without weights."""
+    """The files of a diffusers pipeline, with weight files that hold no tensor."""
     files = {
-        "model_index.json": {"_class_name": "FluxPipeline"},
+        "model_index.json": {"_class_name": "FluxPipeline"}
+        | {part: ["library", kind or "Tokenizer"] for part, kind in COMPONENTS.items()},
         "transformer/config.json": transformer,
         "vae/config.json": {"block_out_channels": [32, 64, 64]},
         "tokenizer_2/tokenizer_config.json": {"model_max_length": longest},
@@ -64,6 +66,10 @@ def write_pipeline(folder: Path, transformer: dict[str, Any] = NANO_SIZES, *, lo
     for name, values in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(values))
+    for part in COMPONENTS:
+        (folder / part).mkdir(exist_ok=True)
+    for part in WEIGHTED:
+        (folder / part / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     return folder
 
 

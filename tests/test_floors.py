@@ -21,9 +21,10 @@ LAZY = ("scipy", "altair", "vl_convert", "psutil", "pynvml", "rich", "jinja2")
 
 # From the ground up; a module may import modules of the rows above its own.
 LIGHT_FLOORS = (
-    ("errors", "stats", "precision"),
+    ("errors", "stats", "precision", "cache"),
+    ("weights",),
     ("spec", "architecture"),
-    ("specfile", "probes", "events", "devices", "pipeline", "footprint", "definition"),
+    ("specfile", "dataset", "probes", "events", "devices", "pipeline", "footprint", "definition"),
     ("gpus",),
     ("system",),
     ("plan",),
@@ -46,8 +47,9 @@ LIGHT_FLOORS = (
     ("__main__",),
 )
 ENGINE_FLOORS = (
-    ("checkpoint", "clock", "flow", "images", "log", "marks", "photos", "precision", "quality", "signals"),
-    ("model", "nano_autoencoder", "nano_pictures", "nano_text"),
+    ("assistant", "checkpoint", "clock", "flow", "identity", "images", "log", "marks", "photos", "precision"),
+    ("cached", "pairs", "quality", "signals"),
+    ("look", "model", "nano_autoencoder", "nano_pictures", "nano_text"),
     ("data", "nano_base", "sample"),
     ("agree", "evaluate", "nano_card", "samples"),
     ("nano", "optimise"),
@@ -56,7 +58,8 @@ ENGINE_FLOORS = (
     ("__main__",),
 )
 SHARED = {
-    "errors", "precision", "spec", "architecture", "pipeline", "definition", "events", "system", "plan", "record",
+    "cache", "dataset", "errors", "precision", "spec",
+    "architecture", "pipeline", "definition", "events", "system", "plan", "record",
     "folder",
 }  # fmt: skip
 """What the engine room may import of the light one."""

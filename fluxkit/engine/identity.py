@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxkit.cache import cache_folder
@@ -12,7 +13,6 @@ from fluxkit.pipeline import pipeline_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from fluxkit.spec import ModelSpec
 
@@ -39,8 +39,6 @@ def component_sha256(spec: ModelSpec, components: Sequence[str]) -> str:
 
 def adapter_sha256(path: str) -> str:
     """Hash over the safetensors files of an adapter: one file, or a folder of them."""
-    from pathlib import Path
-
     place = Path(path)
     files = [place] if place.is_file() else sorted(place.glob("*.safetensors"))
     return hashlib.sha256("".join(file_sha256(file) for file in files).encode()).hexdigest()
