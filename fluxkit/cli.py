@@ -217,6 +217,21 @@ def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="P
 
 
 @app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False,
+) -> None:
+    """Say where encoded images and captions are kept and how much that is, or clear them.
+
+    Entries are named by the hash of all they depend on, so none is ever stale. FLUXKIT_CACHE moves the folder.
+    """
+    from fluxkit.cache import cache_folder, cache_size, clear_cache
+
+    size = clear_cache() if clear else cache_size()
+    verb = "held" if clear else "holds"
+    typer.echo(f"{cache_folder()} {verb} {size.files} files, {size.bytes / 1e6:.1f} MB.")
+
+
+@app.command()
 def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="Of which file.")]) -> None:
     """Print the JSON Schema of a run spec or of a result.
 
@@ -249,10 +264,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _dry_run(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> None:
+    from fluxkit.look import look, look_table
     from fluxkit.study import arrange, plan_all
     from fluxkit.words import plan_table, study_order
 
     typer.echo(plan_table(specs, plan_all(specs, to_run=False)))
+    for spec in specs:
+        if spec.data.source == "folder":
+            typer.echo(f"\nData of {spec.name}:\n{look_table(look(spec.data))}")
     typer.echo()
     typer.echo(study_order(arrange(specs, repeats, same_seed=same_seed)))
 

@@ -21,10 +21,15 @@ MIN_NAME = 3
 
 def public_spec(spec: RunSpec) -> RunSpec:
     """The spec as it is stored: a path as its last part only; its content is told by a hash."""
-    if spec.model.path is None:
-        return spec
-    name = Path(spec.model.path).resolve().name or "root"
-    return spec.model_copy(update={"model": spec.model.model_copy(update={"path": name})})
+    model = {key: _last_part(getattr(spec.model, key)) for key in ("path", "assistant_adapter")}
+    data = {"path": _last_part(spec.data.path)}
+    return spec.model_copy(
+        update={"model": spec.model.model_copy(update=model), "data": spec.data.model_copy(update=data)}
+    )
+
+
+def _last_part(path: str | None) -> str | None:
+    return None if path is None else Path(path).resolve().name or "root"
 
 
 def redact(text: str, folder: Path) -> str:

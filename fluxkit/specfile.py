@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MAX_SPEC_BYTES = 1_000_000
+PATHS = (("model", "path"), ("model", "assistant_adapter"), ("data", "path"))
+"""Keys that name files."""
 TOP_LEVEL = "the top level"
 
 
@@ -50,9 +52,19 @@ def load_spec(source: str, overrides: Sequence[str] = ()) -> RunSpec:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source} is not valid TOML: {error}.") from error
+    _anchor_paths(values, Path(source).parent)
     for override in overrides:
         _apply(values, override)
+    _anchor_paths(values, Path())
     return parse_spec(values, source)
+
+
+def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
+    """Paths in a file are meant from where the file lies, those of overrides from where one stands."""
+    for table, key in PATHS:
+        named = values.get(table)
+        if isinstance(named, dict) and isinstance(named.get(key), str):
+            named[key] = str((folder / Path(named[key]).expanduser()).resolve())
 
 
 def parse_spec(values: dict[str, Any], source: str) -> RunSpec:

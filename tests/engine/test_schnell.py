@@ -1,0 +1,152 @@
+"""A schnell pipeline that fluxkit did not make: tuned, sampled, and its adapter used elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_engine, small_spec
+from diffusers import FluxPipeline
+from peft import LoraConfig, get_peft_model_state_dict
+
+from fluxkit.engine import flow
+from fluxkit.engine.assistant import Assistant
+from fluxkit.engine.data import prepare
+from fluxkit.engine.model import Autoencoder, load_flux, load_transformer
+from fluxkit.engine.sample import denoise
+from fluxkit.errors import MachineError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """A small random pipeline in schnell's layout, made by a process without fluxkit."""
+    folder = tmp_path_factory.mktemp("schnell")
+    maker = Path(__file__).with_name("small_schnell.py")
+    subprocess.run([sys.executable, str(maker), str(folder)], check=True, capture_output=True)
+    return folder
+
+
+def schnell(folder, **tables):
+    model = {"family": "schnell", "weights": "pretrained", "path": str(folder), **tables.pop("model", {})}
+    return small_spec(model=model, **tables)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("FLUXKIT_CACHE", str(folder))
+    return folder
+
+
+def test_it_tunes_samples_and_is_identified_by_its_weights(pipeline, tmp_path):
+    """A sharded bfloat16 pipeline runs to the end, and its result names the weights by hash."""
+    run = run_engine(tmp_path / "run", schnell(pipeline, execution={"precision": "bfloat16"}))
+    assert run.code == 0, run.output
+    (inputs,) = run.events("inputs")
+    assert len(inputs.weights_sha256) == 64
+    assert run.events("inference_steps")
+
+
+def test_sampling_equals_the_pipeline_in_bfloat16_too(pipeline):
+    """With the same latents and caption the sampler gives the pipeline's latents, in the published precision."""
+    spec = schnell(pipeline, execution={"precision": "bfloat16"})
+    prepared = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    flux = load_flux(spec, 0, CPU)
+    flux.transformer.eval()
+    noise = flow.noise_of((1, *prepared.latents_NCHW.shape[1:]), "test")
+    ours = flow.pack(denoise(flux, noise, prepared.captions.of([0]), 4))
+    theirs_pipeline = FluxPipeline.from_pretrained(pipeline, dtype=torch.bfloat16)
+    theirs_pipeline.set_progress_bar_config(disable=True)
+    theirs = theirs_pipeline(
+        prompt=prepared.pairs[0].caption, latents=flow.pack(noise).bfloat16(), height=64, width=64,
+        num_inference_steps=4, guidance_scale=0.0, max_sequence_length=256, output_type="latent",
+    ).images  # fmt: skip
+    # The pipeline keeps its state in bfloat16 between steps, fluxkit in FP32: a bfloat16 rounding each.
+    assert (ours - theirs.float()).abs().max() < 0.05
+
+
+def test_captions_are_encoded_at_the_length_of_schnell(pipeline):
+    """256 tokens, the length that schnell was trained with, although the tokenizer would take 512."""
+    spec = schnell(pipeline)
+    prepared = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    assert prepared.captions.prompt_NTE.shape[1] == 256
+
+
+def test_what_was_encoded_once_is_read_from_the_cache(pipeline, cache, monkeypatch):
+    """A second preparation encodes nothing, and gives the same tensors to the bit."""
+    spec = schnell(pipeline)
+    first = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    monkeypatch.setattr("fluxkit.engine.data.encode_captions", pytest.fail)
+    again = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    assert torch.equal(first.latents_NCHW, again.latents_NCHW)
+    assert torch.equal(first.captions.prompt_NTE, again.captions.prompt_NTE)
+
+
+def test_a_damaged_cache_entry_is_made_anew(pipeline, cache):
+    """A file that was cut short is not trusted: it is computed and written again."""
+    spec = schnell(pipeline)
+    first = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    entry = sorted((cache / "latents").rglob("*.safetensors"))[0]
+    size = entry.stat().st_size
+    entry.write_bytes(entry.read_bytes()[: size // 2])
+    again = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    assert torch.equal(first.latents_NCHW, again.latents_NCHW)
+    assert entry.stat().st_size == size
+
+
+def save_assistant(pipeline, folder, *, alpha=8):
+    """A random LoRA for the pipeline's transformer, as diffusers saves it."""
+    transformer = load_transformer(schnell(pipeline).model, torch.float32, 0)
+    torch.manual_seed(1)
+    transformer.add_adapter(LoraConfig(r=4, lora_alpha=alpha, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    FluxPipeline.save_lora_weights(
+        folder,
+        transformer_lora_layers=get_peft_model_state_dict(transformer),
+        transformer_lora_adapter_metadata=transformer.peft_config["default"].to_dict(),
+    )
+    return folder
+
+
+def test_the_assistant_goes_in_and_comes_out(pipeline, tmp_path):
+    """Fused at +1 it changes the base as diffusers fuses it; at -1 the base is restored to rounding."""
+    folder = save_assistant(pipeline, tmp_path / "assistant")
+    base = load_transformer(schnell(pipeline).model, torch.float32, 0)
+    changed = load_transformer(schnell(pipeline).model, torch.float32, 0)
+    assistant = Assistant(str(folder))
+    assistant.add(changed, +1.0)
+    theirs = FluxPipeline.from_pretrained(pipeline, dtype=torch.float32)
+    theirs.load_lora_weights(folder)
+    theirs.fuse_lora()
+    theirs.unload_lora_weights()
+    fused = dict(theirs.transformer.named_parameters())
+    for name, value in changed.named_parameters():
+        assert torch.allclose(value, fused[name], atol=1e-5), name
+    assert any(not torch.equal(value, dict(base.named_parameters())[name]) for name, value in fused.items())
+    assistant.add(changed, -1.0)
+    for name, value in changed.named_parameters():
+        assert torch.allclose(value, dict(base.named_parameters())[name], atol=1e-6), name
+
+
+def test_the_saved_adapter_does_not_contain_the_assistant(pipeline, tmp_path):
+    """Tuning with an assistant saves the user's adapter alone, which loads in plain diffusers."""
+    folder = save_assistant(pipeline, tmp_path / "assistant")
+    run = run_engine(tmp_path / "run", schnell(pipeline, model={"assistant_adapter": str(folder)}))
+    assert run.code == 0, run.output
+    ours, _ = FluxPipeline.lora_state_dict(run.folder / "adapter", local_files_only=True), None
+    ranks = {value.shape[0] for name, value in ours.items() if "lora_A" in name}
+    assert ranks == {16}
+    without = run_engine(tmp_path / "plain", schnell(pipeline))
+    assert run.events("inputs")[0].weights_sha256 != without.events("inputs")[0].weights_sha256
+
+
+def test_an_assistant_of_another_model_is_refused(pipeline, tmp_path):
+    """A LoRA whose modules this transformer has not is one sentence."""
+    folder = save_assistant(pipeline, tmp_path / "assistant")
+    nano = load_transformer(small_spec().model, torch.float32, 0)
+    with pytest.raises(MachineError, match="this transformer has not in that size"):
+        Assistant(str(folder)).add(nano, 1.0)

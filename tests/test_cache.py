@@ -1,0 +1,25 @@
+"""Where the cache is and how it is cleared."""
+
+from __future__ import annotations
+
+from fluxkit.cache import cache_folder, cache_size, clear_cache, entry
+
+
+def test_the_environment_moves_the_cache(tmp_path, monkeypatch):
+    """FLUXKIT_CACHE names the folder; otherwise it is where the operating system keeps caches."""
+    monkeypatch.setenv("FLUXKIT_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("FLUXKIT_CACHE")
+    assert cache_folder().name == "fluxkit"
+
+
+def test_clearing_removes_entries_and_nothing_else(tmp_path, monkeypatch):
+    """What fluxkit put there is removed and counted; a stranger's file stays."""
+    monkeypatch.setenv("FLUXKIT_CACHE", str(tmp_path))
+    file = entry("latents", "ab" * 32)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"12345")
+    (tmp_path / "mine.txt").write_text("keep")
+    assert cache_size().files == 2
+    clear_cache()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
