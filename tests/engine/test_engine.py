@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import EngineRun, run_engine, small_spec, start_engine
+from real_engine import EngineRun, run_engine, small_spec, start_engine
 
 from fluxkit.events import event_path, read_events
 

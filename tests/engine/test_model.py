@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import EngineRun, small_spec
 from diffusers import FluxPipeline
+from real_engine import EngineRun, small_spec
 
 from fluxkit.engine import flow
 from fluxkit.engine.data import prepare
