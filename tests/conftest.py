@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from made_up import write_pipeline
 
 from fluxkit import pipeline
 from fluxkit.plan import ENGINE_PACKAGES, Plan
 from fluxkit.record import Kit, Looks, RunResult
 from fluxkit.spec import RunSpec
 from fluxkit.system import Device, Reading, System
-from fluxkit.weights import COMPONENTS, WEIGHTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 GOLDEN = Path(__file__).parent / "golden"
-NANO_SIZES = {
-    "_class_name": "FluxTransformer2DModel",
-    "num_layers": 1,
-    "num_single_layers": 2,
-    "attention_head_dim": 32,
-    "num_attention_heads": 4,
-    "in_channels": 64,
-    "joint_attention_dim": 64,
-    "pooled_projection_dim": 64,
-    "guidance_embeds": False,
-    "axes_dims_rope": [8, 12, 12],
-}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,25 +39,6 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert file.read_text("utf-8") == text, f"tests/golden/{name} differs; if that is meant: just golden"
 
     return compare
-
-
-def write_pipeline(folder: Path, transformer: dict[str, Any] = NANO_SIZES, *, longest: int = 20) -> Path:
-    """The files of a diffusers pipeline, with weight files that hold no tensor."""
-    files = {
-        "model_index.json": {"_class_name": "FluxPipeline"}
-        | {part: ["library", kind or "Tokenizer"] for part, kind in COMPONENTS.items()},
-        "transformer/config.json": transformer,
-        "vae/config.json": {"block_out_channels": [32, 64, 64]},
-        "tokenizer_2/tokenizer_config.json": {"model_max_length": longest},
-    }
-    for name, values in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(json.dumps(values))
-    for part in COMPONENTS:
-        (folder / part).mkdir(exist_ok=True)
-    for part in WEIGHTED:
-        (folder / part / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    return folder
 
 
 @pytest.fixture

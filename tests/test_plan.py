@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import NANO_SIZES, write_pipeline
+from made_up import NANO_SIZES, write_pipeline
 
 from fluxkit.architecture import SCHNELL, Transformer
 from fluxkit.errors import ExitCode, MachineError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import write_pipeline
+from made_up import write_pipeline
 
 from fluxkit.errors import MachineError
 from fluxkit.weights import check_pipeline, check_safetensors

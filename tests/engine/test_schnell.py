@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_engine, small_spec
 from diffusers import FluxPipeline
 from peft import LoraConfig, get_peft_model_state_dict
+from real_engine import run_engine, small_spec
 
 from fluxkit.engine import flow
 from fluxkit.engine.assistant import Assistant
@@ -77,7 +77,7 @@ def test_captions_are_encoded_at_the_length_of_schnell(pipeline):
     assert prepared.captions.prompt_NTE.shape[1] == 256
 
 
-def test_what_was_encoded_once_is_read_from_the_cache(pipeline, cache, monkeypatch):
+def test_what_was_encoded_once_is_read_from_the_cache(pipeline, monkeypatch):
     """A second preparation encodes nothing, and gives the same tensors to the bit."""
     spec = schnell(pipeline)
     first = prepare(spec, Autoencoder(spec.model, CPU), CPU)
@@ -91,7 +91,7 @@ def test_a_damaged_cache_entry_is_made_anew(pipeline, cache):
     """A file that was cut short is not trusted: it is computed and written again."""
     spec = schnell(pipeline)
     first = prepare(spec, Autoencoder(spec.model, CPU), CPU)
-    entry = sorted((cache / "latents").rglob("*.safetensors"))[0]
+    entry = min((cache / "latents").rglob("*.safetensors"))
     size = entry.stat().st_size
     entry.write_bytes(entry.read_bytes()[: size // 2])
     again = prepare(spec, Autoencoder(spec.model, CPU), CPU)
