@@ -29,7 +29,7 @@ LIGHT_FLOORS = (
     ("system",),
     ("plan",),
     ("record", "child"),
-    ("folder", "marks", "trail", "kit", "progress", "schema"),
+    ("folder", "look", "marks", "trail", "kit", "progress", "schema"),
     ("checks", "lock", "privacy", "cost", "watch"),
     ("fold", "manifest", "telemetry"),
     ("settle",),
