@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel
 
 from fluxkit.comparison import COLUMNS, Contrast, Quantity
-from fluxkit.contrasts import WORDS, key_of
+from fluxkit.contrasts import key_of
 from fluxkit.figures import contrast_text, full_text, value_text
 from fluxkit.record import Grade
 from fluxkit.spec import FROZEN
@@ -49,6 +49,10 @@ QUESTIONS = (
 )
 
 
+STARS = {"best": "★", "leading": "☆", "": ""}
+"""Filled: the lead is beyond doubt. Hollow: the best mean, but the lead is not decided."""
+
+
 class Answer(BaseModel):
     """One question, answered."""
 
@@ -80,6 +84,26 @@ def best_row(workload: Workload, key: str) -> Row | None:
         return None
     sign = 1 if metric.better == "higher" else -1
     return max(usable, key=lambda row: (sign * (row.estimate(key).mean or 0.0), -row.number))
+
+
+def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading", ""]:
+    """Whether a row is best in a metric beyond doubt, only has the best mean, or neither."""
+    leader = best_row(workload, key)
+    rivals = [each for each in _ranked(workload, key) if each.key != row.key]
+    if leader is None or leader.key != row.key or not rivals or rivals[0].estimate(key).mean == row.estimate(key).mean:
+        return ""
+    return "best" if all(_ahead(workload, row, rival, key) for rival in rivals) else "leading"
+
+
+def _ahead(workload: Workload, row: Row, rival: Row, key: str) -> bool:
+    """By verdict where the metric has one, else by intervals that do not touch."""
+    contrast = next(
+        (between(workload, each, row, rival)[0] for each in get_args(Quantity) if key_of(each) == key), None
+    )
+    if contrast is not None:
+        return contrast.verdict not in {"equivalent", "inconclusive"}
+    mine, theirs = row.estimate(key).interval, rival.estimate(key).interval
+    return mine is not None and theirs is not None and (mine.low > theirs.high or mine.high < theirs.low)
 
 
 def between(workload: Workload, quantity: Quantity, first: Row, second: Row) -> tuple[Contrast | None, bool]:
@@ -203,10 +227,3 @@ def _precision(question: Question, leader: Row) -> str:
 
 def _list(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def verdict_words(contrast: Contrast) -> str:
-    """The verdict about the first, as a reader says it; speeds name the band of equivalence."""
-    if contrast.verdict == "equivalent" and contrast.quantity not in WORDS:
-        return "equivalent (within 2 %)"
-    return "not decided" if contrast.verdict == "inconclusive" else contrast.verdict

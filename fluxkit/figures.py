@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fluxkit.stats import LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN
+
 if TYPE_CHECKING:
     from fluxkit.comparison import Contrast, Estimate, Metric, Workload
     from fluxkit.stats import Interval
@@ -15,6 +17,12 @@ PLAIN_DIGITS = 3
 MOST_DECIMALS = 6
 SMALLEST_PLAIN = 1e-4
 PERCENT = 95
+BANDS = {
+    "psnr_db": f"{PSNR_MARGIN_DB:g} dB",
+    "ssim": f"{SSIM_MARGIN:g}",
+    "validation_loss": f"{100 * LOSS_MARGIN:g} %",
+}
+"""Bands of equivalence; that of every other quantity is the speeds'."""
 
 
 def number(value: float, decimals: int) -> str:
@@ -111,6 +119,13 @@ def turned(contrast: Contrast) -> tuple[float, Interval | None]:
     if interval is None or ends is None:
         return value, None
     return value, interval.model_copy(update={"low": ends[0], "high": ends[1]})
+
+
+def verdict_words(contrast: Contrast) -> str:
+    """The verdict about the first, as a reader says it; equivalence names its band."""
+    if contrast.verdict == "equivalent":
+        return f"equivalent (within {BANDS.get(contrast.quantity, f'{100 * SPEED_MARGIN:g} %')})"
+    return "not decided" if contrast.verdict == "inconclusive" else contrast.verdict
 
 
 def header(metric: Metric, workload: Workload | None = None) -> str:
