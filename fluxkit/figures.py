@@ -23,6 +23,14 @@ BANDS = {
     "validation_loss": f"{100 * LOSS_MARGIN:g} %",
 }
 """Bands of equivalence; that of every other quantity is the speeds'."""
+OPPOSITES = {
+    "faster": "slower",
+    "slower": "faster",
+    "better": "worse",
+    "worse": "better",
+    "cheaper": "dearer",
+    "dearer": "cheaper",
+}
 
 
 def number(value: float, decimals: int) -> str:
@@ -121,11 +129,13 @@ def turned(contrast: Contrast) -> tuple[float, Interval | None]:
     return value, interval.model_copy(update={"low": ends[0], "high": ends[1]})
 
 
-def verdict_words(contrast: Contrast) -> str:
-    """The verdict about the first, as a reader says it; equivalence names its band."""
+def verdict_words(contrast: Contrast, *, flipped: bool = False) -> str:
+    """The verdict about the first (flipped: the second), as a reader says it; equivalence names its band."""
     if contrast.verdict == "equivalent":
         return f"equivalent (within {BANDS.get(contrast.quantity, f'{100 * SPEED_MARGIN:g} %')})"
-    return "not decided" if contrast.verdict == "inconclusive" else contrast.verdict
+    if contrast.verdict == "inconclusive":
+        return "not decided"
+    return OPPOSITES[contrast.verdict] if flipped else contrast.verdict
 
 
 def header(metric: Metric, workload: Workload | None = None) -> str:
