@@ -201,3 +201,27 @@ def _variable(found: re.Match[str]) -> str:
 
 def _shortened(attribute: re.Match[str]) -> str:
     return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", attribute[0])
+
+
+SWATCH_SHAPES = {
+    "circle": '<circle cx="15" cy="6" r="4"/>',
+    "square": '<rect x="11" y="2" width="8" height="8"/>',
+    "triangle-up": '<path d="M15 1.5l5 8.5h-10z"/>',
+    "diamond": '<path d="M15 1l5 5l-5 5l-5-5z"/>',
+    "cross": '<path d="M13.5 2h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5v-3h2.5z"/>',
+    "triangle-down": '<path d="M15 10.5l5-8.5h-10z"/>',
+    "triangle-right": '<path d="M19.5 6l-8.5 5v-10z"/>',
+    "triangle-left": '<path d="M10.5 6l8.5 5v-10z"/>',
+}
+
+
+def swatch(number: int) -> str:
+    """The line and marker of a configuration as a small picture for legends and tables."""
+    colour, shape, dash = style_of(number)
+    variable = f"var(--c{number % len(COLOURS)}, {colour})"
+    dashes = " ".join(map(str, dash)) if dash[1] else "none"
+    return (
+        f'<svg class="swatch" width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">'
+        f'<line x1="0" y1="6" x2="30" y2="6" stroke="{variable}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+        f'<g fill="{variable}">{SWATCH_SHAPES[shape]}</g></svg>'
+    )
