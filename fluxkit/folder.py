@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from fluxkit.errors import UsageError
 from fluxkit.record import RESULT_SCHEMA, RunResult
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 RESULT_FILE = "result.json"
 MAX_RESULT_BYTES = 200_000_000
+MAX_DEPTH = 3
+"""A study folder's results lie at most so many folders below it."""
 
 
 def to_json(value: BaseModel) -> str:
@@ -79,3 +84,54 @@ def parse_result(values: Any, file: Path) -> RunResult:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"{file} does not follow {RESULT_SCHEMA}: {where}: {first['msg']}.") from error
+
+
+def find_results(paths: Iterable[Path]) -> list[tuple[Path, RunResult]]:
+    """Every result under result files, run folders and study folders, with its file, in a fixed order, each id once.
+
+    Raises:
+        UsageError: a path holds no result, or one of the results cannot be read.
+    """
+    found: dict[str, tuple[Path, RunResult]] = {}
+    for path in paths:
+        files = list(_result_files(path))
+        if not files:
+            raise UsageError(
+                f"{path} holds no {RESULT_FILE}, nor do the folders up to {MAX_DEPTH} below it. "
+                "Give a result.json, a run folder or a study folder."
+            )
+        for file in files:
+            result = read_result(file)
+            if result.id not in found or found[result.id][1].status != "completed":
+                found[result.id] = (file, result)
+    if not found:
+        raise UsageError("No result was given. Give a result.json, a run folder or a study folder.")
+    return sorted(found.values(), key=lambda entry: (entry[1].created, entry[1].id))
+
+
+def _result_files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for depth in range(MAX_DEPTH + 1):
+        yield from sorted(path.glob("/".join(["*"] * depth + [RESULT_FILE])))
+
+
+def safe_path(folder: Path, relative: str) -> Path:
+    """The regular file that `relative` names inside `folder`; what a stranger's result names can lie nowhere else.
+
+    Raises:
+        UsageError: the path is absolute, climbs out, leads out by a symbolic link, or is no regular file.
+    """
+    parts = PurePosixPath(relative).parts
+    if not parts or relative.startswith("/") or ".." in parts or any(sign in relative for sign in "\\\0:"):
+        raise UsageError(f"{relative!r} is not a path inside a run folder, so it is not opened.")
+    try:
+        inside = (folder / relative).resolve(strict=True)
+        if not inside.is_relative_to(folder.resolve(strict=True)):
+            raise UsageError(f"{relative!r} leads out of its run folder, so it is not opened.")
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{relative!r} is not in its run folder.") from error
+    if not inside.is_file():
+        raise UsageError(f"{relative!r} is not a regular file, so it is not opened.")
+    return inside

@@ -1,0 +1,192 @@
+"""Charts of one workload: what is charted, how it is read, and the charted numbers as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from fluxkit.answers import best_row, between
+from fluxkit.contrasts import key_of
+from fluxkit.drawing import bar_layers, curve_layers, forest_layers, phase_layers, phase_place, svg
+from fluxkit.figures import plain, turned, verdict_words
+from fluxkit.spec import FROZEN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluxkit.comparison import Anchor, CurvePoint, Estimate, Quantity, Row, Workload
+
+
+class Chart(BaseModel):
+    """A chart with its words and its numbers."""
+
+    model_config = FROZEN
+    key: str
+    title: str
+    how_to_read: str
+    svg: str
+    columns: tuple[str, ...]
+    table: tuple[tuple[str, ...], ...]
+    """The charted numbers, a tuple per line."""
+
+
+def curve(workload: Workload, key: str, score: str, over: str) -> Chart | None:
+    """Quality (`psnr_db`, `ssim`, `validation_loss`) over `seconds` or `iteration`; None without two marks."""
+    title, unit = {
+        "psnr_db": ("PSNR of the tuned images", "dB"),
+        "ssim": ("SSIM of the tuned images", ""),
+        "validation_loss": ("Loss on held-out images", ""),
+    }[score]
+    axis = "Tuning time (s)" if over == "seconds" else "Tuning iterations"
+    points = [(row, point) for row in workload.rows for point in row.curve if getattr(point, score).mean is not None]
+    if len({point.mark for _, point in points}) < 2:  # noqa: PLR2004 - a curve takes two points
+        return None
+    values = [_curve_value(row, point, score, over) for row, point in points]
+    levels = [] if score == "validation_loss" else _levels(workload.anchors, score)
+    marks = sorted({value["x"] for value in values})
+    drawn = svg(curve_layers(workload.rows, values, levels, axis, f"{title}{f' ({unit})' if unit else ''}"), key)
+    return Chart(
+        key=key,
+        title=f"{title} over {'tuning time' if over == 'seconds' else 'iterations'}",
+        how_to_read=(
+            "Each point is a graded mark, the mean over runs; the band is the 95 % interval over runs where there are "
+            f"three. The horizontal scale is compressed towards the end. {len(marks)} marks; "
+            + ("lower is better." if score == "validation_loss" else "higher is better; dashed lines need no tuning.")
+        ),
+        svg=drawn,
+        columns=("Configuration", axis, title + (f" ({unit})" if unit else ""), "95 % interval", "Runs"),
+        table=tuple(_curve_line(value, point, score) for value, (_, point) in zip(values, points, strict=True)),
+    )
+
+
+def bars(workload: Workload, key: str, metric: str, title: str, unit: str) -> Chart | None:
+    """One bar per configuration with its interval, and every run as a point; None where nothing was measured."""
+    rows = [row for row in workload.rows if row.estimate(metric).mean is not None]
+    if not rows:
+        return None
+    values = [_bar_value(row, row.estimate(metric), unit) for row in rows]
+    dots = [
+        {"name": row.name, "x": value, "label": f"{row.name}, one run: {plain(value, 4)} {unit}"}
+        for row in rows
+        for value in row.estimate(metric).values
+    ]
+    return Chart(
+        key=key,
+        title=title,
+        how_to_read="A bar is the mean, its whisker the 95 % interval over runs, each point one run. Longer is faster.",
+        svg=svg(bar_layers(rows, values, dots, unit), key),
+        columns=("Configuration", unit, "95 % interval", "Single runs"),
+        table=tuple(_bar_line(row, row.estimate(metric)) for row in rows),
+    )
+
+
+def forest(workload: Workload, key: str, quantity: Quantity, title: str) -> Chart | None:
+    """Speed of every configuration as a share of the fastest, with the band of equivalence; None for one row."""
+    leader = best_row(workload, key_of(quantity))
+    lines = []
+    for row in workload.rows if leader else ():
+        contrast, flip = between(workload, quantity, row, leader) if leader else (None, False)
+        if contrast is not None and contrast.value is not None:
+            value, interval = turned(contrast) if flip else (contrast.value, contrast.interval)
+            ends = {"low": interval.low, "high": interval.high} if interval else {}
+            words = verdict_words(contrast, flipped=flip)
+            lines.append({"name": row.name, "number": row.number, "x": value, "verdict": words, **ends})
+    if not lines or leader is None:
+        return None
+    for line in lines:
+        held = f", interval {line['low']:.3f} to {line['high']:.3f}" if "low" in line else ", no interval"
+        line["label"] = f"{line['name']}: {line['x']:.3f} of {leader.name}{held}"
+    return Chart(
+        key=key,
+        title=f"{title}, as a ratio to {leader.name}",
+        how_to_read=(
+            "A point left of 1 is slower than the leader. The grey band is ±2 %, inside which speeds are called "
+            "equivalent; the line is the 95 % interval. Without three runs of each there is no line and no verdict."
+        ),
+        svg=svg(forest_layers(workload.rows, lines), key),
+        columns=("Configuration", "Ratio", "95 % interval", "Verdict"),
+        table=tuple(
+            (
+                line["name"],
+                f"{line['x']:.3f}",
+                f"[{line['low']:.3f}, {line['high']:.3f}]" if "low" in line else "— (too few runs)",
+                line["verdict"],
+            )
+            for line in lines
+        ),
+    )
+
+
+def phases(workload: Workload, key: str) -> Chart | None:
+    """Where the seconds of a run went, stacked by phase in their order; None where no phase ended."""
+    rows = [row for row in workload.rows if row.phases]
+    if not rows:
+        return None
+    names = sorted({name for row in rows for name in row.phases}, key=lambda name: (phase_place(name), name))
+    values = [
+        {
+            "name": row.name,
+            "phase": name.replace("_", " "),
+            "place": place,
+            "x": row.phases[name].mean or 0.0,
+            "label": f"{row.name}, {name.replace('_', ' ')}: {plain(row.phases[name].mean)} s",
+        }
+        for row in rows
+        for place, name in enumerate(names)
+        if name in row.phases
+    ]
+    return Chart(
+        key=key,
+        title="Where the time went",
+        how_to_read="Mean seconds of each phase on the first process. Only the tuning phase is on the budget's clock.",
+        svg=svg(phase_layers(rows, values, [name.replace("_", " ") for name in names]), key),
+        columns=("Configuration", *(f"{name.replace('_', ' ')} (s)" for name in names)),
+        table=tuple(
+            (row.name, *(plain(row.phases[n].mean) if n in row.phases else "—" for n in names)) for row in rows
+        ),
+    )
+
+
+def _curve_value(row: Row, point: CurvePoint, score: str, over: str) -> dict[str, Any]:
+    estimate: Estimate = getattr(point, score)
+    interval = estimate.interval
+    x = point.seconds if over == "seconds" else point.iteration
+    where = f"{plain(x)} {'s' if over == 'seconds' else 'iterations'}"
+    return {
+        "name": row.name,
+        "x": x,
+        "y": estimate.mean,
+        "low": interval.low if interval else estimate.mean,
+        "high": interval.high if interval else estimate.mean,
+        "label": f"{row.name} at {where}: {plain(estimate.mean, 4)}",
+    }
+
+
+def _curve_line(value: dict[str, Any], point: CurvePoint, score: str) -> tuple[str, ...]:
+    estimate: Estimate = getattr(point, score)
+    interval = estimate.interval
+    held = f"[{plain(interval.low, 4)}, {plain(interval.high, 4)}]" if interval else "—"
+    return (value["name"], plain(value["x"]), plain(value["y"], 4), held, str(len(estimate.values)))
+
+
+def _bar_value(row: Row, estimate: Estimate, unit: str) -> dict[str, Any]:
+    interval = estimate.interval
+    ends = {"low": interval.low, "high": interval.high} if interval else {}
+    return {"name": row.name, "x": estimate.mean, "label": f"{row.name}: {plain(estimate.mean, 4)} {unit}", **ends}
+
+
+def _bar_line(row: Row, estimate: Estimate) -> tuple[str, ...]:
+    interval = estimate.interval
+    held = f"[{plain(interval.low, 4)}, {plain(interval.high, 4)}]" if interval else "— (fewer than 3 runs)"
+    return (row.name, plain(estimate.mean, 4), held, ", ".join(plain(value, 4) for value in estimate.values))
+
+
+def _levels(anchors: Sequence[Anchor], score: str) -> list[dict[str, Any]]:
+    names = {"untuned": "untuned", "autoencoder_reconstruction": "autoencoder", "flat_colour": "flat colour"}
+    found = [(names.get(anchor.name, anchor.name), getattr(anchor, score).mean) for anchor in anchors]
+    present = sorted((y, name) for name, y in found if y is not None)
+    return [
+        {"level": y, "text": name, "label": f"{name}: {plain(y)}", "below": place == 0 and len(present) > 1}
+        for place, (y, name) in enumerate(present)
+    ]

@@ -1,0 +1,244 @@
+"""Results -> `Comparison`: workloads, in each a row per configuration, ratios and verdicts; failures beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from fluxkit.comparison import Comparison, Ended, KeyDifference, Row, Workload
+from fluxkit.contrasts import Side, contrasts
+from fluxkit.errors import printable
+from fluxkit.estimates import anchors, row, why_ended
+from fluxkit.spec import canonical_sha256
+from fluxkit.stats import MIN_VALUES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fluxkit.record import RunResult
+
+KEY_LENGTH = 12
+"""Characters of a hash that stand for it on a page."""
+APART = (
+    "Configurations were measured apart, not interleaved in one study on one machine: drift can look like a difference."
+)
+
+
+def compare(results: Iterable[RunResult]) -> Comparison:
+    """All results side by side. Different workloads stand apart and are never put into a ratio."""
+    unique = _unique(results)
+    groups = _groups(unique)
+    workloads, start = [], 0
+    for group in groups:
+        workloads.append(_workload(group, start))
+        start += len(workloads[-1].rows)
+    measured = [workload for workload in workloads if any(each.runs for each in workload.rows)]
+    return Comparison(
+        comparable=len(measured) <= 1,
+        workloads=tuple(workloads),
+        differences=_differences(groups, workloads),
+        ended=tuple(_ended(result) for result in unique if result.status != "completed"),
+        warnings=_warnings(unique, workloads, len(measured)),
+    )
+
+
+def _unique(results: Iterable[RunResult]) -> list[RunResult]:
+    """Each id once, a completed copy before another, in a fixed order."""
+    found: dict[str, RunResult] = {}
+    for result in results:
+        if result.id not in found or found[result.id].status != "completed":
+            found[result.id] = result
+    return sorted(found.values(), key=lambda result: (result.created, result.id))
+
+
+def _identity(result: RunResult) -> tuple[str, str | None, str | None, str | None]:
+    """What must be equal for results to be compared; None where the run did not get that far.
+
+    The workload's hash is taken again from the spec: a claimed hash proves nothing.
+    """
+    inputs, quality = result.inputs, result.quality
+    return (
+        result.spec.workload_sha256(),
+        inputs.weights_sha256 if inputs else None,
+        inputs.dataset_sha256 if inputs else None,
+        canonical_sha256(quality.definition) if quality else None,
+    )
+
+
+def _groups(results: Sequence[RunResult]) -> list[list[RunResult]]:
+    """Results by identity; one that does not know all of its own joins the first group that it does not contradict."""
+    groups: dict[tuple[str | None, ...], list[RunResult]] = {}
+    by_knowledge = sorted(results, key=lambda result: (_identity(result).count(None), result.status != "completed"))
+    for result in by_knowledge:
+        identity = _identity(result)
+        known = next((key for key in groups if _agree(key, identity)), identity)
+        groups.setdefault(known, []).append(result)
+    ordered = [sorted(group, key=lambda result: (result.created, result.id)) for group in groups.values()]
+    return sorted(ordered, key=lambda group: (group[0].created, group[0].id))
+
+
+def _agree(known: tuple[str | None, ...], identity: tuple[str | None, ...]) -> bool:
+    return all(mine is None or mine == theirs for theirs, mine in zip(known, identity, strict=True))
+
+
+def _workload(results: Sequence[RunResult], start: int) -> Workload:
+    sides = _sides(results, start)
+    informed = max(results, key=lambda result: (result.quality is not None, result.inputs is not None))
+    pairs = informed.inputs.pairs if informed.inputs else ()
+    held_out = [pair for pair in pairs if pair.split == "held_out"]
+    clusters = len({pair.cluster for pair in held_out})
+    return Workload(
+        key=canonical_sha256(_identity(informed))[:KEY_LENGTH],
+        workload_sha256=informed.spec.workload_sha256(),
+        tables=informed.spec.workload(),
+        weights_sha256=informed.inputs.weights_sha256 if informed.inputs else None,
+        dataset_sha256=informed.inputs.dataset_sha256 if informed.inputs else None,
+        definition=informed.quality.definition if informed.quality else None,
+        tuned_pairs=len(pairs) - len(held_out),
+        held_out_pairs=len(held_out),
+        held_out_clusters=clusters,
+        rows=tuple(side.row for side in sides),
+        contrasts=contrasts(sides, clusters),
+        anchors=anchors([result for result in results if result.status == "completed"]),
+    )
+
+
+def _sides(results: Sequence[RunResult], start: int) -> list[Side]:
+    """One side per configuration, by label and then by hash, with names that tell them apart."""
+    found: dict[str, list[RunResult]] = defaultdict(list)
+    for result in results:
+        found[result.configuration_sha256].append(result)
+    ordered = sorted(found.items(), key=lambda entry: (entry[1][0].spec.hardware.label, *_order(entry[1][0]), entry[0]))
+    sides = []
+    for number, (sha256, group) in enumerate(ordered, start):
+        completed = [result for result in group if result.status == "completed"]
+        ended = [result for result in group if result.status != "completed"]
+        sides.append(Side(row(completed, ended, number, _key(sha256)), completed))
+    names = _names([(side.row, group[0]) for side, (_, group) in zip(sides, ordered, strict=True)])
+    return [
+        Side(side.row.model_copy(update={"name": name}), side.results) for side, name in zip(sides, names, strict=True)
+    ]
+
+
+def _key(sha256: str) -> str:
+    """A short name of a hash; what claims to be one and is not gets a hash of its own."""
+    return (sha256 if re.fullmatch(r"[0-9a-f]{64}", sha256) else canonical_sha256(sha256))[:KEY_LENGTH]
+
+
+def _order(result: RunResult) -> tuple[Any, ...]:
+    execution = result.spec.execution
+    return execution.device, execution.processes, execution.precision != "float32", execution.inference_precision
+
+
+def _names(rows: Sequence[tuple[Row, RunResult]]) -> list[str]:
+    """Labels; where several rows share one, with those features in which they differ."""
+    names = []
+    for each, result in rows:
+        rivals = [_features(*other) for other in rows if other[0].label == each.label]
+        mine = _features(each, result)
+        apart = [value for place, value in enumerate(mine) if len({rival[place] for rival in rivals}) > 1]
+        names.append(f"{each.label} ({', '.join(apart)})" if apart else each.label)
+    return [
+        name if names.count(name) == 1 else f"{name} [{each.key[:6]}]"
+        for name, (each, _) in zip(names, rows, strict=True)
+    ]
+
+
+def _features(each: Row, result: RunResult) -> tuple[str, ...]:
+    """What may tell rows of one label apart, in words."""
+    processes = f"{each.processes} process" + ("es" if each.processes > 1 else "")
+    return (
+        " + ".join(sorted(set(each.devices))),
+        processes,
+        each.precision,
+        f"inference in {each.inference_precision}",
+        f"{each.threads_per_process} threads",
+        f"micro-batch {result.plan.micro_batch_size}",
+        "checkpointing" if result.spec.execution.gradient_checkpointing else "no checkpointing",
+    )
+
+
+def _differences(groups: Sequence[Sequence[RunResult]], workloads: Sequence[Workload]) -> tuple[KeyDifference, ...]:
+    """Every key in which workloads differ, with the value of each."""
+    if len(groups) < 2:  # noqa: PLR2004 - a difference takes two
+        return ()
+    facts = {workload.key: _facts(workload) for workload in workloads}
+    keys = sorted({key for known in facts.values() for key in known})
+    return tuple(
+        KeyDifference(
+            key=printable(key), values={name: printable(known.get(key, "—")) for name, known in facts.items()}
+        )
+        for key in keys
+        if len({known.get(key) for known in facts.values()}) > 1
+    )
+
+
+def _facts(workload: Workload) -> dict[str, str]:
+    facts: dict[str, Any] = {
+        f"{table}.{key}": value for table, values in workload.tables.items() for key, value in values.items()
+    }
+    facts |= {"inputs.weights_sha256": workload.weights_sha256, "inputs.dataset_sha256": workload.dataset_sha256}
+    facts |= {f"quality.definition.{key}": value for key, value in (workload.definition or {}).items()}
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items() if value is not None}
+
+
+def _ended(result: RunResult) -> Ended:
+    return Ended(
+        id=printable(result.id),
+        name=result.spec.name,
+        label=printable(result.spec.hardware.label),
+        status=result.status,
+        repeat=result.repeat,
+        phase=result.error.phase and printable(result.error.phase) if result.error else None,
+        reason=why_ended(result),
+    )
+
+
+def _warnings(results: Sequence[RunResult], workloads: Sequence[Workload], measured: int) -> tuple[str, ...]:
+    """What a reader must know before reading on, in sentences."""
+    found = []
+    if measured > 1:
+        found.append(f"The results belong to {measured} different workloads: they stand apart and are in no ratio.")
+    if not measured:
+        found.append("No run is complete, so there is nothing to compare yet.")
+    for workload in workloads:
+        found += [*_label_warnings(workload), *_count_warnings(workload), *_apart_warnings(workload)]
+    return tuple(dict.fromkeys([*found, *_relabelled(results)]))
+
+
+def _label_warnings(workload: Workload) -> list[str]:
+    labels = [each.label for each in workload.rows]
+    return [
+        f"{labels.count(label)} different configurations share the label “{label}”: "
+        "they are separate rows, named by what differs."
+        for label in dict.fromkeys(labels)
+        if labels.count(label) > 1
+    ]
+
+
+def _count_warnings(workload: Workload) -> list[str]:
+    few = [f"{each.name} ({len(each.runs)})" for each in workload.rows if 0 < len(each.runs) < MIN_VALUES]
+    return [f"Too few runs for an interval, {MIN_VALUES} are the least: {', '.join(few)}."] if few else []
+
+
+def _apart_warnings(workload: Workload) -> list[str]:
+    if all(each.together for each in workload.contrasts):
+        return []
+    return [APART]
+
+
+def _relabelled(results: Sequence[RunResult]) -> list[str]:
+    """Labels or prices that differ inside one configuration."""
+    found: dict[str, set[tuple[str, float]]] = defaultdict(set)
+    for result in results:
+        hardware = result.spec.hardware
+        found[result.configuration_sha256].add((hardware.label, hardware.usd_per_hour))
+    return [
+        "One configuration carries several labels or prices; its first label and its latest price are used: "
+        + "; ".join(f"“{printable(label)}” at {price:g} USD/h" for label, price in sorted(variants))
+        + "."
+        for variants in found.values()
+        if len(variants) > 1
+    ]

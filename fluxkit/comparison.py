@@ -1,0 +1,241 @@
+"""`Comparison`, what results say side by side: a value that round-trips through JSON and holds no raw series."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, Field
+
+from fluxkit.record import Grade, Status
+from fluxkit.spec import FROZEN
+from fluxkit.stats import Interval
+
+GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")
+"""From sound to unusable."""
+
+Subject = Literal["training_speed", "inference_speed", "quality", "run"]
+Quantity = Literal[
+    "training_speed",
+    "inference_speed",
+    "psnr_db",
+    "ssim",
+    "validation_loss",
+    "usd_per_1000_iterations",
+    "usd_per_adapter",
+    "usd_per_1000_images",
+]
+VerdictWord = Literal[
+    "faster", "slower", "better", "worse", "cheaper", "dearer", "equivalent", "inconclusive"
+]  # fmt: skip
+
+
+class Metric(NamedTuple):
+    """One column of a comparison: where it stands in a summary, what it is called and which way is better."""
+
+    key: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower"] | None
+    subject: Subject
+    factor: float = 1.0
+    """Stored value times this is the value in `unit`."""
+
+
+METRICS = (
+    Metric("training_iterations_per_second", "Training speed", "iterations/s", "higher", "training_speed"),
+    Metric("training_images_per_second", "Training throughput", "images/s", "higher", "training_speed"),
+    Metric("inference_image_steps_per_second", "Inference speed", "image-steps/s", "higher", "inference_speed"),
+    Metric("inference_batch_steps_per_second", "Inference, whole batch", "batch-steps/s", "higher", "inference_speed"),
+    Metric("psnr_db", "PSNR in equal time", "dB", "higher", "quality"),
+    Metric("psnr_db_untuned", "PSNR untuned", "dB", None, "quality"),
+    Metric("ssim", "SSIM in equal time", "1", "higher", "quality"),
+    Metric("ssim_untuned", "SSIM untuned", "1", None, "quality"),
+    Metric("psnr_db_at_iterations", "PSNR at equal iterations", "dB", "higher", "quality"),
+    Metric("ssim_at_iterations", "SSIM at equal iterations", "1", "higher", "quality"),
+    Metric("validation_loss", "Held-out loss", "1", "lower", "quality"),
+    Metric("validation_loss_untuned", "Held-out loss untuned", "1", None, "quality"),
+    Metric("validation_psnr_db", "Held-out PSNR", "dB", "higher", "quality"),
+    Metric("validation_ssim", "Held-out SSIM", "1", "higher", "quality"),
+    Metric("peak_memory_bytes", "Peak memory", "GiB", "lower", "run", 2.0**-30),
+    Metric("tuning_seconds", "Tuning time", "s", None, "run"),
+    Metric("total_seconds", "Whole run", "s", None, "run"),
+)
+COSTS = (
+    Metric("usd_per_1000_iterations", "Cost per 1,000 iterations", "USD", "lower", "training_speed"),
+    Metric("usd_per_adapter", "Cost per tuned adapter", "USD", "lower", "run"),
+    Metric("usd_per_1000_images", "Cost per 1,000 images", "USD", "lower", "inference_speed"),
+)
+COLUMNS = (*METRICS, *COSTS)
+
+
+class Estimate(BaseModel):
+    """A number with what it rests on: one value per run, an interval from 3 runs on, a grade."""
+
+    model_config = FROZEN
+    mean: float | None = None
+    values: tuple[float, ...] = ()
+    interval: Interval | None = None
+    """Student's 95 % interval over run means."""
+    grade: Grade | None = None
+    """Worst of the checks about it; null if none was made."""
+    reason: str | None = None
+    """Why there is no value."""
+
+
+class CurvePoint(BaseModel):
+    """Quality at one mark of the trajectory, over the runs of a configuration."""
+
+    model_config = FROZEN
+    mark: str
+    target_seconds: float | None
+    seconds: float
+    """Mean tuning time at the mark."""
+    iteration: float
+    samples: float
+    psnr_db: Estimate
+    ssim: Estimate
+    validation_loss: Estimate
+
+
+class Remark(BaseModel):
+    """A check that did not pass cleanly, with the runs that it concerns."""
+
+    model_config = FROZEN
+    id: str
+    subject: str
+    grade: Grade
+    evidence: str
+    runs: tuple[str, ...]
+
+
+class Row(BaseModel):
+    """A configuration: equal workload, execution, hardware and versions; the label only names it."""
+
+    model_config = FROZEN
+    key: str
+    """First characters of its hash, unique in its workload."""
+    number: int
+    """From 0, over the whole comparison: its colour and its marker."""
+    name: str
+    """The label, with what tells it apart where others have the same label."""
+    label: str
+    configuration_sha256: str
+    devices: tuple[str, ...]
+    processes: int
+    threads_per_process: int
+    precision: str
+    """Of tuning."""
+    inference_precision: str
+    """As read back from the backends: TF32 is never called FP32."""
+    usd_per_hour: float
+    runs: tuple[str, ...]
+    """Ids of the completed runs, in order."""
+    metrics: dict[str, Estimate]
+    costs: dict[str, Estimate]
+    curve: tuple[CurvePoint, ...]
+    phases: dict[str, Estimate]
+    """Seconds on rank 0, by phase."""
+    remarks: tuple[Remark, ...]
+
+    def estimate(self, key: str) -> Estimate:
+        """The metric or cost of that name."""
+        return self.metrics.get(key) or self.costs.get(key) or Estimate(reason="not measured")
+
+
+class Contrast(BaseModel):
+    """One quantity of two configurations: first to second as a ratio, or first minus second."""
+
+    model_config = FROZEN
+    quantity: Quantity
+    first: str
+    second: str
+    scale: Literal["ratio", "difference"]
+    value: float | None
+    interval: Interval | None
+    p_value: float | None
+    p_holm: float | None
+    """Adjusted for all contrasts of the workload."""
+    verdict: VerdictWord
+    """About the first."""
+    reason: str | None
+    """Why it is inconclusive."""
+    further_runs: int | None
+    """Runs more of each that would decide, if they come out like these; null where that is not known."""
+    together: bool
+    """Whether the runs were interleaved in one study on one machine; otherwise they were measured apart."""
+    grade: Grade | None
+
+
+class Anchor(BaseModel):
+    """A score that needs no tuning, to read the others by."""
+
+    model_config = FROZEN
+    name: str
+    psnr_db: Estimate
+    ssim: Estimate
+
+
+class Workload(BaseModel):
+    """Results that may be compared: equal workload, input hashes and evaluation definition."""
+
+    model_config = FROZEN
+    key: str
+    workload_sha256: str
+    tables: dict[str, dict[str, str | int | float | bool | None]]
+    """The spec's workload tables."""
+    weights_sha256: str | None
+    dataset_sha256: str | None
+    definition: dict[str, str | int | float | bool] | None
+    tuned_pairs: int
+    held_out_pairs: int
+    held_out_clusters: int
+    """Independent held-out photos: crops of one photo count once."""
+    rows: tuple[Row, ...]
+    contrasts: tuple[Contrast, ...]
+    anchors: tuple[Anchor, ...]
+
+    def row(self, key: str) -> Row:
+        """The row of that key."""
+        return next(row for row in self.rows if row.key == key)
+
+
+class KeyDifference(BaseModel):
+    """A key in which workloads differ, with each one's value as JSON."""
+
+    model_config = FROZEN
+    key: str
+    values: dict[str, str]
+
+
+class Ended(BaseModel):
+    """A run that gave no complete result: data, but never part of a mean."""
+
+    model_config = FROZEN
+    id: str
+    name: str
+    label: str
+    status: Status
+    repeat: int
+    phase: str | None
+    reason: str
+
+
+class Comparison(BaseModel):
+    """Results side by side."""
+
+    model_config = FROZEN
+    schema_: Literal["fluxkit.comparison/1"] = Field(default="fluxkit.comparison/1", alias="schema")
+    comparable: bool
+    """Whether all completed results belong to one workload."""
+    workloads: tuple[Workload, ...]
+    differences: tuple[KeyDifference, ...]
+    """What differs between the workloads."""
+    ended: tuple[Ended, ...]
+    """Failed, interrupted and unfinished runs."""
+    warnings: tuple[str, ...]
+
+
+def worst(grades: tuple[Grade | None, ...]) -> Grade | None:
+    """The worst grade of several; None if there is none."""
+    given = [grade for grade in grades if grade is not None]
+    return max(given, key=GRADES.index) if given else None

@@ -1,0 +1,111 @@
+"""The environment of each run as flat facts, what differs between configurations, and the spec as TOML."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from fluxkit.errors import printable
+from fluxkit.figures import MISSING, plain
+from fluxkit.spec import FROZEN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fluxkit.comparison import Row
+    from fluxkit.record import RunResult
+    from fluxkit.spec import RunSpec
+    from fluxkit.system import Reading
+
+MOST_VALUES = 3
+"""Distinct values that a cell spells out."""
+
+
+class Differing(BaseModel):
+    """A fact that is not the same everywhere."""
+
+    model_config = FROZEN
+    key: str
+    cells: tuple[str, ...]
+    """One per configuration."""
+
+
+def facts(result: RunResult) -> dict[str, str]:
+    """Everything about the environment of one run, by name, in a fixed order."""
+    found: dict[str, str] = {f"kit.{key}": _text(value) for key, value in result.kit.model_dump().items()}
+    for place, device in enumerate(result.system.before.devices):
+        memory = f", {plain(device.memory_bytes * 2.0**-30)} GiB" if device.memory_bytes is not None else ""
+        found[f"device.{place}"] = f"{device.kind}: {device.name}{memory}"
+    found |= {f"machine.{key}": _reading(value) for key, value in result.system.before.readings.items()}
+    found |= {f"package.{key}": value for key, value in result.system.before.packages.items()}
+    execution = result.spec.execution.model_dump(mode="json")
+    found |= {f"execution.{key}": _text(value) for key, value in execution.items()}
+    found |= {f"plan.{key}": _text(value) for key, value in _planned(result).items()}
+    for rank in result.tuning.ranks if result.tuning else ():
+        found[f"rank.{rank.rank}.device"] = rank.device_name
+        found |= {f"rank.{rank.rank}.precision.{key}": value for key, value in rank.precision.items()}
+        found |= {f"rank.{rank.rank}.version.{key}": value for key, value in rank.versions.items()}
+    if result.inference:
+        found |= {f"inference.precision.{key}": value for key, value in result.inference.precision.items()}
+        found["inference.attention"] = result.inference.attention
+        found["inference.micro_batch_size"] = _text(result.inference.micro_batch_size)
+    return {printable(key): printable(value) for key, value in sorted(found.items())}
+
+
+def differing(rows: Sequence[Row], runs: Mapping[str, RunResult]) -> tuple[Differing, ...]:
+    """Facts that are not equal in all runs of these configurations, one cell per configuration."""
+    by_row = [[facts(runs[id_]) for id_ in row.runs if id_ in runs] for row in rows]
+    keys = sorted({key for group in by_row for known in group for key in known})
+    found = []
+    for key in keys:
+        values = [[known.get(key, MISSING) for known in group] for group in by_row]
+        if len({value for group in values for value in group}) > 1:
+            found.append(Differing(key=key, cells=tuple(_cell(group) for group in values)))
+    return tuple(found)
+
+
+def spec_toml(spec: RunSpec) -> str:
+    """The spec as a TOML file that `fluxkit run` reads; what is not set is left out."""
+    values = spec.model_dump(mode="json", by_alias=True)
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    for table, content in values.items():
+        if isinstance(content, dict):
+            lines += [
+                "",
+                f"[{table}]",
+                *(f"{key} = {_toml(each)}" for key, each in content.items() if each is not None),
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _planned(result: RunResult) -> dict[str, Any]:
+    return result.plan.model_dump(mode="json", include={"processes", "threads_per_process", "micro_batch_size",
+        "accumulation_steps", "inference_micro_batch_size", "device_names"})  # fmt: skip
+
+
+def _reading(reading: Reading) -> str:
+    if reading.value is None:
+        return f"unavailable: {reading.unavailable or 'no reason given'}"
+    return _text(reading.value)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(_text(each) for each in value) if isinstance(value, list) else str(value)
+
+
+def _cell(values: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(values))
+    shown = "; ".join(distinct[:MOST_VALUES])
+    more = len(distinct) - MOST_VALUES
+    return f"{shown}; {more} more" if more > 0 else shown or MISSING
+
+
+def _toml(value: Any) -> str:
+    """A JSON scalar in TOML; their strings differ only in DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,257 @@
+"""Completed runs of one configuration -> its row: every number with its spread, interval, grade or reason."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from fluxkit import stats
+from fluxkit.comparison import COSTS, METRICS, Anchor, CurvePoint, Estimate, Metric, Remark, Row, worst
+from fluxkit.cost import costs
+from fluxkit.errors import printable
+from fluxkit.marks import time_mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from fluxkit.comparison import Subject
+    from fluxkit.record import Check, Grade, ReconstructionScore, RunResult, ValidationScore
+
+PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}
+READ_BACK_DTYPES = ("dtype", "compute_dtype", "activations")
+
+
+def row(results: Sequence[RunResult], ended: Sequence[RunResult], number: int, key: str) -> Row:
+    """The row of one configuration; `ended` are its runs without a complete result, which only give reasons."""
+    first = (*results, *ended)[0]
+    price = results[-1].spec.hardware.usd_per_hour if results else first.spec.hardware.usd_per_hour
+    label = printable(first.spec.hardware.label)
+    missing = None if results else why_ended(ended[0])
+    return Row(
+        key=key,
+        number=number,
+        name=label,
+        label=label,
+        configuration_sha256=first.configuration_sha256,
+        devices=_devices(results or ended),
+        processes=first.plan.processes,
+        threads_per_process=first.plan.threads_per_process,
+        precision=_tuning_precision(results or ended),
+        inference_precision=_inference_precision(results or ended),
+        usd_per_hour=price,
+        runs=tuple(result.id for result in results),
+        metrics={metric.key: _metric(results, metric, missing) for metric in METRICS},
+        costs=_costs(results, price, missing),
+        curve=_curve(results),
+        phases=_phases(results),
+        remarks=_remarks((*results, *ended)),
+    )
+
+
+def why_ended(result: RunResult) -> str:
+    """How and where a run ended without a complete result, in a phrase."""
+    if result.error is None:
+        return {"started": "still running, or ended without a word"}.get(result.status, result.status)
+    where = f" in phase {result.error.phase}" if result.error.phase else ""
+    return printable(f"{result.status}{where}: {result.error.kind}: {result.error.message}")
+
+
+def estimate(values: Sequence[float], grade: Grade | None = None, reason: str | None = None) -> Estimate:
+    """Mean over runs with Student's interval; without values only the reason."""
+    if not values:
+        return Estimate(grade=grade, reason=reason or "not measured")
+    return Estimate(
+        mean=stats.mean(values), values=tuple(values), interval=stats.t_interval(values), grade=grade, reason=reason
+    )
+
+
+def grade_about(results: Iterable[RunResult], subject: Subject) -> Grade | None:
+    """Worst grade of the checks about a subject; what is said about the run is said about each of its numbers."""
+    return worst(tuple(check.grade for result in results for check in _about(result, subject)))
+
+
+def cluster_means(results: Sequence[RunResult], quantity: str) -> dict[str, float]:
+    """Mean of a quality quantity at the constant-time mark by cluster of images, over runs, pairs and noise seeds."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for result in results:
+        for cluster, value in _graded(result, quantity):
+            values[cluster].append(value)
+    return {cluster: stats.mean(found) for cluster, found in sorted(values.items())}
+
+
+def anchors(results: Sequence[RunResult]) -> tuple[Anchor, ...]:
+    """Scores that need no tuning, over all runs of a workload: untuned, autoencoder, flat colour."""
+    grade = grade_about(results, "quality")
+    untuned = Anchor(
+        name="untuned",
+        psnr_db=estimate(_present(result.summary.psnr_db_untuned for result in results), grade),
+        ssim=estimate(_present(result.summary.ssim_untuned for result in results), grade),
+    )
+    names = sorted({score.anchor for result in results if result.quality for score in result.quality.anchors})
+    return (untuned, *(_anchor(results, name, grade) for name in names))
+
+
+def _anchor(results: Sequence[RunResult], name: str, grade: Grade | None) -> Anchor:
+    scores = [
+        [score for score in result.quality.anchors if score.anchor == name] for result in results if result.quality
+    ]
+    return Anchor(
+        name=printable(name),
+        psnr_db=estimate(_present(_mean(score.psnr_db for score in found) for found in scores), grade),
+        ssim=estimate(_present(_mean(score.ssim for score in found) for found in scores), grade),
+    )
+
+
+def _metric(results: Sequence[RunResult], metric: Metric, missing: str | None) -> Estimate:
+    values = _present(getattr(result.summary, metric.key) for result in results)
+    grade = grade_about(results, metric.subject)
+    if not values:
+        return estimate((), grade, missing or _reason(results, metric.subject))
+    short = f"{len(values)} of {len(results)} runs have it" if len(values) < len(results) else None
+    return estimate(values, grade, short)
+
+
+def _costs(results: Sequence[RunResult], usd_per_hour: float, missing: str | None) -> dict[str, Estimate]:
+    found = [costs(result, usd_per_hour) for result in results]
+    return {
+        metric.key: estimate(
+            _present(each[metric.key].usd for each in found),
+            grade_about(results, metric.subject),
+            missing or next((each[metric.key].reason for each in found if each[metric.key].reason), None),
+        )
+        for metric in COSTS
+    }
+
+
+def _reason(results: Sequence[RunResult], subject: Subject) -> str:
+    """What the checks say about a missing number: the evidence of the worst one."""
+    checks = [check for result in results for check in result.checks if check.subject == subject and check.grade != "A"]
+    return printable(max(checks, key=lambda check: check.grade).evidence) if checks else "not measured"
+
+
+def _curve(results: Sequence[RunResult]) -> tuple[CurvePoint, ...]:
+    runs = [_curve_of(result) for result in results]
+    ids = sorted({mark for run in runs for mark in run})
+    points = [_point(mark, [run[mark] for run in runs if mark in run]) for mark in ids]
+    return tuple(sorted(points, key=lambda point: (point.seconds, point.iteration, point.mark)))
+
+
+def _curve_of(result: RunResult) -> dict[str, dict[str, float | None]]:
+    """Means of one run at each of its marks."""
+    if result.tuning is None or result.quality is None:
+        return {}
+    samples: dict[str, list[ReconstructionScore]] = defaultdict(list)
+    held_out: dict[str, list[ValidationScore]] = defaultdict(list)
+    for sample in result.quality.reconstruction:
+        samples[sample.mark].append(sample)
+    for score in result.quality.validation:
+        held_out[score.mark].append(score)
+    return {
+        mark.id: {
+            "target_seconds": mark.target_seconds,
+            "seconds": mark.seconds,
+            "iteration": mark.iteration,
+            "samples": mark.samples,
+            "psnr_db": _mean(score.psnr_db for score in samples[mark.id]),
+            "ssim": _mean(score.ssim for score in samples[mark.id]),
+            "validation_loss": _mean(score.loss for score in held_out[mark.id]),
+        }
+        for mark in result.tuning.marks
+    }
+
+
+def _point(mark: str, runs: Sequence[Mapping[str, float | None]]) -> CurvePoint:
+    where = {name: stats.mean(_present(run[name] for run in runs)) for name in ("seconds", "iteration", "samples")}
+    scores = {name: estimate(_present(run[name] for run in runs)) for name in ("psnr_db", "ssim", "validation_loss")}
+    return CurvePoint(mark=printable(mark), target_seconds=runs[0]["target_seconds"], **where, **scores)
+
+
+def _phases(results: Sequence[RunResult]) -> dict[str, Estimate]:
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for result in results:
+        spent: dict[str, float] = defaultdict(float)
+        for phase in result.phases:
+            spent[printable(phase.name)] += phase.seconds or 0.0
+        for name, value in spent.items():
+            seconds[name].append(value)
+    return {name: estimate(values) for name, values in seconds.items()}
+
+
+def _remarks(results: Sequence[RunResult]) -> tuple[Remark, ...]:
+    found: dict[tuple[str, str, Grade, str], list[str]] = defaultdict(list)
+    for result in results:
+        for check in result.checks:
+            if check.grade != "A":
+                found[check.id, check.subject, check.grade, check.evidence].append(result.id)
+    ordered = sorted(found.items(), key=lambda entry: ("XCBA".index(entry[0][2]), entry[0]))
+    return tuple(
+        Remark(id=printable(id_), subject=printable(about), grade=grade, evidence=printable(evidence), runs=tuple(runs))
+        for (id_, about, grade, evidence), runs in ordered
+    )
+
+
+def _about(result: RunResult, subject: Subject) -> list[Check]:
+    return [check for check in result.checks if check.subject in {subject, "run"}]
+
+
+def _graded(result: RunResult, quantity: str) -> list[tuple[str, float]]:
+    """(cluster, value) of each score of a run at the constant-time mark."""
+    mark = time_mark(result)
+    if result.quality is None or result.inputs is None or mark is None:
+        return []
+    clusters = {pair.id: pair.cluster for pair in result.inputs.pairs}
+    if quantity == "validation_loss":
+        held_out = [score for score in result.quality.validation if score.mark == mark.id]
+        return [(clusters.get(score.pair, score.pair), score.loss) for score in held_out]
+    samples = [score for score in result.quality.reconstruction if score.mark == mark.id]
+    found = [(clusters.get(score.pair, score.pair), getattr(score, quantity)) for score in samples]
+    return [(cluster, value) for cluster, value in found if value is not None]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    present = _present(values)
+    return stats.mean(present) if present else None
+
+
+def _present(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _devices(results: Sequence[RunResult]) -> tuple[str, ...]:
+    """Device of each process as seen at run time; the plan's word only where no process got that far."""
+    ranks = results[0].tuning.ranks if results[0].tuning else ()
+    return tuple(printable(name) for name in ([rank.device_name for rank in ranks] or results[0].plan.device_names))
+
+
+def _tuning_precision(results: Sequence[RunResult]) -> str:
+    names = {
+        precision_name(result.spec.execution.precision, rank.precision)
+        for result in results
+        for rank in (result.tuning.ranks if result.tuning else ())
+    }
+    return " / ".join(sorted(names)) or PRECISIONS[results[0].spec.execution.precision]
+
+
+def _inference_precision(results: Sequence[RunResult]) -> str:
+    names = {
+        precision_name(result.spec.execution.inference_precision, result.inference.precision)
+        for result in results
+        if result.inference
+    }
+    return " / ".join(sorted(names)) or PRECISIONS[results[0].spec.execution.inference_precision]
+
+
+def precision_name(asked: str, read_back: Mapping[str, str]) -> str:
+    """What a reader may call the precision: what was read back from the backends outweighs what was asked for."""
+    name = PRECISIONS[asked]
+    dtype = next((read_back[key].removeprefix("torch.") for key in READ_BACK_DTYPES if key in read_back), None)
+    if dtype is not None and dtype != asked.removeprefix("ieee_").replace("tf32", "float32"):
+        name = f"{PRECISIONS.get(dtype, printable(dtype))} (asked for {name})"
+    elif name == "FP32" and any(_says_tf32(key.lower(), value.lower()) for key, value in read_back.items()):
+        name = "TF32 (asked for FP32)"
+    weights = read_back.get("weights", "").removeprefix("torch.")
+    return f"{name}, {printable(weights)} weights" if weights in {"int8", "float8", "int4"} else name
+
+
+def _says_tf32(key: str, value: str) -> bool:
+    return value == "tf32" or ("tf32" in key and value in {"true", "1", "on", "yes"})

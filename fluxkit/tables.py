@@ -1,0 +1,192 @@
+"""A comparison as text: a terminal table, Markdown for a pull request, CSV for a spreadsheet, JSON for a program."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from fluxkit.answers import STARS, answers, standing
+from fluxkit.comparison import COLUMNS, Comparison, Estimate, Metric
+from fluxkit.errors import printable
+from fluxkit.figures import MISSING, contrast_text, footing, header, interval_text, value_text, verdict_words
+
+if TYPE_CHECKING:
+    from fluxkit.comparison import Contrast, Row, Workload
+
+Format = Literal["table", "markdown", "csv", "json"]
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins like this would be calculated by a spreadsheet."""
+
+
+class Cell(NamedTuple):
+    """One number of a table."""
+
+    value: str
+    interval: str
+    footing: str
+    mark: str
+    """A star for the best."""
+
+
+def render(comparison: Comparison, format: Format = "table", width: int = 120) -> str:  # noqa: A002 - the option's name
+    """The comparison as text that ends with a newline; `width` in characters is for the table only."""
+    if format == "json":
+        values = comparison.model_dump(mode="json", by_alias=True)
+        return json.dumps(values, indent=1, allow_nan=False) + "\n"
+    if format == "csv":
+        return _csv(comparison)
+    return _markdown(comparison) if format == "markdown" else _table(comparison, width)
+
+
+def shown_columns(workload: Workload) -> list[Metric]:
+    """Columns in which at least one row has a value; a table of reasons alone helps nobody."""
+    return [column for column in COLUMNS if any(row.estimate(column.key).mean is not None for row in workload.rows)]
+
+
+def cell(workload: Workload, row: Row, column: Metric) -> Cell:
+    """A number as it stands in every table of fluxkit, or a dash and the reason."""
+    estimate: Estimate = row.estimate(column.key)
+    if estimate.mean is None:
+        return Cell(MISSING, "", f"({estimate.reason})", "")
+    return Cell(
+        value_text(estimate, column.factor),
+        interval_text(estimate, column.factor),
+        footing(estimate),
+        STARS[standing(workload, row, column.key)],
+    )
+
+
+def _lines(workload: Workload) -> list[tuple[str, list[str]]]:
+    """A line per number, a column per configuration: few configurations, many numbers."""
+    lines = [
+        ("Device", [" + ".join(sorted(set(row.devices))) for row in workload.rows]),
+        ("Processes", [str(row.processes) for row in workload.rows]),
+        ("Precision, tuning", [row.precision for row in workload.rows]),
+        ("Precision, inference", [row.inference_precision for row in workload.rows]),
+    ]
+    for column in shown_columns(workload):
+        cells = [cell(workload, row, column) for row in workload.rows]
+        lines.append((header(column, workload), [_one_line(each) for each in cells]))
+    return lines
+
+
+def _one_line(each: Cell) -> str:
+    words = [f"{each.value} {each.mark}".rstrip(), each.interval, each.footing]
+    return " ".join(word for word in words if word)
+
+
+def _title(workload: Workload, place: int) -> str:
+    model, tune = workload.tables["model"], workload.tables["tune"]
+    return (
+        f"Workload {place}: {model['family']} ({model['weights']}), {tune['method']} tuning, "
+        f"global batch {tune['global_batch_size']}, {tune['iterations']} iterations and {tune['seconds']:g} s"
+    )
+
+
+def _verdict_line(workload: Workload, contrast: Contrast) -> str:
+    first, second = workload.row(contrast.first).name, workload.row(contrast.second).name
+    apart = "" if contrast.together else " Measured apart."
+    why = f" ({contrast.reason})" if contrast.reason else ""
+    quantity = contrast.quantity.replace("_", " ")
+    relation = "to" if contrast.scale == "ratio" else "minus"
+    return f"{quantity}: {first} {relation} {second}: {contrast_text(contrast)}, {verdict_words(contrast)}{why}.{apart}"
+
+
+def _table(comparison: Comparison, width: int) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    file = io.StringIO()
+    console = Console(file=file, width=width, color_system=None, markup=False, highlight=False, emoji=False)
+    for warning in comparison.warnings:
+        console.print(Text(f"! {warning}"))
+    for place, workload in enumerate(comparison.workloads, 1):
+        table = Table(title=Text(_title(workload, place)), title_justify="left", show_lines=False)
+        table.add_column("")
+        for row in workload.rows:
+            table.add_column(Text(row.name), overflow="fold")
+        for name, texts in _lines(workload):
+            table.add_row(Text(name), *[Text(printable(text)) for text in texts])
+        console.print(table)
+        for answer in answers(workload):
+            console.print(Text(f"{answer.scenario}: {answer.sentence}"))
+        for contrast in workload.contrasts:
+            console.print(Text(f"  {_verdict_line(workload, contrast)}"))
+    for line in _rest(comparison):
+        console.print(Text(line))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _rest(comparison: Comparison) -> list[str]:
+    """Lines about what is in no table: differing keys and runs that ended early."""
+    lines = []
+    if comparison.differences:
+        names = {workload.key: f"workload {place}" for place, workload in enumerate(comparison.workloads, 1)}
+        lines.append("Not comparable. The workloads differ in:")
+        lines += [
+            f"  {each.key}: " + ", ".join(f"{names[key]} {value}" for key, value in each.values.items())
+            for each in comparison.differences
+        ]
+    if comparison.ended:
+        lines.append("Runs without a complete result, in no mean:")
+        lines += [f"  {each.name} repeat {each.repeat} ({each.label}): {each.reason}" for each in comparison.ended]
+    return lines
+
+
+def _markdown(comparison: Comparison) -> str:
+    lines = [f"> {_escaped(warning)}\n" for warning in comparison.warnings]
+    for place, workload in enumerate(comparison.workloads, 1):
+        lines += [f"### {_escaped(_title(workload, place))}", ""]
+        lines += ["| | " + " | ".join(_escaped(row.name) for row in workload.rows) + " |"]
+        lines += ["|---" * (len(workload.rows) + 1) + "|"]
+        lines += [
+            f"| {_escaped(name)} | " + " | ".join(_escaped(text) for text in texts) + " |"
+            for name, texts in _lines(workload)
+        ]
+        lines += ["", *[f"- **{each.scenario}:** {_escaped(each.sentence)}" for each in answers(workload)], ""]
+        lines += [*[f"- {_escaped(_verdict_line(workload, each))}" for each in workload.contrasts], ""]
+    lines += [f"{'- ' if line.startswith(' ') else ''}{_escaped(line.strip())}\n" for line in _rest(comparison)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Text of strangers as nothing but text in Markdown: no table cell, tag, link, emphasis, mention or issue."""
+    single = " ".join(printable(text).split())
+    escaped = re.sub(r"([\\`*_{}\[\]|#~!$])", r"\\\1", single)
+    entities = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
+    return re.sub(r"(?i)\b(https?|ftp|mailto|www)([:.])", r"\1<span>\2</span>", entities)
+
+
+def _csv(comparison: Comparison) -> str:
+    """A line per configuration; numbers unrounded in the units of the header, empty where there is none."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    fixed = ["workload", "configuration", "configuration_sha256", "devices", "processes", "precision"]
+    fixed += ["inference_precision", "usd_per_hour", "runs"]
+    parts = ("", "_low", "_high", "_n", "_grade", "_reason")
+    writer.writerow([*fixed, *(column.key + part for column in COLUMNS for part in parts)])
+    for workload in comparison.workloads:
+        for row in workload.rows:
+            facts = (workload.key, row.name, row.configuration_sha256, " + ".join(row.devices), row.processes)
+            prices = (row.precision, row.inference_precision, row.usd_per_hour, len(row.runs))
+            numbers = [part for column in COLUMNS for part in _csv_parts(row.estimate(column.key))]
+            writer.writerow([_defused(value) for value in (*facts, *prices, *numbers)])
+    return file.getvalue()
+
+
+def _csv_parts(estimate: Estimate) -> tuple[str | float | int | None, ...]:
+    interval = estimate.interval
+    ends = (interval.low, interval.high) if interval else (None, None)
+    return estimate.mean, *ends, len(estimate.values), estimate.grade, estimate.reason
+
+
+def _defused(value: str | float | None) -> str | float | None:
+    """A cell that a spreadsheet takes for what it is: numbers stay, text never begins a formula."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value).replace("\n", " ").replace("\t", " ")
+    return f"'{text}" if text.lstrip().startswith(FORMULA_STARTS) else text
