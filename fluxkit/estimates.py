@@ -202,9 +202,10 @@ def _graded(result: RunResult, quantity: str) -> list[tuple[str, float]]:
     clusters = {pair.id: pair.cluster for pair in result.inputs.pairs}
     if quantity == "validation_loss":
         held_out = [score for score in result.quality.validation if score.mark == mark.id]
-        return [(clusters.get(score.pair, score.pair), score.loss) for score in held_out]
-    samples = [score for score in result.quality.reconstruction if score.mark == mark.id]
-    found = [(clusters.get(score.pair, score.pair), getattr(score, quantity)) for score in samples]
+        found = [(clusters.get(score.pair, score.pair), score.loss) for score in held_out]
+    else:
+        samples = [score for score in result.quality.reconstruction if score.mark == mark.id]
+        found = [(clusters.get(score.pair, score.pair), getattr(score, quantity)) for score in samples]
     return [(cluster, value) for cluster, value in found if value is not None]
 
 

@@ -39,7 +39,7 @@ LIGHT_FLOORS = (
     ("estimates",),
     ("contrasts",),
     ("compare", "figures"),
-    ("answers",),
+    ("answers", "drawing", "environment", "pictures"),
     ("tables", "charts"),
     ("report",),
     ("demo", "selftest"),
