@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
-from fluxkit.footprint import Work, inference_peak_bytes, tuning_peak_bytes
+from fluxkit.footprint import Work, inference_peak_bytes, int8_saving_bytes, tuning_peak_bytes
 from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
 from fluxkit.spec import FROZEN, Precision, RunSpec
 from fluxkit.weights import check_pipeline
@@ -154,6 +154,11 @@ def _check_engine(spec: RunSpec, system: System, notes: list[str], *, to_run: bo
         if to_run:
             raise MachineError(sentence)
         notes.append(sentence)
+    if spec.execution.quantization == "int8" and "torchao" not in system.packages:
+        sentence = "execution.quantization = \"int8\" needs torchao; run: pip install 'fluxkit[int8]'."
+        if to_run:
+            raise MachineError(sentence)
+        notes.append(sentence)
     torch = system.packages.get("torch", "")
     if spec.execution.device == "cuda" and torch.endswith("+cpu"):
         raise MachineError(f"torch {torch} is built without CUDA; install a torch built for this machine's driver.")
@@ -197,9 +202,12 @@ def _predicted_bytes(spec: RunSpec, sizes: PipelineSizes, micro: tuple[int, int]
         gradient_checkpointing=spec.execution.gradient_checkpointing,
     )
     precision = PRECISION_OF[spec.execution.inference_precision]
+    saved = int8_saving_bytes(sizes.transformer) if spec.execution.quantization == "int8" else 0
+    # Without checkpointing autograd keeps every block's weights as they were computed with, in bfloat16.
+    saved_tuning = saved if spec.execution.gradient_checkpointing else 0
     return (
-        tuning_bytes or ADAMW_BYTES * sizes.transformer.parameters(),
-        inference_peak_bytes(sizes.transformer, inference, precision=precision),
+        (tuning_bytes or ADAMW_BYTES * sizes.transformer.parameters()) - saved_tuning,
+        inference_peak_bytes(sizes.transformer, inference, precision=precision) - saved,
     )
 
 

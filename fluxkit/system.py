@@ -13,6 +13,7 @@ __all__ = ["Device", "Reading", "System", "probe"]
 PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "numpy", "tokenizers", "safetensors",
     "pillow",
+    "torchao",
 )  # fmt: skip
 """Packages that can change a number."""
 

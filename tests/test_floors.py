@@ -29,7 +29,7 @@ LIGHT_FLOORS = (
     ("system",),
     ("plan",),
     ("record", "child"),
-    ("folder", "look", "marks", "trail", "kit", "progress", "schema"),
+    ("fetch", "folder", "look", "marks", "trail", "kit", "progress", "schema"),
     ("checks", "lock", "privacy", "cost", "watch"),
     ("fold", "manifest", "telemetry"),
     ("settle",),
@@ -48,7 +48,7 @@ LIGHT_FLOORS = (
 )
 ENGINE_FLOORS = (
     ("assistant", "checkpoint", "clock", "flow", "identity", "images", "log", "marks", "photos", "precision"),
-    ("cached", "pairs", "quality", "signals"),
+    ("cached", "fetch", "pairs", "quality", "signals"),
     ("look", "model", "nano_autoencoder", "nano_pictures", "nano_text"),
     ("data", "nano_base", "sample"),
     ("agree", "evaluate", "nano_card", "samples"),

@@ -64,7 +64,7 @@ class Run:
             device_name=properties.name if properties else self.job.plan.device_names[0],
             device_uuid=str(properties.uuid) if properties else None,
             threads=torch.get_num_threads(),
-            precision=read_back(dtype_of(self.job.spec.execution.precision)),
+            precision=read_back(dtype_of(self.job.spec.execution.precision), self.job.spec.execution.quantization),
             versions=versions,
         )
 
@@ -169,13 +169,14 @@ class Run:
         )
 
     def _inference(self, prepared: Prepared, flux: Flux) -> None:
-        """Speed of the tuned model with its adapters fused, as it would be used."""
+        """Speed of the tuned model with its adapters fused, as it would be used; 8-bit weights keep them apart."""
         spec, plan = self.job.spec, self.job.plan
-        if spec.tune.method == "lora":
+        quantized = spec.execution.quantization != "none"
+        if spec.tune.method == "lora" and not quantized:
             flux.transformer.fuse_lora()
             flux.transformer.unload_lora()
         dtype = dtype_of(spec.execution.inference_precision)
-        flux = Flux(flux.transformer.eval().to(dtype), self.device, autocast=False)
+        flux = Flux(flux.transformer.eval() if quantized else flux.transformer.eval().to(dtype), self.device)
         share = spec.inference.batch_size // plan.processes
         images = range(self.log.rank * share, (self.log.rank + 1) * share)
         _, channels, height, width = prepared.latents_NCHW.shape
@@ -187,7 +188,7 @@ class Run:
             self.log.write(
                 events.InferenceSetting,
                 micro_batch_size=plan.inference_micro_batch_size,
-                precision=read_back(flux.dtype),
+                precision=read_back(flux.dtype, spec.execution.quantization),
                 attention=ATTENTION,
                 warm_up_seconds=warm_up,
             )
