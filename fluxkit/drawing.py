@@ -178,7 +178,8 @@ def svg(chart: Any, key: str) -> str:
               "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
         legend={"labelColor": SOFT, "labelFontSize": 12},
     )  # fmt: skip
-    return _themed(vl_convert.vegalite_to_svg(styled.to_dict()), key)
+    # Not validated here: that costs a second a page, and the compiler parses the same specification.
+    return _themed(vl_convert.vegalite_to_svg(styled.to_dict(validate=False)), key)
 
 
 def _themed(text: str, key: str) -> str:
