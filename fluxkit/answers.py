@@ -67,8 +67,10 @@ class Answer(BaseModel):
 
 
 def answers(workload: Workload) -> tuple[Answer, ...]:
-    """An answer to each question of one workload."""
-    return tuple(_answer(workload, question) for question in QUESTIONS)
+    """An answer to each question of one workload; without any price one says so for all costs."""
+    priced = any(row.usd_per_hour > 0 for row in workload.rows)
+    asked = [each for each in QUESTIONS if priced or each.quantity != "usd_per_1000_iterations"]
+    return tuple(_answer(workload, question) for question in asked)
 
 
 def metric_of(quantity: Quantity) -> Metric:
@@ -121,7 +123,7 @@ def _answer(workload: Workload, question: Question) -> Answer:
         return _no_answer(workload, question)
     others = [row for row in _ranked(workload, key) if row.key != leader.key]
     grade = leader.estimate(key).grade
-    number = full_text(leader.estimate(key), metric_of(question.quantity)) + _precision(question, leader)
+    number = full_text(leader.estimate(key), metric_of(question.quantity)) + _beside(question, leader)
     if not others:
         sentence = f"Only {leader.name} has this number: {number}."
         return Answer(
@@ -219,10 +221,14 @@ def _no_answer(workload: Workload, question: Question) -> Answer:
     )
 
 
-def _precision(question: Question, leader: Row) -> str:
+def _beside(question: Question, leader: Row) -> str:
+    """What a number must not stand without: the precision of a speed, the untuned score of a score."""
     if question.quantity == "inference_speed":
         return f" in {leader.inference_precision}"
-    return ""
+    untuned = leader.metrics.get(f"{question.quantity}_untuned")
+    if untuned is None or untuned.mean is None:
+        return ""
+    return f" from {value_text(untuned)} untuned"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (4, 2), (1, 3), (10, 3), (3, 3))
 INK, SOFT, RULE, PAPER = "#1b1f24", "#5b6570", "#d9dee4", "#fdfdfe"
 FONT = "Liberation Sans"
 """Comes with the chart compiler, so that labels are laid out alike everywhere."""
-WIDTH, HEIGHT = 430, 230
+WIDTH, HEIGHT = 400, 220
 PHASES = ("import", "load", "prepare", "warm_up", "tune", "inference", "evaluate")
 PHASE_COLOURS = ("#9AA5B1", "#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B")
 
@@ -76,7 +76,7 @@ def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title
         layers.insert(0, rule.mark_rule(strokeDash=[3, 3], color=SOFT, aria=False))
         for below, offset in ((False, -5), (True, 10)):
             some = alt.Chart(alt.Data(values=[level for level in levels if level["below"] is below]))
-            text = some.mark_text(align="right", dy=offset, fontSize=10, color=SOFT)
+            text = some.mark_text(align="right", dy=offset, fontSize=11, color=SOFT)
             layers.append(
                 text.encode(
                     x=alt.value(WIDTH - 2), y=alt.Y("level:Q", title=title), text="text:N", description="label:N"
@@ -175,10 +175,11 @@ def svg(chart: Any, key: str) -> str:
         padding={"left": 4, "right": 14, "top": 8, "bottom": 4},
         view={"stroke": None},
         axis={"labelColor": SOFT, "titleColor": SOFT, "gridColor": RULE, "domainColor": RULE, "tickColor": RULE,
-              "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"},
-        legend={"labelColor": SOFT, "labelFontSize": 11},
+              "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+        legend={"labelColor": SOFT, "labelFontSize": 12},
     )  # fmt: skip
-    return _themed(vl_convert.vegalite_to_svg(styled.to_dict()), key)
+    # Not validated here: that costs a second a page, and the compiler parses the same specification.
+    return _themed(vl_convert.vegalite_to_svg(styled.to_dict(validate=False)), key)
 
 
 def _themed(text: str, key: str) -> str:

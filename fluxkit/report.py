@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from fluxkit import charts
-from fluxkit.answers import Answer, answers
+from fluxkit.answers import Answer, answers, metric_of
 from fluxkit.compare import compare
 from fluxkit.comparison import COLUMNS, Comparison, Metric, Row, Workload
 from fluxkit.contrasts import MIN_HELD_OUT
@@ -159,7 +159,7 @@ def _speed_charts(workload: Workload, key: str) -> list[charts.Chart | None]:
 
 
 def _headline_columns(workload: Workload) -> list[Metric]:
-    """Headline columns; an untuned score stands under the tuned one, and cost columns without any price are left out."""
+    """Headline columns: an untuned score stands under the tuned one; costs are left out where no price was given."""
     priced = any(row.usd_per_hour > 0 for row in workload.rows)
     found = {column.key: column for column in COLUMNS}
     keys = [key for key in HEADLINE if key not in BESIDE.values() and (priced or not key.startswith("usd_"))]
@@ -217,11 +217,12 @@ def _environment() -> Any:
         header=header,
         interval_text=interval_text,
         plain=plain,
+        quantity_title=lambda quantity: metric_of(quantity).title,
         sort_value=lambda row, column: row.estimate(column.key).mean,
         spec_toml=spec_toml,
         swatch=lambda number: Markup(swatch(number)),  # noqa: S704 - made of constants only
         svg=lambda chart: Markup(chart.svg),  # noqa: S704 - the chart compiler escapes every text it draws
-        trusted=lambda text: Markup(text),  # noqa: S704 - the page's own script, and JSON by `script_json`
+        trusted=Markup,  # the page's own script, and JSON by `script_json`
         value_text=value_text,
         verdict_words=verdict_words,
     )
