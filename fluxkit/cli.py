@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from fluxkit.cli_options import Format, Json, Out, Page, Quiet, Results, RunFolder, Schema, Sets, Specs
+from fluxkit.cli_options import Format, Json, Out, Page, Published, Quiet, Results, RunFolder, Schema, Sets, Specs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,16 +172,19 @@ def compare(
 def report(
     results: Results,
     output: Page,
+    published: Published = None,
 ) -> None:
     """Write the comparison of results as one self-contained HTML file.
 
     Example: fluxkit report laptop/ cluster/ -o comparison.html
     """
+    from fluxkit.published import load_published
     from fluxkit.report import write_report
     from fluxkit.settle import load_all
 
+    tables = [load_published(name) for name in published or ()]
     load_all(results)  # runs that died are folded first, so that the page says what became of them
-    write_report(results, output)
+    write_report(results, output, tables)
     typer.echo(output)
 
 

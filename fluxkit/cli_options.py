@@ -35,4 +35,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the study; must be new or empty.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run that did not complete.")]
+Published = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--published", metavar="TABLE", help="Rows from elsewhere, shown apart: original-study, or a TOML file."
+    ),
+]
 Page = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from fluxkit.published import Published
     from fluxkit.record import RunResult
 
 MAX_EMBEDDED_CHARACTERS = 1_200_000
@@ -81,19 +82,23 @@ class Section(BaseModel):
     differing: tuple[Differing, ...]
 
 
-def write_report(results_paths: Iterable[Path], output: Path) -> Comparison:
+def write_report(results_paths: Iterable[Path], output: Path, published: Sequence[Published] = ()) -> Comparison:
     """Reads results from files, run folders and study folders, and writes their page whole or not at all.
+
+    `published` are tables from elsewhere that stand on the page, apart from everything measured.
 
     Raises:
         UsageError: a path holds no result, or one cannot be read.
     """
     sources = find_results(results_paths)
     comparison = compare(result for _, result in sources)
-    write_atomically(output, render(comparison, sources))
+    write_atomically(output, render(comparison, sources, published))
     return comparison
 
 
-def render(comparison: Comparison, folders: Sequence[tuple[Path, RunResult]]) -> str:
+def render(
+    comparison: Comparison, folders: Sequence[tuple[Path, RunResult]], published: Sequence[Published] = ()
+) -> str:
     """The page, from a comparison and the results with their files as `folder.find_results` gives them.
 
     The same results give the same bytes: nothing is read but the pictures beside them.
@@ -110,6 +115,7 @@ def render(comparison: Comparison, folders: Sequence[tuple[Path, RunResult]]) ->
         configurations=sum(len(workload.rows) for workload in comparison.workloads),
         comparison=comparison,
         sections=sections,
+        published=published,
         runs=[runs[id_] for id_ in sorted(runs, key=lambda id_: (runs[id_].created, id_))],
         script=script,
         script_sha256=digest,

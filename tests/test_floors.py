@@ -24,7 +24,7 @@ LIGHT_FLOORS = (
     ("errors", "stats", "precision", "cache"),
     ("weights",),
     ("spec", "architecture"),
-    ("specfile", "dataset", "probes", "events", "devices", "pipeline", "footprint", "definition"),
+    ("specfile", "published", "dataset", "probes", "events", "devices", "pipeline", "footprint", "definition"),
     ("gpus",),
     ("system",),
     ("plan",),
