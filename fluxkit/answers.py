@@ -11,6 +11,7 @@ from fluxkit.contrasts import key_of
 from fluxkit.figures import contrast_text, full_text, value_text
 from fluxkit.record import Grade
 from fluxkit.spec import FROZEN
+from fluxkit.stats import MIN_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -185,9 +186,8 @@ def _open_sentence(
         return f"{sentence}."
     seen = f" ({_times(question, contrast, flip=flip)})"
     why = f"; {contrast.reason}" if contrast.reason else ""
-    more = f"; about {contrast.further_runs} more runs of each would decide" if contrast.further_runs else ""
-    if contrast.further_runs and min(len(leader.runs), len(nearest.runs)) + contrast.further_runs <= 3:  # noqa: PLR2004
-        more = f"; at least {contrast.further_runs} more of each are needed"
+    enough = min(len(leader.runs), len(nearest.runs)) >= MIN_VALUES
+    more = f"; about {contrast.further_runs} more runs of each would decide" if contrast.further_runs and enough else ""
     return f"{sentence}{seen}{why}{more}."
 
 

@@ -16,8 +16,7 @@ from fluxkit.compare import compare
 from fluxkit.comparison import COLUMNS, Comparison, Metric, Row, Workload
 from fluxkit.contrasts import MIN_HELD_OUT
 from fluxkit.drawing import swatch
-from fluxkit.environment import Differing, differing, facts, spec_toml
-from fluxkit.errors import printable
+from fluxkit.environment import Differing, clean, differing, facts, spec_toml
 from fluxkit.figures import contrast_text, header, interval_text, plain, value_text, verdict_words
 from fluxkit.folder import find_results, write_atomically
 from fluxkit.pictures import Pictures, Spent, grid
@@ -175,25 +174,25 @@ def _headline_columns(workload: Workload) -> list[Metric]:
 def _embedded(comparison: Comparison, results: Sequence[RunResult]) -> Embedded:
     """Comparison and results as JSON; without the raw series where they would make the page heavy."""
     ordered = sorted(results, key=lambda result: (result.created, result.id))
-    whole = [result.model_dump(mode="json", by_alias=True) for result in ordered]
-    values = {"comparison": comparison.model_dump(mode="json", by_alias=True), "results": whole}
-    text = script_json(values)
-    if len(text) <= MAX_EMBEDDED_CHARACTERS:
-        return Embedded(text=text, whole=True)
-    return Embedded(text=script_json({**values, "results": [_light(result) for result in whole]}), whole=False)
+    compared = script_json(comparison.model_dump(mode="json", by_alias=True))
+    whole, left = [], MAX_EMBEDDED_CHARACTERS - len(compared)
+    for result in ordered:
+        whole.append(script_json(result.model_dump(mode="json", by_alias=True)))
+        left -= len(whole[-1])
+        if left < 0:
+            break
+    texts = whole if left >= 0 else [script_json(_light(result)) for result in ordered]
+    return Embedded(text=f'{{"comparison":{compared},"results":[{",".join(texts)}]}}', whole=left >= 0)
 
 
-def _light(result: dict[str, Any]) -> dict[str, Any]:
-    """A result without its raw series."""
-    light = dict(result)
-    for part, series in (
-        ("tuning", ("iteration_seconds", "losses")),
-        ("quality", ("reconstruction", "validation", "anchors")),
-        ("inference", ("step_seconds",)),
-    ):
-        if light.get(part):
-            light[part] = {key: value for key, value in light[part].items() if key not in series}
-    return light
+def _light(result: RunResult) -> dict[str, Any]:
+    """A result as JSON values without its raw series."""
+    series = {
+        "tuning": {"iteration_seconds", "losses"},
+        "quality": {"reconstruction", "validation", "anchors"},
+        "inference": {"step_seconds"},
+    }
+    return result.model_dump(mode="json", by_alias=True, exclude=series)
 
 
 def script_json(values: Any) -> str:
@@ -213,7 +212,7 @@ def _environment() -> Any:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else clean(value),
     )
     environment.globals.update(
         cell=cell,

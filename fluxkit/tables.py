@@ -50,7 +50,7 @@ def cell(workload: Workload, row: Row, column: Metric) -> Cell:
     """A number as it stands in every table of fluxkit, or a dash and the reason."""
     estimate: Estimate = row.estimate(column.key)
     if estimate.mean is None:
-        return Cell(MISSING, "", f"({estimate.reason})", "")
+        return Cell(MISSING, "", f"({estimate.reason if row.runs else 'no complete run'})", "")
     return Cell(
         value_text(estimate, column.factor),
         interval_text(estimate, column.factor),

@@ -216,4 +216,4 @@ def test_answers_are_decided_only_where_the_verdict_is():
     assert decided.sentence.startswith("Laptop CPU (FP32) tunes fastest: ")
     (undecided, *_) = answers(compare(builders.study(repeats=1)).workloads[0])
     assert not undecided.decided
-    assert "at least 2 more of each are needed" in undecided.sentence
+    assert "Laptop CPU (bfloat16) has 1 run, and an interval needs 3" in undecided.sentence
