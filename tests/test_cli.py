@@ -285,7 +285,7 @@ def reporting(monkeypatch):
     modules = {
         "compare": {"compare": lambda results: SimpleNamespace(comparable=len(results) < 2, results=results)},
         "tables": {"render": lambda comparison, form, **_: f"{form} of {len(comparison.results)}\n"},
-        "report": {"write_report": lambda paths, output, _tables: given.update({output: list(paths)})},
+        "report": {"write_report": lambda paths, output, *_: given.update({output: list(paths)})},
     }
     for name, functions in modules.items():
         monkeypatch.setitem(sys.modules, f"fluxkit.{name}", SimpleNamespace(**functions))
