@@ -60,6 +60,8 @@ class PhaseTelemetry(BaseModel):
     stolen_cores: float | None
     """Cores that the hypervisor gave to other machines."""
     logical_cores: int | None
+    power_capped_share: float | None = None
+    """Share of the samples in which a GPU was at its power limit, which is usual under load."""
     throttle_reasons: tuple[str, ...] = ()
     """Reasons for which a GPU lowered its clocks, as the driver names them; idling and set clocks are none."""
 
@@ -101,7 +103,7 @@ class Energy(BaseModel):
     joules_net: float | None = None
     """Less what the idle devices would have used in the same time."""
     idle_watts: float | None = None
-    """Measured in the second before the engine started."""
+    """Measured right before the engine started."""
     source: str | None = None
     reason: str | None = None
     """Why there is no value, or why not a better one."""
