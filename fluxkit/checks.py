@@ -5,6 +5,8 @@ from __future__ import annotations
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
+from fluxkit.ceilings import CEILING_CHECKS
+from fluxkit.disturbances import DISTURBANCE_CHECKS
 from fluxkit.marks import UNTUNED, time_mark
 from fluxkit.precision import departures
 from fluxkit.record import Check
@@ -223,4 +225,6 @@ CHECKS: tuple[Finder, ...] = (
     held_out_clusters,
     identical_images,
     load_before,
+    *CEILING_CHECKS,
+    *DISTURBANCE_CHECKS,
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from fluxkit.spec import FROZEN
+from fluxkit.witness import Canary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -258,7 +259,7 @@ class Finished(BaseModel):
 
 Event = (
     Started | Inputs | PhaseStarted | PhaseEnded | Iterations | MarkReached | Resumed | Reconstruction | Validation
-    | Anchor | InferenceSetting | InferenceSteps | Memory | CheckpointWritten | Progress | Failed | Finished
+    | Anchor | InferenceSetting | InferenceSteps | Memory | CheckpointWritten | Progress | Canary | Failed | Finished
 )  # fmt: skip
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

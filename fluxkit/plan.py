@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
+from fluxkit.devices import flops_per_second, peaks_of
 from fluxkit.errors import MachineError
 from fluxkit.footprint import Work, inference_peak_bytes, int8_saving_bytes, tuning_peak_bytes
 from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
-from fluxkit.spec import FROZEN, Precision, RunSpec
+from fluxkit.spec import FROZEN, InferencePrecision, Precision, RunSpec
 from fluxkit.weights import check_pipeline
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class Plan(BaseModel):
     """FLOPs (2 per multiply-add, matrix products only) of one transformer forward pass of one sample."""
     train_flops_per_iteration: int
     """FLOPs of one optimiser step over the global batch."""
+    predicted_peak_bytes: int | None = None
+    """Peak bytes of all tensors of all processes, by formula; null where the formula does not hold."""
+    predicted_seconds: float | None = None
+    """Seconds of `tune.iterations` steps, by FLOPs and stated efficiency; null on a device that is not known."""
     notes: tuple[str, ...] = ()
     """What was decided and why, in sentences."""
 
@@ -95,7 +100,15 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
     image, text = sizes.image_tokens(spec.data.resolution), sizes.text_tokens(spec.evaluate.max_sequence_length)
     rank = tune.lora_rank if tune.method == "lora" else None
     micro, inference_micro = _micro_batch(spec, notes), _inference_micro_batch(spec, notes)
-    _check_memory(spec, sizes, devices, (micro, inference_micro), notes)
+    peaks = _predicted_bytes(spec, sizes, (micro, inference_micro))
+    _check_memory(spec, peaks, devices, notes)
+    flops = sizes.transformer.train_flops(
+        image,
+        text,
+        tune.global_batch_size,
+        lora_rank=rank,
+        gradient_checkpointing=execution.gradient_checkpointing,
+    )
     return Plan(
         device=execution.device,
         device_names=tuple(device.name for device in devices),
@@ -107,13 +120,9 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
         parameters=sizes.transformer.parameters(),
         trainable_parameters=_trainable(spec, sizes),
         forward_flops_per_sample=sizes.transformer.forward_flops(image, text),
-        train_flops_per_iteration=sizes.transformer.train_flops(
-            image,
-            text,
-            tune.global_batch_size,
-            lora_rank=rank,
-            gradient_checkpointing=execution.gradient_checkpointing,
-        ),
+        train_flops_per_iteration=flops,
+        predicted_peak_bytes=_peak_bytes(spec, peaks),
+        predicted_seconds=_seconds(spec, devices, flops),
         notes=tuple(notes),
     )
 
@@ -172,11 +181,29 @@ def _check_resolution(spec: RunSpec, sizes: PipelineSizes) -> None:
         )
 
 
-def _check_memory(
-    spec: RunSpec, sizes: PipelineSizes, devices: tuple[Device, ...], micro: tuple[int, int], notes: list[str]
-) -> None:
-    """Predicts the memory of tuning and of inference, and refuses what exceeds the device by more than the error."""
-    tuning, inference = _predicted_bytes(spec, sizes, micro)
+def _peak_bytes(spec: RunSpec, peaks: tuple[int, int]) -> int | None:
+    """Predicted peak of all processes; None for full tuning in bfloat16, of which only a lower bound is known."""
+    if spec.tune.method == "full" and spec.execution.precision == "bfloat16":
+        return None
+    return max(peaks) * spec.execution.processes
+
+
+def _seconds(spec: RunSpec, devices: tuple[Device, ...], flops: int) -> float | None:
+    """Predicted seconds of the constant-iteration protocol; a CPU is not known by its name."""
+    known = peaks_of(devices[0].name) if devices else None
+    precision: InferencePrecision = "ieee_float32" if spec.execution.precision == "float32" else "bfloat16"
+    rate = flops_per_second(known, spec.model.family, "tuning", precision) if known else None
+    return spec.tune.iterations * flops / (rate * _sharing(spec)) if rate else None
+
+
+def _sharing(spec: RunSpec) -> int:
+    """Devices at work: one for each process of a GPU run; the processes of a CPU run share one."""
+    return spec.execution.processes if spec.execution.device == "cuda" else 1
+
+
+def _check_memory(spec: RunSpec, peaks: tuple[int, int], devices: tuple[Device, ...], notes: list[str]) -> None:
+    """Refuses what exceeds the device by more than the prediction's error."""
+    tuning, inference = peaks
     notes.append(
         f"Tensors of each process: {_size(tuning)} at the peak of tuning, {_size(inference)} at that of inference."
     )

@@ -10,6 +10,7 @@ from fluxkit.events import InputPair
 from fluxkit.plan import Plan
 from fluxkit.spec import FROZEN, RunSpec
 from fluxkit.system import System
+from fluxkit.witness import CanaryRate, Energy, PredictedOverMeasured, Telemetry
 
 RESULT_SCHEMA = "fluxkit.result/1"
 Status = Literal["started", "completed", "failed", "interrupted"]
@@ -230,6 +231,12 @@ class Summary(BaseModel):
     tuning_seconds: float | None = None
     total_seconds: float | None = None
     """Sum of all phases on rank 0."""
+    training_flops_share: float | None = None
+    """Achieved FLOP/s of tuning / this machine's own rate of matrix products in the same precision, by its canary."""
+    inference_flops_share: float | None = None
+    """The same of the inference speed."""
+    energy_joules: float | None = None
+    """Gross energy of the devices that did the work, over the whole run."""
 
 
 class RunResult(BaseModel):
@@ -254,6 +261,7 @@ class RunResult(BaseModel):
     configuration_sha256: str
     """Workload, execution, hardware fingerprint and package versions: a row of a comparison."""
     plan: Plan
+    predicted_over_measured: PredictedOverMeasured = PredictedOverMeasured()
     system: Looks
     inputs: RunInputs | None = None
     phases: tuple[PhaseSeconds, ...] = ()
@@ -261,6 +269,10 @@ class RunResult(BaseModel):
     tuning: Tuning | None = None
     quality: Quality | None = None
     inference: Inference | None = None
+    canary: tuple[CanaryRate, ...] = ()
+    telemetry: tuple[Telemetry, ...] = ()
+    """One for each attempt."""
+    energy: Energy | None = None
     checks: tuple[Check, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     error: RunFailure | None = None

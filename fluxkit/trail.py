@@ -26,6 +26,7 @@ from fluxkit.events import (
     read_events,
 )
 from fluxkit.record import AnchorScore, Interruption, Mark, PhaseSeconds, ReconstructionScore, ValidationScore
+from fluxkit.witness import Canary, CanaryRate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,7 @@ class Trail:
         self.reconstruction: dict[tuple[str, str, int], ReconstructionScore] = {}
         self.validation: dict[tuple[str, str, float, int], ValidationScore] = {}
         self.anchors: dict[tuple[str, str], AnchorScore] = {}
+        self.canaries: list[CanaryRate] = []
         self.failures: list[tuple[int, Failed]] = []
         """Of the last attempt: rank and its last words."""
         self.outcomes: dict[int, str] = {}
@@ -106,6 +108,9 @@ class Trail:
                 facts.step_seconds.extend(event.seconds)
             case Reconstruction() | Validation() | Anchor():
                 self._score(event)
+            case Canary():
+                facts_of_it = event.model_dump(exclude={"event", "at_seconds"})
+                self.canaries.append(CanaryRate(rank=rank, attempt=self.attempt, **facts_of_it))
             case Failed():
                 self.failures.append((rank, event))
             case Finished():

@@ -64,10 +64,18 @@ def mark(log, name, iteration, target=None, seconds=None):
     log.write("mark", id=name, target_seconds=target, seconds=at, iteration=iteration, samples=iteration * 8)
 
 
+def canary(log, phase, when, flops=1e4, copy=1e6, precision="ieee_float32", error=2e-7):
+    log.write(
+        "canary", phase=phase, when=when, precision=precision, matmul_size=8, matmul_flops_per_second=flops,
+        matmul_relative_error=error, copy_bytes_per_second=copy,
+    )  # fmt: skip
+
+
 def tune(log, tune_spec, first=0):
     """All steps and marks from `first` on: the constant-time mark after its seconds, then the iteration mark."""
     by_time = int(tune_spec["seconds"] / STEP_SECONDS)
     iterations = tune_spec["iterations"]
+    canary(log, "tune", "before")
     if not first:
         mark(log, "untuned", 0)
     for start in range(first, max(by_time, iterations), 10):
@@ -76,6 +84,7 @@ def tune(log, tune_spec, first=0):
     mark(log, f"iterations-{iterations}", iterations)
     log.write("memory", phase="tune", peak_bytes={"resident": PEAK_BYTES})
     log.write("phase_ended", phase="tune", seconds=30.0)
+    canary(log, "tune", "after")
 
 
 def grade(log, tune_spec):
@@ -95,6 +104,7 @@ def grade(log, tune_spec):
 
 
 def infer(log, micro_batch_size=16, count=64, seconds=0.25, precision=PRECISION):
+    canary(log, "inference", "before")
     log.write("phase_started", phase="inference")
     log.write(
         "inference_setting", micro_batch_size=micro_batch_size, precision=precision, attention="sdpa",
@@ -102,6 +112,7 @@ def infer(log, micro_batch_size=16, count=64, seconds=0.25, precision=PRECISION)
     )  # fmt: skip
     log.write("inference_steps", seconds=[seconds] * count)
     log.write("phase_ended", phase="inference", seconds=16.0)
+    canary(log, "inference", "after")
 
 
 def finish(log, outcome="completed"):

@@ -24,14 +24,16 @@ LIGHT_FLOORS = (
     ("errors", "stats", "precision", "cache"),
     ("weights",),
     ("spec", "architecture"),
-    ("specfile", "published", "dataset", "probes", "events", "devices", "pipeline", "footprint", "definition"),
-    ("gpus",),
+    ("specfile", "published", "dataset", "probes", "witness", "devices", "pipeline", "footprint", "definition"),
+    ("events",),
+    ("gpus", "nvml", "energy"),
     ("system",),
     ("plan",),
-    ("record", "child"),
+    ("record", "child", "predict"),
     ("fetch", "folder", "look", "marks", "trail", "kit", "progress", "schema"),
-    ("checks", "lock", "privacy", "cost", "watch"),
-    ("fold", "manifest", "telemetry"),
+    ("ceilings", "disturbances", "telemetry", "lock", "privacy", "cost", "watch"),
+    ("checks",),
+    ("fold", "manifest"),
     ("settle",),
     ("launch", "verify", "words", "cli_options"),
     ("study",),
@@ -48,7 +50,7 @@ LIGHT_FLOORS = (
 )
 ENGINE_FLOORS = (
     ("assistant", "checkpoint", "clock", "flow", "identity", "images", "log", "marks", "photos", "precision"),
-    ("cached", "fetch", "pairs", "quality", "signals"),
+    ("cached", "fetch", "pairs", "quality", "signals", "canary"),
     ("look", "model", "nano_autoencoder", "nano_pictures", "nano_text"),
     ("data", "nano_base", "sample"),
     ("agree", "evaluate", "nano_card", "samples"),
@@ -59,7 +61,7 @@ ENGINE_FLOORS = (
 )
 SHARED = {
     "cache", "dataset", "errors", "precision", "spec",
-    "architecture", "pipeline", "definition", "events", "system", "plan", "record",
+    "architecture", "pipeline", "definition", "events", "system", "plan", "record", "witness",
     "folder",
 }  # fmt: skip
 """What the engine room may import of the light one."""
