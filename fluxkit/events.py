@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from fluxkit.agreement import AgreementFacts
 from fluxkit.spec import FROZEN
 
 if TYPE_CHECKING:
@@ -117,6 +118,13 @@ class MarkReached(BaseModel):
     """Optimiser steps completed."""
     samples: int
     """Samples seen."""
+
+
+class Agreement(AgreementFacts):
+    """A fixed tiny FLUX in one precision on this rank's device, against a stored float64 reference."""
+
+    event: Literal["agreement"] = "agreement"
+    at_seconds: float
 
 
 class Resumed(BaseModel):
@@ -258,7 +266,7 @@ class Finished(BaseModel):
 
 Event = (
     Started | Inputs | PhaseStarted | PhaseEnded | Iterations | MarkReached | Resumed | Reconstruction | Validation
-    | Anchor | InferenceSetting | InferenceSteps | Memory | CheckpointWritten | Progress | Failed | Finished
+    | Anchor | Agreement | InferenceSetting | InferenceSteps | Memory | CheckpointWritten | Progress | Failed | Finished
 )  # fmt: skip
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

@@ -45,6 +45,7 @@ def fold(folder: Path, base: RunResult, trail: Trail | None = None) -> RunResult
             "tuning": _tuning(base, trail),
             "quality": _quality(base, trail),
             "inference": _inference(base, trail),
+            "agreement": tuple(probe for _, probe in sorted(trail.agreement.items())) or None,
             "error": base.error or _unreadable(trail),
         }
     )

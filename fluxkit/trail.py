@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from fluxkit.events import (
+    Agreement,
     Anchor,
     Failed,
     Finished,
@@ -25,7 +26,15 @@ from fluxkit.events import (
     event_path,
     read_events,
 )
-from fluxkit.record import AnchorScore, Interruption, Mark, PhaseSeconds, ReconstructionScore, ValidationScore
+from fluxkit.record import (
+    AgreementProbe,
+    AnchorScore,
+    Interruption,
+    Mark,
+    PhaseSeconds,
+    ReconstructionScore,
+    ValidationScore,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +71,8 @@ class Trail:
         self.reconstruction: dict[tuple[str, str, int], ReconstructionScore] = {}
         self.validation: dict[tuple[str, str, float, int], ValidationScore] = {}
         self.anchors: dict[tuple[str, str], AnchorScore] = {}
+        self.agreement: dict[tuple[int, str], AgreementProbe] = {}
+        """By rank and precision."""
         self.failures: list[tuple[int, Failed]] = []
         """Of the last attempt: rank and its last words."""
         self.outcomes: dict[int, str] = {}
@@ -100,6 +111,9 @@ class Trail:
                 facts.started = event
             case Memory():
                 _raise_peaks(facts.memory.setdefault(event.phase, {}), event.peak_bytes)
+            case Agreement():
+                probe = {"rank": rank, **event.model_dump(exclude={"event", "at_seconds"})}
+                self.agreement[rank, event.precision] = AgreementProbe.model_validate(probe)
             case InferenceSetting():
                 facts.setting, facts.step_seconds = event, []
             case InferenceSteps():

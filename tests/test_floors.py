@@ -24,6 +24,7 @@ LIGHT_FLOORS = (
     ("errors", "stats", "precision", "cache"),
     ("weights",),
     ("spec", "architecture"),
+    ("agreement",),
     ("specfile", "dataset", "probes", "events", "devices", "pipeline", "footprint", "definition"),
     ("gpus",),
     ("system",),
