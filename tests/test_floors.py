@@ -44,13 +44,14 @@ LIGHT_FLOORS = (
     ("tables", "charts"),
     ("report",),
     ("demo", "selftest"),
+    ("cli_proof",),
     ("cli",),
     ("__main__",),
 )
 ENGINE_FLOORS = (
     ("assistant", "checkpoint", "clock", "flow", "identity", "images", "log", "marks", "photos", "precision"),
     ("cached", "pairs", "quality", "signals"),
-    ("look", "model", "nano_autoencoder", "nano_pictures", "nano_text"),
+    ("golden", "look", "model", "nano_autoencoder", "nano_pictures", "nano_text"),
     ("data", "nano_base", "sample"),
     ("agree", "evaluate", "nano_card", "samples"),
     ("nano", "optimise"),
