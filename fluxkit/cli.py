@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from fluxkit import cli_proof
 from fluxkit.cli_options import Format, Json, Out, Page, Published, Quiet, Results, RunFolder, Schema, Sets, Specs
 
 if TYPE_CHECKING:
@@ -206,6 +207,9 @@ def verify(results: Results, as_json: Json = False) -> None:
         typer.echo(f"{file}: {'verified' if not found else '; '.join(found)}")
     if any(found for _, found in verdicts):
         raise typer.Exit(ExitCode.NOT_COMPARABLE)
+
+
+app.command()(cli_proof.selftest)
 
 
 @app.command()

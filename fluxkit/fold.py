@@ -47,6 +47,7 @@ def fold(folder: Path, base: RunResult, trail: Trail | None = None) -> RunResult
             "quality": _quality(base, trail),
             "inference": _inference(base, trail),
             "canary": tuple(trail.canaries),
+            "agreement": tuple(probe for _, probe in sorted(trail.agreement.items())) or None,
             "error": base.error or _unreadable(trail),
         }
     )

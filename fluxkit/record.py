@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from fluxkit.agreement import AgreementFacts
 from fluxkit.events import InputPair
 from fluxkit.plan import Plan
 from fluxkit.spec import FROZEN, RunSpec
@@ -158,6 +159,12 @@ class Quality(BaseModel):
     anchors: tuple[AnchorScore, ...]
 
 
+class AgreementProbe(AgreementFacts):
+    """How far one rank's device lies from a stored float64 reference in one precision, on a fixed tiny FLUX."""
+
+    rank: int
+
+
 class Inference(BaseModel):
     """Denoising speed on latents, raw: seconds of each micro-batch step of the slowest rank."""
 
@@ -269,6 +276,8 @@ class RunResult(BaseModel):
     tuning: Tuning | None = None
     quality: Quality | None = None
     inference: Inference | None = None
+    agreement: tuple[AgreementProbe, ...] | None = None
+    """One certificate for each rank and each precision it ran in; null in results that were made without."""
     canary: tuple[CanaryRate, ...] = ()
     telemetry: tuple[Telemetry, ...] = ()
     """One for each attempt."""

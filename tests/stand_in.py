@@ -119,9 +119,18 @@ def finish(log, outcome="completed"):
     log.write("finished", outcome=outcome)
 
 
+def agree(log, relative_l2=1.6e-6):
+    """The certificate of a device that computes what the others compute."""
+    log.write(
+        "agreement", precision="ieee_float32", weights_equal=True, relative_l2=relative_l2, largest_error=5.8e-6,
+        loss_errors=[3e-7, 3e-7, 3e-7], latents_psnr_db=132.0, seconds=0.2,
+    )  # fmt: skip
+
+
 def whole_run(log, tune_spec, **beginning):
     """Everything, in order."""
     begin(log, **beginning)
+    agree(log)
     tune(log, tune_spec)
     grade(log, tune_spec)
     infer(log)
@@ -132,6 +141,17 @@ def completed(log, job, folder):
     (folder / "samples").mkdir(exist_ok=True)
     (folder / "samples" / "cat.png").write_bytes(b"picture")
     whole_run(log, job["spec"]["tune"])
+    return 0
+
+
+def disagrees(log, job, _folder):
+    """A device that computes something else."""
+    begin(log)
+    agree(log, relative_l2=1e-3)
+    tune(log, job["spec"]["tune"])
+    grade(log, job["spec"]["tune"])
+    infer(log)
+    finish(log)
     return 0
 
 

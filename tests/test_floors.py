@@ -24,8 +24,10 @@ LIGHT_FLOORS = (
     ("errors", "stats", "precision", "cache"),
     ("weights",),
     ("spec", "architecture"),
+    ("agreement",),
     ("specfile", "published", "dataset", "probes", "witness", "devices", "pipeline", "footprint", "definition"),
     ("events",),
+    ("eventfile",),
     ("gpus", "nvml", "energy"),
     ("system",),
     ("plan",),
@@ -45,13 +47,14 @@ LIGHT_FLOORS = (
     ("tables", "charts"),
     ("report",),
     ("demo", "selftest"),
+    ("cli_proof",),
     ("cli",),
     ("__main__",),
 )
 ENGINE_FLOORS = (
     ("assistant", "checkpoint", "clock", "flow", "identity", "images", "log", "marks", "photos", "precision"),
     ("cached", "fetch", "pairs", "quality", "signals", "canary"),
-    ("look", "model", "nano_autoencoder", "nano_pictures", "nano_text"),
+    ("golden", "look", "model", "nano_autoencoder", "nano_pictures", "nano_text"),
     ("data", "nano_base", "sample"),
     ("agree", "evaluate", "nano_card", "samples"),
     ("nano", "optimise"),
@@ -61,7 +64,7 @@ ENGINE_FLOORS = (
 )
 SHARED = {
     "cache", "dataset", "errors", "precision", "spec",
-    "architecture", "pipeline", "definition", "events", "system", "plan", "record", "witness",
+    "architecture", "pipeline", "definition", "eventfile", "events", "system", "plan", "record", "witness",
     "folder",
 }  # fmt: skip
 """What the engine room may import of the light one."""

@@ -14,7 +14,7 @@ from diffusers import FluxPipeline
 from peft import get_peft_model_state_dict
 
 from fluxkit import events
-from fluxkit.engine import checkpoint, sample
+from fluxkit.engine import agree, checkpoint, sample
 from fluxkit.engine.assistant import Assistant
 from fluxkit.engine.canary import sing
 from fluxkit.engine.clock import peak_memory_bytes, reset_peak_memory
@@ -86,6 +86,7 @@ class Run:
             flux = load_flux(spec, self.job.seed, self.device, assistant)
             flux.forward = self.accelerator.prepare_model(flux.transformer)
             self._say_inputs(prepared, flux)
+        self._certify()
         trajectory, optimiser = self._tune(prepared, flux)
         with self._phase("evaluate"):
             flux.forward = flux.transformer
@@ -147,6 +148,13 @@ class Run:
             parameters=sum(value.numel() for name, value in flux.transformer.named_parameters() if "lora_" not in name),
             trainable_parameters=sum(value.numel() for value in trainable.values()),
         )
+
+    def _certify(self) -> None:
+        """Whether this device computes what the others compute, in each precision of the run, outside of all phases."""
+        execution = self.job.spec.execution
+        tuning = "ieee_float32" if execution.precision == "float32" else execution.precision
+        for precision in dict.fromkeys((tuning, execution.inference_precision)):
+            self.log.write(events.Agreement, **agree.certify(self.device, precision))
 
     def _tune(self, prepared: Prepared, flux: Flux) -> tuple[Trajectory, Optimiser]:
         flux.transformer.train()
