@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from fluxkit import cli_proof
+from fluxkit import cli_machine, cli_proof
 from fluxkit.cli_options import Format, Json, Out, Page, Published, Quiet, Results, RunFolder, Schema, Sets, Specs
 
 if TYPE_CHECKING:
@@ -130,20 +130,8 @@ def resume(
     _leave((result,))
 
 
-@app.command()
-def plan(specs: Specs, sets: Sets = None, as_json: Json = False) -> None:
-    """Show how specs would run on this machine, before anything is loaded.
-
-    Example: fluxkit plan nano-laptop-cpu --set execution.threads=2
-    """
-    from fluxkit.specfile import load_spec
-    from fluxkit.study import plan_all
-    from fluxkit.words import plan_table
-
-    loaded = [load_spec(spec, sets or ()) for spec in specs]
-    plans = plan_all(loaded, to_run=False)
-    values = {spec.name: plan.model_dump(mode="json") for spec, plan in zip(loaded, plans, strict=True)}
-    typer.echo(json.dumps(values, indent=1) if as_json else plan_table(loaded, plans))
+app.command()(cli_machine.plan)
+app.command()(cli_machine.doctor)
 
 
 @app.command()

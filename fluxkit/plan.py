@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from fluxkit.devices import flops_per_second, peaks_of
 from fluxkit.errors import MachineError
+from fluxkit.expected import expected_peak_bytes, expected_seconds
 from fluxkit.footprint import Work, inference_peak_bytes, int8_saving_bytes, tuning_peak_bytes
 from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
-from fluxkit.spec import FROZEN, InferencePrecision, Precision, RunSpec
+from fluxkit.spec import FROZEN, Precision, RunSpec
 from fluxkit.weights import check_pipeline
 
 if TYPE_CHECKING:
@@ -82,8 +82,10 @@ class Job(BaseModel):
     """0 at first, one more for every resume; a resumed attempt continues from `checkpoint/`."""
 
 
-def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
+def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: PipelineSizes | None = None) -> Plan:
     """How `spec` runs on `system`; `to_run` False: only to be read, so the engine need not be installed.
+
+    With `sizes` the model's files are not looked for: the plan is for another machine.
 
     Raises:
         MachineError: it cannot run here; the sentence says what would help.
@@ -91,10 +93,7 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
     notes: list[str] = []
     devices = _devices(spec, system)
     _check_engine(spec, system, notes, to_run=to_run)
-    folder = pipeline_folder(spec.model)
-    if spec.model.weights == "pretrained":
-        check_pipeline(folder)
-    sizes = read_sizes(folder)
+    sizes = sizes or _sizes(spec)
     _check_resolution(spec, sizes)
     tune, execution = spec.tune, spec.execution
     image, text = sizes.image_tokens(spec.data.resolution), sizes.text_tokens(spec.evaluate.max_sequence_length)
@@ -121,10 +120,17 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
         trainable_parameters=_trainable(spec, sizes),
         forward_flops_per_sample=sizes.transformer.forward_flops(image, text),
         train_flops_per_iteration=flops,
-        predicted_peak_bytes=_peak_bytes(spec, peaks),
-        predicted_seconds=_seconds(spec, devices, flops),
+        predicted_peak_bytes=expected_peak_bytes(spec, peaks),
+        predicted_seconds=expected_seconds(spec, devices[0].name, flops),
         notes=tuple(notes),
     )
+
+
+def _sizes(spec: RunSpec) -> PipelineSizes:
+    folder = pipeline_folder(spec.model)
+    if spec.model.weights == "pretrained":
+        check_pipeline(folder)
+    return read_sizes(folder)
 
 
 def _devices(spec: RunSpec, system: System) -> tuple[Device, ...]:
@@ -179,26 +185,6 @@ def _check_resolution(spec: RunSpec, sizes: PipelineSizes) -> None:
         raise MachineError(
             f"data.resolution = {spec.data.resolution} is not divisible by {unit}, the pixels per token of this model."
         )
-
-
-def _peak_bytes(spec: RunSpec, peaks: tuple[int, int]) -> int | None:
-    """Predicted peak of all processes; None for full tuning in bfloat16, of which only a lower bound is known."""
-    if spec.tune.method == "full" and spec.execution.precision == "bfloat16":
-        return None
-    return max(peaks) * spec.execution.processes
-
-
-def _seconds(spec: RunSpec, devices: tuple[Device, ...], flops: int) -> float | None:
-    """Predicted seconds of the constant-iteration protocol; a CPU is not known by its name."""
-    known = peaks_of(devices[0].name) if devices else None
-    precision: InferencePrecision = "ieee_float32" if spec.execution.precision == "float32" else "bfloat16"
-    rate = flops_per_second(known, spec.model.family, "tuning", precision) if known else None
-    return spec.tune.iterations * flops / (rate * _sharing(spec)) if rate else None
-
-
-def _sharing(spec: RunSpec) -> int:
-    """Devices at work: one for each process of a GPU run; the processes of a CPU run share one."""
-    return spec.execution.processes if spec.execution.device == "cuda" else 1
 
 
 def _check_memory(spec: RunSpec, peaks: tuple[int, int], devices: tuple[Device, ...], notes: list[str]) -> None:

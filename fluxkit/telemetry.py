@@ -52,8 +52,8 @@ class Sample(NamedTuple):
     phase: str | None
     values: dict[str, float | None]
     cores: Cores | None
-    reasons: int
-    """NVML's event bits of all GPUs together."""
+    reasons: int | None
+    """NVML's event bits of all GPUs together; None without one."""
     joules: float | None
 
 
@@ -134,10 +134,10 @@ class Sampler:
             "temperature_celsius": max(_numbers(self._zones, 1e-3), default=None),
             "memory_available_bytes": psutil.virtual_memory().available,
         }
-        reasons = 0
+        reasons = 0 if gpus else None
         for index, gpu in enumerate(gpus):
             facts = gpu._asdict()
-            reasons |= facts.pop("event_reasons") or 0
+            reasons = (reasons or 0) | (facts.pop("event_reasons") or 0)
             values |= {f"gpu_{index}_{name}": value for name, value in facts.items()}
         cores, resident = self._cores(phase or "")
         values["engine_resident_bytes"] = resident
@@ -181,10 +181,8 @@ def phase_telemetry(samples: Sequence[Sample]) -> list[PhaseTelemetry]:
 def _phase(name: TimedPhase, samples: Sequence[Sample]) -> PhaseTelemetry:
     import psutil
 
-    seen = 0
-    for each in samples:
-        seen |= each.reasons
-    capped = [bool(each.reasons & POWER_CAP) for each in samples]
+    known = [each.reasons for each in samples if each.reasons is not None]
+    capped = [bool(reasons & POWER_CAP) for reasons in known]
     busy = _busy(samples)
     return PhaseTelemetry(
         phase=name,
@@ -193,8 +191,8 @@ def _phase(name: TimedPhase, samples: Sequence[Sample]) -> PhaseTelemetry:
         foreign_cores=max(0.0, busy.busy - busy.engine - busy.own) if busy else None,
         stolen_cores=busy.stolen if busy else None,
         logical_cores=psutil.cpu_count(logical=True),
-        power_capped_share=sum(capped) / len(capped),
-        throttle_reasons=throttle_reasons(seen),
+        power_capped_share=sum(capped) / len(capped) if capped else None,
+        throttle_reasons=tuple(dict.fromkeys(word for reasons in known for word in throttle_reasons(reasons))),
     )
 
 

@@ -251,6 +251,31 @@ def test_a_plan_is_a_table_or_json(fluxkit, small_pipeline):
     assert json.loads(out)["nano-laptop-cpu"]["processes"] == 1
 
 
+def test_a_plan_for_other_devices_is_a_prediction(fluxkit, small_pipeline):
+    """With --device the plan is a prediction for machines that are not here, and says so."""
+    assert small_pipeline.is_dir()
+    words = ("plan", "nano-laptop-cpu", "--device", "laptop-cpu", "--device", "h200")
+    code, out, _ = fluxkit(*words, "--set", "hardware.usd_per_hour=1.5")
+    assert code == 0
+    assert "not measured" in out
+    assert "USD" in out
+    code, out, _ = fluxkit(*words, "--json")
+    assert [each["device"] for each in json.loads(out)["nano-laptop-cpu"]] == ["laptop-cpu", "H200"]
+    code, _, err = fluxkit("plan", "nano-laptop-cpu", "--device", "abacus")
+    assert code == 2
+    assert "H100" in err
+
+
+def test_the_doctor_reads_this_machine(fluxkit):
+    """The doctor ends with exit code 0 whatever it finds, in words and in JSON."""
+    code, out, _ = fluxkit("doctor")
+    assert code == 0
+    assert "This machine" in out
+    code, out, _ = fluxkit("doctor", "--json")
+    assert code == 0
+    assert {each["verdict"] for each in json.loads(out)["findings"]} <= {"fit", "remark", "doubt", "unknown"}
+
+
 def test_presets_are_specs(fluxkit):
     """Each preset that is listed can be printed."""
     code, out, _ = fluxkit("presets")
