@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="What does tuning FLUX.1-schnell cost and give on this hardware, compared with that hardware?\n\n"
     "Start with: fluxkit demo",
-    epilog="Exit codes: 0 done; 2 wrong usage or spec; 3 this machine refuses; 4 a run failed; 5 not comparable or "
-    "not verified; 75 checkpointed, run again to continue; 130 interrupted by hand.",
+    epilog="Exit codes: 0 done; 2 wrong usage or spec; 3 this machine refuses; 4 a run failed; 5 not comparable, "
+    "drifted or not verified; 75 checkpointed, run again to continue; 130 interrupted by hand.",
     # Rich help would cost more than the rest of the command together.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -197,6 +197,7 @@ def verify(results: Results, as_json: Json = False) -> None:
         raise typer.Exit(ExitCode.NOT_COMPARABLE)
 
 
+app.command()(cli_proof.rerun)
 app.command()(cli_proof.selftest)
 
 

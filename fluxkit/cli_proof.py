@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path  # noqa: TC003 - typer reads it at run time
+from typing import Annotated
 
 import typer
 
-from fluxkit.cli_options import Json  # noqa: TC001 - typer reads it at run time
+from fluxkit.cli_options import Json, Out, Quiet, Sets  # noqa: TC001
 
 
 def selftest(as_json: Json = False) -> None:
@@ -25,3 +28,44 @@ def selftest(as_json: Json = False) -> None:
         typer.echo(json.dumps([step.model_dump(mode="json") for step in steps], indent=1))
     if not all(step.passed for step in steps):
         raise typer.Exit(ExitCode.RUN_FAILED)
+
+
+def rerun(  # noqa: PLR0917 - each is an option of the command
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="A result.json or a run folder.")],
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Runs, each with the original's seed.")] = 1,
+    sets: Sets = None,
+    out: Out = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before running.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run again what a result says was run, and say whether it was reproduced, drifted, or is not comparable.
+
+    A result keeps only the last part of a path, so paths are given again with --set. What will be run, read and
+    downloaded is shown first. A verdict other than reproduced ends with exit code 5.
+
+    Example: fluxkit rerun runs/first/00-nano-laptop-cpu-r0
+    """
+    from fluxkit.errors import ExitCode, UsageError
+    from fluxkit.progress import reporter
+    from fluxkit.rerun import announcement, prepare, run_again
+    from fluxkit.words import verdict_lines
+
+    asked = prepare(result, sets or ())
+    if not (quiet and yes):
+        typer.echo(announcement(asked, repeats), err=True)
+    if not (yes or _confirmed("Go on?")):
+        raise UsageError("Nothing was run. Answer y, or give --yes.")
+    verdict, folder = run_again(asked, repeats=repeats, out=out, reporter=reporter(quiet=quiet))
+    if as_json:
+        typer.echo(json.dumps({"study": str(folder), **verdict.model_dump(mode="json", by_alias=True)}, indent=1))
+    else:
+        typer.echo(verdict_lines(verdict))
+    if verdict.verdict != "reproduced":
+        raise typer.Exit(ExitCode.NOT_COMPARABLE)
+
+
+def _confirmed(question: str) -> bool:
+    """Typer's own question would put a part of its prompt on standard output, which is for data."""
+    typer.echo(f"{question} [y/N] ", err=True, nl=False)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -53,6 +53,11 @@ def load_spec(source: str, overrides: Sequence[str] = ()) -> RunSpec:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source} is not valid TOML: {error}.") from error
     _anchor_paths(values, Path(source).parent)
+    return override_spec(values, overrides, source)
+
+
+def override_spec(values: dict[str, Any], overrides: Sequence[str], source: str) -> RunSpec:
+    """The spec of parsed values after `table.key=value` overrides, whose paths are meant from where one stands."""
     for override in overrides:
         _apply(values, override)
     _anchor_paths(values, Path())

@@ -10,6 +10,7 @@ from fluxkit.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fluxkit.again import Held, Losses, Verdict
     from fluxkit.plan import Plan
     from fluxkit.record import Kit, RunResult
     from fluxkit.selftest import Step
@@ -90,6 +91,33 @@ def sentence(result: RunResult) -> str:
 def step_line(step: Step) -> str:
     """One step of the selftest."""
     return f"{step.name:<10} {'ok' if step.passed else 'failed':<7} {step.seconds:5.1f} s  {step.words}"
+
+
+def verdict_lines(verdict: Verdict) -> str:
+    """A rerun's numbers against their bands, its losses, what makes it not comparable, and the verdict last."""
+    lines = [_held_line(number) for number in verdict.numbers]
+    if verdict.losses:
+        lines.append(_losses_line(verdict.losses))
+    lines += [f"differs: {each.row}: {each.original} there, {each.again} here" for each in verdict.differences]
+    outside = [number.name for number in verdict.numbers if not number.inside]
+    parted = verdict.losses is not None and verdict.losses.promised and not verdict.losses.equal
+    why = [each.row for each in verdict.differences] or [*outside, *(["losses"] if parted else [])]
+    return printable("\n".join([*lines, verdict.verdict + (f": {', '.join(why)}" if why else "")]))
+
+
+def _held_line(number: Held) -> str:
+    change = f" ({number.again / number.original - 1:+.2%})" if number.original else ""
+    values = f"{number.original:.5g} there, {number.again:.5g} here{change} {number.unit}".rstrip()
+    place = "inside" if number.inside else "outside"
+    return f"{number.name}: {values}; {place} {number.low:.5g} to {number.high:.5g} ({number.band})"
+
+
+def _losses_line(losses: Losses) -> str:
+    promise = "as promised" if losses.promised else "which nothing promised"
+    if losses.equal:
+        return f"losses: the first {losses.compared} are equal to the last bit, {promise}"
+    broken = "although equal bits were promised" if losses.promised else "and equal bits were not promised"
+    return f"losses: of {losses.compared} the first to differ is that of iteration {losses.first_difference}, {broken}"
 
 
 def study_json(outcome: Outcome) -> str:

@@ -88,7 +88,19 @@ def test_light_commands_load_nothing_heavy(words):
 
 def test_every_command_has_a_sentence(fluxkit):
     """The command list is the one that is promised, each with words of its own."""
-    commands = ["demo", "run", "resume", "plan", "compare", "report", "verify", "selftest", "presets", "schema"]
+    commands = [
+        "demo",
+        "run",
+        "resume",
+        "plan",
+        "compare",
+        "report",
+        "verify",
+        "rerun",
+        "selftest",
+        "presets",
+        "schema",
+    ]
     code, out, _ = fluxkit("--help")
     assert code == 0
     listed = [line.split() for line in out.partition("Commands:")[2].splitlines() if line.startswith("  ")]

@@ -1,0 +1,150 @@
+"""Does again what a result says was done, and holds the new numbers against the old ones."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from fluxkit.again import differing, environment_of, environment_rows, judge
+from fluxkit.child import engine_command
+from fluxkit.errors import RunError, UsageError, printable
+from fluxkit.folder import find_results, to_json, write_atomically
+from fluxkit.kit import this_kit
+from fluxkit.settle import load
+from fluxkit.specfile import PATHS, override_spec
+from fluxkit.study import DEFAULT_PARENT, STUDY_FILE, plan_all, run_study
+from fluxkit.words import sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from fluxkit.again import Difference, Verdict
+    from fluxkit.child import EngineCommand
+    from fluxkit.progress import Reporter
+    from fluxkit.record import RunResult
+    from fluxkit.spec import RunSpec
+
+VERDICT_FILE = "rerun.json"
+
+
+class Rerun(NamedTuple):
+    """What would be done."""
+
+    original: RunResult
+    spec: RunSpec
+    """With the seed that the original used."""
+    repeats: tuple[RunResult, ...]
+    """The original and the other completed repeats of its configuration that lie in its study."""
+    differences: tuple[Difference, ...]
+    """Of software, image and hardware between there and here."""
+
+
+def prepare(path: Path, overrides: Sequence[str] = ()) -> Rerun:
+    """What doing a result's run again asks for; nothing is started or downloaded.
+
+    Args:
+        path: a result.json or a run folder.
+        overrides: `table.key=value`, above all the paths, of which a result keeps only the last part.
+
+    Raises:
+        UsageError: it is not one completed result, or a path is not given.
+        MachineError: it can't run here.
+    """
+    from fluxkit.system import probe
+
+    file, original = _the_result(path)
+    spec = _spec_of(original, overrides, str(file))
+    here = environment_rows(this_kit(), plan_all([spec], to_run=False)[0], probe())
+    there = environment_of(original)
+    return Rerun(original, spec, _repeats(file, original), tuple(differing(there, here)))
+
+
+def run_again(
+    rerun: Rerun,
+    *,
+    repeats: int = 1,
+    out: Path | None = None,
+    reporter: Reporter | None = None,
+    command: EngineCommand = engine_command,
+) -> tuple[Verdict, Path]:
+    """Runs it, and gives the verdict with the folder of the new study, which holds the verdict as `rerun.json`.
+
+    Args:
+        rerun: from `prepare`.
+        repeats: how often; each with the original's seed.
+        out: the study's folder; `runs/<time>-rerun-<name>` if None.
+        reporter: is told how it goes.
+        command: gives the engine's command line.
+
+    Raises:
+        RunError: a run did not complete, so there is nothing to compare.
+        MachineError: it can't run here.
+    """
+    folder = out or DEFAULT_PARENT / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-rerun-{rerun.spec.name}"
+    outcome = run_study([rerun.spec], repeats=repeats, out=folder, same_seed=True, reporter=reporter, command=command)
+    lost = next((result for result in outcome.results if result.status != "completed"), None)
+    if lost:
+        raise RunError(f"There is no verdict, because a run did not complete: {sentence(lost)}")
+    verdict = judge(rerun.original, outcome.results, rerun.repeats)
+    write_atomically(folder / VERDICT_FILE, to_json(verdict))
+    return verdict, folder
+
+
+def announcement(rerun: Rerun, repeats: int) -> str:
+    """What will be run, read and downloaded, and what already speaks against a verdict, as lines."""
+    spec, tune = rerun.spec, rerun.spec.tune
+    often = "Once" if repeats == 1 else f"{repeats} times"
+    budget = f"{tune.seconds:g} s and {tune.iterations} iterations, at most {tune.max_seconds:g} s"
+    lines = [f"{often} again: {spec.name} with seed {spec.seed} on {spec.execution.device}; tuning for {budget}."]
+    for table, key in PATHS:
+        if path := getattr(getattr(spec, table), key):
+            lines.append(f"Reads {table}.{key} = {path}")
+    if spec.model.repo:
+        verb = "Downloads, unless it is here already," if spec.model.download else "Reads from the local hub cache"
+        lines.append(f"{verb} {spec.model.repo} at {spec.model.revision}")
+    if rerun.differences:
+        rows = "; ".join(f"{each.row} was {each.original} and is {each.again}" for each in rerun.differences)
+        lines.append(f"The verdict can only be 'not comparable', because of {rows}.")
+    return printable("\n".join(lines))
+
+
+def _the_result(path: Path) -> tuple[Path, RunResult]:
+    found = find_results([path])
+    if len(found) > 1:
+        raise UsageError(f"{path} holds {len(found)} results; name the run folder of one of them.")
+    file = found[0][0]
+    original = load(file)
+    if original.status != "completed":
+        raise UsageError(f"{file} is {original.status}; only a completed run can be held against another.")
+    return file, original
+
+
+def _spec_of(original: RunResult, overrides: Sequence[str], source: str) -> RunSpec:
+    """The original's spec with its seed and with the paths given anew."""
+    values = original.spec.model_dump(mode="json", by_alias=True) | {"seed": original.seed}
+    given = {override.partition("=")[0].strip() for override in overrides}
+    missing = [(f"{table}.{key}", values[table][key]) for table, key in PATHS if values[table][key] is not None]
+    missing = [(name, last) for name, last in missing if name not in given]
+    if missing:
+        names = " and ".join(f"{name} only as {last!r}" for name, last in missing)
+        words = " ".join(f"--set {name}=PATH" for name, _ in missing)
+        raise UsageError(f"A result keeps the last part of a path, and this one {names}; say where it lies: {words}.")
+    return override_spec(values, overrides, source)
+
+
+def _repeats(file: Path, original: RunResult) -> tuple[RunResult, ...]:
+    """Completed runs of the same configuration in the same study folder, the original among them."""
+    study = file.parent.parent
+    if not (study / STUDY_FILE).is_file():
+        return (original,)
+    with suppress(UsageError):  # a damaged neighbour is no reason not to run the one that was named
+        same = [result for _, result in find_results([study]) if _is_repeat(result, original)]
+        return tuple(same) or (original,)
+    return (original,)
+
+
+def _is_repeat(result: RunResult, original: RunResult) -> bool:
+    wanted = ("completed", original.study, original.configuration_sha256)
+    return (result.status, result.study, result.configuration_sha256) == wanted

@@ -1,0 +1,207 @@
+"""Doing a run again: what it would read, what it is held against, and how the verdict falls."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import builders
+import pytest
+from scipy.stats import t
+
+from fluxkit import cli, rerun, study
+from fluxkit.again import judge, prediction_interval
+from fluxkit.errors import RunError, UsageError
+from fluxkit.folder import write_result
+from fluxkit.record import AgreementProbe
+from fluxkit.study import run_study
+
+STAND_IN = Path(__file__).with_name("stand_in.py")
+
+
+def command(scenario):
+    return lambda folder, _plan: [sys.executable, str(STAND_IN), scenario, str(folder)]
+
+
+@pytest.fixture
+def here(monkeypatch, small_plan, tmp_path):
+    """An empty folder on a machine whose plan is made up."""
+    monkeypatch.chdir(tmp_path)
+    for module in (study, rerun):
+        monkeypatch.setattr(module, "plan_all", lambda specs, **_: [small_plan for _ in specs])
+    return tmp_path
+
+
+@pytest.fixture
+def done(here, small_spec):
+    """The run folders of a study of three repeats."""
+    run_study([small_spec], repeats=3, out=here / "first", command=command("completed"))
+    return sorted((here / "first").glob("0*"))
+
+
+def changed(result, **summary):
+    """The result with other numbers in its summary."""
+    return result.model_copy(update={"id": "f" * 32, "summary": result.summary.model_copy(update=summary)})
+
+
+def test_the_same_run_is_reproduced(done):
+    """Equal numbers from the same machine are reproduced, with losses equal to the bit as promised; it is written."""
+    asked = rerun.prepare(done[1])
+    assert asked.spec.seed == asked.original.seed == 4
+    assert len(asked.repeats) == 3
+    assert asked.differences == ()
+    verdict, folder = rerun.run_again(asked, out=Path("again"), command=command("completed"))
+    assert verdict.verdict == "reproduced"
+    assert (verdict.losses.equal, verdict.losses.promised, verdict.losses.compared) == (True, True, 40)
+    assert json.loads((folder / "rerun.json").read_text())["schema"] == "fluxkit.rerun/1"
+    assert {number.band for number in verdict.numbers} == {"95% prediction interval of 3 repeats"}
+
+
+def test_a_lone_result_has_fixed_bands(done, here):
+    """Without repeats beside it a CPU's speed may move by 5 %, PSNR by 0.5 dB and SSIM by 0.01."""
+    alone = here / "alone.json"
+    alone.write_text((done[0] / "result.json").read_text())
+    asked = rerun.prepare(alone)
+    assert asked.repeats == (asked.original,)
+    original = asked.original
+    for name, inside, outside in (
+        ("training_iterations_per_second", 1.96, 1.89),
+        ("inference_image_steps_per_second", 64 * 1.049, 64 * 1.06),
+        ("psnr_db", 19.6, 19.4),
+        ("ssim", 0.209, 0.212),
+    ):
+        assert judge(original, [changed(original, **{name: inside})]).verdict == "reproduced", name
+        verdict = judge(original, [changed(original, **{name: outside})])
+        assert verdict.verdict == "drifted"
+        assert [number.name for number in verdict.numbers if not number.inside] == [name]
+
+
+def test_a_gpu_has_the_narrower_band():
+    """On a GPU three per cent are a drift."""
+    original = builders.result(of=builders.spec(execution={"device": "cuda"}), gpu=True)
+    slower = changed(original, training_iterations_per_second=original.summary.training_iterations_per_second * 0.97)
+    verdict = judge(original, [slower])
+    assert verdict.verdict == "drifted"
+    assert verdict.numbers[0].band == "±2% of the original"
+    assert verdict.losses.promised is False
+
+
+def test_losses_that_part_although_promised_are_a_drift(done):
+    """One loss that is off by a bit is named with its iteration; on other threads nothing was promised."""
+    original = rerun.prepare(done[0]).original
+    losses = list(original.tuning.losses)
+    losses[7] = losses[7] * (1 + 2**-50)
+    other = original.model_copy(update={"tuning": original.tuning.model_copy(update={"losses": tuple(losses)})})
+    verdict = judge(original, [other])
+    assert (verdict.verdict, verdict.losses.first_difference) == ("drifted", 7)
+    ranks = (original.tuning.ranks[0].model_copy(update={"threads": 2}),)
+    threads = other.model_copy(update={"tuning": other.tuning.model_copy(update={"ranks": ranks})})
+    assert judge(original, [threads]).losses.promised is False
+
+
+@pytest.mark.parametrize(
+    ("update", "row"),
+    [
+        (lambda r: {"kit": r.kit.model_copy(update={"image": "sha256:1"})}, "kit.image"),
+        (lambda r: {"plan": r.plan.model_copy(update={"device_names": ("Other CPU",)})}, "device.names"),
+        (lambda r: {"inputs": r.inputs.model_copy(update={"dataset_sha256": "9" * 64})}, "inputs.dataset_sha256"),
+        (lambda r: {"inputs": r.inputs.model_copy(update={"weights_sha256": "9" * 64})}, "inputs.weights_sha256"),
+        (lambda r: {"spec": r.spec.model_copy(update={"tune": r.spec.tune.model_copy(update={"lora_rank": 4})})},
+         "spec.tune.lora_rank"),
+        (lambda r: {"system": r.system.model_copy(update={"before": r.system.before.model_copy(
+            update={"packages": {**r.system.before.packages, "torch": "9.9"}})})}, "package.torch"),
+        (lambda _: {"agreement": (AgreementProbe(rank=0, precision="ieee_float32", weights_equal=False, relative_l2=0.0,
+            largest_error=0.0, loss_errors=(), latents_psnr_db=200.0, seconds=0.1),)}, "agreement"),
+    ],
+)  # fmt: skip
+def test_what_is_not_the_same_is_named(done, update, row):
+    """Another image, device, input, spec or package, or a failed certificate, is not comparable, by its row."""
+    original = rerun.prepare(done[0]).original
+    verdict = judge(original, [original.model_copy(update=update(original))])
+    assert verdict.verdict == "not comparable"
+    assert [each.row for each in verdict.differences] == [row]
+
+
+def test_two_failed_certificates_do_not_make_runs_comparable(done):
+    """Both devices computing something else is no agreement."""
+    original = rerun.prepare(done[0]).original
+    bad = original.agreement[0].model_copy(update={"relative_l2": 1.0})
+    first = original.model_copy(update={"agreement": (bad,)})
+    assert judge(first, [first.model_copy(update={"id": "e" * 32})]).verdict == "not comparable"
+
+
+def test_the_prediction_interval_is_the_textbooks():
+    """Half width t(0.975, 3) s sqrt(1/2 + 1/4) for two further of four values, by SciPy's own t."""
+    low, high = prediction_interval([1.0, 2.0, 3.0, 4.0], 2)
+    half = t.ppf(0.975, 3) * (5 / 3) ** 0.5 * 0.75**0.5
+    assert (low, high) == pytest.approx((2.5 - half, 2.5 + half))
+
+
+def test_a_path_must_be_given_anew(done, here):
+    """A result keeps the last part of a path; the sentence says which option gives it, and the paths are shown."""
+    result = rerun.prepare(done[0]).original
+    spec = builders.spec(
+        model={"family": "schnell", "weights": "pretrained", "path": "FLUX"}, data={"source": "folder", "path": "cats"}
+    )
+    write_result(here / "stranger", result.model_copy(update={"spec": spec}))
+    with pytest.raises(UsageError, match=r"'FLUX'.*'cats'.*--set model.path=PATH --set data.path=PATH"):
+        rerun.prepare(here / "stranger")
+    asked = rerun.prepare(here / "stranger", ["model.path=weights", "data.path=cats"])
+    shown = rerun.announcement(asked, 1)
+    assert f"Reads model.path = {here / 'weights'}" in shown
+    assert f"Reads data.path = {here / 'cats'}" in shown
+
+
+def test_a_download_is_announced(done, here):
+    """What would be fetched is named with its commit before anything is."""
+    result = rerun.prepare(done[0]).original
+    model = {"family": "schnell", "weights": "pretrained", "repo": "a/b", "revision": "0" * 40, "download": True}
+    write_result(here / "stranger", result.model_copy(update={"spec": builders.spec(model=model)}))
+    assert "Downloads, unless it is here already, a/b at 000" in rerun.announcement(rerun.prepare(here / "stranger"), 2)
+
+
+def test_only_one_completed_result_is_run_again(done, here, small_spec):
+    """A study of several results and a failed run are refused; a rerun that fails has no verdict."""
+    with pytest.raises(UsageError, match="holds 3 results"):
+        rerun.prepare(here / "first")
+    run_study([small_spec], out=here / "bad", command=command("fails"))
+    with pytest.raises(UsageError, match="only a completed run"):
+        rerun.prepare(here / "bad")
+    with pytest.raises(RunError, match="no verdict"):
+        rerun.run_again(rerun.prepare(done[0]), out=Path("again"), command=command("fails"))
+
+
+@pytest.fixture
+def fluxkit(monkeypatch, capsys):
+    """Runs a command line whose engine is the stand-in; gives exit code, standard output and standard error."""
+    monkeypatch.setitem(rerun.run_again.__kwdefaults__, "command", command("completed"))
+
+    def run(*words):
+        with pytest.raises(SystemExit) as leaving:
+            cli.main([str(word) for word in words])
+        told = capsys.readouterr()
+        return int(leaving.value.code or 0), told.out, told.err
+
+    return run
+
+
+def test_the_command_asks_first_and_ends_in_a_verdict(fluxkit, done, here, monkeypatch):
+    """Refused nothing is run; with --yes the last line is the verdict; any but reproduced ends with exit code 5."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    code, out, err = fluxkit("rerun", done[0])
+    assert (code, out) == (2, "")
+    assert "Once again: small with seed 3" in err
+    assert not (here / "runs").exists()
+    code, out, _ = fluxkit("rerun", done[0], "--yes", "--out", "a", "--quiet")
+    assert code == 0
+    assert "the first 40 are equal to the last bit, as promised" in out
+    assert out.splitlines()[-1] == "reproduced"
+    code, out, err = fluxkit("rerun", done[0], "--yes", "--out", "b", "--set", "tune.lora_rank=4", "--json")
+    assert code == 5
+    said = json.loads(out)
+    assert (said["verdict"], [each["row"] for each in said["differences"]]) == (
+        "not comparable",
+        ["spec.tune.lora_rank"],
+    )
