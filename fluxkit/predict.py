@@ -181,7 +181,9 @@ def prediction_table(spec: RunSpec, predictions: tuple[Prediction, ...]) -> str:
 
 
 def _row(each: Prediction) -> tuple[str, ...]:
-    fits = "no" if each.refusal else "yes"
+    # A plan refuses only what exceeds the memory by more than the prediction's error.
+    tight = each.peak_bytes is not None and each.peak_bytes > each.memory_bytes
+    fits = "no" if each.refusal else "perhaps" if tight else "yes"
     count = f"{each.processes} x " if each.processes > 1 else ""
     memory = "—" if each.peak_bytes is None else f"{each.peak_bytes / 1e9:.1f} of {each.memory_bytes / 1e9:.0f} GB"
     return (

@@ -90,6 +90,13 @@ def test_what_does_not_fit_is_refused_with_the_reason(schnell):
     assert small.refusal in text
 
 
+def test_what_fits_only_within_the_error_is_perhaps(schnell):
+    """51 GB predicted for an A40's 48 is neither refused nor promised."""
+    line = prediction_table(schnell, (predict(schnell, device_named("A40")),)).splitlines()[2]
+    assert "perhaps" in line
+    assert "51.3 of 48 GB" in line
+
+
 def test_two_devices_are_twice_as_fast(schnell):
     """Every process has a device; the prediction leaves communication out."""
     two = schnell.model_copy(update={"execution": schnell.execution.model_copy(update={"processes": 2})})

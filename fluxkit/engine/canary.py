@@ -17,7 +17,7 @@ from fluxkit.engine.precision import dtype_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BUDGET_SECONDS = 0.07
+BUDGET_SECONDS = 0.06
 """Of the product and of the copy each, after repetitions to warm up: four canaries take less than 1 % of 120 s."""
 GROUP_SECONDS = 0.01
 """Repetitions are timed in groups at least this long, so that neither clock nor launch costs count."""
@@ -25,7 +25,7 @@ MATMUL_SIZE = {"cpu": 1024, "cuda": 8192}
 """n of the n x n product. 1024: 2 GFLOP, 4 MB a matrix; 8192: 1.1 TFLOP, enough for every tensor core of an H200."""
 MANY_THREADS = 16
 """From here on a CPU gets matrices of twice the size, or threads would wait for each other."""
-COPY_BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}
+COPY_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}
 """Larger than the caches of a laptop's core or of a GPU."""
 PROBE_SIZE = 192
 
