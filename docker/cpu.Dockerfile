@@ -10,6 +10,7 @@ FROM ${BASE_IMAGE} AS base
 # g++ and the headers of Python: torch.compile builds its kernels when it runs. tini: reaps processes and passes signals.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ libpython3-dev python3 tini \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/cache/ldconfig/aux-cache
 
 # ── Packages that fluxkit stands on: a layer of its own, which a change of the source leaves alone ──
@@ -23,7 +24,6 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN python3 -m venv --without-pip /opt/venv
 # docker/ is mounted, not copied: the lock, and docker/wheels/ for wheels that no index of yours has.
 # ca and pip.conf: a site's certificates and index, for this step only and in no layer.
-# Bytecode is compiled here, since a read-only container never can; by hash, so that it does not depend on the clock.
 RUN --mount=type=bind,source=docker,target=/locked \
     --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
@@ -31,10 +31,15 @@ RUN --mount=type=bind,source=docker,target=/locked \
     python3 -m pip --python /opt/venv/bin/python install --quiet --no-compile --no-deps --require-hashes --only-binary :all: \
         ${TORCH_INDEX:+--extra-index-url ${TORCH_INDEX}} --find-links /locked/wheels --requirement /locked/requirements-cpu.txt \
     && python3 -m pip --python /opt/venv/bin/python check \
-    && python3 -m pip --python /opt/venv/bin/python freeze > /opt/packages.txt \
-    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+    && python3 -m pip --python /opt/venv/bin/python freeze > /opt/packages.txt
+# torch's wheel brings the programs that test it, 120 MB that nobody runs.
+RUN rm -rf /opt/venv/lib/python3.11/site-packages/torch/test \
+    && find /opt/venv/lib/python3.11/site-packages/torch/bin -name '*test*' -type f -delete
 # The build fails here, and not a benchmark later, if the wrong torch was taken.
-RUN /opt/venv/bin/python -c "import torch; assert torch.version.cuda is None, torch.__version__"
+RUN /opt/venv/bin/python -B -c "import torch; assert torch.version.cuda is None, torch.__version__"
+# -I: nothing but the environment is imported; -B: only the script writes bytecode.
+RUN --mount=type=bind,source=docker,target=/locked \
+    /opt/venv/bin/python -I -B /locked/bytecode.py
 
 # ── fluxkit itself ──
 FROM dependencies AS project
