@@ -35,11 +35,11 @@ RUN --mount=type=bind,source=docker,target=/locked \
 # torch's wheel brings the programs that test it, 120 MB that nobody runs.
 RUN rm -rf /opt/venv/lib/python3.11/site-packages/torch/test \
     && find /opt/venv/lib/python3.11/site-packages/torch/bin -name '*test*' -type f -delete
-# The build fails here, and not a benchmark later, if the wrong torch was taken.
-RUN /opt/venv/bin/python -B -c "import torch; assert torch.version.cuda, torch.__version__"
 # -I: nothing but the environment is imported; -B: only the script writes bytecode.
 RUN --mount=type=bind,source=docker,target=/locked \
     /opt/venv/bin/python -I -B /locked/bytecode.py
+# The build fails here, and not a benchmark later, if the wrong torch was taken.
+RUN /opt/venv/bin/python -I -c "import torch; assert torch.version.cuda, torch.__version__"
 
 # ── fluxkit itself ──
 FROM dependencies AS project
