@@ -60,9 +60,11 @@ RUN --mount=type=bind,source=docker,target=/locked \
 
 # ── The image ──
 FROM base AS runtime
-# Any user works: files that are written belong to group 0, which an unknown user is in by default.
+# Any user works: one without a group gets group 0, and one with both, as a bound folder of results wants it, has a
+# cache like /tmp, open to all and each file its owner's.
 RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /tmp fluxkit \
-    && install -d -o 10001 -g 0 -m 0775 /bench /bench/runs /cache \
+    && install -d -o 10001 -g 0 -m 0775 /bench /bench/runs \
+    && install -d -o 10001 -g 0 -m 1777 /cache \
     && install -d /etc/fluxkit
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=dependencies /opt/packages.txt /etc/fluxkit/packages.txt

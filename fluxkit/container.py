@@ -7,6 +7,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
+from fluxkit.errors import MachineError
 from fluxkit.probes import ROOT, container
 
 if TYPE_CHECKING:
@@ -30,16 +31,16 @@ class Flags(NamedTuple):
 
 FLAGS = {
     "docker": Flags(
-        f'-v "$PWD/runs:{RESULTS}"', '--user "$(id -u):$(id -g)"', "--gpus all", "-v /a/larger/folder:/cache"
+        f'-v "$PWD/runs:{RESULTS}"', '--user "$(id -u):$(id -g)"', "--gpus all", "-v /a/folder/of/yours:/cache"
     ),
     "podman": Flags(
-        f'-v "$PWD/runs:{RESULTS}"', "--userns keep-id", "--device nvidia.com/gpu=all", "-v /a/larger/folder:/cache"
+        f'-v "$PWD/runs:{RESULTS}"', "--userns keep-id", "--device nvidia.com/gpu=all", "-v /a/folder/of/yours:/cache"
     ),
     "apptainer": Flags(
         f'--bind "$PWD/runs:{RESULTS}" --pwd /bench',
         f'--bind "$PWD/runs:{RESULTS}" of a folder that is yours',
         "--nv",
-        "--env FLUXKIT_SCRATCH=/a/larger/folder",
+        "--env FLUXKIT_SCRATCH=/a/folder/of/yours",
     ),
 }
 
@@ -63,10 +64,18 @@ def unwritable(folder: Path, error: OSError) -> str:
 
 
 def warnings(folder: Path, cache: Path) -> Iterator[str]:
-    """What will be regretted later: results that go with the container, a cache without space."""
+    """What will be regretted later: results that go with the container, a cache without space.
+
+    Raises:
+        MachineError: the cache can't be written; importing torch alone would fail.
+    """
     known = flags()
     if known is None:
         return
+    if not os.access(existing(cache), os.W_OK):
+        raise MachineError(
+            f"The cache {cache} can't be written by user {os.getuid()}; give the container another: {known.cache}."
+        )
     if not is_bound(folder):
         yield f"{folder} lies inside the container and goes with it; to keep it, start it with {known.bind}."
     if shutil.disk_usage(existing(cache)).free < SCARCE_BYTES:

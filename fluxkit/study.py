@@ -107,7 +107,7 @@ def run_study(
         MachineError: a spec can't run here, or the folder can't be written; nothing was run.
         KeyboardInterrupt: interrupted by hand; what was done is written.
     """
-    plans = plan_all(specs)
+    plans, said = plan_all(specs), reporter or Silent()
     if resuming:
         folder = out or newest_unfinished(DEFAULT_PARENT, specs, repeats, same_seed=same_seed)
         study = read_study(folder)
@@ -116,10 +116,10 @@ def run_study(
     else:
         study = arrange(specs, repeats, same_seed=same_seed)
         folder = out or DEFAULT_PARENT / study.id
-        _begin(folder, study)
-    said = reporter or Silent()
     for warning in warnings(folder, cache_folder()):
         said.say(warning)
+    if not resuming:
+        _begin(folder, study)
     return _run_all(folder, study, specs, plans, reporter=said, command=command)
 
 

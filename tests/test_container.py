@@ -85,6 +85,14 @@ def test_a_cache_without_space_is_announced(tmp_path, inside, monkeypatch):
     assert "FLUXKIT_SCRATCH" in sentence
 
 
+def test_a_cache_of_somebody_else_is_refused(tmp_path, inside, monkeypatch):
+    """A cache that this user can't write is refused with the flag for another one: torch would fail to be imported."""
+    inside("docker")
+    monkeypatch.setattr(container.os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(MachineError, match="-v .*:/cache"):
+        list(warnings(tmp_path / "runs", tmp_path / "cache"))
+
+
 def test_a_folder_of_the_same_disk_is_not_bound(tmp_path):
     """A folder counts as bound where it lies on another device than the root; one that is absent, by its parent."""
     assert not is_bound(tmp_path / "absent" / "deeper", root=tmp_path)

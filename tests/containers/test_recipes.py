@@ -127,7 +127,8 @@ def test_the_image_runs_as_anybody(kind):
     """The image's user is not root, its folders belong to group 0, and tini passes signals to everything it started."""
     lines = instructions(kind)
     assert "USER 10001:0" in lines
-    assert any("install -d -o 10001 -g 0 -m 0775 /bench /bench/runs /cache" in line for line in lines)
+    assert any("install -d -o 10001 -g 0 -m 0775 /bench /bench/runs " in line for line in lines)
+    assert any("install -d -o 10001 -g 0 -m 1777 /cache " in line for line in lines)
     assert 'ENTRYPOINT ["tini", "-g", "--", "fluxkit"]' in lines
     assert "HEALTHCHECK NONE" in lines
 
