@@ -88,8 +88,8 @@ def test_a_cache_without_space_is_announced(tmp_path, inside, monkeypatch):
 def test_a_cache_of_somebody_else_is_refused(tmp_path, inside, monkeypatch):
     """A cache that this user can't write is refused with the flag for another one: torch would fail to be imported."""
     inside("docker")
-    monkeypatch.setattr(container.os, "access", lambda path, mode: mode != os.W_OK)
-    with pytest.raises(MachineError, match="-v .*:/cache"):
+    monkeypatch.setattr(container.os, "access", lambda *words: words[1] != os.W_OK)
+    with pytest.raises(MachineError, match=r"-v .*:/cache"):
         list(warnings(tmp_path / "runs", tmp_path / "cache"))
 
 

@@ -67,8 +67,10 @@ slurm_daemon() { # command and its arguments
     slurm_daemons=("$!" "${slurm_daemons[@]}")
 }
 
-slurm_down() { # the last started first, each by its own id
+slurm_down() { # what it still runs, then its daemons: the last started first, each by its own id
     local pid
+    [ -z "${slurm_daemons[*]:-}" ] || scancel --user "$ordinary" 2>/dev/null
+    [ -z "${slurm_daemons[*]:-}" ] || await 15 node_is_idle
     for pid in "${slurm_daemons[@]:-}"; do
         [ -n "$pid" ] || continue
         kill "$pid" 2>/dev/null
@@ -115,8 +117,8 @@ slurm_job() { # two processes: torchrun inside the one container
     look completed "$scratch/jobs/runs/$job" "$image" "${revision%-dirty}"
 }
 
-engine_of() { # folder of a study: process ids of its engines
-    pgrep -f "fluxkit.engine .*$(basename "$1")"
+engine_of() { # job: process id of its engine
+    pgrep --uid "$ordinary" --full "fluxkit[.]engine runs/$1/" | head -n 1
 }
 
 tuning() { # folder of a study: whether iterations are being done
@@ -128,7 +130,7 @@ slurm_preempted_job() { # the signal of a pre-emption, a checkpoint, exit code 7
     job=$(submit nano-laptop-cpu --quiet "${tiny[@]}" --set tune.seconds=15.0)
     study=$scratch/jobs/runs/$job
     await 200 tuning "$study" || fail "job $job does not tune: $(tail -n 5 "$scratch/jobs/fluxkit-$job.out")"
-    tr '\0' '\n' <"/proc/$(engine_of "$study" | head -n 1)/environ" >"$scratch/jobs/environment"
+    tr '\0' '\n' <"/proc/$(engine_of "$job")/environ" >"$scratch/jobs/environment"
     grep -qx 'CUDA_VISIBLE_DEVICES=0,1' "$scratch/jobs/environment" || fail "CUDA_VISIBLE_DEVICES did not get into the SIF"
     grep -qx "SLURM_JOB_ID=$job" "$scratch/jobs/environment" || fail "SLURM_JOB_ID did not get into the SIF"
     scancel --signal=USR1 --batch "$job"
