@@ -33,7 +33,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 # CUDA first, without local wheels: the CPU build of torch may be among them and would be preferred.
-compile --extra engine ../pyproject.toml >"$scratch/cuda.txt"
+compile --extra engine --extra int8 ../pyproject.toml >"$scratch/cuda.txt"
 
 # The CPU image gets the same versions; only torch is another build, and what CUDA needs falls away.
 sed -n 's/^\([a-z0-9][^ ]*\) \\$/\1/p' "$scratch/cuda.txt" | grep -v '^torch==' >"$scratch/versions.txt"
@@ -43,7 +43,7 @@ where=(--index "$(sed -n 's/^ARG TORCH_INDEX=//p' cpu.Dockerfile)" --index-strat
 for file in "${links:-/nowhere}/torch-${torch#torch==}+cpu-"*; do
     if [ -e "$file" ]; then where=(--find-links "$links"); fi
 done
-compile "${where[@]}" --constraint "$scratch/versions.txt" --extra engine ../pyproject.toml "$scratch/torch.in" \
+compile "${where[@]}" --constraint "$scratch/versions.txt" --extra engine --extra int8 ../pyproject.toml "$scratch/torch.in" \
     >"$scratch/cpu.txt"
 compile requirements-build.in >"$scratch/build.txt"
 

@@ -11,6 +11,7 @@ from fluxkit.contrasts import key_of
 from fluxkit.figures import contrast_text, full_text, value_text
 from fluxkit.record import Grade
 from fluxkit.spec import FROZEN
+from fluxkit.stats import MIN_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,8 +68,10 @@ class Answer(BaseModel):
 
 
 def answers(workload: Workload) -> tuple[Answer, ...]:
-    """An answer to each question of one workload."""
-    return tuple(_answer(workload, question) for question in QUESTIONS)
+    """An answer to each question of one workload; without any price one says so for all costs."""
+    priced = any(row.usd_per_hour > 0 for row in workload.rows)
+    asked = [each for each in QUESTIONS if priced or each.quantity != "usd_per_1000_iterations"]
+    return tuple(_answer(workload, question) for question in asked)
 
 
 def metric_of(quantity: Quantity) -> Metric:
@@ -121,7 +124,7 @@ def _answer(workload: Workload, question: Question) -> Answer:
         return _no_answer(workload, question)
     others = [row for row in _ranked(workload, key) if row.key != leader.key]
     grade = leader.estimate(key).grade
-    number = full_text(leader.estimate(key), metric_of(question.quantity)) + _precision(question, leader)
+    number = full_text(leader.estimate(key), metric_of(question.quantity)) + _beside(question, leader)
     if not others:
         sentence = f"Only {leader.name} has this number: {number}."
         return Answer(
@@ -183,9 +186,8 @@ def _open_sentence(
         return f"{sentence}."
     seen = f" ({_times(question, contrast, flip=flip)})"
     why = f"; {contrast.reason}" if contrast.reason else ""
-    more = f"; about {contrast.further_runs} more runs of each would decide" if contrast.further_runs else ""
-    if contrast.further_runs and min(len(leader.runs), len(nearest.runs)) + contrast.further_runs <= 3:  # noqa: PLR2004
-        more = f"; at least {contrast.further_runs} more of each are needed"
+    enough = min(len(leader.runs), len(nearest.runs)) >= MIN_VALUES
+    more = f"; about {contrast.further_runs} more runs of each would decide" if contrast.further_runs and enough else ""
     return f"{sentence}{seen}{why}{more}."
 
 
@@ -219,10 +221,14 @@ def _no_answer(workload: Workload, question: Question) -> Answer:
     )
 
 
-def _precision(question: Question, leader: Row) -> str:
+def _beside(question: Question, leader: Row) -> str:
+    """What a number must not stand without: the precision of a speed, the untuned score of a score."""
     if question.quantity == "inference_speed":
         return f" in {leader.inference_precision}"
-    return ""
+    untuned = leader.metrics.get(f"{question.quantity}_untuned")
+    if untuned is None or untuned.mean is None:
+        return ""
+    return f" from {value_text(untuned)} untuned"
 
 
 def _list(names: Sequence[str]) -> str:

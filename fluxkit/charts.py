@@ -138,7 +138,7 @@ def phases(workload: Workload, key: str) -> Chart | None:
     ]
     return Chart(
         key=key,
-        title="Where the time went",
+        title="Seconds of each phase, mean over runs",
         how_to_read="Mean seconds of each phase on the first process. Only the tuning phase is on the budget's clock.",
         svg=svg(phase_layers(rows, values, [name.replace("_", " ") for name in names]), key),
         columns=("Configuration", *(f"{name.replace('_', ' ')} (s)" for name in names)),

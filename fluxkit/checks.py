@@ -5,6 +5,9 @@ from __future__ import annotations
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
+from fluxkit.agreement import departures_of
+from fluxkit.ceilings import CEILING_CHECKS
+from fluxkit.disturbances import DISTURBANCE_CHECKS
 from fluxkit.marks import UNTUNED, time_mark
 from fluxkit.precision import departures
 from fluxkit.record import Check
@@ -100,6 +103,19 @@ def inference_precision(result: RunResult) -> Iterator[Check]:
         yield _check("inference_precision", "inference_speed", "C", f"{asked} was asked for and not read back.")
     elif wrong := departures(asked, result.inference.precision):
         yield _check("inference_precision", "inference_speed", "X", f"{asked} was asked for but {wrong} was in force.")
+
+
+def agreement(result: RunResult) -> Iterator[Check]:
+    """A device that does not compute what the others compute gives numbers that mean something else."""
+    for probe in result.agreement or ():
+        if wrong := departures_of(probe):
+            evidence = (
+                f"This device does not compute what the others compute: rank {probe.rank} in {probe.precision} has "
+                f"{'; '.join(wrong)} against the float64 reference."
+            )
+            for subject in ("training_speed", "inference_speed", "quality"):
+                yield _check("agreement", subject, "X", evidence)
+            return
 
 
 def inference_speed_missing(result: RunResult) -> Iterator[Check]:
@@ -213,6 +229,7 @@ CHECKS: tuple[Finder, ...] = (
     losses_finite,
     tuning_precision,
     inference_precision,
+    agreement,
     inference_speed_missing,
     inference_steps,
     inference_coverage,
@@ -223,4 +240,6 @@ CHECKS: tuple[Finder, ...] = (
     held_out_clusters,
     identical_images,
     load_before,
+    *CEILING_CHECKS,
+    *DISTURBANCE_CHECKS,
 )

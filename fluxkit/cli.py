@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from fluxkit.cli_options import Format, Json, Out, Page, Quiet, Results, RunFolder, Schema, Sets, Specs
+from fluxkit import cli_machine, cli_proof
+from fluxkit.cli_options import Format, Json, Out, Page, Published, Quiet, Results, RunFolder, Schema, Sets, Specs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,20 +130,8 @@ def resume(
     _leave((result,))
 
 
-@app.command()
-def plan(specs: Specs, sets: Sets = None, as_json: Json = False) -> None:
-    """Show how specs would run on this machine, before anything is loaded.
-
-    Example: fluxkit plan nano-laptop-cpu --set execution.threads=2
-    """
-    from fluxkit.specfile import load_spec
-    from fluxkit.study import plan_all
-    from fluxkit.words import plan_table
-
-    loaded = [load_spec(spec, sets or ()) for spec in specs]
-    plans = plan_all(loaded, to_run=False)
-    values = {spec.name: plan.model_dump(mode="json") for spec, plan in zip(loaded, plans, strict=True)}
-    typer.echo(json.dumps(values, indent=1) if as_json else plan_table(loaded, plans))
+app.command()(cli_machine.plan)
+app.command()(cli_machine.doctor)
 
 
 @app.command()
@@ -172,16 +161,19 @@ def compare(
 def report(
     results: Results,
     output: Page,
+    published: Published = None,
 ) -> None:
     """Write the comparison of results as one self-contained HTML file.
 
     Example: fluxkit report laptop/ cluster/ -o comparison.html
     """
+    from fluxkit.published import load_published
     from fluxkit.report import write_report
     from fluxkit.settle import load_all
 
+    tables = [load_published(name) for name in published or ()]
     load_all(results)  # runs that died are folded first, so that the page says what became of them
-    write_report(results, output)
+    write_report(results, output, tables)
     typer.echo(output)
 
 
@@ -203,6 +195,9 @@ def verify(results: Results, as_json: Json = False) -> None:
         typer.echo(f"{file}: {'verified' if not found else '; '.join(found)}")
     if any(found for _, found in verdicts):
         raise typer.Exit(ExitCode.NOT_COMPARABLE)
+
+
+app.command()(cli_proof.selftest)
 
 
 @app.command()

@@ -34,5 +34,15 @@ Sets = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors are still told.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the study; must be new or empty.")]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option("--device", metavar="NAME", help="Predict for a device that is not here: H100, A40, laptop-cpu, ..."),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run that did not complete.")]
+Published = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--published", metavar="TABLE", help="Rows from elsewhere, shown apart: original-study, or a TOML file."
+    ),
+]
 Page = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")]

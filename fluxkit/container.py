@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluxkit.errors import MachineError
@@ -12,8 +13,9 @@ from fluxkit.probes import ROOT, container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+BUILD_FILE = Path("/etc/fluxkit/build.json")
+"""Written when an image is built: `{"image": "...", "commit": "..."}`; a commit with changes ends in `-dirty`."""
 RESULTS = "/bench/runs"
 """Where the images expect the folder of results; `runs/` of their working folder."""
 SCARCE_BYTES = 100_000_000
@@ -45,22 +47,27 @@ FLAGS = {
 }
 
 
-def flags(kind: str | None = None) -> Flags | None:
-    """The flags of the engine around this process, or of `kind`; None outside of containers."""
-    return FLAGS.get(kind or container(ROOT, os.environ))
+def flags(kind: str) -> Flags | None:
+    """The flags of one engine; None for `none`."""
+    return FLAGS.get(kind)
+
+
+def around() -> Flags | None:
+    """The flags of the engine around this process; None outside of fluxkit's own images, whose folders are known."""
+    return flags(container(ROOT, os.environ)) if BUILD_FILE.is_file() else None
 
 
 def unwritable(folder: Path, error: OSError) -> str:
     """Why `folder` can't be written, and what to do."""
-    said = f"{folder} can't be written: {error.strerror}. "
-    known = flags()
-    if known is None:
-        return f"{said}Choose another folder with --out."
-    if error.errno in {errno.EACCES, errno.EPERM} and is_bound(folder):
-        return f"{said}Start the container as the owner of that folder, with {known.user}."
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"{said}Bind a larger folder in its place, as in {known.bind}."
-    return f"{said}Start the container with a folder of yours for the results: {known.bind}."
+    said, known = f"{folder} can't be written: {error.strerror}. ", around()
+    out = "hoose another folder with --out."
+    if known and error.errno in {errno.EACCES, errno.EPERM} and is_bound(folder):
+        return f"{said}Start the container as the owner of that folder, with {known.user}, or c{out}"
+    if known and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"{said}Bind a larger folder in its place, as in {known.bind}, or c{out}"
+    if known and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return f"{said}Start the container with a folder of yours for the results, {known.bind}, or c{out}"
+    return f"{said}C{out}"
 
 
 def warnings(folder: Path, cache: Path) -> Iterator[str]:
@@ -69,7 +76,7 @@ def warnings(folder: Path, cache: Path) -> Iterator[str]:
     Raises:
         MachineError: the cache can't be written; importing torch alone would fail.
     """
-    known = flags()
+    known = around()
     if known is None:
         return
     if not os.access(existing(cache), os.W_OK):

@@ -138,8 +138,10 @@ def _blocked(first: Side, second: Side, a: Estimate, b: Estimate) -> str | None:
     unusable = [side.row.name for side, estimate in ((first, a), (second, b)) if estimate.grade == "X"]
     if unusable:
         return f"graded X: {', '.join(unusable)}"
-    if min(len(a.values), len(b.values)) < stats.MIN_VALUES:
-        return f"{len(a.values)} and {len(b.values)} runs; an interval needs {stats.MIN_VALUES} of each"
+    counts = [(side.row.name, len(estimate.values)) for side, estimate in ((first, a), (second, b))]
+    few = [f"{name} has {count} run{'s' if count > 1 else ''}" for name, count in counts if count < stats.MIN_VALUES]
+    if few:
+        return f"{' and '.join(few)}, and an interval needs {stats.MIN_VALUES}"
     return None
 
 

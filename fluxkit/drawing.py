@@ -19,7 +19,9 @@ DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (4, 2), (1, 3), (10, 3), (3, 3))
 INK, SOFT, RULE, PAPER = "#1b1f24", "#5b6570", "#d9dee4", "#fdfdfe"
 FONT = "Liberation Sans"
 """Comes with the chart compiler, so that labels are laid out alike everywhere."""
-WIDTH, HEIGHT = 430, 230
+NUMBER = ",.10~g"
+"""Axis labels in plain digits: 20,000, not 20k, of which small ticks would read 0k."""
+WIDTH, HEIGHT = 400, 220
 PHASES = ("import", "load", "prepare", "warm_up", "tune", "inference", "evaluate")
 PHASE_COLOURS = ("#9AA5B1", "#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B")
 
@@ -57,8 +59,8 @@ def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title
     positive = [value["x"] for value in values if value["x"] > 0]
     scale = alt.Scale(type="symlog", constant=min(positive, default=1.0), nice=False)
     ticks = _ticks([value["x"] for value in values])
-    x = alt.X("x:Q", title=axis, scale=scale, axis=alt.Axis(values=ticks, format="~s", grid=False))
-    y = alt.Y("y:Q", title=title, scale=alt.Scale(zero=False))
+    x = alt.X("x:Q", title=axis, scale=scale, axis=alt.Axis(values=ticks, format=NUMBER, grid=False))
+    y = alt.Y("y:Q", title=title, scale=alt.Scale(zero=False, padding=14))
     colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
     dash = alt.StrokeDash(
         "name:N", scale=alt.Scale(domain=names, range=[list(style_of(row.number)[2]) for row in rows]), legend=None
@@ -76,7 +78,7 @@ def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title
         layers.insert(0, rule.mark_rule(strokeDash=[3, 3], color=SOFT, aria=False))
         for below, offset in ((False, -5), (True, 10)):
             some = alt.Chart(alt.Data(values=[level for level in levels if level["below"] is below]))
-            text = some.mark_text(align="right", dy=offset, fontSize=10, color=SOFT)
+            text = some.mark_text(align="right", dy=offset, fontSize=11, color=SOFT)
             layers.append(
                 text.encode(
                     x=alt.value(WIDTH - 2), y=alt.Y("level:Q", title=title), text="text:N", description="label:N"
@@ -110,7 +112,7 @@ def bar_layers(rows: Sequence[Row], values: Any, dots: Any, unit: str) -> Any:
     colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
     base = alt.Chart(alt.Data(values=values)).encode(y=_name_axis(alt, rows))
     bar = base.mark_bar(height={"band": 0.62}).encode(
-        x=alt.X("x:Q", title=unit, axis=alt.Axis(tickCount=5, format="~s")), color=colour, description="label:N"
+        x=alt.X("x:Q", title=unit, axis=alt.Axis(tickCount=5, format=NUMBER)), color=colour, description="label:N"
     )
     whiskers = [value for value in values if "low" in value]
     whisker = alt.Chart(alt.Data(values=whiskers)).mark_rule(color=INK, strokeWidth=1.5, aria=False)
@@ -156,7 +158,7 @@ def phase_layers(rows: Sequence[Row], values: Any, names: Sequence[str]) -> Any:
         .mark_bar(height={"band": 0.62}, stroke=PAPER, strokeWidth=1)
         .encode(
             y=_name_axis(alt, rows),
-            x=alt.X("x:Q", title="s", stack="zero", axis=alt.Axis(tickCount=6, format="~s")),
+            x=alt.X("x:Q", title="s", stack="zero", axis=alt.Axis(tickCount=6, format=NUMBER)),
             color=alt.Color("phase:N", scale=scale, legend=legend),
             order=alt.Order("place:Q"),
             description="label:N",
@@ -175,10 +177,11 @@ def svg(chart: Any, key: str) -> str:
         padding={"left": 4, "right": 14, "top": 8, "bottom": 4},
         view={"stroke": None},
         axis={"labelColor": SOFT, "titleColor": SOFT, "gridColor": RULE, "domainColor": RULE, "tickColor": RULE,
-              "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"},
-        legend={"labelColor": SOFT, "labelFontSize": 11},
+              "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+        legend={"labelColor": SOFT, "labelFontSize": 12},
     )  # fmt: skip
-    return _themed(vl_convert.vegalite_to_svg(styled.to_dict()), key)
+    # Not validated here: that costs a second a page, and the compiler parses the same specification.
+    return _themed(vl_convert.vegalite_to_svg(styled.to_dict(validate=False)), key)
 
 
 def _themed(text: str, key: str) -> str:

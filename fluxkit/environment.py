@@ -51,7 +51,12 @@ def facts(result: RunResult) -> dict[str, str]:
         found |= {f"inference.precision.{key}": value for key, value in result.inference.precision.items()}
         found["inference.attention"] = result.inference.attention
         found["inference.micro_batch_size"] = _text(result.inference.micro_batch_size)
-    return {printable(key): printable(value) for key, value in sorted(found.items())}
+    return {clean(key): clean(value) for key, value in sorted(found.items())}
+
+
+def clean(text: str) -> str:
+    """Text without control characters; text that has none, which is nearly all, is not looked at sign by sign."""
+    return text if text.isprintable() else printable(text)
 
 
 def differing(rows: Sequence[Row], runs: Mapping[str, RunResult]) -> tuple[Differing, ...]:

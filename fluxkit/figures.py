@@ -108,7 +108,7 @@ def contrast_text(contrast: Contrast, *, flipped: bool = False) -> str:
     if contrast.value is None:
         return MISSING
     value, interval = turned(contrast) if flipped else (contrast.value, contrast.interval)
-    decimals = max(2, decimals_of(value, interval)) if contrast.scale == "ratio" else decimals_of(value, interval)
+    decimals = decimals_of(value, interval)
     held = f" [{number(interval.low, decimals)}, {number(interval.high, decimals)}]" if interval else ""
     if contrast.scale == "ratio":
         return f"{number(value, decimals)} times{held}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fluxkit.ceilings import predicted_over_measured, share
 from fluxkit.checks import find
 from fluxkit.definition import quality_definition
 from fluxkit.marks import UNTUNED, iteration_mark, time_mark
@@ -45,10 +46,14 @@ def fold(folder: Path, base: RunResult, trail: Trail | None = None) -> RunResult
             "tuning": _tuning(base, trail),
             "quality": _quality(base, trail),
             "inference": _inference(base, trail),
+            "canary": tuple(trail.canaries),
+            "agreement": tuple(probe for _, probe in sorted(trail.agreement.items())) or None,
             "error": base.error or _unreadable(trail),
         }
     )
-    return result.model_copy(update={"checks": find(result), "summary": summarise(result)})
+    whole = result.model_copy(update={"summary": summarise(result)})
+    whole = whole.model_copy(update={"predicted_over_measured": predicted_over_measured(whole)})
+    return whole.model_copy(update={"checks": find(whole)})
 
 
 def summarise(result: RunResult) -> Summary:
@@ -77,6 +82,9 @@ def summarise(result: RunResult) -> Summary:
         peak_memory_bytes=_peak_memory(result),
         tuning_seconds=_sum(result.tuning.iteration_seconds if result.tuning else ()),
         total_seconds=_sum(phase.seconds for phase in result.phases if phase.seconds is not None),
+        training_flops_share=share(result, "tune", _times(iterations, result.plan.train_flops_per_iteration)),
+        inference_flops_share=share(result, "inference", _times(image_steps, result.plan.forward_flops_per_sample)),
+        energy_joules=result.energy.joules_gross if result.energy else None,
     )
 
 

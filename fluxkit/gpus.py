@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fluxkit.probes import Device, Reading, attempt, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 DRIVER = "NVML"
 VISIBLE = "NVML and CUDA_VISIBLE_DEVICES"
+COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
 
 
 class Gpu(NamedTuple):
@@ -117,7 +118,39 @@ def _facts(nvml: Any, gpu: Gpu) -> dict[str, Reading]:
         "uuid": attempt(DRIVER, lambda: gpu.uuid),
         "memory_bytes": attempt(DRIVER, lambda: nvml.nvmlDeviceGetMemoryInfo(gpu.handle).total),
         "power_limit_watts": attempt(DRIVER, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu.handle) / 1000),
+    } | _state(nvml, gpu.handle)
+
+
+def _state(nvml: Any, handle: Any) -> dict[str, Reading]:
+    """What a GPU is set to and what goes on on it; each call alone, because a GPU may not know it."""
+    # Source: NVML API reference; clock 1 is that of the multiprocessors, counter 0 that since the driver was loaded.
+    calls: dict[str, Callable[[], bool | float | str | None]] = {
+        "memory_used_bytes": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used,
+        "power_limit_default_watts": lambda: nvml.nvmlDeviceGetPowerManagementDefaultLimit(handle) / 1000,
+        "sm_clock_hertz": lambda: nvml.nvmlDeviceGetClockInfo(handle, 1) * 1e6,
+        "sm_clock_max_hertz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, 1) * 1e6,
+        "temperature_celsius": lambda: nvml.nvmlDeviceGetTemperature(handle, 0),
+        "utilisation_percent": lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu,
+        "event_reasons": lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle),
+        "persistence_mode": lambda: bool(nvml.nvmlDeviceGetPersistenceMode(handle)),
+        "ecc_mode": lambda: bool(nvml.nvmlDeviceGetEccMode(handle)[0]),
+        "ecc_errors_uncorrected": lambda: nvml.nvmlDeviceGetTotalEccErrors(handle, 1, 0),
+        "row_remap_pending": lambda: bool(nvml.nvmlDeviceGetRemappedRows(handle)[2]),
+        "mig_mode": lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0]),
+        "compute_mode": lambda: COMPUTE_MODES[nvml.nvmlDeviceGetComputeMode(handle)],
+        "pcie_generation": lambda: nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle),
+        "pcie_generation_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),
+        "pcie_width": lambda: nvml.nvmlDeviceGetCurrPcieLinkWidth(handle),
+        "pcie_width_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkWidth(handle),
+        "foreign_processes": lambda: len(_foreign(nvml, handle)),
     }
+    return {name: attempt(DRIVER, read) for name, read in calls.items()}
+
+
+def _foreign(nvml: Any, handle: Any) -> set[int]:
+    """Ids of processes on the GPU that are not this one; a container may hide those of others."""
+    calls = (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses)
+    return {process.pid for call in calls for process in call(handle)} - {os.getpid()}
 
 
 def _device(facts: dict[str, Reading], gpu: Gpu) -> Device:

@@ -9,10 +9,9 @@ import subprocess
 from pathlib import Path
 
 from fluxkit import __version__
+from fluxkit.container import BUILD_FILE
 from fluxkit.record import Kit
 
-BUILD_FILE = Path("/etc/fluxkit/build.json")
-"""Written when an image is built: `{"image": "...", "commit": "..."}`; a commit with changes ends in `-dirty`."""
 _IMAGE = re.compile(r"[\w./:@+-]{1,300}")
 
 

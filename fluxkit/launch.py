@@ -21,7 +21,9 @@ from fluxkit.progress import Position, Silent, telling
 from fluxkit.record import Looks, RunResult
 from fluxkit.settle import Ending, conclude, load
 from fluxkit.spec import canonical_sha256
+from fluxkit.telemetry import Sampler
 from fluxkit.watch import Asked, Tail, follow
+from fluxkit.witness import Energy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,8 +174,13 @@ def _attempt(
 
     with Asked() as asked:
         try:
-            ending = _engine_ending(folder, job, lock, asked, reporter=reporter or Silent(), command=command)
-            settled = conclude(folder, result, ending, after=probe())
+            position = Position(job.spec, job.plan)
+            sampler = _sampler(result, position)
+            ending = _engine_ending(
+                folder, job, lock, asked, position, sampler=sampler, reporter=reporter or Silent(), command=command
+            )
+            witnessed = _witnessed(result, job, sampler)
+            settled = conclude(folder, witnessed, ending, after=probe())
         except OSError as error:
             raise _unwritable(folder, error) from error
     if asked.number == signal.SIGINT:
@@ -181,11 +188,34 @@ def _attempt(
     return settled
 
 
+def _sampler(result: RunResult, position: Position) -> Sampler:
+    """Watches the devices of the run."""
+    devices = result.system.before.devices_of("cuda")[: result.plan.processes] if result.plan.device == "cuda" else ()
+    return Sampler(lambda: position.phase_name, [device.uuid for device in devices if device.uuid])
+
+
+def _witnessed(result: RunResult, job: Job, sampler: Sampler) -> RunResult:
+    """The result with what was seen beside this attempt; the energy of several attempts is none of one run."""
+    energy = sampler.energy()
+    if job.attempt:
+        energy = Energy(class_="unavailable", reason="the run was interrupted and continued")
+    telemetry = (*result.telemetry, sampler.telemetry(job.attempt))
+    return result.model_copy(update={"telemetry": telemetry, "energy": energy})
+
+
 def _engine_ending(
-    folder: Path, job: Job, lock: RunLock, asked: Asked, *, reporter: Reporter, command: EngineCommand
+    folder: Path,
+    job: Job,
+    lock: RunLock,
+    asked: Asked,
+    position: Position,
+    *,
+    sampler: Sampler,
+    reporter: Reporter,
+    command: EngineCommand,
 ) -> Ending:
     """Starts the engine and follows it to its end; leaves none of its processes behind."""
-    position, log_file = Position(job.spec, job.plan), folder / LOG_FILE
+    log_file = folder / LOG_FILE
     with log_file.open("a", encoding="utf-8") as log:
         log.write(f"{LOG_HEADER}{job.attempt} ==\n")
     try:
@@ -194,7 +224,7 @@ def _engine_ending(
         with log_file.open("a", encoding="utf-8") as log:
             log.write(f"The engine can't be started: {error.strerror}\n")
         return Ending(exit_code=NOT_STARTED)
-    with engine, telling(reporter, f"{job.spec.name} (seed {job.seed})", position):
+    with engine, sampler.watch(engine.pid), telling(reporter, f"{job.spec.name} (seed {job.seed})", position):
         lock.name_engine(engine.pid)
         return Ending(follow(engine, Tail(folder, job), position, asked, reporter), asked.name)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
-from fluxkit.footprint import Work, inference_peak_bytes, tuning_peak_bytes
+from fluxkit.expected import expected_peak_bytes, expected_seconds
+from fluxkit.footprint import Work, inference_peak_bytes, int8_saving_bytes, tuning_peak_bytes
 from fluxkit.nvidia import check_cuda, no_gpu
 from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
 from fluxkit.spec import FROZEN, Precision, RunSpec
@@ -61,6 +62,10 @@ class Plan(BaseModel):
     """FLOPs (2 per multiply-add, matrix products only) of one transformer forward pass of one sample."""
     train_flops_per_iteration: int
     """FLOPs of one optimiser step over the global batch."""
+    predicted_peak_bytes: int | None = None
+    """Peak bytes of all tensors of all processes, by formula; null where the formula does not hold."""
+    predicted_seconds: float | None = None
+    """Seconds of `tune.iterations` steps, by FLOPs and stated efficiency; null on a device that is not known."""
     notes: tuple[str, ...] = ()
     """What was decided and why, in sentences."""
 
@@ -78,8 +83,10 @@ class Job(BaseModel):
     """0 at first, one more for every resume; a resumed attempt continues from `checkpoint/`."""
 
 
-def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
+def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: PipelineSizes | None = None) -> Plan:
     """How `spec` runs on `system`; `to_run` False: only to be read, so the engine need not be installed.
+
+    With `sizes` the model's files are not looked for: the plan is for another machine.
 
     Raises:
         MachineError: it cannot run here; the sentence says what would help.
@@ -87,16 +94,21 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
     notes: list[str] = []
     devices = _devices(spec, system)
     _check_engine(spec, system, notes, to_run=to_run)
-    folder = pipeline_folder(spec.model)
-    if spec.model.weights == "pretrained":
-        check_pipeline(folder)
-    sizes = read_sizes(folder)
+    sizes = sizes or _sizes(spec)
     _check_resolution(spec, sizes)
     tune, execution = spec.tune, spec.execution
     image, text = sizes.image_tokens(spec.data.resolution), sizes.text_tokens(spec.evaluate.max_sequence_length)
     rank = tune.lora_rank if tune.method == "lora" else None
     micro, inference_micro = _micro_batch(spec, notes), _inference_micro_batch(spec, notes)
-    _check_memory(spec, sizes, devices, (micro, inference_micro), notes)
+    peaks = _predicted_bytes(spec, sizes, (micro, inference_micro))
+    _check_memory(spec, peaks, devices, notes)
+    flops = sizes.transformer.train_flops(
+        image,
+        text,
+        tune.global_batch_size,
+        lora_rank=rank,
+        gradient_checkpointing=execution.gradient_checkpointing,
+    )
     return Plan(
         device=execution.device,
         device_names=tuple(device.name for device in devices),
@@ -108,15 +120,18 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True) -> Plan:
         parameters=sizes.transformer.parameters(),
         trainable_parameters=_trainable(spec, sizes),
         forward_flops_per_sample=sizes.transformer.forward_flops(image, text),
-        train_flops_per_iteration=sizes.transformer.train_flops(
-            image,
-            text,
-            tune.global_batch_size,
-            lora_rank=rank,
-            gradient_checkpointing=execution.gradient_checkpointing,
-        ),
+        train_flops_per_iteration=flops,
+        predicted_peak_bytes=expected_peak_bytes(spec, peaks),
+        predicted_seconds=expected_seconds(spec, devices[0].name, flops),
         notes=tuple(notes),
     )
+
+
+def _sizes(spec: RunSpec) -> PipelineSizes:
+    folder = pipeline_folder(spec.model)
+    if spec.model.weights == "pretrained":
+        check_pipeline(folder)
+    return read_sizes(folder)
 
 
 def _devices(spec: RunSpec, system: System) -> tuple[Device, ...]:
@@ -143,6 +158,11 @@ def _check_engine(spec: RunSpec, system: System, notes: list[str], *, to_run: bo
         if to_run:
             raise MachineError(sentence)
         notes.append(sentence)
+    if spec.execution.quantization == "int8" and "torchao" not in system.packages:
+        sentence = "execution.quantization = \"int8\" needs torchao; run: pip install 'fluxkit[int8]'."
+        if to_run:
+            raise MachineError(sentence)
+        notes.append(sentence)
     if spec.execution.device == "cuda":
         check_cuda(system)
 
@@ -155,11 +175,9 @@ def _check_resolution(spec: RunSpec, sizes: PipelineSizes) -> None:
         )
 
 
-def _check_memory(
-    spec: RunSpec, sizes: PipelineSizes, devices: tuple[Device, ...], micro: tuple[int, int], notes: list[str]
-) -> None:
-    """Predicts the memory of tuning and of inference, and refuses what exceeds the device by more than the error."""
-    tuning, inference = _predicted_bytes(spec, sizes, micro)
+def _check_memory(spec: RunSpec, peaks: tuple[int, int], devices: tuple[Device, ...], notes: list[str]) -> None:
+    """Refuses what exceeds the device by more than the prediction's error."""
+    tuning, inference = peaks
     notes.append(
         f"Tensors of each process: {_size(tuning)} at the peak of tuning, {_size(inference)} at that of inference."
     )
@@ -185,9 +203,12 @@ def _predicted_bytes(spec: RunSpec, sizes: PipelineSizes, micro: tuple[int, int]
         gradient_checkpointing=spec.execution.gradient_checkpointing,
     )
     precision = PRECISION_OF[spec.execution.inference_precision]
+    saved = int8_saving_bytes(sizes.transformer) if spec.execution.quantization == "int8" else 0
+    # Without checkpointing autograd keeps every block's weights as they were computed with, in bfloat16.
+    saved_tuning = saved if spec.execution.gradient_checkpointing else 0
     return (
-        tuning_bytes or ADAMW_BYTES * sizes.transformer.parameters(),
-        inference_peak_bytes(sizes.transformer, inference, precision=precision),
+        (tuning_bytes or ADAMW_BYTES * sizes.transformer.parameters()) - saved_tuning,
+        inference_peak_bytes(sizes.transformer, inference, precision=precision) - saved,
     )
 
 

@@ -168,7 +168,7 @@ def cpu_quota(root: Path) -> float | None:
     v1's CFS bandwidth control (`cpu.cfs_quota_us`, -1 for none, over `cpu.cfs_period_us`).
     """
     grants = []
-    for folder in _control_groups(root, "cpu"):
+    for folder in control_groups(root, "cpu"):
         unified = _words(folder / "cpu.max")
         quota, period = unified if len(unified) == 2 else _version_1_quota(folder)  # noqa: PLR2004 - quota and period
         if quota not in {"max", "-1", ""}:
@@ -180,7 +180,7 @@ def memory_limit(root: Path) -> int | None:
     """Bytes that the tightest control group around this process grants; None without a limit."""
     words = [
         word
-        for folder in _control_groups(root, "memory")
+        for folder in control_groups(root, "memory")
         for word in (*_words(folder / "memory.max"), *_words(folder / "memory.limit_in_bytes"))
     ]
     limits = [int(word) for word in words if word != "max" and int(word) < NO_LIMIT_BYTES]
@@ -214,7 +214,7 @@ def _affinity() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
-def _control_groups(root: Path, controller: str) -> list[Path]:
+def control_groups(root: Path, controller: str) -> list[Path]:
     """Folders of this process's control group and all around it: every limit on the way up holds."""
     folders = []
     for line in (root / "proc/self/cgroup").read_text("utf-8").splitlines():

@@ -41,6 +41,8 @@ class Position:
         self._spec, self._plan = spec, plan
         self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT_BLOCKS)
         self.phase = "starting"
+        self.phase_name: str | None = None
+        """The phase that is going on, as the events name it."""
         self._iteration, self._seconds = 0, 0.0
         self._loss: float | None = None
         self._detail: tuple[int, int, str] | None = None
@@ -51,8 +53,9 @@ class Position:
         match event:
             case PhaseStarted():
                 self.phase, self._detail = PHASE_WORDS[event.phase], None
+                self.phase_name = event.phase
             case PhaseEnded():
-                self._detail = None
+                self._detail = self.phase_name = None
             case Iterations():
                 self._iteration, self._seconds = event.first + len(event.seconds), event.total_seconds
                 self._recent.append((len(event.seconds), sum(event.seconds)))

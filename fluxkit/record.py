@@ -6,10 +6,12 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from fluxkit.agreement import AgreementFacts
 from fluxkit.events import InputPair
 from fluxkit.plan import Plan
 from fluxkit.spec import FROZEN, RunSpec
 from fluxkit.system import System
+from fluxkit.witness import CanaryRate, Energy, PredictedOverMeasured, Telemetry
 
 RESULT_SCHEMA = "fluxkit.result/1"
 Status = Literal["started", "completed", "failed", "interrupted"]
@@ -157,6 +159,12 @@ class Quality(BaseModel):
     anchors: tuple[AnchorScore, ...]
 
 
+class AgreementProbe(AgreementFacts):
+    """How far one rank's device lies from a stored float64 reference in one precision, on a fixed tiny FLUX."""
+
+    rank: int
+
+
 class Inference(BaseModel):
     """Denoising speed on latents, raw: seconds of each micro-batch step of the slowest rank."""
 
@@ -230,6 +238,12 @@ class Summary(BaseModel):
     tuning_seconds: float | None = None
     total_seconds: float | None = None
     """Sum of all phases on rank 0."""
+    training_flops_share: float | None = None
+    """Achieved FLOP/s of tuning / this machine's own rate of matrix products in the same precision, by its canary."""
+    inference_flops_share: float | None = None
+    """The same of the inference speed."""
+    energy_joules: float | None = None
+    """Gross energy of the devices that did the work, over the whole run."""
 
 
 class RunResult(BaseModel):
@@ -254,6 +268,7 @@ class RunResult(BaseModel):
     configuration_sha256: str
     """Workload, execution, hardware fingerprint and package versions: a row of a comparison."""
     plan: Plan
+    predicted_over_measured: PredictedOverMeasured = PredictedOverMeasured()
     system: Looks
     inputs: RunInputs | None = None
     phases: tuple[PhaseSeconds, ...] = ()
@@ -261,6 +276,12 @@ class RunResult(BaseModel):
     tuning: Tuning | None = None
     quality: Quality | None = None
     inference: Inference | None = None
+    agreement: tuple[AgreementProbe, ...] | None = None
+    """One certificate for each rank and each precision it ran in; null in results that were made without."""
+    canary: tuple[CanaryRate, ...] = ()
+    telemetry: tuple[Telemetry, ...] = ()
+    """One for each attempt."""
+    energy: Energy | None = None
     checks: tuple[Check, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     error: RunFailure | None = None

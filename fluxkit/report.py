@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from fluxkit import charts
-from fluxkit.answers import Answer, answers
+from fluxkit.answers import Answer, answers, metric_of
 from fluxkit.compare import compare
 from fluxkit.comparison import COLUMNS, Comparison, Metric, Row, Workload
 from fluxkit.contrasts import MIN_HELD_OUT
 from fluxkit.drawing import swatch
-from fluxkit.environment import Differing, differing, facts, spec_toml
-from fluxkit.errors import printable
+from fluxkit.environment import Differing, clean, differing, facts, spec_toml
 from fluxkit.figures import contrast_text, header, interval_text, plain, value_text, verdict_words
 from fluxkit.folder import find_results, write_atomically
 from fluxkit.pictures import Pictures, Spent, grid
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from fluxkit.published import Published
     from fluxkit.record import RunResult
 
 MAX_EMBEDDED_CHARACTERS = 1_200_000
@@ -81,19 +81,23 @@ class Section(BaseModel):
     differing: tuple[Differing, ...]
 
 
-def write_report(results_paths: Iterable[Path], output: Path) -> Comparison:
+def write_report(results_paths: Iterable[Path], output: Path, published: Sequence[Published] = ()) -> Comparison:
     """Reads results from files, run folders and study folders, and writes their page whole or not at all.
+
+    `published` are tables from elsewhere that stand on the page, apart from everything measured.
 
     Raises:
         UsageError: a path holds no result, or one cannot be read.
     """
     sources = find_results(results_paths)
     comparison = compare(result for _, result in sources)
-    write_atomically(output, render(comparison, sources))
+    write_atomically(output, render(comparison, sources, published))
     return comparison
 
 
-def render(comparison: Comparison, folders: Sequence[tuple[Path, RunResult]]) -> str:
+def render(
+    comparison: Comparison, folders: Sequence[tuple[Path, RunResult]], published: Sequence[Published] = ()
+) -> str:
     """The page, from a comparison and the results with their files as `folder.find_results` gives them.
 
     The same results give the same bytes: nothing is read but the pictures beside them.
@@ -110,6 +114,7 @@ def render(comparison: Comparison, folders: Sequence[tuple[Path, RunResult]]) ->
         configurations=sum(len(workload.rows) for workload in comparison.workloads),
         comparison=comparison,
         sections=sections,
+        published=published,
         runs=[runs[id_] for id_ in sorted(runs, key=lambda id_: (runs[id_].created, id_))],
         script=script,
         script_sha256=digest,
@@ -159,7 +164,7 @@ def _speed_charts(workload: Workload, key: str) -> list[charts.Chart | None]:
 
 
 def _headline_columns(workload: Workload) -> list[Metric]:
-    """Headline columns; an untuned score stands under the tuned one, and cost columns without any price are left out."""
+    """Headline columns: an untuned score stands under the tuned one; costs are left out where no price was given."""
     priced = any(row.usd_per_hour > 0 for row in workload.rows)
     found = {column.key: column for column in COLUMNS}
     keys = [key for key in HEADLINE if key not in BESIDE.values() and (priced or not key.startswith("usd_"))]
@@ -169,25 +174,25 @@ def _headline_columns(workload: Workload) -> list[Metric]:
 def _embedded(comparison: Comparison, results: Sequence[RunResult]) -> Embedded:
     """Comparison and results as JSON; without the raw series where they would make the page heavy."""
     ordered = sorted(results, key=lambda result: (result.created, result.id))
-    whole = [result.model_dump(mode="json", by_alias=True) for result in ordered]
-    values = {"comparison": comparison.model_dump(mode="json", by_alias=True), "results": whole}
-    text = script_json(values)
-    if len(text) <= MAX_EMBEDDED_CHARACTERS:
-        return Embedded(text=text, whole=True)
-    return Embedded(text=script_json({**values, "results": [_light(result) for result in whole]}), whole=False)
+    compared = script_json(comparison.model_dump(mode="json", by_alias=True))
+    whole, left = [], MAX_EMBEDDED_CHARACTERS - len(compared)
+    for result in ordered:
+        whole.append(script_json(result.model_dump(mode="json", by_alias=True)))
+        left -= len(whole[-1])
+        if left < 0:
+            break
+    texts = whole if left >= 0 else [script_json(_light(result)) for result in ordered]
+    return Embedded(text=f'{{"comparison":{compared},"results":[{",".join(texts)}]}}', whole=left >= 0)
 
 
-def _light(result: dict[str, Any]) -> dict[str, Any]:
-    """A result without its raw series."""
-    light = dict(result)
-    for part, series in (
-        ("tuning", ("iteration_seconds", "losses")),
-        ("quality", ("reconstruction", "validation", "anchors")),
-        ("inference", ("step_seconds",)),
-    ):
-        if light.get(part):
-            light[part] = {key: value for key, value in light[part].items() if key not in series}
-    return light
+def _light(result: RunResult) -> dict[str, Any]:
+    """A result as JSON values without its raw series."""
+    series = {
+        "tuning": {"iteration_seconds", "losses"},
+        "quality": {"reconstruction", "validation", "anchors"},
+        "inference": {"step_seconds"},
+    }
+    return result.model_dump(mode="json", by_alias=True, exclude=series)
 
 
 def script_json(values: Any) -> str:
@@ -207,7 +212,7 @@ def _environment() -> Any:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else clean(value),
     )
     environment.globals.update(
         cell=cell,
@@ -217,11 +222,12 @@ def _environment() -> Any:
         header=header,
         interval_text=interval_text,
         plain=plain,
+        quantity_title=lambda quantity: metric_of(quantity).title,
         sort_value=lambda row, column: row.estimate(column.key).mean,
         spec_toml=spec_toml,
         swatch=lambda number: Markup(swatch(number)),  # noqa: S704 - made of constants only
         svg=lambda chart: Markup(chart.svg),  # noqa: S704 - the chart compiler escapes every text it draws
-        trusted=lambda text: Markup(text),  # noqa: S704 - the page's own script, and JSON by `script_json`
+        trusted=Markup,  # the page's own script, and JSON by `script_json`
         value_text=value_text,
         verdict_words=verdict_words,
     )

@@ -38,9 +38,9 @@ class ModelSpec(BaseModel):
     weights: Literal["embedded", "pretrained", "random"] = "embedded"
     """`embedded`: nano as shipped. `pretrained`: schnell from `path` or `repo`. `random`: nano, to tune in full."""
     path: str | None = None
-    """Folder of a pretrained pipeline in the diffusers layout. Not in the workload: its content is hashed."""
+    """Folder of a pretrained pipeline in the diffusers layout, before `repo`. Not in the workload: hashed instead."""
     repo: RepoName | None = None
-    """Repository name of a pretrained pipeline in the local hub cache, an alternative to `path`."""
+    """Repository name of a pretrained pipeline in the local hub cache."""
     revision: Commit | None = None
     """Full commit of `repo`: a branch name can move and would not be reproducible."""
     assistant_adapter: str | None = None
@@ -55,8 +55,8 @@ class ModelSpec(BaseModel):
             raise ValueError(
                 f"weights = {self.weights!r} does not exist for family {self.family!r}; allowed: {', '.join(allowed)}"
             )
-        if self.weights == "pretrained" and (self.path is None) == (self.repo is None):
-            raise ValueError("pretrained weights need exactly one of path (a local folder) and repo (the hub cache)")
+        if self.weights == "pretrained" and self.path is None and self.repo is None:
+            raise ValueError("pretrained weights need path (a local folder) or repo (in the hub cache)")
         if self.weights != "pretrained" and (self.path or self.repo):
             raise ValueError(f"path and repo belong to pretrained weights, not to {self.weights!r} ones")
         if self.repo and not self.revision:
@@ -199,6 +199,8 @@ class ExecutionSpec(BaseModel):
     """Samples per forward pass of tuning; accumulation = global batch / (processes x micro-batch)."""
     inference_micro_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = "auto"
     """Images per forward pass of the inference speed on each process."""
+    quantization: Literal["none", "int8"] = "none"
+    """Of the frozen weights under LoRA: `int8` stores the blocks' matrices in 8 bits and computes in bfloat16."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more work."""
     checkpoint_seconds: Seconds = 60.0
@@ -257,9 +259,21 @@ class RunSpec(BaseModel):
             raise ValueError(
                 'model.assistant_adapter needs tune.method = "lora": it is taken out of the frozen base again'
             )
+        self._quantization_fits()
         if self.execution.device == "cpu" and self.execution.inference_precision == "tf32":
             raise ValueError('execution.inference_precision = "tf32" exists on CUDA only; use "ieee_float32" on a CPU')
         return self
+
+    def _quantization_fits(self) -> None:
+        if self.execution.quantization == "none":
+            return
+        if self.tune.method == "full":
+            raise ValueError('execution.quantization = "int8" freezes the weights; use tune.method = "lora"')
+        if {self.execution.precision, self.execution.inference_precision} != {"bfloat16"}:
+            raise ValueError(
+                'execution.quantization = "int8" computes in bfloat16; set execution.precision and '
+                'execution.inference_precision to "bfloat16"'
+            )
 
     def workload(self) -> dict[str, Any]:
         """What must be equal for results to be comparable; the weights themselves are hashed elsewhere."""

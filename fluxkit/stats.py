@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Literal
 
@@ -193,6 +194,7 @@ def _welch(difference: float, spread: tuple[float, float], counts: tuple[int, in
     return Effect(estimate=difference, standard_error=math.sqrt(math.fsum(parts)), degrees=degrees)
 
 
+@functools.cache
 def _quantile(share: float, degrees: float) -> float:
     from scipy.special import stdtrit
 

@@ -129,12 +129,14 @@ def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
     Raises:
         MachineError: one of them can't run here.
     """
+    from fluxkit.fetch import fetch
     from fluxkit.look import look
     from fluxkit.plan import make_plan
     from fluxkit.system import probe
 
-    for spec in specs:
-        if spec.data.source == "folder" and to_run:
+    for spec in specs if to_run else ():
+        fetch(spec.model)
+        if spec.data.source == "folder":
             look(spec.data)
     system = probe()
     return [make_plan(spec, system, to_run=to_run) for spec in specs]

@@ -7,12 +7,13 @@ from pydantic import BaseModel
 from fluxkit.gpus import gpus
 from fluxkit.probes import Device, Reading, conditions, memory, operating_system, processor, surroundings
 from fluxkit.spec import FROZEN, canonical_sha256
+from fluxkit.vitals import vitals
 
 __all__ = ["Device", "Reading", "System", "probe"]
 
 PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "numpy", "tokenizers", "safetensors",
-    "pillow", "nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12",
+    "pillow", "torchao", "nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12",
 )  # fmt: skip
 """Packages that can change a number."""
 
@@ -51,7 +52,7 @@ class System(BaseModel):
 
 def probe() -> System:
     """One look at this machine, in milliseconds. No host name, user name or home path is in it."""
-    readings = operating_system() | processor() | memory() | conditions() | surroundings()
+    readings = operating_system() | processor() | memory() | conditions() | surroundings() | vitals()
     about_gpus, gpu_devices = gpus()
     return System(readings=readings | about_gpus, devices=(_cpu(readings), *gpu_devices), packages=installed_packages())
 

@@ -8,7 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fluxkit.answers import STARS, answers, standing
+from fluxkit.answers import STARS, answers, metric_of, standing
 from fluxkit.comparison import COLUMNS, Comparison, Estimate, Metric
 from fluxkit.errors import printable
 from fluxkit.figures import MISSING, contrast_text, footing, header, interval_text, value_text, verdict_words
@@ -50,7 +50,7 @@ def cell(workload: Workload, row: Row, column: Metric) -> Cell:
     """A number as it stands in every table of fluxkit, or a dash and the reason."""
     estimate: Estimate = row.estimate(column.key)
     if estimate.mean is None:
-        return Cell(MISSING, "", f"({estimate.reason})", "")
+        return Cell(MISSING, "", f"({estimate.reason if row.runs else 'no complete run'})", "")
     return Cell(
         value_text(estimate, column.factor),
         interval_text(estimate, column.factor),
@@ -90,7 +90,7 @@ def _verdict_line(workload: Workload, contrast: Contrast) -> str:
     first, second = workload.row(contrast.first).name, workload.row(contrast.second).name
     apart = "" if contrast.together else " Measured apart."
     why = f" ({contrast.reason})" if contrast.reason else ""
-    quantity = contrast.quantity.replace("_", " ")
+    quantity = metric_of(contrast.quantity).title
     relation = "to" if contrast.scale == "ratio" else "minus"
     return f"{quantity}: {first} {relation} {second}: {contrast_text(contrast)}, {verdict_words(contrast)}{why}.{apart}"
 

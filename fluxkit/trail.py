@@ -6,7 +6,9 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from fluxkit.eventfile import event_path, read_events
 from fluxkit.events import (
+    Agreement,
     Anchor,
     Failed,
     Finished,
@@ -22,10 +24,17 @@ from fluxkit.events import (
     Resumed,
     Started,
     Validation,
-    event_path,
-    read_events,
 )
-from fluxkit.record import AnchorScore, Interruption, Mark, PhaseSeconds, ReconstructionScore, ValidationScore
+from fluxkit.record import (
+    AgreementProbe,
+    AnchorScore,
+    Interruption,
+    Mark,
+    PhaseSeconds,
+    ReconstructionScore,
+    ValidationScore,
+)
+from fluxkit.witness import Canary, CanaryRate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +71,9 @@ class Trail:
         self.reconstruction: dict[tuple[str, str, int], ReconstructionScore] = {}
         self.validation: dict[tuple[str, str, float, int], ValidationScore] = {}
         self.anchors: dict[tuple[str, str], AnchorScore] = {}
+        self.canaries: list[CanaryRate] = []
+        self.agreement: dict[tuple[int, str], AgreementProbe] = {}
+        """By rank and precision."""
         self.failures: list[tuple[int, Failed]] = []
         """Of the last attempt: rank and its last words."""
         self.outcomes: dict[int, str] = {}
@@ -88,7 +100,7 @@ class Trail:
         self.attempt, self.resumed = attempt, False
         self.failures, self.outcomes, self.unreadable = [], {}, None
 
-    def add(self, rank: int, event: Event) -> None:  # noqa: C901 - one case per event
+    def add(self, rank: int, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
         """Takes in the next event of a rank.
 
         Raises:
@@ -100,12 +112,18 @@ class Trail:
                 facts.started = event
             case Memory():
                 _raise_peaks(facts.memory.setdefault(event.phase, {}), event.peak_bytes)
+            case Agreement():
+                probe = {"rank": rank, **event.model_dump(exclude={"event", "at_seconds"})}
+                self.agreement[rank, event.precision] = AgreementProbe.model_validate(probe)
             case InferenceSetting():
                 facts.setting, facts.step_seconds = event, []
             case InferenceSteps():
                 facts.step_seconds.extend(event.seconds)
             case Reconstruction() | Validation() | Anchor():
                 self._score(event)
+            case Canary():
+                facts_of_it = event.model_dump(exclude={"event", "at_seconds"})
+                self.canaries.append(CanaryRate(rank=rank, attempt=self.attempt, **facts_of_it))
             case Failed():
                 self.failures.append((rank, event))
             case Finished():

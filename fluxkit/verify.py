@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fluxkit.record import Artifact, RunResult
 
-FOLDED = ("inputs", "phases", "interruptions", "tuning", "quality", "inference")
+FOLDED = ("inputs", "phases", "interruptions", "tuning", "quality", "inference", "agreement")
 """Fields that the events tell, and nothing else may."""
 
 

@@ -6,7 +6,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Self
 
-from fluxkit.events import Event, Failed, event_path, parse_event
+from fluxkit.eventfile import event_path, parse_event
+from fluxkit.events import Event, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from fluxkit.plan import Plan
     from fluxkit.record import Kit, RunResult
+    from fluxkit.selftest import Step
     from fluxkit.spec import RunSpec
     from fluxkit.study import Outcome, Study
 
@@ -84,6 +85,11 @@ def sentence(result: RunResult) -> str:
     )
     known = [f"{value:.4g} {unit}" for unit, value in numbers if value is not None]
     return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"
+
+
+def step_line(step: Step) -> str:
+    """One step of the selftest."""
+    return f"{step.name:<10} {'ok' if step.passed else 'failed':<7} {step.seconds:5.1f} s  {step.words}"
 
 
 def study_json(outcome: Outcome) -> str:

@@ -64,10 +64,18 @@ def mark(log, name, iteration, target=None, seconds=None):
     log.write("mark", id=name, target_seconds=target, seconds=at, iteration=iteration, samples=iteration * 8)
 
 
+def canary(log, phase, when, flops=1e4, copy=1e6, precision="ieee_float32", error=2e-7):
+    log.write(
+        "canary", phase=phase, when=when, precision=precision, matmul_size=8, matmul_flops_per_second=flops,
+        matmul_relative_error=error, copy_bytes_per_second=copy,
+    )  # fmt: skip
+
+
 def tune(log, tune_spec, first=0):
     """All steps and marks from `first` on: the constant-time mark after its seconds, then the iteration mark."""
     by_time = int(tune_spec["seconds"] / STEP_SECONDS)
     iterations = tune_spec["iterations"]
+    canary(log, "tune", "before")
     if not first:
         mark(log, "untuned", 0)
     for start in range(first, max(by_time, iterations), 10):
@@ -76,6 +84,7 @@ def tune(log, tune_spec, first=0):
     mark(log, f"iterations-{iterations}", iterations)
     log.write("memory", phase="tune", peak_bytes={"resident": PEAK_BYTES})
     log.write("phase_ended", phase="tune", seconds=30.0)
+    canary(log, "tune", "after")
 
 
 def grade(log, tune_spec):
@@ -95,6 +104,7 @@ def grade(log, tune_spec):
 
 
 def infer(log, micro_batch_size=16, count=64, seconds=0.25, precision=PRECISION):
+    canary(log, "inference", "before")
     log.write("phase_started", phase="inference")
     log.write(
         "inference_setting", micro_batch_size=micro_batch_size, precision=precision, attention="sdpa",
@@ -102,15 +112,25 @@ def infer(log, micro_batch_size=16, count=64, seconds=0.25, precision=PRECISION)
     )  # fmt: skip
     log.write("inference_steps", seconds=[seconds] * count)
     log.write("phase_ended", phase="inference", seconds=16.0)
+    canary(log, "inference", "after")
 
 
 def finish(log, outcome="completed"):
     log.write("finished", outcome=outcome)
 
 
+def agree(log, relative_l2=1.6e-6):
+    """The certificate of a device that computes what the others compute."""
+    log.write(
+        "agreement", precision="ieee_float32", weights_equal=True, relative_l2=relative_l2, largest_error=5.8e-6,
+        loss_errors=[3e-7, 3e-7, 3e-7], latents_psnr_db=132.0, seconds=0.2,
+    )  # fmt: skip
+
+
 def whole_run(log, tune_spec, **beginning):
     """Everything, in order."""
     begin(log, **beginning)
+    agree(log)
     tune(log, tune_spec)
     grade(log, tune_spec)
     infer(log)
@@ -121,6 +141,17 @@ def completed(log, job, folder):
     (folder / "samples").mkdir(exist_ok=True)
     (folder / "samples" / "cat.png").write_bytes(b"picture")
     whole_run(log, job["spec"]["tune"])
+    return 0
+
+
+def disagrees(log, job, _folder):
+    """A device that computes something else."""
+    begin(log)
+    agree(log, relative_l2=1e-3)
+    tune(log, job["spec"]["tune"])
+    grade(log, job["spec"]["tune"])
+    infer(log)
+    finish(log)
     return 0
 
 

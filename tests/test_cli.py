@@ -88,7 +88,7 @@ def test_light_commands_load_nothing_heavy(words):
 
 def test_every_command_has_a_sentence(fluxkit):
     """The command list is the one that is promised, each with words of its own."""
-    commands = ["demo", "run", "resume", "plan", "compare", "report", "verify", "presets", "schema"]
+    commands = ["demo", "run", "resume", "plan", "compare", "report", "verify", "selftest", "presets", "schema"]
     code, out, _ = fluxkit("--help")
     assert code == 0
     listed = [line.split() for line in out.partition("Commands:")[2].splitlines() if line.startswith("  ")]
@@ -251,6 +251,31 @@ def test_a_plan_is_a_table_or_json(fluxkit, small_pipeline):
     assert json.loads(out)["nano-laptop-cpu"]["processes"] == 1
 
 
+def test_a_plan_for_other_devices_is_a_prediction(fluxkit, small_pipeline):
+    """With --device the plan is a prediction for machines that are not here, and says so."""
+    assert small_pipeline.is_dir()
+    words = ("plan", "nano-laptop-cpu", "--device", "laptop-cpu", "--device", "h200")
+    code, out, _ = fluxkit(*words, "--set", "hardware.usd_per_hour=1.5")
+    assert code == 0
+    assert "not measured" in out
+    assert "USD" in out
+    code, out, _ = fluxkit(*words, "--json")
+    assert [each["device"] for each in json.loads(out)["nano-laptop-cpu"]] == ["laptop-cpu", "H200"]
+    code, _, err = fluxkit("plan", "nano-laptop-cpu", "--device", "abacus")
+    assert code == 2
+    assert "H100" in err
+
+
+def test_the_doctor_reads_this_machine(fluxkit):
+    """The doctor ends with exit code 0 whatever it finds, in words and in JSON."""
+    code, out, _ = fluxkit("doctor")
+    assert code == 0
+    assert "This machine" in out
+    code, out, _ = fluxkit("doctor", "--json")
+    assert code == 0
+    assert {each["verdict"] for each in json.loads(out)["findings"]} <= {"fit", "remark", "doubt", "unknown"}
+
+
 def test_presets_are_specs(fluxkit):
     """Each preset that is listed can be printed."""
     code, out, _ = fluxkit("presets")
@@ -285,7 +310,7 @@ def reporting(monkeypatch):
     modules = {
         "compare": {"compare": lambda results: SimpleNamespace(comparable=len(results) < 2, results=results)},
         "tables": {"render": lambda comparison, form, **_: f"{form} of {len(comparison.results)}\n"},
-        "report": {"write_report": lambda paths, output: given.update({output: list(paths)})},
+        "report": {"write_report": lambda paths, output, *_: given.update({output: list(paths)})},
     }
     for name, functions in modules.items():
         monkeypatch.setitem(sys.modules, f"fluxkit.{name}", SimpleNamespace(**functions))

@@ -18,10 +18,14 @@ from fluxkit.system import Reading
 
 
 @pytest.fixture
-def inside(monkeypatch):
-    """Pretends to be inside a container of one kind, with or without a folder bound in for the results."""
+def inside(monkeypatch, tmp_path):
+    """Pretends to be inside an image of fluxkit, with or without a folder bound in for the results."""
 
     def pretend(kind, *, bound=True):
+        build = tmp_path / "build.json"
+        if kind != "none":
+            build.touch()
+        monkeypatch.setattr(container, "BUILD_FILE", build)
         monkeypatch.setattr(container, "container", lambda *_: kind)
         monkeypatch.setattr(container, "is_bound", lambda *_: bound)
 

@@ -54,7 +54,10 @@ def test_changed_raw_values_are_named(folder):
         values["tuning"]["iteration_seconds"] = [0.25] * 40
         values["tuning"]["ranks"][0]["seconds"] = 10.0
         values["summary"].update(
-            training_iterations_per_second=4.0, training_images_per_second=32.0, tuning_seconds=10.0
+            training_iterations_per_second=4.0,
+            training_images_per_second=32.0,
+            tuning_seconds=10.0,
+            training_flops_share=0.96,
         )
 
     change(folder, edit)

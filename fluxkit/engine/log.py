@@ -6,7 +6,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fluxkit.events import PhaseEnded, PhaseStarted, event_path
+from fluxkit.eventfile import event_path
+from fluxkit.events import PhaseEnded, PhaseStarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

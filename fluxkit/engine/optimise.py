@@ -62,7 +62,7 @@ class Optimiser:
         if self._averages is not None:
             # Ramped, so that the first steps are not dominated by the start.
             decay = min(self._tune.ema_decay, (1 + iteration) / (10 + iteration))
-            torch._foreach_lerp_(self._averages, self._copies(), 1 - decay)
+            torch._foreach_lerp_(self._averages, [each.detach() for each in self.parameters.values()], 1 - decay)
 
     def warm_up(self) -> None:
         """Real steps on this machine's kernels, after which weights and optimiser are as if they had not been."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +14,9 @@ from diffusers import FluxPipeline
 from peft import get_peft_model_state_dict
 
 from fluxkit import events
-from fluxkit.engine import checkpoint, sample
+from fluxkit.engine import agree, checkpoint, sample
 from fluxkit.engine.assistant import Assistant
+from fluxkit.engine.canary import sing
 from fluxkit.engine.clock import peak_memory_bytes, reset_peak_memory
 from fluxkit.engine.data import prepare
 from fluxkit.engine.evaluate import Evaluator, save_image
@@ -26,6 +27,7 @@ from fluxkit.engine.precision import dtype_of, fp32_products, read_back, set_fp3
 from fluxkit.engine.samples import Samples
 from fluxkit.engine.signals import StopRequestedError
 from fluxkit.engine.tune import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
+from fluxkit.witness import Canary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from fluxkit.engine.log import EventLog
     from fluxkit.engine.signals import StopSignal
     from fluxkit.plan import Job
+    from fluxkit.witness import TimedPhase, When
 
 ATTENTION = "torch scaled_dot_product_attention"
 
@@ -64,7 +67,7 @@ class Run:
             device_name=properties.name if properties else self.job.plan.device_names[0],
             device_uuid=str(properties.uuid) if properties else None,
             threads=torch.get_num_threads(),
-            precision=read_back(dtype_of(self.job.spec.execution.precision)),
+            precision=read_back(dtype_of(self.job.spec.execution.precision), self.job.spec.execution.quantization),
             versions=versions,
         )
 
@@ -83,13 +86,19 @@ class Run:
             flux = load_flux(spec, self.job.seed, self.device, assistant)
             flux.forward = self.accelerator.prepare_model(flux.transformer)
             self._say_inputs(prepared, flux)
+        self._certify()
         trajectory, optimiser = self._tune(prepared, flux)
         with self._phase("evaluate"):
             flux.forward = flux.transformer
             if assistant:
                 assistant.add(flux.transformer, -1.0)
             self._evaluate(self._evaluator(prepared, autoencoder), flux, optimiser, trajectory)
-        with self._phase("inference"):
+        precision = spec.execution.inference_precision
+        with (
+            fp32_products("tf32" if precision == "tf32" else "ieee"),
+            self._between_canaries("inference", precision),
+            self._phase("inference"),
+        ):
             self._inference(prepared, flux)
         self._tidy()
 
@@ -101,6 +110,22 @@ class Run:
             yield
             self.accelerator.wait_for_everyone()
             self.log.write(events.Memory, phase=phase, peak_bytes=peak_memory_bytes(self.device))
+
+    @contextmanager
+    def _between_canaries(self, phase: TimedPhase, precision: str) -> Iterator[None]:
+        """A canary on every rank at once before the phase and, unless it was stopped, after it."""
+        self._canary(phase, "before", precision)
+        yield
+        self._canary(phase, "after", precision)
+
+    def _canary(self, phase: TimedPhase, when: When, precision: str) -> None:
+        self.accelerator.wait_for_everyone()
+        rates = None
+        with suppress(torch.OutOfMemoryError):  # a device that is full to the brim is measured without one
+            rates = sing(self.device, precision)
+        self.accelerator.wait_for_everyone()
+        if rates:
+            self.log.write(Canary, phase=phase, when=when, precision=precision, **rates._asdict())
 
     def _say_inputs(self, prepared: Prepared, flux: Flux) -> None:
         if not self.accelerator.is_main_process:
@@ -124,6 +149,13 @@ class Run:
             trainable_parameters=sum(value.numel() for value in trainable.values()),
         )
 
+    def _certify(self) -> None:
+        """Whether this device computes what the others compute, in each precision of the run, outside of all phases."""
+        execution = self.job.spec.execution
+        tuning = "ieee_float32" if execution.precision == "float32" else execution.precision
+        for precision in dict.fromkeys((tuning, execution.inference_precision)):
+            self.log.write(events.Agreement, **agree.certify(self.device, precision))
+
     def _tune(self, prepared: Prepared, flux: Flux) -> tuple[Trajectory, Optimiser]:
         flux.transformer.train()
         optimiser = Optimiser(self.job, flux, Samples(self.job, prepared, flux), self.accelerator)
@@ -131,10 +163,12 @@ class Run:
         with self._phase("warm_up"):
             optimiser.warm_up()
             trajectory.resume()
-        with self._phase("tune"), self.stop.deferred():
-            completed = trajectory.run()
-        if not completed:
-            raise StopRequestedError
+        precision = "ieee_float32" if self.job.spec.execution.precision == "float32" else "bfloat16"
+        with self._between_canaries("tune", precision):
+            with self._phase("tune"), self.stop.deferred():
+                completed = trajectory.run()
+            if not completed:
+                raise StopRequestedError
         return trajectory, optimiser
 
     def _evaluator(self, prepared: Prepared, autoencoder: Autoencoder) -> Evaluator:
@@ -169,30 +203,30 @@ class Run:
         )
 
     def _inference(self, prepared: Prepared, flux: Flux) -> None:
-        """Speed of the tuned model with its adapters fused, as it would be used."""
+        """Speed of the tuned model with its adapters fused, as it would be used; 8-bit weights keep them apart."""
         spec, plan = self.job.spec, self.job.plan
-        if spec.tune.method == "lora":
+        quantized = spec.execution.quantization != "none"
+        if spec.tune.method == "lora" and not quantized:
             flux.transformer.fuse_lora()
             flux.transformer.unload_lora()
         dtype = dtype_of(spec.execution.inference_precision)
-        flux = Flux(flux.transformer.eval().to(dtype), self.device, autocast=False)
+        flux = Flux(flux.transformer.eval() if quantized else flux.transformer.eval().to(dtype), self.device)
         share = spec.inference.batch_size // plan.processes
         images = range(self.log.rank * share, (self.log.rank + 1) * share)
         _, channels, height, width = prepared.latents_NCHW.shape
         batch = sample.LatentBatch(
             prepared.captions, (channels, height, width), images, plan.inference_micro_batch_size
         )
-        with fp32_products("tf32" if spec.execution.inference_precision == "tf32" else "ieee"):
-            warm_up = sum(sample.step_seconds(flux, batch, 0, sample.WARM_UP_STEPS))
-            self.log.write(
-                events.InferenceSetting,
-                micro_batch_size=plan.inference_micro_batch_size,
-                precision=read_back(flux.dtype),
-                attention=ATTENTION,
-                warm_up_seconds=warm_up,
-            )
-            for seconds in self._timed_steps(flux, batch):
-                self.log.write(events.InferenceSteps, seconds=tuple(seconds))
+        warm_up = sum(sample.step_seconds(flux, batch, 0, sample.WARM_UP_STEPS))
+        self.log.write(
+            events.InferenceSetting,
+            micro_batch_size=plan.inference_micro_batch_size,
+            precision=read_back(flux.dtype, spec.execution.quantization),
+            attention=ATTENTION,
+            warm_up_seconds=warm_up,
+        )
+        for seconds in self._timed_steps(flux, batch):
+            self.log.write(events.InferenceSteps, seconds=tuple(seconds))
 
     def _timed_steps(self, flux: Flux, batch: sample.LatentBatch) -> Iterator[list[float]]:
         asked = self.job.spec.inference

@@ -43,7 +43,7 @@
         for (const each of table.tHead.rows[0].cells) each.removeAttribute("aria-sort");
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const value = (row) => {
-          const cell = row.cells[place];
+          const cell = row.cells[Math.min(place, row.cells.length - 1)];
           return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent.trim();
         };
         const rows = [...body.rows].sort((first, second) => {

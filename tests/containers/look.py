@@ -38,6 +38,13 @@ def same(first: str, second: str) -> None:
         assert one["summary"][value] == other["summary"][value], value
 
 
+def same_numbers(first: str, second: str) -> None:
+    """Two selftests passed in every step and gave the same numbers."""
+    one, other = (json.loads(Path(file).read_text("utf-8")) for file in (first, second))
+    assert all(step["passed"] for step in (*one, *other))
+    assert [step["numbers"] for step in one] == [step["numbers"] for step in other], (one, other)
+
+
 def interrupted(folder: str) -> None:
     """The one result is completed and states its interruption."""
     (result,) = results(folder).values()
@@ -46,4 +53,10 @@ def interrupted(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    {"version": version, "completed": completed, "same": same, "interrupted": interrupted}[sys.argv[1]](*sys.argv[2:])
+    {
+        "version": version,
+        "completed": completed,
+        "same": same,
+        "same_numbers": same_numbers,
+        "interrupted": interrupted,
+    }[sys.argv[1]](*sys.argv[2:])

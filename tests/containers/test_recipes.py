@@ -173,13 +173,14 @@ def test_every_package_has_a_hash(kind):
 
 
 def test_the_locks_hold_what_the_package_asks_for():
-    """Every dependency of fluxkit and of its engine is in the locks, in a version that it allows."""
+    """Every dependency of fluxkit, its engine and eight-bit weights is in the locks, in a version that it allows."""
     import tomllib
 
     from packaging.requirements import Requirement
 
     project = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
-    asked = [Requirement(line) for line in (*project["dependencies"], *project["optional-dependencies"]["engine"])]
+    extras = project["optional-dependencies"]
+    asked = [Requirement(line) for line in (*project["dependencies"], *extras["engine"], *extras["int8"])]
     for kind in ("cpu", "cuda"):
         held = versions(LOCKS[kind])
         assert [str(each) for each in asked if not each.specifier.contains(held[each.name])] == []

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fluxkit.events import read_events
+from fluxkit.eventfile import read_events
 from fluxkit.plan import JOB_FILE, Job, make_plan
 from fluxkit.specfile import parse_spec
 from fluxkit.system import probe

@@ -15,7 +15,7 @@ from real_engine import run_engine, small_spec
 from fluxkit.engine import flow
 from fluxkit.engine.assistant import Assistant
 from fluxkit.engine.data import prepare
-from fluxkit.engine.model import Autoencoder, load_flux, load_transformer
+from fluxkit.engine.model import Autoencoder, load_flux, load_transformer, store_as_int8
 from fluxkit.engine.sample import denoise
 from fluxkit.errors import MachineError
 
@@ -142,6 +142,31 @@ def test_the_saved_adapter_does_not_contain_the_assistant(pipeline, tmp_path):
     assert ranks == {16}
     without = run_engine(tmp_path / "plain", schnell(pipeline))
     assert run.events("inputs")[0].weights_sha256 != without.events("inputs")[0].weights_sha256
+
+
+def test_eight_bit_weights_are_tuned_over(pipeline, tmp_path):
+    """With int8 weights a run completes, says so beside its precision, and its adapter is the usual one."""
+    execution = {"precision": "bfloat16", "inference_precision": "bfloat16", "quantization": "int8"}
+    run = run_engine(tmp_path / "run", schnell(pipeline, execution={**execution, "gradient_checkpointing": True}))
+    assert run.code == 0, run.output
+    assert run.events("started")[0].precision["weights"] == "int8"
+    assert run.events("inference_setting")[0].precision["weights"] == "int8"
+    assert (run.folder / "adapter" / "pytorch_lora_weights.safetensors").is_file()
+
+
+def test_eight_bit_weights_are_near_the_real_ones(pipeline):
+    """A forward pass over int8 weights differs from bfloat16 by a few per cent of the output's size, not more."""
+    spec = schnell(pipeline, execution={"precision": "bfloat16"})
+    prepared = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    noise = flow.pack(flow.noise_of((2, *prepared.latents_NCHW.shape[1:]), "test"))
+    sigma, captions = torch.tensor([0.5, 0.9]), prepared.captions.of([0, 1])
+    flux = load_flux(spec, 0, CPU)
+    with torch.no_grad():
+        exact = flux.velocity(noise, sigma, captions, prepared.size).float()
+        store_as_int8(flux.transformer)
+        stored = flux.velocity(noise, sigma, captions, prepared.size).float()
+    error = (stored - exact).norm() / exact.norm()
+    assert 0 < error < 0.05
 
 
 def test_an_assistant_of_another_model_is_refused(pipeline, tmp_path):

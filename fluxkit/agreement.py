@@ -1,0 +1,87 @@
+"""Whether a device computes what the others compute: the bands of the agreement certificate, and who is inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import BaseModel
+
+from fluxkit.spec import FROZEN, InferencePrecision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fluxkit.record import RunResult
+
+
+class AgreementFacts(BaseModel):
+    """How far a device lies from the float64 reference in one precision."""
+
+    model_config = FROZEN
+    precision: InferencePrecision
+    weights_equal: bool
+    """Whether the weights made here have the hash of the reference's."""
+    relative_l2: float | None
+    """Of one forward pass: L2 norm of the error / that of the reference; null where it is not finite."""
+    largest_error: float | None
+    """Of the same pass: largest absolute error / root mean square of the reference."""
+    loss_errors: tuple[float | None, ...]
+    """Relative error of the loss at each tuning step."""
+    latents_psnr_db: float | None
+    """Of latents sampled in four steps after tuning; the peak is the reference's range."""
+    seconds: float
+    """What it took, outside of every phase."""
+
+
+class Band(NamedTuple):
+    """How far the certificate of a precision may lie from the float64 reference."""
+
+    relative_l2: float
+    """At most: L2 norm of the forward pass's error / that of the reference."""
+    largest_error: float
+    """At most: largest error of the forward pass / root mean square of the reference."""
+    loss_error: float
+    """At most: relative error of each tuning loss."""
+    latents_psnr_db: float
+    """At least: of the sampled latents, whose peak is the reference's range."""
+
+
+# Each band is about five times what was seen, wide enough for sums in another order.
+# FP32, CPU (AVX-512, AVX2 and neither; 1 and 2 threads): 1.6e-6, 5.8e-6, 3e-7 and 132 dB; most of it is the FP32
+# argument of the timestep's sine, which every device has. TF32 misses this band by 25 times and more.
+# TF32, by arithmetic and not on a GPU: the operands of every product rounded to 10 bits of mantissa on the CPU gave
+# 5.1e-4, 1.9e-3, 6e-5 and 87 dB.
+# bfloat16, the same CPUs: 7.5e-3, 2.3e-2, 9e-4 and 43 dB.
+BANDS = {
+    "ieee_float32": Band(relative_l2=1e-5, largest_error=4e-5, loss_error=2e-6, latents_psnr_db=115.0),
+    "tf32": Band(relative_l2=2.5e-3, largest_error=1e-2, loss_error=5e-4, latents_psnr_db=70.0),
+    "bfloat16": Band(relative_l2=3e-2, largest_error=1e-1, loss_error=5e-3, latents_psnr_db=32.0),
+}
+
+
+def agreement_passed(result: RunResult) -> bool | None:
+    """Whether every certificate of a run, of all its ranks and precisions, is inside its band; None: it has none."""
+    return not any(departures_of(probe) for probe in result.agreement) if result.agreement else None
+
+
+def departures_of(probe: AgreementFacts) -> list[str]:
+    """What of a certificate is outside the band of its precision, as words with the number and the bound."""
+    return list(_departures(probe, BANDS[probe.precision]))
+
+
+def _departures(probe: AgreementFacts, band: Band) -> Iterator[str]:
+    if not probe.weights_equal:
+        yield "weights of another hash"
+    for name, value, most in (
+        ("relative L2 error", probe.relative_l2, band.relative_l2),
+        ("largest error", probe.largest_error, band.largest_error),
+        *(("loss error", each, band.loss_error) for each in probe.loss_errors),
+    ):
+        if value is None or value > most:
+            yield f"{name} {_number(value)}, at most {most:g}"
+    if probe.latents_psnr_db is None or probe.latents_psnr_db < band.latents_psnr_db:
+        yield f"latents PSNR {_number(probe.latents_psnr_db)} dB, at least {band.latents_psnr_db:g} dB"
+
+
+def _number(value: float | None) -> str:
+    return "not a finite number" if value is None else f"{value:.3g}"

@@ -1,0 +1,63 @@
+"""Commands that ask about machines: what would be started, and whether this one is fit to measure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from fluxkit.cli_options import Devices, Json, Sets, Specs  # noqa: TC001 - typer reads the annotations
+
+if TYPE_CHECKING:
+    from fluxkit.spec import RunSpec
+
+
+def plan(specs: Specs, sets: Sets = None, devices: Devices = None, as_json: Json = False) -> None:
+    """Show how specs would run on this machine, or on others by --device, before anything is loaded.
+
+    For this machine everything is decided as a run would decide it. For another one, time and cost are predicted
+    from exact FLOPs and a stated efficiency, whose origin is printed: a prediction, not a measurement.
+
+    Example: fluxkit plan schnell-single-gpu --device A100-80GB --device H200 --set hardware.usd_per_hour=2.5
+    """
+    from fluxkit.specfile import load_spec
+    from fluxkit.study import plan_all
+    from fluxkit.words import plan_table
+
+    loaded = [load_spec(spec, sets or ()) for spec in specs]
+    if devices:
+        typer.echo(_predictions(loaded, devices, as_json=as_json))
+        return
+    plans = plan_all(loaded, to_run=False)
+    values = {spec.name: plan.model_dump(mode="json") for spec, plan in zip(loaded, plans, strict=True)}
+    typer.echo(json.dumps(values, indent=1) if as_json else plan_table(loaded, plans))
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine is and whether it is fit to measure; nothing on it is changed.
+
+    Each line has a value, where it was read, a verdict (fit, remark, doubt, unknown) and what to do.
+    The same readings go into every result, before and after the run.
+    """
+    from fluxkit.doctor import examine, examine_json, show
+    from fluxkit.kit import this_kit
+    from fluxkit.system import probe
+
+    findings = examine(probe(), this_kit().image)
+    if as_json:
+        typer.echo(examine_json(findings))
+        return
+    show(findings)
+
+
+def _predictions(specs: list[RunSpec], names: list[str], *, as_json: bool) -> str:
+    from fluxkit.devices import device_named
+    from fluxkit.predict import predict, prediction_table
+
+    devices = [device_named(name) for name in names]
+    predictions = {spec.name: tuple(predict(spec, device) for device in devices) for spec in specs}
+    if as_json:
+        values = {name: [each.model_dump(mode="json") for each in found] for name, found in predictions.items()}
+        return json.dumps(values, indent=1)
+    return "\n\n".join(prediction_table(spec, predictions[spec.name]) for spec in specs)

@@ -1,0 +1,117 @@
+"""What a device should deliver: peaks with source and date, and the share of them that FLUX reaches; pure data.
+
+Source: `data/devices.toml`, in which every number has its own.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from pydantic import BaseModel
+
+from fluxkit.errors import UsageError
+from fluxkit.spec import FROZEN, InferencePrecision
+
+Work = Literal["tuning", "inference"]
+
+
+class Peaks(BaseModel):
+    """One entry of `devices.toml`."""
+
+    model_config = FROZEN
+    name: str
+    """What `fluxkit plan --device` calls it."""
+    title: str
+    kind: Literal["cpu", "cuda"]
+    match: tuple[str, ...]
+    """Patterns of the names under which drivers know it."""
+    memory_bytes: int
+    memory_source: str
+    ieee_float32: float
+    """Dense FLOP/s of float32 products in IEEE arithmetic."""
+    tf32: float | None = None
+    """The same in TF32, where the device has it."""
+    bfloat16: float
+    """The same in bfloat16."""
+    flops_source: str
+    bandwidth_bytes_per_second: float
+    bandwidth_source: str
+    date: str
+    """Of the source, or of the measurement."""
+
+    def peak_flops_per_second(self, precision: InferencePrecision) -> float | None:
+        """Dense FLOP/s in a precision; None where the device does not have it."""
+        return {"ieee_float32": self.ieee_float32, "tf32": self.tf32, "bfloat16": self.bfloat16}[precision]
+
+
+class Efficiency(BaseModel):
+    """Which share of the peak a kind of work reaches, and how that is known."""
+
+    model_config = FROZEN
+    family: Literal["nano", "schnell"]
+    work: Work
+    precision: InferencePrecision
+    devices: tuple[str, ...]
+    """Names of the devices it is stated for."""
+    share: float
+    """Achieved FLOP/s / peak FLOP/s."""
+    origin: str
+    """Measured where, published where, or assumed why."""
+
+
+class _File(BaseModel):
+    model_config = FROZEN
+    device: tuple[Peaks, ...]
+    efficiency: tuple[Efficiency, ...]
+
+
+@cache
+def _file() -> _File:
+    return _File.model_validate(tomllib.loads((files("fluxkit") / "data/devices.toml").read_text("utf-8")))
+
+
+def known_devices() -> tuple[Peaks, ...]:
+    """Every device of the file, in its order."""
+    return _file().device
+
+
+def device_named(name: str) -> Peaks:
+    """The device that a user names; letter case does not matter.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    for device in known_devices():
+        if device.name.lower() == name.lower():
+            return device
+    names = ", ".join(device.name for device in known_devices())
+    raise UsageError(f"No device {name!r} is known; there are: {names}.")
+
+
+def peaks_of(device_name: str) -> Peaks | None:
+    """The entry of a device by its driver's name; None for one that is not known, or a MIG slice of one."""
+    if "MIG" in device_name:
+        return None
+    for device in known_devices():
+        if device_name == device.title or any(re.search(pattern, device_name) for pattern in device.match):
+            return device
+    return None
+
+
+def efficiency(device: Peaks, family: str, work: Work, precision: InferencePrecision) -> Efficiency | None:
+    """The stated efficiency of some work on a device; None where none is."""
+    for entry in _file().efficiency:
+        asked = (family, work, precision)
+        if (entry.family, entry.work, entry.precision) == asked and device.name in entry.devices:
+            return entry
+    return None
+
+
+def flops_per_second(device: Peaks, family: str, work: Work, precision: InferencePrecision) -> float | None:
+    """FLOP/s to expect: peak x stated efficiency; None where either is not known."""
+    peak, found = device.peak_flops_per_second(precision), efficiency(device, family, work, precision)
+    return peak * found.share if peak and found else None

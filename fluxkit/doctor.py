@@ -1,0 +1,166 @@
+"""Whether this machine is fit to measure: a verdict on every reading, and what to do. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import BaseModel
+
+from fluxkit.errors import printable
+from fluxkit.judgements import GPU_ROWS, ROWS, Verdict
+from fluxkit.spec import FROZEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fluxkit.judgements import Row
+    from fluxkit.system import Reading, System
+
+ENGINE = ("torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "safetensors", "pillow")
+STYLES: dict[str, str] = {"fit": "green", "remark": "yellow", "doubt": "red", "unknown": "dim"}
+MEANINGS = "fit: nothing to do; remark: know it; doubt: speeds may not be believed; unknown: this machine does not say"
+
+
+class Finding(BaseModel):
+    """One check."""
+
+    model_config = FROZEN
+    check: str
+    value: str | None
+    """What was read, with its unit; null where it could not be."""
+    unavailable: str | None
+    """Why there is no value."""
+    source: str
+    verdict: Literal["fit", "remark", "doubt", "unknown"]
+    advice: str
+    """What to do; empty where there is nothing."""
+
+
+class Tally(NamedTuple):
+    """How many findings of each verdict."""
+
+    fit: int
+    remark: int
+    doubt: int
+    unknown: int
+
+
+def examine(system: System, image: str | None = None) -> tuple[Finding, ...]:
+    """All checks of a machine, in the order of a reader's interest; `image` is the container image it runs in."""
+    findings = [_finding(row, row.reading, system) for row in ROWS]
+    count = sum(re.fullmatch(r"gpu_\d+_uuid", name) is not None for name in system.readings)
+    for index in range(count):
+        findings += [_finding(row, f"gpu_{index}_{row.reading}", system, f"GPU {index} ") for row in GPU_ROWS]
+    return (*findings, _image(image), _packages(system))
+
+
+def tally(findings: Iterable[Finding]) -> Tally:
+    """How many of each verdict."""
+    verdicts: list[str] = [finding.verdict for finding in findings]
+    return Tally(*(verdicts.count(name) for name in Tally._fields))
+
+
+def _finding(row: Row, name: str, system: System, prefix: str = "") -> Finding:
+    reading = system.readings.get(name)
+    title = f"{prefix}{row.check}"
+    if reading is None:
+        return Finding(check=title, value=None, unavailable="it was not read", source="—", verdict="unknown", advice="")
+    if reading.value is None:
+        return _unread(row, title, reading)
+    judged = row.judge(reading.value, system, name)
+    return Finding(
+        check=title,
+        value=row.words(reading.value),
+        unavailable=None,
+        source=reading.source,
+        verdict=judged.verdict,
+        advice=judged.advice,
+    )
+
+
+def _unread(row: Row, title: str, reading: Reading) -> Finding:
+    """Nothing to read is fit where it means that nothing is limited, and unknown elsewhere."""
+    return Finding(
+        check=title,
+        value=None,
+        unavailable=reading.unavailable,
+        source=reading.source,
+        verdict="fit" if row.fit_if_absent and reading.unavailable in row.fit_if_absent else "unknown",
+        advice="",
+    )
+
+
+def _image(image: str | None) -> Finding:
+    missing = None if image else "fluxkit was not started from an image that names itself"
+    verdict: Verdict = "fit" if image else "unknown"
+    return Finding(
+        check="container image", value=image, unavailable=missing, source="fluxkit", verdict=verdict, advice=""
+    )
+
+
+def _packages(system: System) -> Finding:
+    """Versions of what measures; missing ones are the one thing that stops every run."""
+    missing = [name for name in ENGINE if name not in system.packages]
+    versions = ", ".join(f"{name} {system.packages[name]}" for name in ENGINE if name in system.packages)
+    return Finding(
+        check="engine packages",
+        value=versions or None,
+        unavailable=None if versions else "none is installed",
+        source="importlib.metadata",
+        verdict="doubt" if missing else "fit",
+        advice=f"{', '.join(missing)} missing; run: pip install 'fluxkit[engine]'" if missing else "",
+    )
+
+
+def examine_json(findings: Sequence[Finding]) -> str:
+    """The findings as JSON for scripts."""
+    values = [finding.model_dump(mode="json") for finding in findings]
+    return json.dumps({"findings": values, "verdicts": tally(findings)._asdict()}, indent=1)
+
+
+def conclusion(findings: Sequence[Finding]) -> str:
+    """What it comes to, in a sentence."""
+    count = tally(findings)
+    state = "is fit to measure" if not count.doubt else "is not fit to measure as it is"
+    return (
+        f"This machine {state}: {count.fit} fit, {count.remark} remarks, {count.doubt} doubts, "
+        f"{count.unknown} unknown ({MEANINGS})."
+    )
+
+
+def plain_text(findings: Sequence[Finding]) -> str:
+    """One line a check, for logs and pipes; what to do stands below it."""
+    width = max(len(finding.check) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.verdict:<8} {finding.check:<{width}}  {_value(finding)}  [{finding.source}]")
+        lines += [f"{'':<8} {'':<{width}}  -> {finding.advice}"] if finding.advice else []
+    return printable("\n".join([*lines, "", conclusion(findings)]))
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """A table on a terminal, plain lines elsewhere."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(plain_text(findings) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("verdict", "check", "value", "what to do", "source", box=None, pad_edge=False, header_style="bold")
+    for each in findings:
+        cells = (each.check, _value(each), each.advice, each.source)
+        styled = Text(each.verdict, style=STYLES[each.verdict])
+        table.add_row(styled, *(Text(printable(cell)) for cell in cells[:3]), Text(printable(cells[3]), style="dim"))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(Text(f"\n{conclusion(findings)}"))
+
+
+def _value(finding: Finding) -> str:
+    if finding.value is not None:
+        return finding.value
+    return f"{'none' if finding.verdict == 'fit' else 'unavailable'}: {finding.unavailable}"

@@ -1,0 +1,161 @@
+"""Joules of the devices that do the work: from their own counters, from sampled power, or the reason why not.
+
+Source: NVML's total energy counter (Volta and later); Linux's powercap interface to RAPL, whose counters wrap.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from fluxkit.probes import ROOT, reason
+from fluxkit.witness import Energy, PhaseEnergy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from fluxkit.nvml import Gpus
+    from fluxkit.witness import TimedPhase
+
+LEAST_SECONDS = 60.0
+"""A counter that moves in steps says little over less."""
+IDLE_SECONDS = 0.25
+"""How long a processor's idle power is measured before the engine starts; a GPU's driver states a mean by itself."""
+NVML_COUNTER, NVML_POWER, RAPL = (
+    "NVML total energy counter",
+    "NVML power, sampled twice a second",
+    "Linux RAPL counters",
+)
+
+
+class EnergySample(NamedTuple):
+    """The meter at one moment."""
+
+    at_seconds: float
+    joules: float
+    phase: str | None
+
+
+class Meter:
+    """Joules since it was made; `missing` says why there are none."""
+
+    def __init__(self, gpus: Gpus | None = None, root: Path = ROOT) -> None:
+        self.missing: str | None = None
+        self.class_: Literal["measured", "estimated"] = "measured"
+        self.source = RAPL
+        self._gpus, self._total = gpus, 0.0
+        self._domains: list[_Domain] = []
+        self._moment = time.monotonic()
+        if gpus is None:
+            self._open_rapl(root)
+        else:
+            self._open_gpus(gpus)
+        self.idle_watts = None if self.missing else self._idle_watts()
+
+    def joules(self) -> float | None:
+        """Joules since the meter was made; read at least every minute, because counters wrap."""
+        if self.missing:
+            return None
+        if self._gpus is None:
+            return sum(domain.joules() for domain in self._domains)
+        return self._of_gpus(self._gpus)
+
+    def _open_rapl(self, root: Path) -> None:
+        try:
+            self._domains = [_Domain(folder) for folder in _rapl_folders(root)]
+        except OSError as error:
+            self.missing = f"the processor's energy counters can't be read: {reason(error)}"
+        if not self.missing and not self._domains:
+            self.missing = "the processor shows no energy counters"
+
+    def _open_gpus(self, gpus: Gpus) -> None:
+        counter = gpus.joules()
+        if counter is not None:
+            self.source, self._total = NVML_COUNTER, -counter
+        elif gpus.watts() is not None:
+            self.class_, self.source = "estimated", NVML_POWER
+        else:
+            self.missing = gpus.missing or "the GPU states neither energy nor power"
+
+    def _of_gpus(self, gpus: Gpus) -> float | None:
+        if self.class_ == "measured":
+            counter = gpus.joules()
+            return None if counter is None else counter + self._total
+        now, watts = time.monotonic(), gpus.watts()
+        self._total += (watts or 0.0) * (now - self._moment)
+        self._moment = now
+        return self._total
+
+    def _idle_watts(self) -> float | None:
+        if self._gpus is not None:
+            return self._gpus.watts()
+        before, began = self.joules() or 0.0, time.monotonic()
+        time.sleep(IDLE_SECONDS)
+        return ((self.joules() or 0.0) - before) / (time.monotonic() - began)
+
+
+class _Domain:
+    """One RAPL domain."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "energy_uj"
+        self._range = int((folder / "max_energy_range_uj").read_text("ascii"))
+        self._last, self._total = self._read(), 0
+
+    def joules(self) -> float:
+        now = self._read()
+        self._total += now - self._last if now >= self._last else now + self._range - self._last
+        self._last = now
+        return self._total / 1e6
+
+    def _read(self) -> int:
+        return int(self._file.read_text("ascii"))
+
+
+def _rapl_folders(root: Path) -> list[Path]:
+    """Packages and their memory: cores are inside the package, and `psys` holds it all once more."""
+    found = []
+    for folder in sorted((root / "sys/class/powercap").iterdir()):
+        name = folder / "name"
+        if name.is_file() and name.read_text("ascii").strip().startswith(("package", "dram")):
+            found.append(folder)
+    return found
+
+
+def energy_of(meter: Meter, samples: Sequence[EnergySample]) -> Energy:
+    """Energy between the first and the last sample, and of each timed phase between."""
+    if meter.missing or not samples:
+        return Energy(class_="unavailable", reason=meter.missing or "nothing was sampled")
+    seconds = samples[-1].at_seconds - samples[0].at_seconds
+    if seconds < LEAST_SECONDS:
+        reason_ = f"too short: {seconds:.0f} s; {LEAST_SECONDS:.0f} s are wanted"
+        return Energy(class_="unavailable", source=meter.source, reason=reason_, seconds=seconds)
+    gross = samples[-1].joules - samples[0].joules
+    estimated = "the GPU has no energy counter" if meter.class_ == "estimated" else None
+    return Energy(
+        class_=meter.class_,
+        joules_gross=gross,
+        joules_net=_net(gross, seconds, meter.idle_watts),
+        idle_watts=meter.idle_watts,
+        source=meter.source,
+        reason=estimated,
+        seconds=seconds,
+        phases=tuple(_phases(samples, meter.idle_watts)),
+    )
+
+
+def _phases(samples: Sequence[EnergySample], idle_watts: float | None) -> list[PhaseEnergy]:
+    found = []
+    timed: tuple[TimedPhase, ...] = ("tune", "inference")
+    for phase in timed:
+        inside = [sample for sample in samples if sample.phase == phase]
+        if len(inside) > 1:
+            seconds, gross = inside[-1].at_seconds - inside[0].at_seconds, inside[-1].joules - inside[0].joules
+            net = _net(gross, seconds, idle_watts)
+            found.append(PhaseEnergy(phase=phase, joules_gross=gross, joules_net=net, seconds=seconds))
+    return found
+
+
+def _net(gross: float, seconds: float, idle_watts: float | None) -> float | None:
+    return None if idle_watts is None else gross - idle_watts * seconds

@@ -1,0 +1,250 @@
+"""The agreement certificate: a fixed tiny FLUX on this device, in this precision, against a float64 reference.
+
+    python -m fluxkit.engine.agree             # measures this machine, one line of JSON for each precision
+    python -m fluxkit.engine.agree --write     # makes fluxkit/data/agreement.json again, in float64 on the CPU
+
+Weights and inputs are the noise of `flow.noise_of`, rounded to halves: its last bits depend on the processor (38 % of
+the values differ by up to 2e-6 between AVX2 and none), the nearest half does not, and bfloat16 holds it exactly. So
+what is compared is how a device computes, not how it rounds what it is given.
+
+B batch 2, C latent channels 4, H and W latent height and width 8, L tokens 16, D packed width 16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import FluxTransformer2DModel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fluxkit.engine import flow
+from fluxkit.engine.model import Embeddings, Flux, add_lora, quiet
+from fluxkit.engine.precision import dtype_of, fp32_products
+from fluxkit.engine.sample import denoise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+REFERENCE_FILE = "agreement.json"
+CONFIG: dict[str, Any] = {
+    "patch_size": 1,
+    "in_channels": 16,
+    "num_layers": 1,
+    "num_single_layers": 1,
+    "attention_head_dim": 32,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 32,
+    "pooled_projection_dim": 32,
+    "guidance_embeds": False,
+    "axes_dims_rope": [8, 12, 12],
+}
+SEED = 84
+"""The first for which no drawn value lies within `MARGIN` of where it would round to another half."""
+MARGIN = 4e-6
+"""Twice the largest difference seen between processors."""
+RANK, LEARNING_RATE, STEPS = 8, 1e-3, 3
+SIGMAS = (0.25, 0.5)
+"""The model scales them by 1000 in its own dtype, and bfloat16 holds 250 and 500."""
+LATENTS, TEXT, POOLED = (2, 4, 8, 8), (2, 8, 32), (2, 32)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the probe gives on one device in one precision."""
+
+    velocity_BLD: Tensor
+    """Of one forward pass, float64 on the CPU."""
+    losses: list[float]
+    """Before each of the tuning steps."""
+    latents_BCHW: Tensor
+    """Of four Euler steps after them, float64 on the CPU."""
+
+
+class Float64(TorchDispatchMode):
+    """Nothing is rounded to float32 inside: the model's own casts to it become casts to float64."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Calls the operator, with float64 wherever float32 is asked for."""
+        del types
+        asked = {key: torch.float64 if value is torch.float32 else value for key, value in (kwargs or {}).items()}
+        return func(*args, **asked)
+
+
+class _Flux(Flux):
+    """Tokens in the dtype of the weights, float64 too."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.transformer.dtype
+
+
+def halves(shape: Sequence[int], *parts: str | int) -> Tensor:
+    """Noise rounded to the nearest half, FP32: equal on every processor."""
+    return (flow.noise_of(shape, "agreement", SEED, *parts) * 2).round() / 2
+
+
+def least_margin(shape: Sequence[int], *parts: str | int) -> float:
+    """How near the noise behind `halves` comes to rounding to another half."""
+    doubled = flow.noise_of(shape, "agreement", SEED, *parts) * 2
+    return float((doubled - doubled.floor() - 0.5).abs().min()) / 2
+
+
+def weight(name: str, shape: Sequence[int]) -> Tensor:
+    """A parameter, exact in bfloat16: matrices of about unit gain, gains about 1, small biases, adapters B of zero."""
+    if "lora_B" in name:
+        return torch.zeros(tuple(shape))
+    drawn = halves(shape, name)
+    if name.endswith("bias"):
+        return drawn / 16
+    return 1 + drawn / 16 if len(shape) == 1 else drawn * 2.0 ** -round(math.log2(shape[1]) / 2)
+
+
+def build() -> FluxTransformer2DModel:
+    """The tiny transformer with LoRA adapters, every parameter from `weight`, on the CPU in FP32."""
+    with torch.random.fork_rng():  # what the constructor draws and throws away must not move a run's own stream
+        transformer = FluxTransformer2DModel.from_config(CONFIG).requires_grad_(requires_grad=False)
+        add_lora(transformer, RANK, RANK, SEED)
+    with torch.no_grad():
+        for name, parameter in transformer.named_parameters():
+            parameter.copy_(weight(name, parameter.shape))
+    return transformer
+
+
+def weights_sha256(transformer: FluxTransformer2DModel) -> str:
+    """Hash over names and FP32 values of all parameters."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(transformer.named_parameters()):
+        digest.update(name.encode() + parameter.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def outcome(transformer: FluxTransformer2DModel, device: torch.device, dtype: torch.dtype) -> Outcome:
+    """Forward pass, tuning steps and a four-step sample of `build()`'s transformer, which is changed by it."""
+    clean, noise, start = (halves(LATENTS, name) for name in ("latents", "noise", "start"))
+    captions = Embeddings(halves(TEXT, "text"), halves(POOLED, "pooled"))
+    float64 = dtype == torch.float64
+    with Float64() if float64 else nullcontext():  # type: ignore[no-untyped-call]  # torch's constructor
+        flux = _Flux(_cast(transformer, dtype), device, autocast=False)
+        clean_BLD, noise_BLD = (flow.pack(each.to(device)) for each in (clean, noise))
+        sigma_B = torch.tensor(SIGMAS, device=device)
+        noisy_BLD = flow.add_noise(clean_BLD, noise_BLD, sigma_B)
+        with torch.no_grad():
+            velocity_BLD = flux.velocity(noisy_BLD, sigma_B, captions, LATENTS[2:])
+        optimizer = torch.optim.AdamW(flux.trainable().values(), lr=LEARNING_RATE, weight_decay=0.0, fused=True)
+        losses = []
+        for _ in range(STEPS):
+            tuned_BLD = flux.velocity(noisy_BLD, sigma_B, captions, LATENTS[2:])
+            loss = flow.velocity_loss(tuned_BLD, clean_BLD, noise_BLD).mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(loss.item())
+        latents_BCHW = denoise(flux, start, captions, 4)
+    return Outcome(velocity_BLD.cpu().double(), losses, latents_BCHW.double())
+
+
+def _cast(transformer: FluxTransformer2DModel, dtype: torch.dtype) -> FluxTransformer2DModel:
+    """The base in `dtype`; adapters stay FP32, as in a run, and become float64 with a float64 base."""
+    for parameter in transformer.parameters():
+        if dtype == torch.float64 or not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+    return transformer
+
+
+def certify(device: torch.device, precision: str) -> dict[str, Any]:
+    """How far `device` in `precision` lies from the reference, as facts of an `Agreement` event, in about a second.
+
+    Args:
+        device: runs the probe.
+        precision: `ieee_float32`, `tf32` or `bfloat16`; the products of FP32 are IEEE afterwards.
+    """
+    began, reference = time.perf_counter(), read_reference()
+    transformer = build()
+    equal = weights_sha256(transformer) == reference["weights_sha256"]
+    with fp32_products("tf32" if precision == "tf32" else "ieee"):
+        here = outcome(transformer, device, dtype_of(precision))
+    facts = {"precision": precision, "weights_equal": equal, **distances(here, reference)}
+    return {**facts, "seconds": time.perf_counter() - began}
+
+
+def distances(here: Outcome, reference: dict[str, Any]) -> dict[str, Any]:
+    """Errors of an outcome against the reference, each None where it is not a finite number."""
+    wanted, latents = (torch.tensor(reference[name], dtype=torch.float64) for name in ("velocity_BLD", "latents_BCHW"))
+    error = here.velocity_BLD.flatten() - wanted
+    latents_error = (here.latents_BCHW.flatten() - latents).square().mean().sqrt()
+    losses = [abs(loss / known - 1) for loss, known in zip(here.losses, reference["losses"], strict=True)]
+    return {
+        "relative_l2": _finite(error.norm() / wanted.norm()),
+        "largest_error": _finite(error.abs().max() / wanted.square().mean().sqrt()),
+        "loss_errors": [_finite(each) for each in losses],
+        "latents_psnr_db": _finite(20 * torch.log10((latents.max() - latents.min()) / latents_error)),
+    }
+
+
+def _finite(value: Tensor | float) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def read_reference() -> dict[str, Any]:
+    """The stored float64 reference."""
+    stored: dict[str, Any] = json.loads((resources.files("fluxkit") / "data" / REFERENCE_FILE).read_text("utf-8"))
+    return stored
+
+
+def make_reference() -> dict[str, Any]:
+    """The reference, computed here in float64 on the CPU.
+
+    Raises:
+        ValueError: a drawn value lies so near the middle between two halves that another processor may round it
+            the other way; another `SEED` is needed.
+    """
+    transformer = build()
+    inputs = {"latents": LATENTS, "noise": LATENTS, "start": LATENTS, "text": TEXT, "pooled": POOLED}
+    drawn = {name: tuple(each.shape) for name, each in transformer.named_parameters() if "lora_B" not in name}
+    close = [name for name, shape in (drawn | inputs).items() if least_margin(shape, name) <= MARGIN]
+    if close:
+        raise ValueError(f"another SEED is needed: {', '.join(close)} would not round alike on every processor")
+    sha256 = weights_sha256(transformer)
+    found = outcome(transformer, torch.device("cpu"), torch.float64)
+    return {
+        "schema": "fluxkit.agreement/1",
+        "seed": SEED,
+        "config": CONFIG,
+        "weights_sha256": sha256,
+        "losses": found.losses,
+        "velocity_BLD": found.velocity_BLD.flatten().tolist(),
+        "latents_BCHW": found.latents_BCHW.flatten().tolist(),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: measure, or write the reference."""
+    parser = argparse.ArgumentParser(prog="python -m fluxkit.engine.agree", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write the reference anew")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    asked = parser.parse_args(arguments)
+    quiet()
+    if asked.write:
+        file = Path(str(resources.files("fluxkit"))) / "data" / REFERENCE_FILE
+        file.write_text(json.dumps(make_reference(), indent=0) + "\n", "utf-8")
+        return
+    for precision in ("ieee_float32", "bfloat16") if asked.device == "cpu" else ("ieee_float32", "tf32", "bfloat16"):
+        sys.stdout.write(json.dumps(certify(torch.device(asked.device), precision)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""A product that saturates the device and a copy in its memory, timed before and after each timed phase.
+
+The product's rate is this machine's own ceiling: no transformer step of the same precision can do more FLOPs in a
+second. If the rate moved during a phase, the machine was not the same at its end as at its beginning.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from fluxkit.engine.clock import synchronize
+from fluxkit.engine.precision import dtype_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BUDGET_SECONDS = 0.07
+"""Of the product and of the copy each, after repetitions to warm up: four canaries take less than 1 % of 120 s."""
+GROUP_SECONDS = 0.01
+"""Repetitions are timed in groups at least this long, so that neither clock nor launch costs count."""
+MATMUL_SIZE = {"cpu": 1024, "cuda": 8192}
+"""n of the n x n product. 1024: 2 GFLOP, 4 MB a matrix; 8192: 1.1 TFLOP, enough for every tensor core of an H200."""
+MANY_THREADS = 16
+"""From here on a CPU gets matrices of twice the size, or threads would wait for each other."""
+COPY_BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}
+"""Larger than the caches of a laptop's core or of a GPU."""
+PROBE_SIZE = 192
+
+
+class Rates(NamedTuple):
+    """What a canary found."""
+
+    matmul_size: int
+    matmul_flops_per_second: float
+    matmul_relative_error: float
+    copy_bytes_per_second: float
+
+
+def sing(device: torch.device, precision: str) -> Rates:
+    """The device's rates in `precision` ("ieee_float32", "tf32" or "bfloat16"), under the switches in force.
+
+    Whoever calls sets the switches, as for the phase itself: a canary that set its own could not tell on them.
+    """
+    dtype, size = dtype_of(precision), _matmul_size(device)
+    with torch.inference_mode():
+        seconds = _matmul_seconds(device, dtype, size)
+        rates = Rates(size, 2 * size**3 / seconds, _relative_error(device, dtype), _copy_rate(device))
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # or the phase's peak of reserved memory would hold the canary's
+    return rates
+
+
+def _matmul_size(device: torch.device) -> int:
+    size = MATMUL_SIZE[device.type]
+    return 2 * size if device.type == "cpu" and torch.get_num_threads() >= MANY_THREADS else size
+
+
+def _matmul_seconds(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    left, right, out = (torch.full((size, size), 0.5, device=device, dtype=dtype) for _ in range(3))
+    return _fastest(device, lambda: torch.mm(left, right, out=out))
+
+
+def _copy_rate(device: torch.device) -> float:
+    """Bytes read and written in a second."""
+    count = COPY_BYTES[device.type]
+    source, target = (torch.ones(count, device=device, dtype=torch.uint8) for _ in range(2))
+    return 2 * count / _fastest(device, lambda: target.copy_(source))
+
+
+def _relative_error(device: torch.device, dtype: torch.dtype) -> float:
+    """Relative L2 error of a small product against float64 of the same, already rounded, numbers."""
+    draw = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(PROBE_SIZE, PROBE_SIZE, generator=draw).to(dtype) for _ in range(2))
+    exact = left.double() @ right.double()
+    found = (left.to(device) @ right.to(device)).cpu().double()
+    return float((found - exact).norm() / exact.norm())
+
+
+def _fastest(device: torch.device, work: Callable[[], object]) -> float:
+    """Seconds of one repetition in the fastest group: what the device can do, not what its neighbours leave."""
+    work()
+    first = _timed(device, work, 1)
+    count = max(1, round(GROUP_SECONDS / max(first, 1e-9)))
+    best, spent = first, first
+    while spent < BUDGET_SECONDS:
+        seconds = _timed(device, work, count)
+        best, spent = min(best, seconds / count), spent + seconds
+    return best
+
+
+def _timed(device: torch.device, work: Callable[[], object], count: int) -> float:
+    synchronize(device)
+    began = time.perf_counter()
+    for _ in range(count):
+        work()
+    synchronize(device)
+    return time.perf_counter() - began

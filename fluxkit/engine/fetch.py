@@ -1,0 +1,35 @@
+"""`python -m fluxkit.engine.fetch REPO REVISION`: downloads a pipeline into the hub cache, because the spec says so."""
+
+from __future__ import annotations
+
+import sys
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from fluxkit.errors import ExitCode
+
+# The repository also holds the weights as one file for other programs: twice the download for nothing.
+WANTED = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model"]
+
+
+def main(repo: str, revision: str) -> int:
+    """One download; gives the exit code, and a refusal as its last word on standard error."""
+    try:
+        folder = snapshot_download(repo, revision=revision, allow_patterns=WANTED)
+    except HfHubHTTPError as error:
+        code = error.response.status_code
+        why = (
+            "it is gated: accept its licence on the hub and log in with: hf auth login" if code in {401, 403} else code
+        )
+        sys.stderr.write(f"{repo} could not be downloaded: {why}.\n")
+        return ExitCode.MACHINE
+    except (LocalEntryNotFoundError, OSError) as error:
+        sys.stderr.write(f"{repo} could not be downloaded: {type(error).__name__}; is there a network here?\n")
+        return ExitCode.MACHINE
+    sys.stdout.write(f"{folder}\n")
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

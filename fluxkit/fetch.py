@@ -1,0 +1,31 @@
+"""Downloads a pretrained pipeline before a run, in a child process, and only where the spec says `download = true`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from fluxkit.errors import MachineError, printable
+from fluxkit.pipeline import pipeline_folder
+
+if TYPE_CHECKING:
+    from fluxkit.spec import ModelSpec
+
+
+def fetch(model: ModelSpec) -> None:
+    """Makes sure that a model which may be downloaded is in the hub cache; does nothing for any other.
+
+    Raises:
+        MachineError: it is not there and can't be downloaded.
+    """
+    if not model.download or model.repo is None or model.path is not None:
+        return
+    try:
+        pipeline_folder(model)
+    except MachineError:
+        command = [sys.executable, "-m", "fluxkit.engine.fetch", model.repo, str(model.revision)]
+        done = subprocess.run(command, text=True, capture_output=True, check=False)
+        if done.returncode:
+            words = printable(done.stderr).strip().splitlines()
+            raise MachineError(words[-1] if words else f"{model.repo} could not be downloaded.") from None

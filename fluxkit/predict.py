@@ -1,0 +1,201 @@
+"""How a spec would run on a device that is not here: predicted from exact FLOPs, memory and a stated efficiency."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from fluxkit.architecture import SCHNELL
+from fluxkit.devices import efficiency, flops_per_second
+from fluxkit.errors import MachineError
+from fluxkit.expected import devices_at_work, tuning_precision
+from fluxkit.pipeline import PipelineSizes, pipeline_folder, read_sizes
+from fluxkit.plan import ENGINE_PACKAGES, make_plan
+from fluxkit.spec import FROZEN
+from fluxkit.system import Device, Reading, System
+
+if TYPE_CHECKING:
+    from fluxkit.devices import Peaks, Work
+    from fluxkit.plan import Plan
+    from fluxkit.spec import InferencePrecision, RunSpec
+
+SCHNELL_SIZES = PipelineSizes(SCHNELL, vae_factor=8, max_text_tokens=512)
+"""Source: the configuration files of FLUX.1-schnell; used where they are not on this machine."""
+LAPTOP_CORES = 2
+SECONDS_PER_HOUR = 3600
+
+
+class Prediction(BaseModel):
+    """What to expect of a device; null where it is not known, and `refusal` where it would not run at all."""
+
+    model_config = FROZEN
+    device: str
+    """Its name in `devices.toml`."""
+    title: str
+    processes: int
+    refusal: str | None = None
+    """Why it would not run there."""
+    micro_batch_size: int | None = None
+    """Samples per forward pass of tuning."""
+    inference_micro_batch_size: int | None = None
+    peak_bytes: int | None = None
+    """Predicted peak of the tensors of one process."""
+    memory_bytes: int
+    iterations_per_second: float | None = None
+    iteration_seconds: float | None = None
+    """Seconds of the constant-iteration protocol: `tune.iterations` steps."""
+    iterations_in_time: int | None = None
+    """Steps that the constant-time protocol reaches in `tune.seconds`."""
+    image_steps_per_second: float | None = None
+    tuning_seconds: float | None = None
+    """Until both budgets are met, or `tune.max_seconds`."""
+    inference_seconds: float | None = None
+    usd: float | None = None
+    """Tuning and inference at `hardware.usd_per_hour`; null without a price."""
+    basis: tuple[str, ...] = ()
+    """Efficiencies that the seconds rest on, with their origin."""
+
+
+def predict(spec: RunSpec, device: Peaks) -> Prediction:
+    """What `spec` would need and give on `device`: as many of it as the spec has processes."""
+    execution = spec.execution.model_copy(update={"device": device.kind, "threads": 0})
+    there = spec.model_copy(update={"execution": execution})
+    known = {
+        "device": device.name,
+        "title": device.title,
+        "processes": execution.processes,
+        "memory_bytes": device.memory_bytes,
+    }
+    try:
+        plan = make_plan(there, _machine(device, execution.processes), to_run=False, sizes=_sizes(spec))
+    except MachineError as error:
+        return Prediction(**known, refusal=str(error))
+    return Prediction(**known, **_times(there, plan, device))
+
+
+def _times(spec: RunSpec, plan: Plan, device: Peaks) -> dict[str, object]:
+    at_work, precision = devices_at_work(spec), tuning_precision(spec)
+    tuning = _rate(device, spec, "tuning", precision, at_work / plan.train_flops_per_iteration)
+    images = _rate(
+        device, spec, "inference", spec.execution.inference_precision, at_work / plan.forward_flops_per_sample
+    )
+    tuning_seconds = _tuning_seconds(spec, tuning)
+    inference_seconds = _inference_seconds(spec, plan, images)
+    return {
+        "micro_batch_size": plan.micro_batch_size,
+        "inference_micro_batch_size": plan.inference_micro_batch_size,
+        "peak_bytes": plan.predicted_peak_bytes and plan.predicted_peak_bytes // plan.processes,
+        "iterations_per_second": tuning,
+        "iteration_seconds": spec.tune.iterations / tuning if tuning else None,
+        "iterations_in_time": int(spec.tune.seconds * tuning) if tuning else None,
+        "image_steps_per_second": images,
+        "tuning_seconds": tuning_seconds,
+        "inference_seconds": inference_seconds,
+        "usd": _usd(spec, tuning_seconds, inference_seconds),
+        "basis": _basis(device, spec, precision),
+    }
+
+
+def _rate(device: Peaks, spec: RunSpec, work: Work, precision: InferencePrecision, per_flop: float) -> float | None:
+    flops = flops_per_second(device, spec.model.family, work, precision)
+    return flops * per_flop if flops else None
+
+
+def _tuning_seconds(spec: RunSpec, speed: float | None) -> float | None:
+    if not speed:
+        return None
+    return min(max(spec.tune.seconds, spec.tune.iterations / speed), spec.tune.max_seconds)
+
+
+def _inference_seconds(spec: RunSpec, plan: Plan, image_steps: float | None) -> float | None:
+    """At least the asked seconds and ten steps, which may take longer than the asked limit allows to begin."""
+    if not image_steps:
+        return None
+    step = plan.inference_micro_batch_size * plan.processes / image_steps
+    trajectory = spec.inference.num_inference_steps * step
+    wanted = max(spec.inference.min_seconds, 10 * step)
+    return max(trajectory, min(wanted, spec.inference.max_seconds))
+
+
+def _usd(spec: RunSpec, *seconds: float | None) -> float | None:
+    known = [each for each in seconds if each is not None]
+    if not spec.hardware.usd_per_hour or len(known) < len(seconds):
+        return None
+    return spec.hardware.usd_per_hour * sum(known) / SECONDS_PER_HOUR
+
+
+def _basis(device: Peaks, spec: RunSpec, tuning: InferencePrecision) -> tuple[str, ...]:
+    asked: tuple[tuple[Work, InferencePrecision], ...] = (
+        ("tuning", tuning),
+        ("inference", spec.execution.inference_precision),
+    )
+    sentences = []
+    for work, precision in asked:
+        found, peak = efficiency(device, spec.model.family, work, precision), device.peak_flops_per_second(precision)
+        if found and peak:
+            sentences.append(
+                f"{device.title}, {work} in {precision}: {found.share:.0%} of {peak / 1e12:.4g} TFLOP/s"
+                f" ({device.flops_source}; {device.date}). Share: {found.origin}."
+            )
+        else:
+            sentences.append(f"{device.title}, {work} in {precision}: no efficiency is known, so no time is predicted.")
+    return tuple(sentences)
+
+
+def _sizes(spec: RunSpec) -> PipelineSizes | None:
+    """The model's sizes; those of schnell are known without its files."""
+    if spec.model.family != "schnell":
+        return None
+    try:
+        return read_sizes(pipeline_folder(spec.model))
+    except MachineError:
+        return SCHNELL_SIZES
+
+
+def _machine(device: Peaks, count: int) -> System:
+    """A machine with so many of the device; nothing else about it is known."""
+    cores = {"cpu_logical_cores": LAPTOP_CORES, "cpu_usable_cores": LAPTOP_CORES}
+    known = Device(kind=device.kind, name=device.title, memory_bytes=device.memory_bytes)
+    cpu = Device(kind="cpu", name="CPU", memory_bytes=None)
+    return System(
+        readings={name: Reading(value=value, source="assumed") for name, value in cores.items()},
+        devices=(known,) if device.kind == "cpu" else (cpu, *[known] * count),
+        packages=dict.fromkeys(ENGINE_PACKAGES, "assumed"),
+    )
+
+
+def prediction_table(spec: RunSpec, predictions: tuple[Prediction, ...]) -> str:
+    """One line a device, and what the numbers rest on."""
+    names = (
+        "device", "fits", "micro-batch", "peak memory", "iterations/s", f"{spec.tune.iterations} iterations",
+        f"in {spec.tune.seconds:g} s", "image-steps/s", "cost",
+    )  # fmt: skip
+    rows = [names, *(_row(each) for each in predictions)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(names))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    title = f"Prediction for {spec.name}: computed from FLOPs and a stated efficiency, not measured."
+    refusals = [f"{each.title}: {each.refusal}" for each in predictions if each.refusal]
+    basis = dict.fromkeys(sentence for each in predictions for sentence in each.basis)
+    return "\n".join([title, *lines, *([""] if refusals or basis else []), *refusals, *basis])
+
+
+def _row(each: Prediction) -> tuple[str, ...]:
+    fits = "no" if each.refusal else "yes"
+    count = f"{each.processes} x " if each.processes > 1 else ""
+    memory = "—" if each.peak_bytes is None else f"{each.peak_bytes / 1e9:.1f} of {each.memory_bytes / 1e9:.0f} GB"
+    return (
+        count + each.title,
+        fits,
+        "—" if each.micro_batch_size is None else f"{each.micro_batch_size}",
+        memory,
+        _number(each.iterations_per_second),
+        _number(each.iteration_seconds, " s"),
+        "—" if each.iterations_in_time is None else f"{each.iterations_in_time} iterations",
+        _number(each.image_steps_per_second),
+        "—" if each.usd is None else f"{each.usd:.2f} USD",
+    )
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "—" if value is None else f"{value:.3g}{unit}"

@@ -1,0 +1,227 @@
+"""Whether this installation works on this machine, in seconds: every part once, and the numbers that it must give."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import BaseModel
+
+from fluxkit.agreement import departures_of
+from fluxkit.cache import ENVIRONMENT_VARIABLE
+from fluxkit.child import engine_command, engine_environment
+from fluxkit.errors import FluxkitError, MachineError, RunError, printable
+from fluxkit.fold import fold
+from fluxkit.launch import launch
+from fluxkit.plan import make_plan
+from fluxkit.spec import FROZEN
+from fluxkit.specfile import load_spec
+from fluxkit.verify import problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fluxkit.child import EngineCommand
+    from fluxkit.plan import Plan
+    from fluxkit.record import RunResult
+    from fluxkit.spec import RunSpec
+
+    Numbers = dict[str, float]
+
+PRESETS = {"cpu": "nano-laptop-cpu", "cuda": "nano-single-gpu"}
+# Tuning in FP32 and inference in bfloat16, so that one run has the certificates of both.
+# Both budgets end tuning after the same few iterations everywhere, so that the numbers of two machines can be held
+# against each other; speeds would differ, and are not among them.
+OVERRIDES = (
+    "tune.iterations=8", "tune.seconds=0.01", "tune.max_seconds=60.0", "tune.lr_warmup_steps=2",
+    "evaluate.num_images_per_prompt=1", "evaluate.sigmas=1", "evaluate.noise_draws=1",
+    "inference.batch_size=8", "inference.min_seconds=0.01", "execution.inference_precision=bfloat16",
+)  # fmt: skip
+TOLERANCE = 1e-6
+"""Between a metric and its golden value."""
+CHILD_SECONDS = 300
+
+
+class Step(BaseModel):
+    """What became of one part."""
+
+    model_config = FROZEN
+    name: str
+    passed: bool
+    words: str
+    numbers: dict[str, float] = {}
+    """Equal wherever processor, threads and package versions are."""
+    seconds: float
+
+
+class _Ground(NamedTuple):
+    """Where the steps work, and what they share."""
+
+    folder: Path
+    spec: RunSpec
+    plan: Plan
+    command: EngineCommand
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+
+def run_selftest(
+    told: Callable[[Step], object] = lambda _: None, *, command: EngineCommand = engine_command
+) -> tuple[Step, ...]:
+    """All steps in order, in a temporary folder that is gone afterwards; a failed one does not stop the others.
+
+    Args:
+        told: is given each step when it is done.
+        command: gives the engine's command line.
+
+    Raises:
+        MachineError: the engine is not installed, or there is no folder for temporary files.
+    """
+    with _scratch() as folder:
+        ground = _ground(folder, command)
+        steps = []
+        for name, act in STEPS.items():
+            steps.append(_done(name, act, ground))
+            told(steps[-1])
+    return tuple(steps)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder for everything, caches too, so that nothing is read from or left in the user's own."""
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="fluxkit-selftest-")
+    except OSError as error:
+        raise MachineError("There is no folder for temporary files; set TMPDIR to one that can be written.") from error
+    with temporary as name:
+        before = dict(os.environ)
+        os.environ |= {ENVIRONMENT_VARIABLE: str(Path(name) / "cache"), "TMPDIR": name}
+        try:
+            yield Path(name)
+        finally:
+            os.environ.clear()
+            os.environ |= before
+
+
+def _ground(folder: Path, command: EngineCommand) -> _Ground:
+    from fluxkit.system import probe
+
+    system = probe()
+    spec = load_spec(PRESETS["cuda" if system.devices_of("cuda") else "cpu"], OVERRIDES)
+    return _Ground(folder, spec, make_plan(spec, system), command)
+
+
+def _done(name: str, act: Callable[[_Ground], tuple[str, Numbers]], ground: _Ground) -> Step:
+    began = time.monotonic()
+    try:
+        passed, (words, numbers) = True, act(ground)
+    except Exception as error:  # noqa: BLE001 - whatever is broken here is what the selftest is for
+        about = "" if isinstance(error, FluxkitError) else f"{type(error).__name__}: "
+        passed, words, numbers = False, about + str(error), {}
+    seconds = round(time.monotonic() - began, 2)
+    return Step(name=name, passed=passed, words=printable(words), numbers=numbers, seconds=seconds)
+
+
+def _metric(ground: _Ground) -> tuple[str, Numbers]:
+    """PSNR and SSIM of a made pair against their golden values."""
+    said = json.loads(_child(ground, "golden"))
+    for name in ("psnr_db", "ssim"):
+        if not math.isclose(said[name], said[f"wanted_{name}"], rel_tol=TOLERANCE):
+            raise RunError(f"{name} is {said[name]!r} and should be {said[f'wanted_{name}']!r}")
+    words = f"PSNR {said['psnr_db']:.4f} dB and SSIM {said['ssim']:.6f} of a made pair, as they should be"
+    return words, {"psnr_db": said["psnr_db"], "ssim": said["ssim"]}
+
+
+def _tune(ground: _Ground) -> tuple[str, Numbers]:
+    """A few iterations of nano with everything that belongs to a run."""
+    result = launch(ground.spec, ground.plan, folder=ground.run, seed=ground.spec.seed, command=ground.command)
+    if result.error:
+        raise RunError(f"the run {result.status} in phase {result.error.phase}: {result.error.message}")
+    losses = [loss for loss in result.tuning.losses if loss is not None] if result.tuning else []
+    psnr_db = result.summary.psnr_db_at_iterations
+    if result.tuning is None or len(losses) < len(result.tuning.losses) or not losses or psnr_db is None:
+        raise RunError("losses or scores are missing, or were not finite numbers")
+    words = f"{len(losses)} iterations on {ground.plan.device_names[0]}, loss {losses[0]:.4f} to {losses[-1]:.4f}"
+    return f"{words}, {psnr_db:.3f} dB", {"first_loss": losses[0], "last_loss": losses[-1], "psnr_db": psnr_db}
+
+
+def _agreement(ground: _Ground) -> tuple[str, Numbers]:
+    """The run's own certificates: a fixed tiny FLUX on this device against the float64 reference."""
+    probes = _result(ground).agreement or ()
+    wrong = [f"{probe.precision}: {'; '.join(found)}" for probe in probes if (found := departures_of(probe))]
+    if wrong or not probes:
+        raise RunError(" | ".join(wrong) or "the run has no certificate")
+    known = {probe.precision: probe.relative_l2 for probe in probes if probe.relative_l2 is not None}
+    words = ", ".join(f"{precision} {error:.2g}" for precision, error in known.items())
+    return f"relative error against float64: {words}", {f"relative_l2_{name}": error for name, error in known.items()}
+
+
+def _fold(ground: _Ground) -> tuple[str, Numbers]:
+    """The events give the same result again."""
+    result = _result(ground)
+    if fold(ground.run, result) != result:
+        raise RunError("the events, folded again, give another result")
+    return f"the events give the same result again, with {len(result.checks)} checks", {}
+
+
+def _verify(ground: _Ground) -> tuple[str, Numbers]:
+    """Schema, hashes of files, and summary."""
+    wrong = problems(ground.run)
+    if wrong:
+        raise RunError("; ".join(wrong))
+    return f"schema, summary and the hashes of {len(_result(ground).artifacts)} files hold", {}
+
+
+def _report(ground: _Ground) -> tuple[str, Numbers]:
+    """The page of that run."""
+    from fluxkit.report import write_report
+
+    page = ground.folder / "report.html"
+    write_report([ground.run], page)
+    text = page.read_text("utf-8")
+    if ground.spec.hardware.label not in text or "</html>" not in text:
+        raise RunError("the page is not whole")
+    return f"a page of {page.stat().st_size / 1e3:.0f} kB", {}
+
+
+STEPS: dict[str, Callable[[_Ground], tuple[str, Numbers]]] = {
+    "metric": _metric,
+    "tune": _tune,
+    "agreement": _agreement,
+    "fold": _fold,
+    "verify": _verify,
+    "report": _report,
+}
+
+
+def _result(ground: _Ground) -> RunResult:
+    from fluxkit.settle import load
+
+    return load(ground.run)
+
+
+def _child(ground: _Ground, module: str) -> str:
+    """What an engine module writes to standard output.
+
+    Raises:
+        RunError: it fails; the last line of its complaint is told.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", f"fluxkit.engine.{module}"],
+        env=engine_environment(ground.spec, ground.plan), cwd=ground.folder, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, timeout=CHILD_SECONDS,
+    )  # fmt: skip
+    if done.returncode:
+        complaint = done.stderr.strip().splitlines()
+        raise RunError(complaint[-1] if complaint else f"{module} ended with exit code {done.returncode}")
+    return done.stdout

@@ -1,0 +1,142 @@
+"""The agreement certificate on this machine: it passes where it should, and finds a device that lies."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fluxkit.agreement import AgreementFacts, departures_of
+from fluxkit.engine import agree
+from fluxkit.engine.precision import read_back
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def remade():
+    """The reference, computed again on this machine."""
+    return agree.make_reference()
+
+
+def facts(precision):
+    return AgreementFacts.model_validate(agree.certify(CPU, precision))
+
+
+def test_the_stored_reference_is_what_its_recipe_makes(remade):
+    """Sizes, seed and weights are equal; the float64 numbers agree to 1e-10."""
+    stored = agree.read_reference()
+    assert stored.keys() == remade.keys()
+    for key in ("schema", "seed", "config", "weights_sha256"):
+        assert stored[key] == remade[key]
+    for key in ("losses", "velocity_BLD", "latents_BCHW"):
+        assert remade[key] == pytest.approx(stored[key], rel=1e-10, abs=1e-10)
+
+
+def test_the_reference_really_is_float64():
+    """Inside, casts to float32 give float64, so that nothing is rounded on the way."""
+    third = torch.tensor(1 / 3, dtype=torch.float64)
+    with agree.Float64():
+        assert third.float().dtype == torch.float64
+        assert third.float().item() == 1 / 3
+
+
+def test_the_weights_are_exact_in_bfloat16():
+    """Halves times a power of two survive a cast to bfloat16 and back, so only the computing is compared."""
+    for name, parameter in agree.build().named_parameters():
+        assert torch.equal(parameter, parameter.bfloat16().float()), name
+
+
+def test_no_weight_depends_on_the_last_bits_of_the_noise():
+    """Noise moved by more than processors differ rounds to the same halves."""
+    noise = agree.flow.noise_of((64, 64), "agreement", agree.SEED, "proj_out.weight") * 2
+    shape = (16, 64)
+    margin = agree.least_margin(shape, "proj_out.weight")
+    assert margin > agree.MARGIN
+    assert noise.abs().max() > 1
+
+
+@pytest.mark.parametrize("precision", ["ieee_float32", "bfloat16"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_this_cpu_passes(precision, threads):
+    """FP32 and bfloat16 on this CPU are inside their bands with one thread and with two, in under two seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    found = facts(precision)
+    torch.set_num_threads(before)
+    assert departures_of(found) == []
+    assert found.seconds < 2
+    assert read_back(torch.float32)["mkldnn.matmul"] == "ieee"
+
+
+def test_another_instruction_set_passes_with_the_same_weights():
+    """A CPU without AVX draws other last bits of noise, and still makes the same weights and passes."""
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "DNNL_MAX_CPU_ISA": "SSE41"}
+    command = [sys.executable, "-m", "fluxkit.engine.agree"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    found = [AgreementFacts.model_validate_json(line) for line in done.stdout.splitlines()]
+    assert [each.precision for each in found] == ["ieee_float32", "bfloat16"]
+    assert [departures_of(each) for each in found] == [[], []]
+
+
+class Tf32Products(TorchDispatchMode):
+    """Emulates a device that rounds the operands of matrix products to TF32's 10 bits of mantissa."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        first = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}.get(func.overloadpacket.__name__)
+        if first is not None:
+            args = (*args[:first], *(self.rounded(each) for each in args[first : first + 2]), *args[first + 2 :])
+        return func(*args, **(kwargs or {}))
+
+    @staticmethod
+    def rounded(tensor):
+        bits = tensor.contiguous().view(torch.int32)
+        return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def test_a_device_that_rounds_products_to_tf32_is_found():
+    """Emulated TF32 under the name of FP32 fails, and under its own name passes."""
+    reference, transformer = agree.read_reference(), agree.build()
+    with Tf32Products():
+        here = agree.outcome(transformer, CPU, torch.float32)
+    measured = {"weights_equal": True, "seconds": 0.0, **agree.distances(here, reference)}
+    posing = AgreementFacts(precision="ieee_float32", **measured)
+    assert posing.relative_l2 > 1e-4
+    assert departures_of(posing)
+    assert departures_of(AgreementFacts(precision="tf32", **measured)) == []
+
+
+def test_a_broken_device_gives_null_and_fails():
+    """What is not a finite number is null in the facts, which JSON can say, and never passes."""
+    broken = agree.Outcome(torch.full((2, 16, 16), math.nan), [math.inf] * 3, torch.zeros(agree.LATENTS))
+    measured = agree.distances(broken, agree.read_reference())
+    assert measured["relative_l2"] is None
+    assert measured["loss_errors"] == [None] * 3
+    assert departures_of(AgreementFacts(precision="bfloat16", weights_equal=True, seconds=0.0, **measured))
+
+
+def test_other_weights_are_said(monkeypatch):
+    """Weights of another hash than the reference's are a fact of the certificate."""
+    monkeypatch.setattr(agree, "weights_sha256", lambda _: "0" * 64)
+    assert facts("ieee_float32").weights_equal is False
+
+
+def test_the_probe_leaves_a_runs_own_noise_alone():
+    """Torch's global stream is where it was, so that a run draws the same with and without a certificate."""
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    agree.certify(CPU, "ieee_float32")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_every_run_has_a_certificate(short_run):
+    """A run says one certificate for each precision it runs in, outside of all phases, and passes."""
+    (said,) = short_run.events("agreement")
+    assert said.precision == "ieee_float32"
+    assert departures_of(said) == []

@@ -1,0 +1,219 @@
+"""`fluxkit.compare`: what is grouped, what is put into a ratio, and what never is."""
+
+import builders
+import pytest
+
+from fluxkit.answers import answers, standing
+from fluxkit.compare import compare
+from fluxkit.comparison import Comparison
+
+
+def contrast(comparison, quantity):
+    """The one contrast of a quantity."""
+    (found,) = [each for each in comparison.workloads[0].contrasts if each.quantity == quantity]
+    return found
+
+
+def two(first, second, repeats=3):
+    """Runs of two makers of results, a few of each."""
+    return [make(repeat) for repeat in range(repeats) for make in (first, second)]
+
+
+def test_a_comparison_round_trips_through_json():
+    """A comparison written as JSON and read again is the same value."""
+    comparison = compare(builders.study())
+    assert Comparison.model_validate_json(comparison.model_dump_json(by_alias=True)) == comparison
+
+
+def test_the_order_of_results_does_not_matter():
+    """The same results in another order give the same comparison."""
+    results = builders.study()
+    assert compare(results) == compare(results[::-1])
+
+
+def test_the_same_result_counts_once():
+    """A result that is given twice counts once."""
+    results = builders.study()
+    assert compare([*results, *results]) == compare(results)
+
+
+def test_a_row_carries_mean_values_interval_and_worst_grade():
+    """A metric of a row is the mean over runs with each run's value, an interval and the worst grade about it."""
+    results = [builders.result(repeat=repeat) for repeat in range(3)]
+    estimate = compare(results).workloads[0].rows[0].metrics["training_iterations_per_second"]
+    speeds = [result.summary.training_iterations_per_second for result in results]
+    assert estimate.values == tuple(speeds)
+    assert estimate.mean == pytest.approx(sum(speeds) / 3)
+    assert estimate.interval.low < estimate.mean < estimate.interval.high
+    assert (estimate.grade, compare(results).workloads[0].rows[0].metrics["psnr_db"].grade) == ("A", "B")
+
+
+def test_faster_is_said_with_three_runs_each():
+    """A fifth between two configurations with three quiet runs each is decided, and its interval holds the ratio."""
+    found = contrast(compare(builders.study()), "training_speed")
+    assert (found.verdict, found.together) == ("faster", True)
+    assert found.interval.low < 1.2 < found.interval.high
+
+
+def test_one_run_each_gives_a_ratio_but_no_verdict():
+    """With one run each the measured ratio is shown, without an interval, and not decided."""
+    found = contrast(compare(builders.study(repeats=1)), "training_speed")
+    assert found.value == pytest.approx(1.2, abs=0.05)
+    assert (found.interval, found.verdict, found.further_runs) == (None, "inconclusive", 2)
+
+
+def test_equal_configurations_are_equivalent():
+    """Two configurations that differ by noise alone are equivalent in speed."""
+    other = builders.spec(execution={"threads": 2})
+    results = two(lambda n: builders.result(repeat=n), lambda n: builders.result(of=other, repeat=n, id=f"other-{n}"))
+    assert contrast(compare(results), "inference_speed").verdict == "equivalent"
+
+
+def test_quality_needs_images_and_runs_to_agree():
+    """A gain seen in every image and run is better; with few held-out photos the held-out loss decides nothing."""
+    assert contrast(compare(builders.study()), "psnr_db").verdict == "better"
+    other = builders.spec(execution={"precision": "bfloat16"})
+    results = two(
+        lambda n: builders.result(repeat=n, held_out=3),
+        lambda n: builders.result(of=other, repeat=n, held_out=3, psnr_gain=5.0),
+    )
+    found = contrast(compare(results), "validation_loss")
+    assert found.verdict == "inconclusive"
+    assert "3 held-out photos" in found.reason
+
+
+def test_grade_x_enters_no_verdict():
+    """A number that a check graded X is shown with its grade but is in no verdict and is not best."""
+    bad = [{"id": "clock", "subject": "training_speed", "grade": "X", "evidence": "The clock went back."}]
+    other = builders.spec(execution={"precision": "bfloat16"})
+    results = two(lambda n: builders.result(repeat=n, checks=bad), lambda n: builders.result(of=other, repeat=n))
+    comparison = compare(results)
+    found = contrast(comparison, "training_speed")
+    assert (found.verdict, found.grade) == ("inconclusive", "X")
+    assert "graded X" in found.reason
+    workload = comparison.workloads[0]
+    assert standing(workload, workload.rows[0], "training_iterations_per_second") == ""
+
+
+def test_different_workloads_stand_apart_key_by_key():
+    """Results of different workloads form no ratio; the differing keys are named with both values."""
+    other = builders.spec(tune={"learning_rate": 1e-3, "seconds": 60.0, "iterations": 200})
+    comparison = compare([builders.result(), builders.result(of=other, id="other")])
+    assert not comparison.comparable
+    assert [workload.contrasts for workload in comparison.workloads] == [(), ()]
+    (difference,) = comparison.differences
+    assert difference.key == "tune.learning_rate"
+    assert sorted(difference.values.values()) == ["0.001", "0.004"]
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "key"),
+    [
+        ("inputs", {"dataset_sha256": "c" * 64}, "inputs.dataset_sha256"),
+        ("inputs", {"weights_sha256": "d" * 64}, "inputs.weights_sha256"),
+        ("quality", {"definition": {**builders.DEFINITION, "sigma": 2.0}}, "quality.definition.sigma"),
+    ],
+)
+def test_other_inputs_or_another_evaluation_are_another_workload(part, change, key):
+    """Equal specs with other weights, other data or another metric definition are not compared."""
+    first = builders.result()
+    changed = getattr(first, part).model_copy(update=change)
+    comparison = compare([first, first.model_copy(update={part: changed, "id": "other"})])
+    assert not comparison.comparable
+    assert [each.key for each in comparison.differences] == [key]
+
+
+def test_a_claimed_workload_hash_proves_nothing():
+    """A result that claims the hash of another workload is still told apart by its spec."""
+    other = builders.result(of=builders.spec(tune={"lora_rank": 4, "seconds": 60.0}), id="other")
+    claimed = other.model_copy(update={"workload_sha256": builders.result().workload_sha256})
+    assert not compare([builders.result(), claimed]).comparable
+
+
+def test_one_label_for_two_configurations_gives_two_names_and_a_warning():
+    """Two configurations under one label are two rows with names that differ, and a warning says so."""
+    comparison = compare(builders.study())
+    assert [row.name for row in comparison.workloads[0].rows] == ["Laptop CPU (FP32)", "Laptop CPU (bfloat16)"]
+    assert any("share the label" in warning for warning in comparison.warnings)
+
+
+def test_another_device_under_one_label_is_another_row():
+    """The device decides the row, whatever the label says."""
+    comparison = compare([builders.result(), builders.result(gpu=True, id="gpu")])
+    names = [row.name for row in comparison.workloads[0].rows]
+    assert len(set(names)) == 2
+    assert any("Example GPU 48GB" in name for name in names)
+
+
+def test_other_studies_are_measured_apart():
+    """Runs of different studies were not interleaved, which the contrast and a warning say."""
+    other = builders.spec(execution={"precision": "bfloat16"})
+    results = two(lambda n: builders.result(repeat=n), lambda n: builders.result(of=other, repeat=n, study="elsewhere"))
+    comparison = compare(results)
+    assert not contrast(comparison, "training_speed").together
+    assert any("measured apart" in warning for warning in comparison.warnings)
+
+
+def test_failed_runs_are_listed_and_never_in_a_mean():
+    """A failed run is listed with phase and reason, and changes no number."""
+    good = [builders.result(repeat=repeat) for repeat in range(3)]
+    comparison = compare([*good, builders.failed()])
+    (ended,) = comparison.ended
+    assert (ended.phase, ended.status) == ("tune", "failed")
+    assert "OutOfMemoryError" in ended.reason
+    assert comparison.workloads[0].rows[0].metrics == compare(good).workloads[0].rows[0].metrics
+
+
+def test_a_configuration_that_only_failed_is_a_row_of_reasons():
+    """A configuration without a complete run still has its row, and each number says why it is missing."""
+    broken = builders.failed(of=builders.spec(execution={"precision": "bfloat16"}))
+    comparison = compare([builders.result(), broken])
+    assert comparison.comparable
+    row = comparison.workloads[0].rows[1]
+    assert row.runs == ()
+    assert row.metrics["psnr_db"].mean is None
+    assert "failed in phase tune" in row.metrics["psnr_db"].reason
+
+
+def test_only_failures_make_a_comparison_without_numbers():
+    """Failures alone are shown, with a warning that nothing can be compared."""
+    comparison = compare([builders.failed()])
+    assert any("nothing to compare" in warning for warning in comparison.warnings)
+    assert all(not answer.decided for answer in answers(comparison.workloads[0]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "read_back", "name"),
+    [
+        ("ieee_float32", {"dtype": "float32", "matmul": "ieee"}, "FP32"),
+        ("ieee_float32", {"dtype": "float32", "cuda.matmul.fp32_precision": "tf32"}, "TF32 (asked for FP32)"),
+        ("ieee_float32", {"dtype": "float32", "allow_tf32": "True"}, "TF32 (asked for FP32)"),
+        ("ieee_float32", {"dtype": "torch.bfloat16"}, "bfloat16 (asked for FP32)"),
+        ("tf32", {"dtype": "float32", "matmul": "tf32"}, "TF32"),
+        ("bfloat16", {"dtype": "bfloat16", "weights": "int8"}, "bfloat16, int8 weights"),
+        ("ieee_float32", {}, "FP32"),
+    ],
+)
+def test_precision_is_named_as_it_was_read_back(asked, read_back, name):
+    """What the backends say outweighs what the spec asked for: TF32 and int8 weights are never called FP32."""
+    run = builders.result(of=builders.spec(execution={"device": "cuda", "inference_precision": asked}), gpu=True)
+    run = run.model_copy(update={"inference": run.inference.model_copy(update={"precision": read_back})})
+    assert compare([run]).workloads[0].rows[0].inference_precision == name
+
+
+def test_curves_hold_every_mark_in_order():
+    """The curve has a point for each mark, in the order of time, that begins untuned."""
+    curve = compare(builders.study()).workloads[0].rows[0].curve
+    assert [point.mark for point in curve] == ["untuned", "seconds-15", "iterations-200", "seconds-30", "seconds-60"]
+    assert curve[0].psnr_db.mean < curve[-1].psnr_db.mean
+    assert curve[-1].validation_loss.interval is not None
+
+
+def test_answers_are_decided_only_where_the_verdict_is():
+    """The answer names the fastest where that is decided, and says how many runs are missing where it is not."""
+    (decided, *_) = answers(compare(builders.study()).workloads[0])
+    assert decided.decided
+    assert decided.sentence.startswith("Laptop CPU (FP32) tunes fastest: ")
+    (undecided, *_) = answers(compare(builders.study(repeats=1)).workloads[0])
+    assert not undecided.decided
+    assert "Laptop CPU (bfloat16) has 1 run, and an interval needs 3" in undecided.sentence

@@ -1,0 +1,275 @@
+"""What a machine is told about itself, by made-up files and a made-up driver."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from fluxkit.doctor import conclusion, examine, examine_json, plain_text, show
+from fluxkit.gpus import gpus
+from fluxkit.judgements import GPU_ROWS, ROWS
+from fluxkit.probes import Reading
+from fluxkit.system import System, probe
+from fluxkit.vitals import ranges, stolen_share, temperature, throttle_count, throttled, turbo, vitals
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Makes a root folder of files."""
+
+    def make(files):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return tmp_path
+
+    return make
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """Puts a made-up driver library with one GPU in place; facts change what it says, None makes a call fail."""
+
+    class Error(Exception):
+        pass
+
+    def make(**facts):
+        told = {
+            "Name": "NVIDIA A40", "UUID": "GPU-1", "MemoryInfo": SimpleNamespace(total=48 * 10**9, used=10**8),
+            "EnforcedPowerLimit": 300_000, "PowerManagementDefaultLimit": 300_000, "ClockInfo": 210,
+            "MaxClockInfo": 1740, "Temperature": 35, "UtilizationRates": SimpleNamespace(gpu=0),
+            "CurrentClocksEventReasons": 1, "PersistenceMode": 1, "EccMode": (1, 1), "TotalEccErrors": 0,
+            "RemappedRows": (0, 0, 0, 0), "MigMode": (0, 0), "ComputeMode": 0, "CurrPcieLinkGeneration": 4,
+            "MaxPcieLinkGeneration": 4, "CurrPcieLinkWidth": 16, "MaxPcieLinkWidth": 16,
+            "ComputeRunningProcesses": [], "GraphicsRunningProcesses": [], "HandleByIndex": "handle",
+        } | facts  # fmt: skip
+        nvml = ModuleType("pynvml")
+        nvml.NVMLError = Error
+
+        def call(value):
+            def answer(*_arguments):
+                if value is None:
+                    raise Error("Not Supported")
+                return value
+
+            return answer
+
+        for name, value in told.items():
+            setattr(nvml, f"nvmlDeviceGet{name}", call(value))
+        nvml.nvmlInit = nvml.nvmlShutdown = lambda: None
+        nvml.nvmlSystemGetDriverVersion, nvml.nvmlDeviceGetCount = (lambda: "570.10"), (lambda: 1)
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        readings, devices = gpus({})
+        return System(readings=readings, devices=devices, packages={})
+
+    return make
+
+
+def verdicts(system):
+    return {finding.check: finding.verdict for finding in examine(system)}
+
+
+def reading(**values):
+    readings = {name: Reading(value=value, source="test") for name, value in values.items()}
+    return System(readings=readings, devices=(), packages={})
+
+
+def test_every_check_of_this_machine_has_a_value_or_a_reason():
+    """Each line has a source and a verdict, and says why where it has no value."""
+    findings = examine(probe())
+    assert len(findings) >= len(ROWS) + 2
+    for finding in findings:
+        assert (finding.value is None) == (finding.unavailable is not None), finding.check
+        assert finding.source
+        assert not finding.advice or finding.verdict in {"remark", "doubt"}
+
+
+def test_every_row_has_a_reading_of_its_name():
+    """The table names readings that a probe gives."""
+    known = probe().readings
+    assert {row.reading for row in ROWS} <= set(known)
+
+
+def test_every_gpu_row_has_a_reading_of_its_name(driver):
+    """The table of a GPU names readings that the driver gives."""
+    assert {f"gpu_0_{row.reading}" for row in GPU_ROWS} <= set(driver().readings)
+
+
+def test_a_quiet_gpu_is_fit(driver):
+    """A GPU that nobody uses, at its own settings, gives no doubt and no remark."""
+    found = verdicts(driver())
+    assert {name: verdict for name, verdict in found.items() if name.startswith("GPU 0")} == dict.fromkeys(
+        (f"GPU 0 {row.check}" for row in GPU_ROWS), "fit"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "check", "verdict"),
+    [
+        ("ComputeRunningProcesses", [SimpleNamespace(pid=1)], "other processes", "doubt"),
+        ("MemoryInfo", SimpleNamespace(total=48 * 10**9, used=20 * 10**9), "memory in use", "doubt"),
+        ("EnforcedPowerLimit", 200_000, "power limit", "remark"),
+        ("CurrentClocksEventReasons", 0x40, "slowdowns now", "doubt"),
+        ("CurrentClocksEventReasons", 0x4, "slowdowns now", "remark"),
+        ("CurrPcieLinkWidth", 4, "PCIe width", "doubt"),
+        ("CurrPcieLinkGeneration", 1, "PCIe generation", "remark"),
+        ("TotalEccErrors", 2, "ECC errors", "doubt"),
+        ("RemappedRows", (0, 0, 1, 0), "rows to be remapped", "doubt"),
+        ("ComputeMode", 2, "compute mode", "doubt"),
+        ("EccMode", None, "ECC", "unknown"),
+    ],
+)
+def test_what_is_wrong_with_a_gpu_is_named(driver, fact, value, check, verdict):
+    """Each state that changes a speed has its verdict; a call that the GPU does not know is unknown."""
+    assert verdicts(driver(**{fact: value}))[f"GPU 0 {check}"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("values", "check", "verdict"),
+    [
+        ({"cpu_governor": "powersave"}, "governor", "remark"),
+        ({"cpu_governor": "performance"}, "governor", "fit"),
+        ({"power_source": "battery"}, "power source", "doubt"),
+        ({"temperature_celsius": 97.0}, "temperature", "doubt"),
+        ({"load_average_1_minute": 3.0, "cpu_logical_cores": 4}, "load, 1 minute", "doubt"),
+        ({"load_average_1_minute": 1.0, "cpu_logical_cores": 4}, "load, 1 minute", "fit"),
+        ({"stolen_share": 0.05}, "stolen time", "doubt"),
+        ({"cgroup_throttled_count": 4}, "stopped by the quota", "remark"),
+        ({"disk_free_bytes": 10**6}, "disk free here", "doubt"),
+        ({"timer_resolution_seconds": 0.01}, "timer resolution", "doubt"),
+        ({"tf32_override": "1"}, "TF32 override", "doubt"),
+        ({"clock_source": "hpet"}, "clock source", "remark"),
+    ],
+)
+def test_what_is_wrong_with_a_machine_is_named(values, check, verdict):
+    """Each condition that changes a speed has its verdict."""
+    assert verdicts(reading(**values))[check] == verdict
+
+
+def test_a_limit_that_is_not_set_is_fit(machine):
+    """Nothing to read is good news where it means that nothing is limited, and unknown elsewhere."""
+    absent = {
+        "memory_limit_bytes": Reading(value=None, source="test", unavailable="no limit is set"),
+        "cpu_governor": Reading(value=None, source="test", unavailable="no such file"),
+    }
+    found = verdicts(machine().model_copy(update={"readings": absent}))
+    assert (found["memory limit"], found["governor"]) == ("fit", "unknown")
+
+
+def test_missing_packages_are_told(machine):
+    """Without the engine nothing can be measured, and the command that installs it is named."""
+    bare = machine().model_copy(update={"packages": {"torch": "2.13.0"}})
+    finding = next(each for each in examine(bare) if each.check == "engine packages")
+    assert finding.verdict == "doubt"
+    assert "pip install 'fluxkit[engine]'" in finding.advice
+
+
+def test_the_text_has_a_line_for_every_check(machine, capsys):
+    """Off a terminal each check is a line, and the last line says what it comes to."""
+    findings = examine(machine(), "docker.example/fluxkit@sha256:1")
+    show(findings)
+    said = capsys.readouterr().out
+    assert said == plain_text(findings) + "\n"
+    assert all(finding.check in said for finding in findings)
+    assert said.rstrip().endswith(conclusion(findings))
+
+
+def test_a_terminal_gets_a_table(machine, capsys, monkeypatch):
+    """On a terminal the same findings are a table."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "160")
+    show(examine(machine()))
+    said = capsys.readouterr().out
+    assert "verdict" in said
+    assert "engine packages" in said
+
+
+def test_the_json_counts_the_verdicts(machine):
+    """For scripts: every finding, and how many there are of each verdict."""
+    values = json.loads(examine_json(examine(machine())))
+    assert sum(values["verdicts"].values()) == len(values["findings"])
+
+
+@pytest.mark.parametrize(
+    ("files", "state"),
+    [
+        ({"sys/devices/system/cpu/intel_pstate/no_turbo": "0\n"}, "on"),
+        ({"sys/devices/system/cpu/intel_pstate/no_turbo": "1\n"}, "off"),
+        ({"sys/devices/system/cpu/cpufreq/boost": "1\n"}, "on"),
+        ({}, None),
+    ],
+)
+def test_turbo(root, files, state):
+    """Intel's switch says no, the others' says yes."""
+    assert turbo(root(files)) == state
+
+
+def test_heat(root):
+    """The hottest zone counts; throttle counts of all processors add up; without any there is a reason."""
+    cpu = "sys/devices/system/cpu"
+    assert vitals(root({}), {})["cpu_thermal_throttle_count"].unavailable == "the kernel counts none"
+    place = root(
+        {
+            "sys/class/thermal/thermal_zone0/temp": "45000\n",
+            "sys/class/thermal/thermal_zone1/temp": "71500\n",
+            f"{cpu}/cpu0/thermal_throttle/core_throttle_count": "2\n",
+            f"{cpu}/cpu1/thermal_throttle/core_throttle_count": "3\n",
+        }
+    )
+    assert (temperature(place), throttle_count(place)) == (71.5, 5)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            {"proc/self/cgroup": "0::/job\n", "sys/fs/cgroup/job/cpu.stat": "nr_throttled 4\nthrottled_usec 2500000\n"},
+            (4, 2.5),
+        ),
+        (
+            {
+                "proc/self/cgroup": "2:cpu:/job\n",
+                "sys/fs/cgroup/cpu/job/cpu.stat": "nr_throttled 1\nthrottled_time 500000000\n",
+            },
+            (1, 0.5),
+        ),
+        ({"proc/self/cgroup": "0::/\n"}, (None, None)),
+    ],
+    ids=["v2", "v1", "none"],
+)
+def test_throttling_by_a_quota(root, files, expected):
+    """Both versions of control groups count it, in units of their own."""
+    assert throttled(root(files)) == expected
+
+
+def test_pressure_and_stolen_time(root):
+    """Pressure is the share of the last ten seconds; stolen time is the eighth number of the first line."""
+    place = root(
+        {
+            "proc/pressure/cpu": "some avg10=12.50 avg60=1.00 avg300=0.10 total=9\n",
+            "proc/stat": "cpu 70 0 10 15 0 0 0 5 0 0\ncpu0 1 1 1 1\n",
+            "proc/loadavg": "0.50 0.40 0.30 3/200 999\n",
+        }
+    )
+    found = vitals(place, {"NVIDIA_TF32_OVERRIDE": "/secret"})
+    assert found["pressure_cpu_percent"].value == 12.5
+    assert found["runnable_threads"].value == 3
+    assert found["tf32_override"].value == "set"
+    assert stolen_share(place) == pytest.approx(0.05)
+
+
+def test_ranges():
+    """Whole numbers are written as the kernel does."""
+    assert ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
+
+
+def test_a_look_costs_little():
+    """The doctor's look, which every result holds twice, costs less than a tenth of a second of processor time."""
+    probe()
+    began = time.process_time()
+    examine(probe())
+    assert time.process_time() - began < 0.1

@@ -1,0 +1,273 @@
+"""`fluxkit.report`: the page is self-contained, repeatable, and nothing of a stranger becomes markup or script."""
+
+import html.parser
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import builders
+import pytest
+
+from fluxkit import report
+from fluxkit.compare import compare
+from fluxkit.errors import UsageError
+from fluxkit.folder import find_results, safe_path, write_result
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'>{{ 7*7 }}"
+
+
+class Page(html.parser.HTMLParser):
+    """Tags, attributes and text of a page, as a browser would split them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.scripts, self.words = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+
+    def handle_data(self, data):
+        inside = self.scripts if self.tags and self.tags[-1] == "script" else self.words
+        inside.append(data)
+
+
+def rendered(results, folder=Path("nowhere")):
+    """The page of results whose pictures lie in folders by id, if anywhere."""
+    return report.render(compare(results), [(folder / result.id / "result.json", result) for result in results])
+
+
+@pytest.fixture(scope="module")
+def study_page(tmp_path_factory):
+    """A study with pictures, and its page."""
+    folder = tmp_path_factory.mktemp("study")
+    for result in builders.study():
+        builders.run_folder(folder / result.id, result)
+    output = folder / "page.html"
+    report.write_report([folder], output)
+    return folder, output.read_text("utf-8")
+
+
+def test_the_page_is_byte_identical_in_another_process(study_page):
+    """The same results give the same bytes, in another process with another hash seed."""
+    folder, page = study_page
+    code = (
+        "import sys, pathlib; from fluxkit.report import write_report as w;"
+        "w([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]))"
+    )
+    again = folder.parent / "again.html"
+    subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(again)], check=True, env={**os.environ, "PYTHONHASHSEED": "7"}
+    )
+    assert again.read_text("utf-8") == page
+
+
+def test_the_page_asks_for_nothing(study_page):
+    """No tag loads anything: links stay on the page, pictures are data, styles and scripts are inline."""
+    page = Page(study_page[1])
+    loads = [(tag, name, value) for tag, name, value in page.attributes if name in {"src", "href", "srcset", "action"}]
+    assert all(value.startswith(("#", "data:image/png;base64,")) for _, _, value in loads)
+    assert not {"link", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert "url(http" not in study_page[1]
+    assert "@import" not in study_page[1]
+
+
+def test_the_page_only_runs_its_own_script(study_page):
+    """The page's policy allows one script by its hash, and no handler attribute exists."""
+    page = Page(study_page[1])
+    assert page.tags.count("script") == 2
+    assert "default-src 'none'" in study_page[1]
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+
+
+def test_the_page_says_the_numbers_of_the_comparison(study_page):
+    """The answers, the numbers with n and grade, what reconstruction measures and the failures are on the page."""
+    words = re.sub(r"\s+", " ", " ".join(Page(study_page[1]).words))
+    for part in (
+        "tunes fastest",
+        "n = 3, grade A",
+        "it measures how well the tuning set was learnt",
+        "OutOfMemoryError",
+        "Inference speed at batch size 256 (image-steps/s)",
+        "fluxkit run spec.toml --repeats 3",
+    ):
+        assert part in words
+
+
+def test_pictures_have_alternative_texts_and_scores(study_page):
+    """Every picture is embedded with a text, and tiles say PSNR and SSIM."""
+    page = Page(study_page[1])
+    texts = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
+    assert len(texts) == page.tags.count("img") == 4 * 5
+    assert "Untuned model: a cup of coffee on a table" in texts
+    assert re.search(r"\d+\.\d dB · SSIM 0\.\d\d", study_page[1])
+
+
+def test_charts_take_their_colours_from_css(study_page):
+    """Chart colours are CSS variables with a literal fallback, and no id occurs twice on the page."""
+    charts = "".join(re.findall(r"<svg.*?</svg>", study_page[1], re.DOTALL))
+    painted = set(re.findall(r'(?:fill|stroke)="([^"]*)"', charts))
+    assert all(value.startswith("var(--") or value in {"none", "transparent"} for value in painted)
+    ids = [value for _, name, value in Page(study_page[1]).attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_lone_result_renders_without_pictures(tmp_path):
+    """A result.json alone gives a whole page that says its images are not beside it."""
+    write_result(tmp_path, builders.result())
+    report.write_report([tmp_path / "result.json"], tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "— (images not beside the results)" in page
+    assert "<img" not in page
+
+
+def test_a_missing_picture_is_said_on_its_tile(tmp_path):
+    """One missing picture leaves the others and its score in place."""
+    folder = builders.run_folder(tmp_path / "run", builders.result())
+    (folder / "samples" / "real-0.png").unlink()
+    report.write_report([folder], tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "— (image not beside it)" in page
+    assert Page(page).tags.count("img") == 4 * 4 - 1
+
+
+def hostile_result():
+    """A result with markup in every text that a stranger can choose."""
+    asked = builders.spec(hardware={"label": HOSTILE[:80]})
+    run = builders.result(of=asked)
+    values = run.model_dump(mode="json", by_alias=True)
+    values["id"] = values["study"] = values["created"] = HOSTILE
+    values["kit"] = {"version": HOSTILE, "commit": HOSTILE, "dirty": True, "image": HOSTILE}
+    values["configuration_sha256"] = HOSTILE
+    values["system"]["before"]["readings"][HOSTILE] = {"value": HOSTILE, "source": HOSTILE, "unavailable": None}
+    values["system"]["before"]["packages"] = {HOSTILE: HOSTILE}
+    values["system"]["before"]["devices"][0]["name"] = HOSTILE
+    values["inputs"]["pairs"] = [
+        {**pair, "caption": HOSTILE, "image": pair["image"] and f"../{HOSTILE}.png"}
+        for pair in values["inputs"]["pairs"]
+    ]
+    values["phases"].append({"name": HOSTILE, "attempt": 0, "seconds": 1.0})
+    values["tuning"]["ranks"][0] |= {
+        "device_name": HOSTILE,
+        "precision": {"dtype": HOSTILE},
+        "versions": {HOSTILE: HOSTILE},
+    }
+    values["tuning"]["marks"][0]["id"] = HOSTILE
+    values["quality"]["definition"] = {HOSTILE: HOSTILE}
+    values["quality"]["anchors"][0]["anchor"] = HOSTILE
+    values["inference"] |= {"attention": HOSTILE, "precision": {"dtype": HOSTILE, "weights": HOSTILE}}
+    values["checks"] = [{"id": HOSTILE, "subject": HOSTILE, "grade": "C", "evidence": HOSTILE}]
+    values["error"] = None
+    return type(run).model_validate_json(json.dumps(values))
+
+
+def test_hostile_texts_stay_texts(tmp_path):
+    """Markup in any text of a result adds no tag, no handler and no script to the page."""
+    run = hostile_result()
+    failed = builders.failed(error={"phase": HOSTILE, "kind": HOSTILE, "message": HOSTILE})
+    builders.run_folder(tmp_path / "run", builders.result())
+    write_result(tmp_path / "run", run)
+    comparison = compare([run, failed])
+    page = Page(report.render(comparison, [(tmp_path / "run" / "result.json", run), (tmp_path / "x", failed)]))
+    assert page.tags.count("script") == 2
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert "alert(1)" not in page.scripts[-1]
+    assert "49" not in [word.strip() for word in page.words]
+    assert not [value for tag, _, value in page.attributes if tag == "img" and value == "x"]
+
+
+def test_embedded_json_reads_back_and_cannot_end_its_element(study_page):
+    """The embedded JSON holds comparison and results, and hostile strings in it read back unchanged."""
+    text = re.search(r'id="results">(.*?)</script>', study_page[1], re.DOTALL)[1]
+    values = json.loads(text)
+    assert len(values["results"]) == 7
+    assert values["results"][-1]["tuning"]["iteration_seconds"]
+    assert "<" not in report.script_json({HOSTILE: HOSTILE})
+    assert json.loads(report.script_json({HOSTILE: HOSTILE})) == {HOSTILE: HOSTILE}
+
+
+def test_a_hundred_results_render_in_five_seconds_without_torch(tmp_path):
+    """A hundred results are compared and rendered in under five CPU seconds, by a process that never loads torch."""
+    for number in range(100):
+        label = f"machine {number // 4}"
+        asked = builders.spec(hardware={"label": label}, execution={"threads": 1 + number // 4})
+        run = builders.result(
+            of=asked, repeat=number % 4, id=f"run-{number}", created=f"2026-01-01T00:{number % 60:02}:00Z"
+        )
+        write_result(tmp_path / run.id, run)
+    code = (
+        "import sys, pathlib, time; from fluxkit.report import write_report as w;"
+        "w([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[1]) / 'page.html');"
+        "print(time.process_time()); assert not {'torch', 'diffusers', 'transformers', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 5
+    assert (tmp_path / "page.html").stat().st_size < 5_000_000
+
+
+def test_heavy_pictures_are_fewer_and_the_page_says_so(tmp_path, monkeypatch):
+    """When the pictures do not all fit, whole pairs are left out and the page says how many."""
+    monkeypatch.setattr("fluxkit.pictures.Spent.__init__.__defaults__", (1500,))
+    folder = builders.run_folder(tmp_path / "run", builders.result())
+    report.write_report([folder], tmp_path / "page.html")
+    assert re.search(r"[123] of 4 pairs", (tmp_path / "page.html").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "../secret.png", "a/../../secret.png", "", ".", "C:\\x.png", "x\0.png", "out.png", "samples"],
+)
+def test_paths_of_strangers_stay_inside_the_folder(tmp_path, path):
+    """A path that is absolute, climbs out, leads out by a link or names no regular file is refused in a sentence."""
+    inside = tmp_path / "run"
+    (inside / "samples").mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (inside / "out.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(UsageError):
+        safe_path(inside, path)
+
+
+def test_a_plain_path_inside_the_folder_is_found(tmp_path):
+    """An ordinary relative path gives the file."""
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "a.png").write_bytes(b"x")
+    assert safe_path(tmp_path, "samples/a.png").read_bytes() == b"x"
+
+
+def test_results_are_found_at_any_of_three_depths(tmp_path):
+    """Files, run folders and study folders all lead to their results, each id once."""
+    run = builders.result()
+    for place in ("a", "a/b", "a/b/c"):
+        write_result(tmp_path / place, run)
+    write_result(tmp_path / "a/b/c/d", builders.result(repeat=1))
+    found = find_results([tmp_path, tmp_path / "a", tmp_path / "a" / "result.json"])
+    assert [result.repeat for _, result in found] == [0, 1]
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_nothing_found_is_a_sentence(tmp_path, empty):
+    """No path, or a folder without results, is one sentence that says what to give."""
+    with pytest.raises(UsageError, match=r"Give a result\.json, a run folder or a study folder"):
+        find_results([] if empty else [tmp_path])
+
+
+def test_a_page_that_cannot_be_made_leaves_nothing(tmp_path):
+    """When a result cannot be read, no page and no temporary file is left behind."""
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(UsageError):
+        report.write_report([tmp_path], tmp_path / "out" / "page.html")
+    assert not (tmp_path / "out").exists()
+
+
+def test_rendering_is_quick_the_second_time():
+    """Once the chart compiler is loaded, a study's page takes about a second."""
+    results = builders.study()
+    rendered(results)
+    start = time.process_time()
+    rendered(results)
+    assert time.process_time() - start < 3

@@ -1,0 +1,95 @@
+"""`fluxkit.tables`: the comparison as text for people, spreadsheets and programs."""
+
+import csv
+import io
+
+import builders
+import pytest
+
+from fluxkit import tables
+from fluxkit.compare import compare
+from fluxkit.comparison import Comparison
+
+HOSTILE = "=cmd|'/C calc'!A0 | <script>alert(1)</script> [x](javascript:1) \x1b[31m @team https://example.org"
+
+
+def hostile_comparison():
+    """A comparison whose label would like to be something else than text."""
+    asked = builders.spec(hardware={"label": HOSTILE[:80]})
+    return compare([builders.result(of=asked), builders.failed(error={"phase": None, "kind": "E", "message": HOSTILE})])
+
+
+def rows_of(text):
+    """CSV text as dictionaries."""
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_json_is_the_comparison():
+    """JSON output reads back as the same comparison."""
+    comparison = compare(builders.study())
+    assert Comparison.model_validate_json(tables.render(comparison, "json")) == comparison
+
+
+def test_csv_has_a_typed_line_per_configuration():
+    """CSV has one line per configuration whose numbers are unrounded and whose missing numbers are empty."""
+    comparison = compare(builders.study())
+    lines = rows_of(tables.render(comparison, "csv"))
+    row = comparison.workloads[0].rows[0]
+    assert [line["configuration"] for line in lines] == [row.name for row in comparison.workloads[0].rows]
+    assert float(lines[0]["training_iterations_per_second"]) == row.metrics["training_iterations_per_second"].mean
+    assert lines[0]["usd_per_adapter"] == ""
+    assert "no price" in lines[0]["usd_per_adapter_reason"]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", " =", "\r="])
+def test_csv_text_is_never_a_formula(start):
+    """A label that begins like a formula is defused; a negative number stays a number."""
+    asked = builders.spec(hardware={"label": f"{start}1+1"})
+    (line,) = rows_of(tables.render(compare([builders.result(of=asked)]), "csv"))
+    assert not line["configuration"].lstrip().startswith(("=", "+", "-", "@", "\t"))
+    assert tables._defused(-1.5) == -1.5
+
+
+def test_markdown_is_a_table_that_strangers_cannot_break():
+    """In Markdown a hostile label stays one cell: no pipe, tag, link, mention or control character survives."""
+    text = tables.render(hostile_comparison(), "markdown")
+    (header,) = [line for line in text.splitlines() if line.startswith("| | ")]
+    cells = header.replace("\\|", "").strip("|").split("|")
+    assert len(cells) == 2
+    assert "<script" not in text
+    assert "](" not in text.replace("\\]", "")
+    assert " @team" not in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("width", [60, 120, 240])
+def test_the_table_fits_and_steers_no_terminal(width):
+    """The terminal table keeps to its width and passes on no control character and no markup."""
+    text = tables.render(hostile_comparison(), "table", width)
+    assert "\x1b" not in text
+    assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_every_format_names_failures_or_carries_them():
+    """Failed runs stand below the table with their reason."""
+    comparison = compare(builders.study())
+    for style in ("table", "markdown"):
+        assert "OutOfMemoryError" in tables.render(comparison, style)
+
+
+def test_workloads_that_differ_are_named_by_key():
+    """Results that may not be compared are followed by the keys in which they differ."""
+    other = builders.spec(tune={"seconds": 30.0})
+    text = tables.render(compare([builders.result(), builders.result(of=other, id="other")]), "table")
+    assert "Not comparable" in text
+    assert "tune.seconds" in text
+
+
+def test_digits_follow_the_spread():
+    """A number has as many digits as its interval supports, and three significant ones without an interval."""
+    narrow = tables.render(compare(builders.study()), "markdown")
+    single = tables.render(compare(builders.study(repeats=1)), "markdown")
+    assert "| 9.99" in narrow
+    assert "n = 3, grade A" in narrow
+    assert "n = 1, grade A" in single
+    assert "\\[" not in next(line for line in single.splitlines() if line.startswith("| Training speed"))
