@@ -4,6 +4,19 @@
 BASE=localhost/stand-in/debian:bookworm-slim # no claim to be the registry's image of a similar name
 TOOLS=(mmdebstrap buildah podman runc bwrap dockerd setpriv slurmctld slurmd munged git)
 
+await() { # seconds, command: until the command succeeds
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.3
+    done
+}
+
+tuning() { # folder of a study: whether iterations are being done
+    grep -qs '"event":"iterations"' "$1"/*/events/*.jsonl
+}
+
 check_machine() {
     local tool missing=()
     [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || skip "needs Linux on x86-64"

@@ -86,6 +86,8 @@ say "Docker Engine: both builds hold the same packages"
 same_packages
 say "Docker Engine: the selftest gives the same numbers, and the README's command a report, hardened"
 docker_demo
+say "Docker Engine: stop a compiled run, and see it leave a checkpoint"
+docker_stop
 say "Docker Engine: what people forget is named with the flag that mends it"
 docker_bad_input
 if [ "${1:-}" = --cuda ]; then

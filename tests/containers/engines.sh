@@ -113,6 +113,18 @@ seconds_to_help() {
     awk "BEGIN { print $(date +%s.%N) - $start }"
 }
 
+docker_stop() { # the compiler in the image compiles the transformer, and docker stop leads to a checkpoint
+    local code id
+    install -d -o "$ordinary" -g "$ordinary" "$scratch/stopped"
+    id=$(docker_ run --detach "${hardened[@]}" --user "$ordinary:$ordinary" --volume "$scratch/stopped:/bench/runs" \
+        fluxkit:cpu run nano-laptop-cpu "${tiny[@]}" --set tune.seconds=600.0 --set execution.compile=true --out runs/stopped)
+    await 300 tuning "$scratch/stopped/stopped" || fail "the compiled run does not tune: $(docker_ logs "$id" 2>&1 | tail -n 5)"
+    docker_ stop --time 90 "$id" >/dev/null
+    code=$(docker_ inspect --format '{{.State.ExitCode}}' "$id")
+    [ "$code" = 75 ] || fail "docker stop ended with $code instead of 75: $(docker_ logs "$id" 2>&1 | tail -n 5)"
+    docker_ rm --volumes "$id" >/dev/null
+}
+
 refuses() { # code, words to look for, then the arguments of docker run: it ends so and says so in one line
     local code=$1 wanted=$2 got=0 said
     shift 2

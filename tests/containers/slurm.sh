@@ -83,15 +83,6 @@ gone() { ! kill -0 "$1" 2>/dev/null; }
 
 node_is_idle() { [ "$(sinfo --noheader --states=idle --format=%D 2>/dev/null)" = 1 ]; }
 
-await() { # seconds, command: until the command succeeds
-    local end=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.3
-    done
-}
-
 state_is() { # job, word in what Slurm says of it
     scontrol show job "$1" --oneliner | grep -qE "$2"
 }
@@ -119,10 +110,6 @@ slurm_job() { # two processes: torchrun inside the one container
 
 engine_of() { # job: process id of its engine
     pgrep --uid "$ordinary" --full "fluxkit[.]engine runs/$1/" | head -n 1
-}
-
-tuning() { # folder of a study: whether iterations are being done
-    grep -qs '"event":"iterations"' "$1"/*/events/*.jsonl
 }
 
 slurm_preempted_job() { # the signal of a pre-emption, a checkpoint, exit code 75, the queue again, and a whole result
