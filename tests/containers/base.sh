@@ -35,7 +35,6 @@ debian_sources() { # one line for each source of bookworm, as this machine's apt
 }
 
 make_base() { # what debian:bookworm-slim holds
-    mkdir -p "$cache"
     [ ! -s "$cache/debian-bookworm.tar" ] || return 0
     local sources
     mapfile -t sources < <(debian_sources)

@@ -53,6 +53,9 @@ if [ "${1:-}" = --inputs ]; then
 fi
 
 check_machine
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock 9 # one at a time: the cache and the ports of Slurm are the same for all
 scratch=$(mktemp -d /tmp/fluxkit-chain.XXXXXX) # in /tmp, which the tree of Apptainer sees
 chmod 755 "$scratch" # the ordinary user passes through it
 clean_up() {

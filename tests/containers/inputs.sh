@@ -5,10 +5,13 @@ inputs_sha256() {
     local file
     (
         cd "$checkout" || exit
-        for file in docker/*.Dockerfile docker/requirements-*.txt .dockerignore apptainer/* pyproject.toml \
-            fluxkit/__init__.py fluxkit/__main__.py fluxkit/engine/__main__.py tests/containers/*.sh tests/containers/*.py; do
+        for file in docker/*.Dockerfile docker/*.py docker/requirements-*.txt .dockerignore apptainer/* \
+            fluxkit/__init__.py fluxkit/__main__.py fluxkit/engine/__main__.py fluxkit/container.py fluxkit/kit.py \
+            tests/containers/*.sh tests/containers/look.py; do
             sha256sum "$file"
         done
+        metadata=$(look metadata .) || exit
+        echo "$(sha256sum <<<"$metadata" | cut -d ' ' -f 1)  pyproject.toml"
     ) | LC_ALL=C sort -k 2 | sha256sum | cut -d ' ' -f 1
 }
 

@@ -19,6 +19,13 @@ def version(checkout: str) -> None:
     print(tomllib.loads((Path(checkout) / "pyproject.toml").read_text("utf-8"))["project"]["version"])  # noqa: T201 - its answer
 
 
+def metadata(checkout: str) -> None:
+    """Prints what pyproject.toml says about the package, without what only its tests need and without settings."""
+    stated = tomllib.loads((Path(checkout) / "pyproject.toml").read_text("utf-8"))
+    del stated["project"]["optional-dependencies"]["test"]
+    print(json.dumps([stated["project"], stated["build-system"]], sort_keys=True))  # noqa: T201 - its answer
+
+
 def completed(folder: str, image: str, commit: str) -> None:
     """Every result is completed and names the image and the commit that made it."""
     found = results(folder)
@@ -52,11 +59,7 @@ def interrupted(folder: str) -> None:
     assert result["interruptions"], "the result states no interruption"
 
 
+COMMANDS = {each.__name__: each for each in (version, metadata, completed, same, same_numbers, interrupted)}
+
 if __name__ == "__main__":
-    {
-        "version": version,
-        "completed": completed,
-        "same": same,
-        "same_numbers": same_numbers,
-        "interrupted": interrupted,
-    }[sys.argv[1]](*sys.argv[2:])
+    COMMANDS[sys.argv[1]](*sys.argv[2:])
