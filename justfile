@@ -33,6 +33,26 @@ schema:
     fluxkit schema spec
     fluxkit schema result
 
+# Build an image from this checkout: cpu or cuda.
+image kind:
+    docker build --file docker/{{ kind }}.Dockerfile --tag fluxkit:{{ kind }} \
+        --build-arg IMAGE=fluxkit:{{ kind }} \
+        --build-arg VERSION="$(python3 -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')" \
+        --build-arg REVISION="$(git describe --always --abbrev=40 --match= --dirty)" \
+        --build-arg CREATED="$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ)" .
+
+# Make fluxkit.sif from an image of the Docker Engine: cuda unless told otherwise.
+sif kind="cuda":
+    apptainer build --build-arg BOOTSTRAP=docker-daemon --build-arg FROM=fluxkit:{{ kind }} fluxkit.sif apptainer/fluxkit.def
+
+# Write docker/requirements-*.txt anew: the newest versions that pyproject.toml allows, with their hashes.
+lock:
+    docker/lock.sh
+
+# Build and run the images, a SIF and the Slurm script for real; needs root and Debian.
+containers:
+    tests/containers/chain.sh
+
 # Make the embedded nano pipeline again by its recipe: minutes on two cores.
 nano:
     python -m fluxkit.engine.nano

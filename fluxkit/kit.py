@@ -9,10 +9,9 @@ import subprocess
 from pathlib import Path
 
 from fluxkit import __version__
+from fluxkit.container import BUILD_FILE
 from fluxkit.record import Kit
 
-BUILD_FILE = Path("/etc/fluxkit/build.json")
-"""Written when a container image is built: `{"image": "...", "commit": "..."}`."""
 _IMAGE = re.compile(r"[\w./:@+-]{1,300}")
 
 
@@ -20,10 +19,12 @@ def this_kit(source: Path | None = None, build_file: Path = BUILD_FILE) -> Kit:
     """The running fluxkit; `source` is the folder that holds the package, for tests."""
     build = _build(build_file)
     commit, dirty = _checkout(source or Path(__file__).resolve().parent.parent)
+    if commit is None and "commit" in build:
+        commit, dirty = build["commit"].removesuffix("-dirty"), build["commit"].endswith("-dirty")
     image = os.environ.get("FLUXKIT_IMAGE") or build.get("image")
     return Kit(
         version=__version__,
-        commit=commit or build.get("commit"),
+        commit=commit,
         dirty=dirty,
         image=image if image and _IMAGE.fullmatch(image) else None,
     )
@@ -34,7 +35,8 @@ def _build(file: Path) -> dict[str, str]:
         values = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return {key: value for key, value in values.items() if isinstance(value, str)} if isinstance(values, dict) else {}
+    known = values.items() if isinstance(values, dict) else ()
+    return {key: value for key, value in known if isinstance(value, str) and value}
 
 
 def _checkout(source: Path) -> tuple[str | None, bool | None]:

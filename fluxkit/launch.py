@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fluxkit.child import LOG_FILE, LOG_HEADER, Engine, engine_command, engine_environment
+from fluxkit.container import unwritable
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.folder import to_json, write_atomically, write_result
 from fluxkit.kit import this_kit
@@ -231,10 +232,11 @@ def _engine_ending(
 @contextmanager
 def _whole_or_nothing(folder: Path) -> Iterator[None]:
     """Makes the folder; if the block can't write into it, everything made is taken away again."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists and is not empty; a run makes its own folder.")
-    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    absent: list[Path] = []
     try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} exists and is not empty; a run makes its own folder.")
+        absent = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
@@ -243,4 +245,4 @@ def _whole_or_nothing(folder: Path) -> Iterator[None]:
 
 
 def _unwritable(folder: Path, error: OSError) -> MachineError:
-    return MachineError(f"{folder} can't be written: {error.strerror}. Choose another folder with --out.")
+    return MachineError(unwritable(folder, error))

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from fluxkit.errors import MachineError
 from fluxkit.expected import expected_peak_bytes, expected_seconds
 from fluxkit.footprint import Work, inference_peak_bytes, int8_saving_bytes, tuning_peak_bytes
+from fluxkit.nvidia import check_cuda, no_gpu
 from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
 from fluxkit.spec import FROZEN, Precision, RunSpec
 from fluxkit.weights import check_pipeline
@@ -140,25 +141,13 @@ def _devices(spec: RunSpec, system: System) -> tuple[Device, ...]:
     if kind == "cpu":
         return seen[:1] * processes
     if not seen:
-        raise MachineError(
-            f"{spec.name} asks for a GPU, but this machine shows no NVIDIA GPU ({_why_no_gpu(system)}); "
-            "run it on a machine with one, or use nano-laptop-cpu."
-        )
+        raise MachineError(no_gpu(spec, system))
     if processes > len(seen):
         raise MachineError(
             f"{spec.name} asks for {processes} processes, one per GPU, but this machine shows {len(seen)}; "
             f"set execution.processes to {len(seen)} or less, or make more GPUs visible."
         )
     return seen[:processes]
-
-
-def _why_no_gpu(system: System) -> str:
-    driver = system.readings.get("nvidia_driver")
-    if driver is None or driver.unavailable:
-        return driver.unavailable if driver and driver.unavailable else "the driver was not asked"
-    if system.number("gpus_installed"):
-        return "CUDA_VISIBLE_DEVICES hides those that are installed"
-    return "the driver lists none"
 
 
 def _check_engine(spec: RunSpec, system: System, notes: list[str], *, to_run: bool) -> None:
@@ -174,9 +163,8 @@ def _check_engine(spec: RunSpec, system: System, notes: list[str], *, to_run: bo
         if to_run:
             raise MachineError(sentence)
         notes.append(sentence)
-    torch = system.packages.get("torch", "")
-    if spec.execution.device == "cuda" and torch.endswith("+cpu"):
-        raise MachineError(f"torch {torch} is built without CUDA; install a torch built for this machine's driver.")
+    if spec.execution.device == "cuda":
+        check_cuda(system)
 
 
 def _check_resolution(spec: RunSpec, sizes: PipelineSizes) -> None:

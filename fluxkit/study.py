@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
+from fluxkit.cache import cache_folder
 from fluxkit.child import engine_command
+from fluxkit.container import unwritable, warnings
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.folder import RESULT_FILE, to_json, write_atomically
 from fluxkit.launch import launch, resume
@@ -105,7 +107,7 @@ def run_study(
         MachineError: a spec can't run here, or the folder can't be written; nothing was run.
         KeyboardInterrupt: interrupted by hand; what was done is written.
     """
-    plans = plan_all(specs)
+    plans, said = plan_all(specs), reporter or Silent()
     if resuming:
         folder = out or newest_unfinished(DEFAULT_PARENT, specs, repeats, same_seed=same_seed)
         study = read_study(folder)
@@ -114,8 +116,11 @@ def run_study(
     else:
         study = arrange(specs, repeats, same_seed=same_seed)
         folder = out or DEFAULT_PARENT / study.id
+    for warning in warnings(folder, cache_folder()):
+        said.say(warning)
+    if not resuming:
         _begin(folder, study)
-    return _run_all(folder, study, specs, plans, reporter=reporter or Silent(), command=command)
+    return _run_all(folder, study, specs, plans, reporter=said, command=command)
 
 
 def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
@@ -209,18 +214,19 @@ def _status(folder: Path) -> Status | None:
 
 def _begin(folder: Path, study: Study) -> None:
     """Makes the study's folder with its plan, or nothing."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            f"{folder} exists and is not empty; choose another folder with --out, or continue a study with --resume."
-        )
-    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    absent: list[Path] = []
     try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(
+                f"{folder} exists and is not empty; choose another folder with --out, or continue with --resume."
+            )
+        absent = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / STUDY_FILE, to_json(study))
     except OSError as error:
         if absent:
             shutil.rmtree(absent[-1], ignore_errors=True)
-        raise MachineError(f"{folder} can't be written: {error.strerror}. Choose a folder with --out.") from error
+        raise MachineError(unwritable(folder, error)) from error
 
 
 def _run_all(

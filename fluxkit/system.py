@@ -13,8 +13,7 @@ __all__ = ["Device", "Reading", "System", "probe"]
 
 PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "numpy", "tokenizers", "safetensors",
-    "pillow",
-    "torchao",
+    "pillow", "torchao", "nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12",
 )  # fmt: skip
 """Packages that can change a number."""
 

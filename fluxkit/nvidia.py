@@ -1,0 +1,62 @@
+"""Why a GPU can't be used here, and what to do: none is shown, torch is built without CUDA, the driver is too old."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fluxkit.container import flags
+from fluxkit.errors import MachineError
+
+if TYPE_CHECKING:
+    from fluxkit.spec import RunSpec
+    from fluxkit.system import System
+
+OLDEST_DRIVER = {"11": 450, "12": 525, "13": 580}
+"""First branch of NVIDIA's Linux driver that runs a major version of CUDA.
+
+Source: NVIDIA, CUDA Compatibility, table of minor version compatibility.
+"""
+
+
+def no_gpu(spec: RunSpec, system: System) -> str:
+    """What to tell who asks for a GPU where the driver shows none."""
+    inside = system.readings.get("container")
+    known = flags(str(inside.value)) if inside and inside.value else None
+    if known is None:
+        return (
+            f"{spec.name} asks for a GPU, but this machine shows no NVIDIA GPU ({_why(system)}); "
+            "run it on a machine with one, or use nano-laptop-cpu."
+        )
+    return (
+        f"{spec.name} asks for a GPU, but this container shows no NVIDIA GPU ({_why(system)}); "
+        f"start the CUDA image with {known.gpus} on a machine with one, or use nano-laptop-cpu."
+    )
+
+
+def _why(system: System) -> str:
+    driver = system.readings.get("nvidia_driver")
+    if driver is None or driver.unavailable:
+        return driver.unavailable if driver and driver.unavailable else "the driver was not asked"
+    if system.number("gpus_installed"):
+        return "CUDA_VISIBLE_DEVICES hides those that are installed"
+    return "the driver lists none"
+
+
+def check_cuda(system: System) -> None:
+    """Whether torch is built for GPUs, and the driver is new enough for its CUDA.
+
+    Raises:
+        MachineError: it is not.
+    """
+    torch = system.packages.get("torch", "")
+    if torch.endswith("+cpu"):
+        raise MachineError(f"torch {torch} is built without CUDA; install a torch built for this machine's driver.")
+    cuda = next((version for name, version in system.packages.items() if name.startswith("nvidia-cuda-runtime")), "")
+    reading = system.readings.get("nvidia_driver")
+    driver, needed = str(reading.value) if reading else "", OLDEST_DRIVER.get(cuda.partition(".")[0])
+    branch = driver.partition(".")[0]
+    if needed and branch.isdecimal() and int(branch) < needed:
+        raise MachineError(
+            f"torch {torch} is built for CUDA {cuda}, which needs driver {needed} or newer, but this machine has "
+            f"{driver}; update its driver, or install a torch built for an older CUDA."
+        )

@@ -1,0 +1,65 @@
+"""Looks at what a container left behind; for chain.sh, with nothing but Python's own library."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+
+def results(folder: str) -> dict[str, dict]:
+    """Results under a folder, by the name of their spec."""
+    found = [json.loads(file.read_text("utf-8")) for file in sorted(Path(folder).rglob("result.json"))]
+    return {result["spec"]["name"]: result for result in found}
+
+
+def version(checkout: str) -> None:
+    """Prints the version of fluxkit in a checkout."""
+    print(tomllib.loads((Path(checkout) / "pyproject.toml").read_text("utf-8"))["project"]["version"])  # noqa: T201 - its answer
+
+
+def metadata(checkout: str) -> None:
+    """Prints what pyproject.toml says about the package, without what only its tests need and without settings."""
+    stated = tomllib.loads((Path(checkout) / "pyproject.toml").read_text("utf-8"))
+    del stated["project"]["optional-dependencies"]["test"]
+    print(json.dumps([stated["project"], stated["build-system"]], sort_keys=True))  # noqa: T201 - its answer
+
+
+def completed(folder: str, image: str, commit: str) -> None:
+    """Every result is completed and names the image and the commit that made it."""
+    found = results(folder)
+    assert found, f"no result under {folder}"
+    for name, result in found.items():
+        assert result["status"] == "completed", (name, result["status"], result["error"])
+        assert result["kit"]["image"] == image, (name, result["kit"])
+        assert result["kit"]["commit"] == commit, (name, result["kit"])
+
+
+def same(first: str, second: str) -> None:
+    """Two runs of the same spec in two builds give the same losses and the same quality after the same iterations."""
+    one, other = (results(folder)["nano-laptop-cpu"] for folder in (first, second))
+    count = one["spec"]["tune"]["iterations"]
+    assert one["tuning"]["losses"][:count] == other["tuning"]["losses"][:count]
+    for value in ("psnr_db_at_iterations", "ssim_at_iterations", "psnr_db_untuned"):
+        assert one["summary"][value] == other["summary"][value], value
+
+
+def same_numbers(first: str, second: str) -> None:
+    """Two selftests passed in every step and gave the same numbers."""
+    one, other = (json.loads(Path(file).read_text("utf-8")) for file in (first, second))
+    assert all(step["passed"] for step in (*one, *other))
+    assert [step["numbers"] for step in one] == [step["numbers"] for step in other], (one, other)
+
+
+def interrupted(folder: str) -> None:
+    """The one result is completed and states its interruption."""
+    (result,) = results(folder).values()
+    assert result["status"] == "completed", (result["status"], result["error"])
+    assert result["interruptions"], "the result states no interruption"
+
+
+COMMANDS = {each.__name__: each for each in (version, metadata, completed, same, same_numbers, interrupted)}
+
+if __name__ == "__main__":
+    COMMANDS[sys.argv[1]](*sys.argv[2:])

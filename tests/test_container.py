@@ -1,0 +1,149 @@
+"""What a container lacks is said in one sentence with the flag that mends it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from made_up import write_pipeline
+
+from fluxkit import container, pipeline
+from fluxkit.container import FLAGS, existing, is_bound, unwritable, warnings
+from fluxkit.errors import ExitCode, MachineError
+from fluxkit.plan import make_plan
+from fluxkit.specfile import load_spec
+from fluxkit.study import run_study
+from fluxkit.system import Reading
+
+
+@pytest.fixture
+def inside(monkeypatch, tmp_path):
+    """Pretends to be inside an image of fluxkit, with or without a folder bound in for the results."""
+
+    def pretend(kind, *, bound=True):
+        build = tmp_path / "build.json"
+        if kind != "none":
+            build.touch()
+        monkeypatch.setattr(container, "BUILD_FILE", build)
+        monkeypatch.setattr(container, "container", lambda *_: kind)
+        monkeypatch.setattr(container, "is_bound", lambda *_: bound)
+
+    return pretend
+
+
+def refusal(number):
+    return OSError(number, os.strerror(number))
+
+
+def with_reading(system, name, value):
+    reading = Reading(value=value, source="test")
+    return system.model_copy(update={"readings": {**system.readings, name: reading}})
+
+
+def test_outside_of_containers_another_folder_is_named(tmp_path, inside):
+    """Without a container around, a folder that can't be written leads to --out."""
+    inside("none")
+    assert unwritable(tmp_path, refusal(errno.EROFS)).endswith(
+        "Read-only file system. Choose another folder with --out."
+    )
+    assert list(warnings(tmp_path, tmp_path)) == []
+
+
+@pytest.mark.parametrize(("kind", "flag"), [("docker", "-v "), ("podman", "-v "), ("apptainer", "--bind ")])
+def test_a_missing_bind_names_its_flag(tmp_path, inside, kind, flag):
+    """A read-only container without a folder for the results asks for one, in the words of its engine."""
+    inside(kind, bound=False)
+    sentence = unwritable(tmp_path, refusal(errno.EROFS))
+    assert flag in sentence
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(("kind", "flag"), [("docker", '--user "$(id -u):$(id -g)"'), ("podman", "--userns keep-id")])
+def test_a_wrong_user_names_its_flag(tmp_path, inside, kind, flag):
+    """A bound folder of somebody else asks for the owner's user id."""
+    inside(kind)
+    assert flag in unwritable(tmp_path, refusal(errno.EACCES))
+
+
+def test_a_full_disk_asks_for_a_larger_folder(tmp_path, inside):
+    """No space left is not answered with a user id."""
+    inside("docker")
+    sentence = unwritable(tmp_path, refusal(errno.ENOSPC))
+    assert "larger folder" in sentence
+    assert "--user" not in sentence
+
+
+def test_results_that_go_with_the_container_are_announced(tmp_path, inside):
+    """Results on the container's own disk are worth a warning before anything is measured."""
+    inside("docker", bound=False)
+    (sentence,) = warnings(tmp_path / "runs", tmp_path)
+    assert FLAGS["docker"].bind in sentence
+
+
+def test_a_cache_without_space_is_announced(tmp_path, inside, monkeypatch):
+    """A cache that will not hold what is encoded is named with the flag that gives it more."""
+    inside("apptainer")
+    monkeypatch.setattr(container, "SCARCE_BYTES", 1 << 60)
+    (sentence,) = warnings(tmp_path / "runs", tmp_path / "cache")
+    assert "FLUXKIT_SCRATCH" in sentence
+
+
+def test_a_cache_of_somebody_else_is_refused(tmp_path, inside, monkeypatch):
+    """A cache that this user can't write is refused with the flag for another one: torch would fail to be imported."""
+    inside("docker")
+    monkeypatch.setattr(container.os, "access", lambda *words: words[1] != os.W_OK)
+    with pytest.raises(MachineError, match=r"-v .*:/cache"):
+        list(warnings(tmp_path / "runs", tmp_path / "cache"))
+
+
+def test_a_folder_of_the_same_disk_is_not_bound(tmp_path):
+    """A folder counts as bound where it lies on another device than the root; one that is absent, by its parent."""
+    assert not is_bound(tmp_path / "absent" / "deeper", root=tmp_path)
+    assert existing(tmp_path / "absent" / "deeper") == tmp_path
+
+
+@pytest.mark.parametrize(("kind", "flag"), [("docker", "--gpus all"), ("podman", "--device"), ("apptainer", "--nv")])
+def test_a_container_without_a_gpu_names_its_flag(tmp_path, monkeypatch, machine, kind, flag):
+    """A GPU preset in a container that shows none asks for the engine's flag, in one sentence."""
+    monkeypatch.setattr(pipeline, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
+    with pytest.raises(MachineError, match=flag) as caught:
+        make_plan(load_spec("nano-single-gpu"), with_reading(machine(), "container", kind))
+    assert caught.value.exit_code == ExitCode.MACHINE
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("package", "cuda", "driver", "needed"),
+    [("nvidia-cuda-runtime", "13.0.96", "570.86", "580"), ("nvidia-cuda-runtime-cu12", "12.8.90", "470.57", "525")],
+)
+def test_an_old_driver_is_refused(tmp_path, monkeypatch, machine, package, cuda, driver, needed):
+    """A driver that is older than the CUDA of torch is refused with the branch that it needs."""
+    monkeypatch.setattr(pipeline, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
+    system = with_reading(machine(gpus=1), "nvidia_driver", driver)
+    system = system.model_copy(update={"packages": {**system.packages, package: cuda}})
+    with pytest.raises(MachineError, match=f"driver {needed} or newer.* {driver}"):
+        make_plan(load_spec("nano-single-gpu"), system)
+
+
+def test_a_new_driver_is_accepted(tmp_path, monkeypatch, machine):
+    """A driver of the branch that CUDA asks for, or a newer one, runs."""
+    monkeypatch.setattr(pipeline, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
+    system = with_reading(machine(gpus=1), "nvidia_driver", "580.159")
+    system = system.model_copy(update={"packages": {**system.packages, "nvidia-cuda-runtime": "13.0.96"}})
+    assert make_plan(load_spec("nano-single-gpu"), system).device == "cuda"
+
+
+@pytest.mark.usefixtures("small_pipeline")
+def test_a_folder_that_may_not_be_entered_is_no_traceback(tmp_path, monkeypatch, machine, inside):
+    """A folder for results that this user may not even look into is refused in a sentence, before anything runs."""
+    inside("docker")
+    monkeypatch.setattr("fluxkit.system.probe", machine)
+    spec = load_spec("nano-laptop-cpu")
+
+    def locked(*_):
+        raise refusal(errno.EACCES)
+
+    monkeypatch.setattr("pathlib.Path.exists", locked)
+    with pytest.raises(MachineError, match="--user"):
+        run_study([spec], out=tmp_path / "locked" / "runs")
