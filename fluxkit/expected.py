@@ -1,13 +1,39 @@
-"""What a plan expects of memory and time, where it is known."""
+"""What a plan expects of memory, time and disk, where it is known."""
 
 from __future__ import annotations
 
+import tomllib
+from importlib import resources
 from typing import TYPE_CHECKING
 
+from fluxkit.dataset import list_folder
 from fluxkit.devices import flops_per_second, peaks_of
 
 if TYPE_CHECKING:
-    from fluxkit.spec import InferencePrecision, RunSpec
+    from fluxkit.pipeline import PipelineSizes
+    from fluxkit.spec import DataSpec, InferencePrecision, RunSpec
+
+FLOAT32 = 4
+TEXT_BYTES = {"nano": 4, "schnell": 2}
+"""Per number of an encoded caption, in the precision that the text encoders are published in."""
+
+
+def expected_cache_bytes(spec: RunSpec, sizes: PipelineSizes) -> int:
+    """Bytes of the encoded images and captions that a run keeps for the next, the empty caption included."""
+    transformer, images = sizes.transformer, image_count(spec.data)
+    latents = sizes.image_tokens(spec.data.resolution) * transformer.in_channels * FLOAT32
+    tokens = sizes.text_tokens(spec.evaluate.max_sequence_length)
+    caption = tokens * transformer.joint_attention_dim + transformer.pooled_projection_dim
+    return images * latents + (images + 1) * caption * TEXT_BYTES[spec.model.family]
+
+
+def image_count(spec: DataSpec) -> int:
+    """Images that the data names, usable or not."""
+    if spec.source == "folder":
+        listed, problems = list_folder(spec)
+        return len(listed) + len(problems)
+    photos = resources.files("fluxkit").joinpath("data", "photos.toml").read_text("utf-8")
+    return len(tomllib.loads(photos)["photo"])
 
 
 def expected_peak_bytes(spec: RunSpec, peaks: tuple[int, int]) -> int | None:

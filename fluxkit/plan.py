@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
-from fluxkit.expected import expected_peak_bytes, expected_seconds
+from fluxkit.expected import expected_cache_bytes, expected_peak_bytes, expected_seconds
 from fluxkit.footprint import Work, inference_peak_bytes, int8_saving_bytes, tuning_peak_bytes
 from fluxkit.nvidia import check_cuda, no_gpu
 from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
@@ -102,6 +102,8 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Pipe
     micro, inference_micro = _micro_batch(spec, notes), _inference_micro_batch(spec, notes)
     peaks = _predicted_bytes(spec, sizes, (micro, inference_micro))
     _check_memory(spec, peaks, devices, notes)
+    cached = _size(expected_cache_bytes(spec, sizes))
+    notes.append(f"Encoded images and captions take {cached} in the cache; fluxkit cache says where and clears it.")
     flops = sizes.transformer.train_flops(
         image,
         text,

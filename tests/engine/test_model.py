@@ -160,3 +160,44 @@ print(abs(theirs - ours).max())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) <= 1
+
+
+def test_dropped_captions_are_the_encoding_of_the_empty_one(prepared) -> None:
+    """About the asked share of samples sees the real empty caption, sequence and pooled states together."""
+    spec = small_spec(tune={"caption_dropout": 0.3})
+    job = Job(spec=spec, plan=make_plan(spec, probe()), seed=0)
+    samples = Samples(job, prepared, load_flux(spec, 0, CPU))
+    dropped = 0
+    for start in range(0, 800, 8):
+        places = [samples.place(position) for position in range(start, start + 8)]
+        captions = samples._with_dropout(places, range(start, start + 8))
+        for row, place in enumerate(places):
+            empty = torch.equal(captions.prompt_NTE[row], prepared.empty.prompt_NTE[0])
+            whole = prepared.empty if empty else prepared.captions.of([place])
+            assert torch.equal(captions.pooled_NP[row], whole.pooled_NP[0])
+            dropped += empty
+    assert 0.25 < dropped / 800 < 0.35
+    assert not torch.equal(prepared.captions.prompt_NTE[0], prepared.empty.prompt_NTE[0])
+
+
+@pytest.mark.parametrize(
+    ("sampling", "quartiles"), [("uniform", (0.25, 0.5, 0.75)), ("logit_normal", (0.3375, 0.5, 0.6625))]
+)
+def test_sigmas_follow_the_asked_distribution(prepared, sampling, quartiles) -> None:
+    """Uniform sigmas have quartiles at quarters, logit-normal ones at sigmoid(-0.674), 1/2 and sigmoid(0.674)."""
+    spec = small_spec(tune={"timestep_sampling": sampling})
+    job = Job(spec=spec, plan=make_plan(spec, probe()), seed=0)
+    samples = Samples(job, prepared, load_flux(spec, 0, CPU))
+    drawn = torch.tensor([samples.sigma(position) for position in range(4000)])
+    assert drawn.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist() == pytest.approx(quartiles, abs=0.03)
+    assert 0 <= drawn.min() < drawn.max() <= 1
+
+
+def test_four_step_sampling_draws_the_sigmas_of_schnell(prepared) -> None:
+    """Only 1, 3/4, 1/2 and 1/4 are drawn, each about as often."""
+    spec = small_spec(tune={"timestep_sampling": "four_step"})
+    job = Job(spec=spec, plan=make_plan(spec, probe()), seed=0)
+    samples = Samples(job, prepared, load_flux(spec, 0, CPU))
+    drawn = [samples.sigma(position) for position in range(2000)]
+    assert sorted(set(drawn)) == [0.25, 0.5, 0.75, 1.0]
+    assert all(400 < drawn.count(sigma) < 600 for sigma in set(drawn))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from real_engine import run_engine, small_spec
 
 from fluxkit.engine import flow
 from fluxkit.engine.assistant import Assistant
+from fluxkit.engine.cached import cached
 from fluxkit.engine.data import prepare
 from fluxkit.engine.model import Autoencoder, load_flux, load_transformer, store_as_int8
 from fluxkit.engine.sample import denoise
 from fluxkit.errors import MachineError
+from fluxkit.expected import expected_cache_bytes
+from fluxkit.pipeline import read_sizes
 
 CPU = torch.device("cpu")
 
@@ -85,6 +89,29 @@ def test_what_was_encoded_once_is_read_from_the_cache(pipeline, monkeypatch):
     again = prepare(spec, Autoencoder(spec.model, CPU), CPU)
     assert torch.equal(first.latents_NCHW, again.latents_NCHW)
     assert torch.equal(first.captions.prompt_NTE, again.captions.prompt_NTE)
+
+
+def test_the_plan_predicts_the_size_of_the_cache(pipeline, tmp_path, monkeypatch):
+    """Latents and captions on disk take what the plan says, to a tenth: the rest is headers."""
+    monkeypatch.setenv("FLUXKIT_CACHE", str(tmp_path / "fresh"))
+    spec = schnell(pipeline)
+    prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    files = [path for path in (tmp_path / "fresh").rglob("*.safetensors") if path.is_file()]
+    predicted = expected_cache_bytes(spec, read_sizes(pipeline))
+    assert sum(path.stat().st_size for path in files) == pytest.approx(predicted, rel=0.1)
+
+
+def test_two_runs_may_fill_the_cache_at_once(tmp_path, monkeypatch):
+    """Eight writers and readers of one entry at the same time all get whole tensors, and leave one file."""
+    monkeypatch.setenv("FLUXKIT_CACHE", str(tmp_path))
+    value = torch.arange(100_000.0)
+
+    def fill(_writer):
+        return cached("latents", ["ab" * 32], lambda places: [{"x": value.clone()} for _ in places])[0]["x"]
+
+    with ThreadPoolExecutor(8) as writers:
+        assert all(torch.equal(read, value) for read in writers.map(fill, range(40)))
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
 
 
 def test_a_damaged_cache_entry_is_made_anew(pipeline, cache):
