@@ -7,9 +7,9 @@ ARG BASE_IMAGE=debian:12.12-slim@sha256:d5d3f9c23164ea16f31852f95bd5959aad1c5e85
 
 # ── What runs: Python, a compiler, an init ──
 FROM ${BASE_IMAGE} AS base
-# g++ and the headers of Python: torch.compile builds its kernels when it runs. tini: reaps processes and passes signals.
+# g++, the headers of Python and openssl, for hashes of files: torch.compile builds its kernels when it runs. tini: reaps processes and passes signals.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends g++ libpython3-dev python3 tini \
+    && apt-get install -y --no-install-recommends g++ libpython3-dev openssl python3 tini \
     && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/cache/ldconfig/aux-cache
 

@@ -89,7 +89,8 @@ say "Docker Engine: both builds hold the same packages"
 same_packages
 say "Docker Engine: the selftest gives the same numbers, and the README's command a report, hardened"
 docker_demo
-say "Docker Engine: stop a compiled run, and see it leave a checkpoint"
+say "Docker Engine: compile something, and stop a run to see it leave a checkpoint"
+docker_compile
 docker_stop
 say "Docker Engine: what people forget is named with the flag that mends it"
 docker_bad_input
