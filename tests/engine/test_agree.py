@@ -64,13 +64,12 @@ def test_no_weight_depends_on_the_last_bits_of_the_noise():
 @pytest.mark.parametrize("precision", ["ieee_float32", "bfloat16"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_this_cpu_passes(precision, threads):
-    """FP32 and bfloat16 on this CPU are inside their bands with one thread and with two, in under two seconds."""
+    """FP32 and bfloat16 on this CPU are inside their bands with one thread and with two."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     found = facts(precision)
     torch.set_num_threads(before)
     assert departures_of(found) == []
-    assert found.seconds < 2
     assert read_back(torch.float32)["mkldnn.matmul"] == "ieee"
 
 
