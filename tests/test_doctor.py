@@ -268,7 +268,7 @@ def test_ranges():
 
 
 def test_a_look_costs_little():
-    """The doctor's look, which every result holds twice, costs a fraction of a second of processor time, also on a busy machine."""
+    """The doctor's look, which every result holds twice, costs a fraction of a processor second."""
     probe()
     began = time.process_time()
     examine(probe())

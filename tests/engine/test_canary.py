@@ -58,7 +58,7 @@ def test_a_run_has_its_four_canaries(short_run):
 
 
 def test_looking_costs_less_than_a_hundredth_of_two_minutes():
-    """Four canaries, two looks at the machine and 240 samples cost little beside 120 s; on a quiet machine below 1.2 s."""
+    """Four canaries, two looks and 240 samples cost little beside 120 s; on a quiet machine below 1.2 s."""
     probe()
     sampler = Sampler(lambda: "tune").watch(os.getpid())
     sampler._sample()
