@@ -215,7 +215,9 @@ def _predicted_bytes(spec: RunSpec, sizes: PipelineSizes, micro: tuple[int, int]
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= GIGABYTE else f"{count / 1e6:.0f} MB"
+    if count >= GIGABYTE:
+        return f"{count / GIGABYTE:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"  # noqa: PLR2004 - SI units
 
 
 def _trainable(spec: RunSpec, sizes: PipelineSizes) -> int:
