@@ -7,7 +7,8 @@ ARG BASE_IMAGE=debian:12.12-slim@sha256:d5d3f9c23164ea16f31852f95bd5959aad1c5e85
 
 # ── What runs: Python, a compiler, an init ──
 FROM ${BASE_IMAGE} AS base
-# g++, the headers of Python and openssl, for hashes of files: torch.compile builds its kernels when it runs. tini: reaps processes and passes signals.
+# g++, the headers of Python, and openssl for hashes of files: torch.compile builds its kernels when it runs.
+# tini: reaps processes and passes signals.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ libpython3-dev openssl python3 tini \
     && apt-get clean \

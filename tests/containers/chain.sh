@@ -111,7 +111,6 @@ slurm_up
 slurm_job
 say "Slurm: pre-empt it, and see it continue"
 slurm_preempted_job
-slurm_down
 
 record "$(figures)"
 say "containers: $(figures)"

@@ -66,7 +66,7 @@ docker_down() {
         kill -0 "$pid" 2>/dev/null || break
         sleep 0.2
     done
-    umount "$docker_folder/exec/netns/default" 2>/dev/null
+    ! mountpoint --quiet "$docker_folder/exec/netns/default" || umount "$docker_folder/exec/netns/default"
     rm -rf "$docker_folder"
 }
 
