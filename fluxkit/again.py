@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import BaseModel, Field
 
 from fluxkit.agreement import agreement_passed
-from fluxkit.spec import FROZEN
+from fluxkit.frozen import FROZEN
 from fluxkit.stats import LEVEL, MIN_VALUES, PSNR_MARGIN_DB, SSIM_MARGIN, mean, standard_deviation
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
-from fluxkit.spec import FROZEN, InferencePrecision
+from fluxkit.execution import InferencePrecision
+from fluxkit.frozen import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

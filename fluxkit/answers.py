@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from fluxkit.comparison import COLUMNS, Contrast, Quantity
 from fluxkit.contrasts import key_of
 from fluxkit.figures import contrast_text, full_text, value_text
+from fluxkit.frozen import FROZEN
 from fluxkit.record import Grade
-from fluxkit.spec import FROZEN
 from fluxkit.stats import MIN_VALUES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from fluxkit.answers import best_row, between
 from fluxkit.contrasts import key_of
 from fluxkit.drawing import bar_layers, curve_layers, forest_layers, phase_layers, phase_place, svg
 from fluxkit.figures import plain, turned, verdict_words
-from fluxkit.spec import FROZEN
+from fluxkit.frozen import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

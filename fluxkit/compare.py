@@ -11,7 +11,7 @@ from fluxkit.comparison import Comparison, Ended, KeyDifference, Row, Workload
 from fluxkit.contrasts import Side, contrasts
 from fluxkit.errors import printable
 from fluxkit.estimates import anchors, row, why_ended
-from fluxkit.spec import canonical_sha256
+from fluxkit.frozen import canonical_sha256
 from fluxkit.stats import MIN_VALUES
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
+from fluxkit.frozen import FROZEN
 from fluxkit.record import Grade, Status
-from fluxkit.spec import FROZEN
 from fluxkit.stats import Interval
 
 GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluxkit.errors import MachineError
-from fluxkit.spec import MAX_CAPTION
+from fluxkit.workload import MAX_CAPTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fluxkit.spec import DataSpec
+    from fluxkit.workload import DataSpec
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"})
 SIDE_CARS = (".txt", ".caption")

@@ -14,7 +14,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from fluxkit.errors import UsageError
-from fluxkit.spec import FROZEN, InferencePrecision
+from fluxkit.execution import InferencePrecision
+from fluxkit.frozen import FROZEN
 
 Work = Literal["tuning", "inference"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import BaseModel
 
 from fluxkit.errors import printable
+from fluxkit.frozen import FROZEN
 from fluxkit.judgements import GPU_ROWS, ROWS, Verdict
-from fluxkit.spec import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

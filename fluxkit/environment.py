@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from fluxkit.errors import printable
 from fluxkit.figures import MISSING, plain
-from fluxkit.spec import FROZEN
+from fluxkit.frozen import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

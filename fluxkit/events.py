@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from fluxkit.agreement import AgreementFacts
-from fluxkit.spec import FROZEN
+from fluxkit.frozen import FROZEN
 from fluxkit.witness import Canary
 
 Phase = Literal["import", "prepare", "load", "warm_up", "tune", "inference", "evaluate"]

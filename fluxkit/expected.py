@@ -10,8 +10,10 @@ from fluxkit.dataset import list_folder
 from fluxkit.devices import flops_per_second, peaks_of
 
 if TYPE_CHECKING:
+    from fluxkit.execution import InferencePrecision
     from fluxkit.pipeline import PipelineSizes
-    from fluxkit.spec import DataSpec, InferencePrecision, RunSpec
+    from fluxkit.spec import RunSpec
+    from fluxkit.workload import DataSpec
 
 FLOAT32 = 4
 TEXT_BYTES = {"nano": 4, "schnell": 2}

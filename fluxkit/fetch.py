@@ -10,7 +10,7 @@ from fluxkit.errors import MachineError, printable
 from fluxkit.pipeline import pipeline_folder
 
 if TYPE_CHECKING:
-    from fluxkit.spec import ModelSpec
+    from fluxkit.workload import ModelSpec
 
 
 def fetch(model: ModelSpec) -> None:

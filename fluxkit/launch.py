@@ -13,6 +13,7 @@ from fluxkit.child import LOG_FILE, LOG_HEADER, Engine, engine_command, engine_e
 from fluxkit.container import unwritable
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.folder import to_json, write_atomically, write_result
+from fluxkit.frozen import canonical_sha256
 from fluxkit.kit import this_kit
 from fluxkit.lock import RunLock
 from fluxkit.plan import JOB_FILE, Job
@@ -20,7 +21,6 @@ from fluxkit.privacy import public_spec
 from fluxkit.progress import Position, Silent, telling
 from fluxkit.record import Looks, RunResult
 from fluxkit.settle import Ending, conclude, load
-from fluxkit.spec import canonical_sha256
 from fluxkit.telemetry import Sampler
 from fluxkit.watch import Asked, Tail, follow
 from fluxkit.witness import Energy

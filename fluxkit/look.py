@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fluxkit.errors import ExitCode, MachineError, RunError, printable
 
 if TYPE_CHECKING:
-    from fluxkit.spec import DataSpec
+    from fluxkit.workload import DataSpec
 
 
 class Seen(NamedTuple):

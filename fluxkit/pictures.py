@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from fluxkit.errors import FluxkitError, printable
 from fluxkit.figures import plain
 from fluxkit.folder import safe_path
+from fluxkit.frozen import FROZEN
 from fluxkit.marks import UNTUNED, time_mark
-from fluxkit.spec import FROZEN
 from fluxkit.stats import mean
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from fluxkit.weights import read_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fluxkit.spec import ModelSpec
+    from fluxkit.workload import ModelSpec
 
 NANO_FOLDER = Path(__file__).parent / "data" / "nano"
 """The embedded pipeline, package data."""

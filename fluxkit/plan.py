@@ -9,12 +9,14 @@ from pydantic import BaseModel
 from fluxkit.errors import MachineError
 from fluxkit.expected import expected_cache_bytes, expected_peak_bytes, expected_seconds
 from fluxkit.footprint import Work, inference_peak_bytes, int8_saving_bytes, tuning_peak_bytes
+from fluxkit.frozen import FROZEN
 from fluxkit.nvidia import check_cuda, no_gpu
 from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
-from fluxkit.spec import FROZEN, Precision, RunSpec
+from fluxkit.spec import RunSpec
 from fluxkit.weights import check_pipeline
 
 if TYPE_CHECKING:
+    from fluxkit.execution import Precision
     from fluxkit.system import Device, System
 
 JOB_FILE = "job.json"

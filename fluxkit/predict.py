@@ -10,15 +10,16 @@ from fluxkit.architecture import SCHNELL
 from fluxkit.devices import efficiency, flops_per_second
 from fluxkit.errors import MachineError
 from fluxkit.expected import devices_at_work, tuning_precision
+from fluxkit.frozen import FROZEN
 from fluxkit.pipeline import PipelineSizes, pipeline_folder, read_sizes
 from fluxkit.plan import ENGINE_PACKAGES, make_plan
-from fluxkit.spec import FROZEN
 from fluxkit.system import Device, Reading, System
 
 if TYPE_CHECKING:
     from fluxkit.devices import Peaks, Work
+    from fluxkit.execution import InferencePrecision
     from fluxkit.plan import Plan
-    from fluxkit.spec import InferencePrecision, RunSpec
+    from fluxkit.spec import RunSpec
 
 SCHNELL_SIZES = PipelineSizes(SCHNELL, vae_factor=8, max_text_tokens=512)
 """Source: the configuration files of FLUX.1-schnell; used where they are not on this machine."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from fluxkit.spec import FROZEN
+from fluxkit.frozen import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

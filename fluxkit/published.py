@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from fluxkit.errors import UsageError
-from fluxkit.spec import STRICT
+from fluxkit.frozen import STRICT
 from fluxkit.stats import rate
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=400)]

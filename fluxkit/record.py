@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field
 
 from fluxkit.agreement import AgreementFacts
 from fluxkit.events import InputPair
+from fluxkit.frozen import FROZEN
 from fluxkit.plan import Plan
-from fluxkit.spec import FROZEN, RunSpec
+from fluxkit.spec import RunSpec
 from fluxkit.system import System
 from fluxkit.witness import CanaryRate, Energy, PredictedOverMeasured, Telemetry
 

@@ -19,8 +19,8 @@ from fluxkit.drawing import swatch
 from fluxkit.environment import Differing, clean, differing, facts, spec_toml
 from fluxkit.figures import contrast_text, header, interval_text, plain, value_text, verdict_words
 from fluxkit.folder import find_results, write_atomically
+from fluxkit.frozen import FROZEN
 from fluxkit.pictures import Pictures, Spent, grid
-from fluxkit.spec import FROZEN
 from fluxkit.stats import LEVEL, MIN_VALUES
 from fluxkit.tables import cell
 

@@ -20,9 +20,9 @@ from fluxkit.cache import ENVIRONMENT_VARIABLE
 from fluxkit.child import engine_command, engine_environment
 from fluxkit.errors import FluxkitError, MachineError, RunError, printable
 from fluxkit.fold import fold
+from fluxkit.frozen import FROZEN
 from fluxkit.launch import launch
 from fluxkit.plan import make_plan
-from fluxkit.spec import FROZEN
 from fluxkit.specfile import load_spec
 from fluxkit.verify import problems
 

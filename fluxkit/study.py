@@ -15,11 +15,12 @@ from fluxkit.child import engine_command
 from fluxkit.container import unwritable, warnings
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.folder import RESULT_FILE, to_json, write_atomically
+from fluxkit.frozen import FROZEN, canonical_sha256
 from fluxkit.launch import launch, resume
 from fluxkit.privacy import public_spec
 from fluxkit.progress import Silent
 from fluxkit.settle import load
-from fluxkit.spec import FROZEN, RunSpec, canonical_sha256
+from fluxkit.spec import RunSpec
 from fluxkit.words import sentence
 
 if TYPE_CHECKING:

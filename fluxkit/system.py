@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from fluxkit.frozen import FROZEN, canonical_sha256
 from fluxkit.gpus import gpus
 from fluxkit.probes import Device, Reading, conditions, memory, operating_system, processor, surroundings
-from fluxkit.spec import FROZEN, canonical_sha256
 from fluxkit.vitals import vitals
 
 __all__ = ["Device", "Reading", "System", "probe"]

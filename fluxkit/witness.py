@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fluxkit.spec import FROZEN, InferencePrecision
+from fluxkit.execution import InferencePrecision
+from fluxkit.frozen import FROZEN
 
 TimedPhase = Literal["tune", "inference"]
 When = Literal["before", "after"]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from fluxkit.events import InputPair
 from fluxkit.folder import write_result
+from fluxkit.frozen import canonical_sha256
 from fluxkit.plan import Plan
 from fluxkit.record import RunResult
-from fluxkit.spec import RunSpec, canonical_sha256
+from fluxkit.spec import RunSpec
 from fluxkit.stats import mean, rate
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 
 from fluxkit.dataset import list_folder
 from fluxkit.errors import MachineError
-from fluxkit.spec import DataSpec
+from fluxkit.workload import DataSpec
 
 
 def data(folder, **keys):

@@ -11,8 +11,8 @@ from fluxkit.devices import device_named, efficiency, flops_per_second, known_de
 from fluxkit.errors import UsageError
 from fluxkit.plan import make_plan
 from fluxkit.predict import SCHNELL_SIZES, predict, prediction_table
-from fluxkit.spec import ModelSpec
 from fluxkit.system import Device
+from fluxkit.workload import ModelSpec
 
 
 @pytest.fixture

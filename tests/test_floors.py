@@ -23,7 +23,9 @@ LAZY = ("scipy", "altair", "vl_convert", "psutil", "pynvml", "rich", "jinja2")
 LIGHT_FLOORS = (
     ("errors", "stats", "precision", "cache"),
     ("weights",),
-    ("spec", "architecture"),
+    ("frozen",),
+    ("workload", "execution", "architecture"),
+    ("spec",),
     ("agreement",),
     ("specfile", "published", "dataset", "probes", "witness", "devices", "pipeline", "footprint", "definition"),
     ("events",),
@@ -65,7 +67,7 @@ ENGINE_FLOORS = (
     ("__main__",),
 )
 SHARED = {
-    "cache", "dataset", "errors", "precision", "spec",
+    "cache", "dataset", "errors", "precision", "frozen", "workload", "execution", "spec",
     "architecture", "pipeline", "definition", "eventfile", "events", "system", "plan", "record", "witness",
     "folder",
 }  # fmt: skip

@@ -11,9 +11,9 @@ from fluxkit.architecture import SCHNELL, Transformer
 from fluxkit.errors import ExitCode, MachineError
 from fluxkit.pipeline import hub_cache, pipeline_folder, read_sizes
 from fluxkit.plan import Plan, make_plan
-from fluxkit.spec import ModelSpec
 from fluxkit.specfile import load_spec
 from fluxkit.system import Reading
+from fluxkit.workload import ModelSpec
 
 COMMIT = "741f7c3ce8b383c54771c7003378a50191e9efe9"
 

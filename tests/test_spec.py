@@ -7,7 +7,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from fluxkit.spec import RunSpec, canonical_sha256
+from fluxkit.frozen import canonical_sha256
+from fluxkit.spec import RunSpec
 
 PRETRAINED = {"family": "schnell", "weights": "pretrained", "path": "/models/schnell"}
 COMMIT = "741f7c3ce8b383c54771c7003378a50191e9efe9"

@@ -13,7 +13,7 @@ from fluxkit.engine.identity import component_sha256
 from fluxkit.engine.images import to_tensor
 from fluxkit.engine.model import Autoencoder, Embeddings, encode_captions
 from fluxkit.engine.pairs import load_pairs
-from fluxkit.spec import canonical_sha256
+from fluxkit.frozen import canonical_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

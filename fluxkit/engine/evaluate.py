@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fluxkit.engine.data import Prepared
     from fluxkit.engine.log import EventLog
     from fluxkit.engine.model import Autoencoder, Flux
-    from fluxkit.spec import EvaluateSpec
+    from fluxkit.workload import EvaluateSpec
 
 KEPT_SEED = 0
 """The sample of this seed is kept as an image, for the report."""

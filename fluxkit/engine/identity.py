@@ -14,7 +14,7 @@ from fluxkit.pipeline import pipeline_folder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.spec import ModelSpec
+    from fluxkit.workload import ModelSpec
 
 
 def weights_sha256(spec: ModelSpec) -> str:

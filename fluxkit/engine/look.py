@@ -7,7 +7,7 @@ import sys
 
 from fluxkit.engine.pairs import load_pairs
 from fluxkit.errors import ExitCode, FluxkitError
-from fluxkit.spec import DataSpec
+from fluxkit.workload import DataSpec
 
 
 def main() -> int:

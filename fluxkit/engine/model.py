@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fluxkit.engine.assistant import Assistant
-    from fluxkit.spec import ModelSpec, RunSpec
+    from fluxkit.spec import RunSpec
+    from fluxkit.workload import ModelSpec
 
 # Anchored to the blocks: the plain name "proj_out" would also hit the model's last layer. Covers attention, the
 # MLPs of the double blocks and the MLP of the single blocks, which hold half of the work.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from fluxkit.engine.photos import Photo, Split
-    from fluxkit.spec import DataSpec
+    from fluxkit.workload import DataSpec
 
 NAMED_PROBLEMS = 5
 

@@ -12,7 +12,7 @@ import pytest
 from fluxkit.errors import MachineError
 from fluxkit.fetch import fetch
 from fluxkit.pipeline import pipeline_folder
-from fluxkit.spec import ModelSpec
+from fluxkit.workload import ModelSpec
 
 COMMIT = "741f7c3ce8b383c54771c7003378a50191e9efe9"
 FILES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fluxkit.engine.marks import Target, block_length, is_over, targets_of
-from fluxkit.spec import TuneSpec
+from fluxkit.workload import TuneSpec
 
 TUNE = TuneSpec(seconds=60.0, iterations=800, max_seconds=600.0)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from fluxkit.engine.pairs import load_pairs
 from fluxkit.errors import MachineError
 from fluxkit.look import look
-from fluxkit.spec import DataSpec
+from fluxkit.workload import DataSpec
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 UGLY = {

@@ -1,0 +1,50 @@
+"""How a workload is done, and where: the tables [execution] and [hardware] of a spec."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from fluxkit.frozen import STRICT, Seconds
+
+Precision = Literal["float32", "bfloat16"]
+InferencePrecision = Literal["ieee_float32", "tf32", "bfloat16"]
+
+
+class ExecutionSpec(BaseModel):
+    """[execution]: how it is run; may differ between the results compared."""
+
+    model_config = STRICT
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Kind of device."""
+    processes: Annotated[int, Field(ge=1, le=1024)] = 1
+    """One process per device, by torchrun and accelerate."""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """CPU threads per process; 0: the plan divides the cores it may use and says how."""
+    precision: Precision = "float32"
+    """Of tuning. bfloat16: LoRA on a bf16 base with FP32 adapters; full tuning keeps FP32 weights under autocast."""
+    inference_precision: InferencePrecision = "ieee_float32"
+    """Of the inference speed. TF32 is its own precision and never called FP32."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = "auto"
+    """Samples per forward pass of tuning; accumulation = global batch / (processes x micro-batch)."""
+    inference_micro_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = "auto"
+    """Images per forward pass of the inference speed on each process."""
+    quantization: Literal["none", "int8"] = "none"
+    """Of the frozen weights under LoRA: `int8` stores the blocks' matrices in 8 bits and computes in bfloat16."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more work."""
+    checkpoint_seconds: Seconds = 60.0
+    """Tuning seconds between checkpoints; writing them is off the budget's clock."""
+
+
+class HardwareSpec(BaseModel):
+    """[hardware]: what the machine is called and what it costs; names a row, never identifies it."""
+
+    model_config = STRICT
+
+    label: Annotated[str, StringConstraints(min_length=1, max_length=80)] = "This machine"
+    """What a reader calls this configuration."""
+    usd_per_hour: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Price of the whole instance in US dollars per hour; 0: not given."""
