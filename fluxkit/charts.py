@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from fluxkit.answers import best_row, between
 from fluxkit.contrasts import key_of
-from fluxkit.drawing import bar_layers, curve_layers, forest_layers, phase_layers, phase_place, svg
+from fluxkit.drawing import phase_place, svg
+from fluxkit.layers import bar_layers, curve_layers, forest_layers, phase_layers
 from fluxkit.figures import plain, turned, verdict_words
 from fluxkit.frozen import FROZEN
 

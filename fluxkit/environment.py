@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 3
 """Distinct values that a cell spells out."""
+RELEVANCE = (
+    r"device\.|rank\.\d+\.device|inference\.attention",
+    r"machine\.(nvidia_driver|gpus_|gpu_\d+_(name|memory_bytes|mig_mode|compute_mode|ecc_mode|persistence_mode|power_limit))",
+    r"kit\.|package\.|rank\.\d+\.version\.",
+    r"execution\.|rank\.\d+\.precision\.|inference\.|plan\.",
+    r"machine\.(cpu_|memory_total|memory_limit|container|virtual_machine|power_source|numa)",
+    r"machine\.(operating_system|kernel|python_version|machine_architecture|clock_source|tf32)",
+)
+"""Patterns of keys, from what decides a number to what hardly can."""
+NOISE = (
+    r"machine\..*(load_average|available_bytes|_used_bytes|free_bytes|pressure_|runnable_threads|stolen_share|temperature"
+    r"|throttle|swap_out|utilisation|sm_clock_hertz|foreign_processes|event_reasons|pcie_generation$|power_watts|fan_)"
+)
+"""Keys of what changes from minute to minute on any machine; the telemetry and the checks watch what matters of it."""
 
 
 class Differing(BaseModel):
@@ -30,6 +45,15 @@ class Differing(BaseModel):
     key: str
     cells: tuple[str, ...]
     """One per configuration."""
+
+
+class DifferingGroup(BaseModel):
+    """Facts of one kind that are not the same everywhere."""
+
+    model_config = FROZEN
+    title: str
+    folded: bool
+    rows: tuple[Differing, ...]
 
 
 def facts(result: RunResult) -> dict[str, str]:
@@ -59,16 +83,35 @@ def clean(text: str) -> str:
     return text if text.isprintable() else printable(text)
 
 
-def differing(rows: Sequence[Row], runs: Mapping[str, RunResult]) -> tuple[Differing, ...]:
-    """Facts that are not equal in all runs of these configurations, one cell per configuration."""
+def differing(rows: Sequence[Row], runs: Mapping[str, RunResult]) -> tuple[DifferingGroup, ...]:
+    """Facts that are not equal in all runs: between the configurations, inside one, and what is never equal."""
+    groups: dict[str, list[Differing]] = {"Between configurations": [], "Between runs of one configuration": []}
+    noise: list[Differing] = []
+    for each, apart in sorted(_differing(rows, runs), key=lambda found: (_place(found[0].key), found[0].key)):
+        if re.match(NOISE, each.key):
+            noise.append(each)
+        else:
+            groups["Between configurations" if apart else "Between runs of one configuration"].append(each)
+    found = [DifferingGroup(title=title, folded=False, rows=tuple(group)) for title, group in groups.items()]
+    found.append(DifferingGroup(title="What changes from minute to minute", folded=True, rows=tuple(noise)))
+    return tuple(group for group in found if group.rows)
+
+
+def _place(key: str) -> int:
+    return next((place for place, kind in enumerate(RELEVANCE) if re.match(kind, key)), len(RELEVANCE))
+
+
+def _differing(rows: Sequence[Row], runs: Mapping[str, RunResult]) -> list[tuple[Differing, bool]]:
+    """Facts that are not equal in all runs, and whether configurations differ in them."""
     by_row = [[facts(runs[id_]) for id_ in row.runs if id_ in runs] for row in rows]
     keys = sorted({key for group in by_row for known in group for key in known})
     found = []
     for key in keys:
         values = [[known.get(key, MISSING) for known in group] for group in by_row]
         if len({value for group in values for value in group}) > 1:
-            found.append(Differing(key=key, cells=tuple(_cell(group) for group in values)))
-    return tuple(found)
+            apart = len({tuple(sorted(set(group))) for group in values if group}) > 1
+            found.append((Differing(key=key, cells=tuple(_cell(group) for group in values)), apart))
+    return found
 
 
 def spec_toml(spec: RunSpec) -> str:

@@ -1,19 +1,17 @@
-"""Pictures of the runs beside the real photos, read only from inside run folders and embedded as they are stored."""
+"""Pictures of the runs beside the real photos: which captions, which marks, and in what order."""
 
 from __future__ import annotations
 
-import base64
-import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
-from fluxkit.errors import FluxkitError, printable
+from fluxkit.errors import printable
 from fluxkit.figures import plain
-from fluxkit.folder import safe_path
 from fluxkit.frozen import FROZEN
-from fluxkit.marks import UNTUNED, time_mark
+from fluxkit.marks import UNTUNED, iteration_mark, time_mark
 from fluxkit.stats import mean
+from fluxkit.tiles import Copy, Spent, Tile, read_png, tile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,36 +19,20 @@ if TYPE_CHECKING:
 
     from fluxkit.comparison import Row, Workload
     from fluxkit.events import InputPair
-    from fluxkit.record import AnchorScore, ReconstructionScore, RunResult
+    from fluxkit.record import AnchorScore, Mark, ReconstructionScore, RunResult
 
-MAX_FILE_BYTES = 3_000_000
-MAX_TOTAL_BYTES = 3_300_000
-"""Of all pictures of a page; a third more as base64, so that the page stays below 5 MB."""
 MAX_PAIRS = 12
-MAX_PIXELS_A_SIDE = 8192
-PNG_START = b"\x89PNG\r\n\x1a\n"
-HEADER_BYTES = 24
-SMALL_SIDE = 200
-"""Pictures up to this side in pixels are shown enlarged, pixel by pixel."""
+MAX_MARKS = 12
+"""More of them than the page can switch between are left out."""
+LARGE, SMALL = Copy(side=256, quality=86), Copy(side=160, quality=72)
 
 
-class Tile(BaseModel):
-    """One picture of the grid, or why it is not there."""
+class Moment(BaseModel):
+    """A graded mark that the grid can show."""
 
     model_config = FROZEN
-    source: str | None
-    """Data URI of the stored PNG."""
-    alt: str
-    width: int = 0
-    height: int = 0
-    chip: str = ""
-    """PSNR and SSIM against the real image."""
-    missing: str = ""
-
-    @property
-    def small(self) -> bool:
-        """Whether it is shown enlarged."""
-        return max(self.width, self.height) <= SMALL_SIDE
+    id: str
+    label: str
 
 
 class PictureRow(BaseModel):
@@ -60,7 +42,10 @@ class PictureRow(BaseModel):
     caption: str
     why: str
     """How this pair was chosen, if it was."""
-    tiles: tuple[Tile, ...]
+    fixed: tuple[Tile, ...]
+    """Real photo, autoencoder, untuned model."""
+    tuned: tuple[tuple[Tile, ...], ...]
+    """Of each configuration, one for each moment."""
 
 
 class Pictures(BaseModel):
@@ -68,6 +53,11 @@ class Pictures(BaseModel):
 
     model_config = FROZEN
     columns: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
+    """Of the configurations with a column."""
+    moments: tuple[Moment, ...] = ()
+    chosen: int = 0
+    """Place of the moment that is shown first."""
     rows: tuple[PictureRow, ...]
     note: str
 
@@ -79,37 +69,54 @@ class Shown(NamedTuple):
     result: RunResult
 
 
-class Spent:
-    """Bytes of pictures that the page may still hold."""
+class Extent(NamedTuple):
+    """How much of the pictures a page holds."""
 
-    def __init__(self, left: int = MAX_TOTAL_BYTES) -> None:
-        self.left = left
+    every_mark: bool
+    copy: Copy
+    words: str
+
+
+EXTENTS = (
+    Extent(every_mark=True, copy=LARGE, words=""),
+    Extent(every_mark=False, copy=LARGE, words="Only the marks that end a budget are shown"),
+    Extent(every_mark=False, copy=SMALL, words="Only the marks that end a budget are shown, and in a smaller size"),
+)
+"""From all of it to what always fits."""
 
 
 def grid(workload: Workload, sources: Sequence[tuple[Path, RunResult]], spent: Spent) -> Pictures:
-    """The pictures of a workload; pairs that no longer fit the page are left out, and the note says so."""
+    """The pictures of a workload; what does not fit the page is smaller or left out, and the note says so."""
     runs = {result.id: Shown(file.parent, result) for file, result in sources}
-    shown = {row.key: run for row in workload.rows if (run := _first_with_pictures(row, runs)) is not None}
-    rows_shown = [row for row in workload.rows if row.key in shown]
-    columns = ("Real photo", "Autoencoder", "Untuned", *(row.name for row in rows_shown))
+    shown = [(row, run) for row in workload.rows if (run := _first_with_pictures(row, runs)) is not None]
+    columns = ("Real photo", "Autoencoder", "Untuned", *(row.name for row, _ in shown))
     if not shown:
         return Pictures(columns=columns, rows=(), note="— (images not beside the results)")
-    ordered = _ordered_pairs([shown[row.key].result for row in rows_shown])
-    rows: list[PictureRow] = []
-    for pair, why in ordered[:MAX_PAIRS]:
-        before = spent.left
-        tiles = _tiles(pair, [(row, shown[row.key]) for row in rows_shown], spent)
-        if spent.left < 0:
-            spent.left = before
+    ordered = _ordered_pairs([run.result for _, run in shown])
+    for extent in EXTENTS:
+        left = Spent(spent.left)
+        moments = _moments([run.result for _, run in shown], every=extent.every_mark)
+        rows = _rows(ordered[:MAX_PAIRS], shown, moments, left, extent.copy)
+        if len(rows) == min(len(ordered), MAX_PAIRS):
             break
-        rows.append(PictureRow(caption=printable(pair.caption), why=why, tiles=tiles))
-    return Pictures(columns=columns, rows=tuple(rows), note=_note(len(rows), len(ordered)))
+    spent.left = left.left
+    return Pictures(
+        columns=columns,
+        numbers=tuple(row.number for row, _ in shown),
+        moments=tuple(moments),
+        chosen=_chosen(moments, shown[0][1].result),
+        rows=tuple(rows),
+        note=_note(len(rows), len(ordered), extent),
+    )
 
 
-def _note(shown: int, pairs: int) -> str:
-    if shown == pairs:
-        return f"All {pairs} pairs that have pictures."
-    return f"{shown} of {pairs} pairs: the page is kept below 5 MB, so the others are left out."
+def _note(rows: int, pairs: int, extent: Extent) -> str:
+    kept = "so that the page stays below 5 MB"
+    words = [f"{extent.words}, {kept}."] if extent.words else []
+    if rows == pairs:
+        return " ".join([f"All {pairs} pairs that have pictures.", *words])
+    why = "the others are left out" if rows == MAX_PAIRS else f"the others are left out {kept}"
+    return " ".join([f"{rows} of {pairs} pairs: {why}.", *words])
 
 
 def _first_with_pictures(row: Row, runs: Mapping[str, Shown]) -> Shown | None:
@@ -118,7 +125,7 @@ def _first_with_pictures(row: Row, runs: Mapping[str, Shown]) -> Shown | None:
         mark = time_mark(run.result)
         scores = run.result.quality.reconstruction if run.result.quality else ()
         named = [score.image for score in scores if mark and score.mark == mark.id and score.image]
-        if any(_read(run.folder, image) is not None for image in named[:1]):
+        if any(read_png(run.folder, image) is not None for image in named[:1]):
             return run
     return None
 
@@ -141,54 +148,82 @@ def _ordered_pairs(results: Sequence[RunResult]) -> list[tuple[InputPair, str]]:
     return [(pairs[id_], why) for id_, why in (chosen | others).items()]
 
 
-def _tiles(pair: InputPair, shown: Sequence[tuple[Row, Shown]], spent: Spent) -> tuple[Tile, ...]:
-    first = shown[0][1]
-    caption = printable(pair.caption)
-    real = _tile(first.folder, pair.image, f"Real photo: {caption}", "", spent)
-    autoencoder = _anchor_of(first.result, pair.id)
+def _moments(results: Sequence[RunResult], *, every: bool) -> list[Moment]:
+    """Marks after tuning began, in the order of their budgets; the same mark of several configurations once."""
+    marks = {mark.id: mark for result in results for mark in (result.tuning.marks if result.tuning else ())}
+    ends = {mark.id for result in results for mark in (time_mark(result), iteration_mark(result)) if mark}
+    ordered = sorted(
+        marks.values(), key=lambda mark: (mark.target_seconds is None, mark.target_seconds or 0.0, mark.id)
+    )
+    wanted = [mark for mark in ordered if mark.iteration > 0 and (every or mark.id in ends)]
+    return [Moment(id=mark.id, label=_label(mark)) for mark in wanted[-MAX_MARKS:]]
+
+
+def _label(mark: Mark) -> str:
+    return f"{plain(mark.target_seconds)} s" if mark.target_seconds is not None else f"{mark.iteration:,} iterations"
+
+
+def _chosen(moments: Sequence[Moment], result: RunResult) -> int:
+    mark = time_mark(result)
+    return next((place for place, each in enumerate(moments) if mark and each.id == mark.id), 0)
+
+
+def _rows(
+    pairs: Sequence[tuple[InputPair, str]],
+    shown: Sequence[tuple[Row, Shown]],
+    moments: Sequence[Moment],
+    spent: Spent,
+    how: Copy,
+) -> list[PictureRow]:
+    """Rows until the bytes are spent."""
+    rows: list[PictureRow] = []
+    for pair, why in pairs:
+        before = spent.left
+        row = _row(pair, why, shown, moments, spent, how)
+        if spent.left < 0:
+            spent.left = before
+            break
+        rows.append(row)
+    return rows
+
+
+def _row(
+    pair: InputPair,
+    why: str,
+    shown: Sequence[tuple[Row, Shown]],
+    moments: Sequence[Moment],
+    spent: Spent,
+    how: Copy,
+) -> PictureRow:
+    first, caption = shown[0][1], printable(pair.caption)
     seed = min((score.seed for score in _samples(first.result, UNTUNED, pair.id)), default=0)
-    tiles = [
-        real,
-        _scored(first.folder, autoencoder, f"Autoencoder's reconstruction: {caption}", spent),
-        _scored(first.folder, _sample(first.result, UNTUNED, pair.id, seed), f"Untuned model: {caption}", spent),
-    ]
-    for row, run in shown:
-        mark = time_mark(run.result)
-        sample = _sample(run.result, mark.id, pair.id, seed) if mark else None
-        tiles.append(_scored(run.folder, sample, f"{row.name}: {caption}", spent))
-    return tuple(tiles)
+    untuned = _sample(first.result, UNTUNED, pair.id, seed)
+    fixed = (
+        tile(first.folder, pair.image, f"Real photo: {caption}", "", spent, how),
+        _scored(first.folder, _anchor_of(first.result, pair.id), f"Autoencoder's copy: {caption}", spent, how),
+        _scored(first.folder, untuned, f"Untuned model: {caption}", spent, how),
+    )
+    tuned = tuple(
+        tuple(
+            _scored(
+                run.folder,
+                _sample(run.result, each.id, pair.id, seed),
+                f"{row.name}, {each.label}: {caption}",
+                spent,
+                how,
+            )
+            for each in moments
+        )
+        for row, run in shown
+    )
+    return PictureRow(caption=caption, why=why, fixed=fixed, tuned=tuned)
 
 
-def _scored(folder: Path, score: ReconstructionScore | AnchorScore | None, alt: str, spent: Spent) -> Tile:
+def _scored(folder: Path, score: ReconstructionScore | AnchorScore | None, alt: str, spent: Spent, how: Copy) -> Tile:
     if score is None:
         return Tile(source=None, alt=alt, missing="not kept")
     psnr = "identical" if score.psnr_db is None else f"{plain(score.psnr_db)} dB"
-    return _tile(folder, score.image, alt, f"{psnr} · SSIM {plain(score.ssim, 2)}", spent)
-
-
-def _tile(folder: Path, image: str | None, alt: str, chip: str, spent: Spent) -> Tile:
-    content = _read(folder, image) if image else None
-    if content is None:
-        return Tile(source=None, alt=alt, chip=chip, missing="image not beside it" if image else "not kept")
-    width, height = struct.unpack(">II", content[16:HEADER_BYTES])
-    spent.left -= len(content)
-    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    return Tile(source=source, alt=alt, width=width, height=height, chip=chip)
-
-
-def _read(folder: Path, image: str) -> bytes | None:
-    """A PNG inside the run folder; None for anything else."""
-    try:
-        path = safe_path(folder, image)
-        if path.stat().st_size > MAX_FILE_BYTES:
-            return None
-        content = path.read_bytes()
-    except (FluxkitError, OSError):
-        return None
-    if not content.startswith(PNG_START) or len(content) < HEADER_BYTES or content[12:16] != b"IHDR":
-        return None
-    sides: tuple[int, int] = struct.unpack(">II", content[16:HEADER_BYTES])
-    return content if min(sides) > 0 and max(sides) <= MAX_PIXELS_A_SIDE else None
+    return tile(folder, score.image, alt, f"{psnr} · SSIM {plain(score.ssim, 2)}", spent, how)
 
 
 def _samples(result: RunResult, mark: str, pair: str) -> list[ReconstructionScore]:

@@ -1,0 +1,78 @@
+"""Whether the numbers of a page can be believed, at a glance: the board of checks, and where runs were interrupted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, get_args
+
+from pydantic import BaseModel
+
+from fluxkit.comparison import Subject, worst
+from fluxkit.environment import clean
+from fluxkit.figures import plain
+from fluxkit.frozen import FROZEN
+from fluxkit.record import Grade
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fluxkit.comparison import Row, Workload
+    from fluxkit.record import RunResult
+
+BOARD: tuple[Subject, ...] = get_args(Subject)
+
+
+class Square(BaseModel):
+    """One subject of one configuration: its grade and what spoils it."""
+
+    model_config = FROZEN
+    grade: Grade | None
+    words: tuple[str, ...]
+    """Checks below A, with the number of runs they concern."""
+
+
+class Stopped(BaseModel):
+    """A completed run that was interrupted on its way."""
+
+    model_config = FROZEN
+    name: str
+    repeat: int
+    words: str
+
+
+def board(workload: Workload, runs: Mapping[str, RunResult]) -> tuple[tuple[Row, tuple[Square, ...]], ...]:
+    """A line per configuration, a square per subject."""
+    return tuple(
+        (row, tuple(_square([runs[id_] for id_ in row.runs if id_ in runs], subject) for subject in BOARD))
+        for row in workload.rows
+        if row.runs
+    )
+
+
+def _square(results: Sequence[RunResult], subject: Subject) -> Square:
+    checks = [(check, result.id) for result in results for check in result.checks if check.subject == subject]
+    spoilt: dict[str, set[str]] = defaultdict(set)
+    for check, id_ in checks:
+        if check.grade != "A":
+            spoilt[clean(check.id).replace("_", " ")].add(id_)
+    return Square(
+        grade=worst(tuple(check.grade for check, _ in checks)),
+        words=tuple(f"{name}: {len(ids)} of {len(results)} runs" for name, ids in sorted(spoilt.items())),
+    )
+
+
+def stopped(workload: Workload, runs: Mapping[str, RunResult]) -> tuple[Stopped, ...]:
+    """Completed runs of a workload that were interrupted and went on from a checkpoint."""
+    return tuple(
+        Stopped(
+            name=row.name,
+            repeat=run.repeat,
+            words="; ".join(
+                f"stopped at {plain(each.at_seconds)} s, went on from {plain(each.resumed_seconds)} s"
+                for each in run.interruptions
+            ),
+        )
+        for row in workload.rows
+        for run in (runs[id_] for id_ in row.runs if id_ in runs)
+        if run.interruptions
+    )

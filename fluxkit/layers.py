@@ -1,0 +1,253 @@
+"""What stands where in each kind of chart, as layers for the chart compiler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fluxkit.drawing import (
+    HEIGHT,
+    INK,
+    NUMBER,
+    PAPER,
+    PHASE_COLOURS,
+    RULE,
+    SOFT,
+    WIDTH,
+    phase_place,
+    style_of,
+)
+from fluxkit.stats import SPEED_MARGIN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluxkit.comparison import Row
+
+
+def _colour(rows: Sequence[Row], alt: Any) -> Any:
+    return alt.Scale(domain=[row.name for row in rows], range=[style_of(row.number)[0] for row in rows])
+
+
+def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title: str) -> Any:
+    """Bands, lines and marks of quality over time or iterations, with the levels that need no tuning."""
+    import altair as alt
+
+    positive = [value["x"] for value in values if value["x"] > 0]
+    scale = alt.Scale(type="symlog", constant=min(positive, default=1.0), nice=False)
+    ticks = _ticks([value["x"] for value in values])
+    x = alt.X("x:Q", title=axis, scale=scale, axis=alt.Axis(values=ticks, format=NUMBER, grid=False))
+    y = alt.Y("y:Q", title=title, scale=alt.Scale(zero=False, padding=14))
+    colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
+    dash = alt.StrokeDash("name:N", scale=_dash(rows, alt), legend=None)
+    shape = alt.Shape("name:N", scale=_shape(rows, alt), legend=None)
+    base = alt.Chart(alt.Data(values=values)).encode(x=x, color=colour)
+    band = base.mark_area(opacity=0.18, aria=False).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    line = base.mark_line(strokeWidth=2, aria=False).encode(y=y, strokeDash=dash)
+    point = base.mark_point(size=55, filled=True, opacity=1).encode(y=y, shape=shape, description="label:N")
+    layers = [band, line, point]
+    if levels:
+        rule = alt.Chart(alt.Data(values=levels)).encode(y=alt.Y("level:Q", title=title))
+        layers.insert(0, rule.mark_rule(strokeDash=[3, 3], color=SOFT, aria=False))
+        for below, offset in ((False, -5), (True, 10)):
+            some = alt.Chart(alt.Data(values=[level for level in levels if level["below"] is below]))
+            text = some.mark_text(align="right", dy=offset, fontSize=11, color=SOFT)
+            layers.append(
+                text.encode(
+                    x=alt.value(WIDTH - 2), y=alt.Y("level:Q", title=title), text="text:N", description="label:N"
+                )
+            )
+    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """At most seven of the marks' own places, the first and the last among them."""
+    places = sorted({round(value, 1) for value in values})
+    apart = [places[0]]
+    for place in places[1:]:
+        if place >= 1.45 * apart[-1]:
+            apart.append(place)
+    if apart[-1] != places[-1]:
+        apart[-1] = places[-1]
+    step = max(1, -(-len(apart) // 7))
+    return apart[::-1][::step][::-1]
+
+
+def _name_axis(alt: Any, rows: Sequence[Row]) -> Any:
+    axis = alt.Axis(labelLimit=170, ticks=False, domain=False, minExtent=175, maxExtent=175)
+    return alt.Y("name:N", title=None, sort=[row.name for row in rows], axis=axis)
+
+
+def bar_layers(rows: Sequence[Row], values: Any, dots: Any, unit: str) -> Any:
+    """Bars with whiskers and a dot per run."""
+    import altair as alt
+
+    colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
+    base = alt.Chart(alt.Data(values=values)).encode(y=_name_axis(alt, rows))
+    bar = base.mark_bar(height={"band": 0.62}).encode(
+        x=alt.X("x:Q", title=unit, axis=alt.Axis(tickCount=5, format=NUMBER)), color=colour, description="label:N"
+    )
+    whiskers = [value for value in values if "low" in value]
+    whisker = alt.Chart(alt.Data(values=whiskers)).mark_rule(color=INK, strokeWidth=1.5, aria=False)
+    points = alt.Chart(alt.Data(values=dots)).mark_point(filled=True, size=34, fill=PAPER, stroke=INK, strokeWidth=1)
+    layers = [bar, points.encode(y=_name_axis(alt, rows), x="x:Q", description="label:N")]
+    if whiskers:
+        layers.insert(1, whisker.encode(y=_name_axis(alt, rows), x=alt.X("low:Q", title=unit), x2="high:Q"))
+    return alt.layer(*layers).properties(width=WIDTH - 130, height={"step": 34})
+
+
+def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
+    """Ratios on a logarithmic axis with the band of equivalence."""
+    import altair as alt
+
+    shown = [row for row in rows if any(line["name"] == row.name for line in lines)]
+    band = alt.Chart(alt.Data(values=[{"low": 1 - SPEED_MARGIN, "high": 1 + SPEED_MARGIN}]))
+    one = alt.Chart(alt.Data(values=[{"x": 1.0}])).mark_rule(color=SOFT, aria=False).encode(x="x:Q")
+    scale = alt.Scale(type="log", nice=False, padding=12)
+    x = alt.X("x:Q", title="ratio (logarithmic)", scale=scale, axis=alt.Axis(tickCount=6, format=".2~f", grid=False))
+    base = alt.Chart(alt.Data(values=lines)).encode(
+        y=_name_axis(alt, shown), color=alt.Color("name:N", scale=_colour(shown, alt), legend=None)
+    )
+    held = [line for line in lines if "low" in line]
+    layers = [
+        band.mark_rect(color=RULE, opacity=0.7, aria=False).encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
+        one,
+        base.mark_point(filled=True, size=80, opacity=1).encode(x=x, description="label:N"),
+    ]
+    if held:
+        line = base.properties(data=alt.Data(values=held)).mark_rule(strokeWidth=2, aria=False)
+        layers.insert(2, line.encode(x=alt.X("low:Q", scale=scale), x2="high:Q"))
+    return alt.layer(*layers).properties(width=WIDTH - 130, height={"step": 34})
+
+
+def phase_layers(rows: Sequence[Row], values: Any, names: Sequence[str]) -> Any:
+    """Seconds of the phases, stacked in their order."""
+    import altair as alt
+
+    scale = alt.Scale(domain=list(names), range=[PHASE_COLOURS[phase_place(n.replace(" ", "_"))] for n in names])
+    legend = alt.Legend(orient="bottom", title=None, columns=4, symbolType="square", labelLimit=120)
+    return (
+        alt.Chart(alt.Data(values=values))
+        .mark_bar(height={"band": 0.62}, stroke=PAPER, strokeWidth=1)
+        .encode(
+            y=_name_axis(alt, rows),
+            x=alt.X("x:Q", title="s", stack="zero", axis=alt.Axis(tickCount=6, format=NUMBER)),
+            color=alt.Color("phase:N", scale=scale, legend=legend),
+            order=alt.Order("place:Q"),
+            description="label:N",
+        )
+        .properties(width=2 * WIDTH - 130, height={"step": 34})
+    )
+
+
+def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_title: str) -> Any:
+    """A marker per configuration with whiskers both ways, and the front as a line."""
+    import altair as alt
+
+    x = alt.X("x:Q", title=x_title, scale=alt.Scale(zero=False, padding=24), axis=alt.Axis(tickCount=5, format=NUMBER))
+    y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=24))
+    base = alt.Chart(alt.Data(values=values)).encode(
+        x=x,
+        y=y,
+        color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
+        shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
+        description="label:N",
+    )
+    line = alt.Chart(alt.Data(values=front)).mark_line(color=SOFT, strokeDash=[4, 3], strokeWidth=1, aria=False)
+    layers = [line.encode(x=x, y=y, order=alt.Order("x:Q"))] if len(front) > 1 else []
+    for low, high, across in (("x_low", "x_high", True), ("y_low", "y_high", False)):
+        held = [value for value in values if low in value]
+        rule = alt.Chart(alt.Data(values=held)).mark_rule(strokeWidth=1.5, aria=False)
+        colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
+        ends = {"x": f"{low}:Q", "x2": f"{high}:Q", "y": y} if across else {"y": f"{low}:Q", "y2": f"{high}:Q", "x": x}
+        if held:
+            layers.append(rule.encode(**ends, color=colour))
+    points = base.mark_point(filled=True, size=110, opacity=1)
+    return alt.layer(*layers, points).properties(width=WIDTH, height=HEIGHT)
+
+
+def spread_layers(rows: Sequence[Row], values: Any, unit: str) -> Any:
+    """Of each configuration: 5 to 95 % of the values as a thin line, the middle half as a thick one, the median."""
+    import altair as alt
+
+    axis = alt.Axis(tickCount=6, format=NUMBER)
+    scale = alt.Scale(type="log", nice=False, padding=10)
+    base = alt.Chart(alt.Data(values=values)).encode(
+        y=_name_axis(alt, rows), color=alt.Color("name:N", scale=_colour(rows, alt), legend=None)
+    )
+    thin = base.mark_rule(strokeWidth=1.5, aria=False)
+    thick = base.mark_rule(strokeWidth=7, opacity=0.55, aria=False)
+    median = base.mark_point(filled=True, size=80, opacity=1)
+    return alt.layer(
+        thin.encode(x=alt.X("low:Q", title=unit, scale=scale, axis=axis), x2="high:Q"),
+        thick.encode(x=alt.X("quarter:Q", title=unit, scale=scale), x2="three_quarters:Q"),
+        median.encode(
+            x=alt.X("median:Q", title=unit, scale=scale),
+            shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
+            description="label:N",
+        ),
+    ).properties(width=WIDTH - 130, height={"step": 34})
+
+
+def drift_layers(rows: Sequence[Row], values: Any) -> Any:
+    """A line per run: how long its iterations took as it went on, as a share of its own median."""
+    import altair as alt
+
+    x = alt.X("x:Q", title="share of the run's iterations (%)", axis=alt.Axis(tickCount=5, grid=False))
+    y = alt.Y("y:Q", title="iteration time / run's median", scale=alt.Scale(zero=False, padding=12))
+    one = alt.Chart(alt.Data(values=[{"y": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(y="y:Q")
+    line = alt.Chart(alt.Data(values=values)).mark_line(strokeWidth=1.5, opacity=0.85)
+    return alt.layer(
+        one,
+        line.encode(
+            x=x,
+            y=y,
+            detail="run:N",
+            color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
+            strokeDash=alt.StrokeDash("name:N", scale=_dash(rows, alt), legend=None),
+            description="label:N",
+        ),
+    ).properties(width=WIDTH, height=HEIGHT)
+
+
+def change_layers(rows: Sequence[Row], values: Any) -> Any:
+    """What the same small work took after a phase against before it, a point per run."""
+    import altair as alt
+
+    kinds = ["matrix products", "copies in memory"]
+    shape = alt.Scale(domain=kinds, range=["circle", "square"])
+    one = alt.Chart(alt.Data(values=[{"x": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(x="x:Q")
+    points = alt.Chart(alt.Data(values=values)).mark_point(size=60, strokeWidth=1.8, opacity=1)
+    return alt.layer(
+        one,
+        points.encode(
+            y=_name_axis(alt, rows),
+            x=alt.X("x:Q", title="rate after / rate before", scale=alt.Scale(zero=False, padding=14)),
+            color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
+            shape=alt.Shape("kind:N", scale=shape, legend=alt.Legend(orient="bottom", title=None)),
+            description="label:N",
+        ),
+    ).properties(width=WIDTH - 130, height={"step": 34})
+
+
+def setting_layers(rows: Sequence[Row], values: Any) -> Any:
+    """Inference speed over the micro-batch, a point per run."""
+    import altair as alt
+
+    points = alt.Chart(alt.Data(values=values)).mark_point(filled=True, size=60, opacity=1)
+    sizes = sorted({value["x"] for value in values})
+    scale = alt.Scale(type="log", base=2, nice=False, padding=24)
+    return points.encode(
+        x=alt.X("x:Q", title="images per forward pass", scale=scale, axis=alt.Axis(values=sizes, grid=False)),
+        y=alt.Y("y:Q", title="image-steps/s", scale=alt.Scale(padding=14)),
+        color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
+        shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
+        description="label:N",
+    ).properties(width=WIDTH, height=HEIGHT)
+
+
+def _shape(rows: Sequence[Row], alt: Any) -> Any:
+    return alt.Scale(domain=[row.name for row in rows], range=[style_of(row.number)[1] for row in rows])
+
+
+def _dash(rows: Sequence[Row], alt: Any) -> Any:
+    return alt.Scale(domain=[row.name for row in rows], range=[list(style_of(row.number)[2]) for row in rows])

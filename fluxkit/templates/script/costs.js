@@ -1,0 +1,83 @@
+// Quality over cost at the reader's prices, drawn like the stored one: a marker per mark, whiskers, and the front.
+const SVG = "http://www.w3.org/2000/svg";
+const node = (name, attributes, ...inside) => {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...inside);
+  return made;
+};
+
+const niceTicks = (low, high, wanted = 5) => {
+  const raw = (high - low) / wanted || 1;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= raw);
+  const ticks = [];
+  for (let place = Math.ceil(low / step); place * step <= high; place += 1) ticks.push(Number((place * step).toPrecision(6)));
+  return ticks;
+};
+
+const costPoints = (workload, prices) => workload.rows.flatMap((row) => {
+  const { seconds, joules } = row.bases.usd_per_adapter;
+  const price = prices[row.key] || { hour: 0, kwh: 0 };
+  const watts = joules.mean !== null && seconds.mean ? joules.mean / seconds.mean : null;
+  if (!price.hour && !(price.kwh && watts !== null)) return [];
+  return row.curve.filter((point) => point.psnr_db.mean !== null && point.seconds > 0).map((point) => ({
+    row, x: usd(price, point.seconds, watts === null ? null : watts * point.seconds), y: point.psnr_db.mean,
+    ends: point.psnr_db.interval && [point.psnr_db.interval.low, point.psnr_db.interval.high],
+  }));
+});
+
+const frontOf = (points) => {
+  const front = [];
+  for (const point of [...points].sort((a, b) => a.x - b.x || b.y - a.y)) {
+    if (!front.length || point.y > front[front.length - 1].y) front.push(point);
+  }
+  return front;
+};
+
+const drawCosts = (place, workload, prices) => {
+  const points = costPoints(workload, prices);
+  if (!points.length) {
+    place.replaceChildren();
+    return;
+  }
+  const [width, height, left, bottom] = [480, 290, 54, 44];
+  const ys = points.flatMap((point) => [point.y, ...(point.ends || [])]);
+  const [lowY, highY] = [Math.min(...ys), Math.max(...ys)];
+  const padding = (highY - lowY) * 0.08 || 1;
+  const highX = Math.max(...points.map((point) => point.x)) * 1.06;
+  const x = (value) => left + (value / highX) * (width - left - 14);
+  const y = (value) => height - bottom - ((value - lowY + padding) / (highY - lowY + 2 * padding)) * (height - bottom - 12);
+  const text = (words, attributes) => node("text", { fill: "var(--soft)", "font-size": 12, ...attributes }, words);
+  const svg = node("svg", {
+    viewBox: `0 0 ${width} ${height}`, width, height, role: "graphics-document", "aria-roledescription": "visualization",
+    "aria-label": "Quality over cost at the prices entered",
+  });
+  for (const tick of niceTicks(lowY - padding, highY + padding)) {
+    svg.append(node("line", { x1: left, x2: width - 14, y1: y(tick), y2: y(tick), stroke: "var(--rule)" }));
+    svg.append(text(String(tick), { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }));
+  }
+  for (const tick of niceTicks(0, highX)) {
+    svg.append(text(String(tick), { x: x(tick), y: height - bottom + 18, "text-anchor": "middle" }));
+  }
+  svg.append(text("USD for the tuning time", { x: (width + left) / 2, y: height - 6, "text-anchor": "middle" }));
+  const middle = (height - bottom) / 2;
+  svg.append(text("PSNR (dB)", { x: 12, y: middle, "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` }));
+  const front = frontOf(points);
+  const path = front.map((point, at) => (at ? `H${x(point.x)}V${y(point.y)}` : `M${x(point.x)} ${y(point.y)}`)).join("");
+  svg.append(node("path", { d: path, fill: "none", stroke: "var(--soft)", "stroke-dasharray": "4 3" }));
+  for (const point of points) {
+    const colour = `var(--c${point.row.number % 8})`;
+    if (point.ends) {
+      svg.append(node("line", { x1: x(point.x), x2: x(point.x), y1: y(point.ends[0]), y2: y(point.ends[1]), stroke: colour, "stroke-opacity": 0.6 }));
+    }
+    const swatch = document.querySelector(`.swatch[data-number="${point.row.number}"] g`).cloneNode(true);
+    swatch.setAttribute("transform", `translate(${x(point.x) - 15} ${y(point.y) - 6})`);
+    swatch.setAttribute("role", "graphics-symbol");
+    swatch.setAttribute("aria-roledescription", "point");
+    swatch.setAttribute("aria-label", `${point.row.name}: ${valueText(point.y)} dB for ${valueText(point.x)} USD`);
+    svg.append(swatch);
+  }
+  place.replaceChildren(svg);
+  reachable(place.closest("figure"));
+};

@@ -1,0 +1,24 @@
+const root = document.documentElement;
+for (const tool of document.querySelectorAll(".tools")) tool.hidden = false;
+
+document.getElementById("theme").addEventListener("click", () => {
+  const chosen = root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  root.dataset.theme = chosen === "dark" ? "light" : "dark";
+});
+
+document.getElementById("download").addEventListener("click", () => {
+  const link = document.createElement("a");
+  const text = document.getElementById("results").textContent;
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.download = "fluxkit-results.json";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+});
+
+// A closed part would be missing on paper.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details[data-print]:not([open])")];
+  for (const each of opened) each.open = true;
+});
+addEventListener("afterprint", () => { for (const each of opened) each.open = false; });

@@ -1,0 +1,122 @@
+// Prices again: USD = usd_per_hour x seconds / 3,600 + usd_per_kwh x joules / 3,600,000, run by run (fluxkit/cost.py).
+const usd = (prices, seconds, joules) =>
+  (prices.hour * seconds) / 3600 + (joules === null ? 0 : (prices.kwh * joules) / 3.6e6);
+
+const worstGrade = (...grades) => grades.filter(Boolean).sort((a, b) => "ABCX".indexOf(b) - "ABCX".indexOf(a))[0] || null;
+
+const costOf = (basis, prices, quantiles) => {
+  const { seconds, joules } = basis;
+  const none = (reason) => ({ mean: null, reason });
+  if (!prices.hour && !prices.kwh) return none("no price given");
+  if (!seconds.values.length) return none(seconds.reason);
+  const metered = prices.kwh > 0 && joules.values.length > 0;
+  if (prices.kwh && !metered && !prices.hour) return none(`no price but the energy's, and no energy: ${joules.reason}`);
+  const values = seconds.values.map((each, place) => usd(prices, each, metered ? joules.values[place] : null));
+  const mean = meanOf(values);
+  const grade = worstGrade(seconds.grade, metered ? joules.grade : null);
+  const left = prices.kwh && !metered ? `without its energy: ${joules.reason}` : "";
+  if (values.length < 3) return { mean, interval: null, n: values.length, grade, left };
+  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
+  const half = Math.sqrt(variance / values.length) * quantiles[values.length];
+  return { mean, interval: [mean - half, mean + half], n: values.length, grade, left };
+};
+
+const fillCost = (cell, cost, leads) => {
+  const part = (name, text) => {
+    const span = document.createElement("span");
+    span.className = name;
+    span.textContent = text;
+    return span;
+  };
+  delete cell.dataset.value;
+  if (cost.mean === null) {
+    cell.replaceChildren(part("value", "—"), part("reason", `(${cost.reason})`));
+    return;
+  }
+  cell.dataset.value = cost.mean;
+  const parts = [part("value", valueText(cost.mean, cost.interval))];
+  if (leads) parts.push(" ", part("star", "☆"));
+  const held = intervalText(cost.mean, cost.interval);
+  if (held) parts.push(part("under", held));
+  parts.push(part("under", `n = ${cost.n}${cost.grade ? `, grade ${cost.grade}` : ""}`));
+  if (cost.left) parts.push(part("reason", cost.left));
+  cell.replaceChildren(...parts);
+};
+
+const leaderOf = (rows, costs, name) => {
+  const known = rows.filter((row) => costs[row.key][name].mean !== null && costs[row.key][name].grade !== "X");
+  return known.sort((a, b) => costs[a.key][name].mean - costs[b.key][name].mean);
+};
+
+const cheapest = (rows, costs) => {
+  const [first, second] = leaderOf(rows, costs, "usd_per_adapter");
+  if (!first) return "At these prices no configuration has a cost.";
+  const words = (row) => {
+    const cost = costs[row.key].usd_per_adapter;
+    const held = cost.interval ? `95 % interval ${intervalText(cost.mean, cost.interval)}, ` : "";
+    return `${row.name} at ${valueText(cost.mean, cost.interval)} USD (${held}n = ${cost.n}${cost.grade ? `, grade ${cost.grade}` : ""})`;
+  };
+  const rest = second ? `, then ${words(second)}` : "; no other configuration has a cost";
+  return `At these prices an adapter costs least on ${words(first)}${rest}. Verdicts are not computed again.`;
+};
+
+const repriceable = (panel, workload) => {
+  const quantiles = JSON.parse(panel.dataset.quantiles);
+  const section = (name) => document.getElementById(panel.dataset.workload + name);
+  const cells = [...document.querySelectorAll(`[data-workload="${panel.dataset.workload}"] td[data-cost]`)];
+  const card = section("").querySelector('li[data-quantity="usd_per_adapter"]');
+  const stored = new Map([...cells, card].filter(Boolean).map((each) => [each, [each.innerHTML, each.dataset.value]]));
+  const inputs = [...panel.querySelectorAll("input[data-price]")];
+  const chart = section("-cost-chart");
+  const drawn = chart.innerHTML;
+  const sentence = section("-cheapest");
+
+  const reprice = () => {
+    const prices = {};
+    for (const input of inputs) {
+      (prices[input.dataset.row] ||= {})[input.dataset.price] = Math.max(0, Number(input.value) || 0);
+    }
+    const costs = {};
+    for (const row of workload.rows) {
+      costs[row.key] = Object.fromEntries(
+        Object.entries(row.bases).map(([name, basis]) => [name, costOf(basis, prices[row.key] || {hour: 0, kwh: 0}, quantiles)]),
+      );
+    }
+    for (const cell of cells) {
+      const name = cell.dataset.cost;
+      if (!costs[cell.dataset.row]) continue;
+      const order = leaderOf(workload.rows, costs, name);
+      fillCost(cell, costs[cell.dataset.row][name], order.length > 1 && order[0].key === cell.dataset.row);
+    }
+    sentence.textContent = cheapest(workload.rows, costs);
+    if (card) {
+      card.querySelector("p").textContent = sentence.textContent;
+      card.querySelector(".chip").textContent = "priced by you";
+      card.querySelector(".chip").classList.remove("decided");
+    }
+    drawCosts(chart, workload, prices);
+  };
+
+  const restore = () => {
+    for (const input of inputs) input.value = input.defaultValue;
+    for (const [each, [markup, value]] of stored) {
+      each.innerHTML = markup;
+      if (value === undefined) delete each.dataset.value; else each.dataset.value = value;
+    }
+    chart.innerHTML = drawn;
+    sentence.textContent = "";
+  };
+
+  for (const input of inputs) {
+    input.hidden = false;
+    input.previousElementSibling.hidden = true;
+    input.addEventListener("input", reprice);
+  }
+  panel.querySelector("[data-restore]").addEventListener("click", restore);
+};
+
+const panels = [...document.querySelectorAll("[data-quantiles]")];
+if (panels.length) {
+  const { comparison } = JSON.parse(document.getElementById("results").textContent);
+  panels.forEach((panel) => repriceable(panel, comparison.workloads[Number(panel.dataset.place)]));
+}

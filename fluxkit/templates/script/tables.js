@@ -1,0 +1,43 @@
+const cellValue = (row, place) => {
+  const cell = row.cells[Math.min(place, row.cells.length - 1)];
+  return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent.trim();
+};
+
+const inOrder = (a, b, down) => {
+  // Numbers before words, whichever way: a missing value is never the best one.
+  if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+  const order = typeof a === "number" ? a - b : a.localeCompare(b);
+  return down ? -order : order;
+};
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  const heads = [...table.tHead.rows[0].cells];
+  if (body.rows.length < 2) continue;
+  heads.forEach((head, place) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") !== "descending";
+      for (const each of heads) each.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      body.append(...[...body.rows].sort((a, b) => inOrder(cellValue(a, place), cellValue(b, place), down)));
+    });
+  });
+}
+
+for (const field of document.querySelectorAll("input[data-filters]")) {
+  const rows = [...document.getElementById(field.dataset.filters).tBodies[0].rows];
+  const said = field.closest(".tools").querySelector("output");
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of rows) {
+      const text = row.cells[0].textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
+    const shown = rows.filter((row) => !row.hidden).length;
+    said.textContent = words.length ? `${shown} of ${rows.length} shown` : "";
+  });
+}

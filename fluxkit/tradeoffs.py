@@ -1,0 +1,143 @@
+"""Quality against time and against money: every graded mark is an offer, and the front is what none of them beats."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import BaseModel
+
+from fluxkit.charts import Chart
+from fluxkit.comparison import COSTS, Metric
+from fluxkit.cost import Prices
+from fluxkit.drawing import svg
+from fluxkit.figures import plain
+from fluxkit.frozen import FROZEN
+from fluxkit.layers import pareto_layers
+from fluxkit.stats import MIN_VALUES, t_quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluxkit.comparison import CurvePoint, Row, Workload
+
+MOST_RUNS = 40
+"""Runs of one configuration for which a page can make an interval by itself."""
+READ = (
+    "Each marker is the state of a configuration at a graded mark, its whisker the 95 % interval over runs. Left is {less}, "
+    "up is better. The dashed front joins the marks that no other mark beats in both."
+)
+
+
+class Offer(NamedTuple):
+    """What a configuration had reached at a mark, and what that took."""
+
+    row: Row
+    point: CurvePoint
+    takes: float
+    """Seconds, or US dollars."""
+
+    @property
+    def psnr_db(self) -> float:
+        """Mean over runs."""
+        return self.point.psnr_db.mean or 0.0
+
+
+class Tradeoffs(BaseModel):
+    """Both trade-offs of a workload, and what a page needs to price itself again."""
+
+    model_config = FROZEN
+    time: Chart | None
+    cost: Chart | None
+    """Null where no price is given."""
+    sentence: str
+    """Who leads for which tuning time."""
+    columns: tuple[Metric, ...]
+    quantiles: str
+    """Student's 0.975 quantile / 1 by number of runs, as JSON."""
+
+
+def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
+    """Quality over tuning time and over its cost at the given prices."""
+    offers = _offers(workload.rows)
+    priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
+    front = pareto(offers)
+    most = max((len(row.runs) for row in workload.rows), default=0)
+    return Tradeoffs(
+        time=_chart(offers, front, f"{key}-pareto-time", "Quality over tuning time", "Tuning time (s)", "s", "less time"),
+        cost=_chart(
+            priced, pareto(priced), f"{key}-pareto-cost", "Quality over cost", "USD for the tuning time", "USD", "cheaper"
+        ),
+        sentence=_sentence(front),
+        columns=COSTS,
+        quantiles=json.dumps({count: t_quantile(count) for count in range(MIN_VALUES, min(most, MOST_RUNS) + 1)}),
+    )
+
+
+def pareto(offers: Sequence[Offer]) -> list[Offer]:
+    """Offers that no other one beats: what takes more must give more."""
+    front: list[Offer] = []
+    for offer in sorted(offers, key=lambda each: (each.takes, -each.psnr_db)):
+        if not front or offer.psnr_db > front[-1].psnr_db:
+            front.append(offer)
+    return front
+
+
+def _offers(rows: Sequence[Row]) -> list[Offer]:
+    return [
+        Offer(row, point, point.seconds)
+        for row in rows
+        for point in row.curve
+        if point.psnr_db.mean is not None and point.seconds > 0 and point.psnr_db.grade != "X"
+    ]
+
+
+def _priced(offer: Offer) -> Offer | None:
+    """The same mark for what its tuning time costs: the instance, and the energy at the tuning phase's mean power."""
+    basis, prices = offer.row.bases["usd_per_adapter"], Prices(offer.row.usd_per_hour, offer.row.usd_per_kwh)
+    watts = basis.joules.mean / basis.seconds.mean if basis.joules.mean is not None and basis.seconds.mean else None
+    if not prices.usd_per_hour and (not prices.usd_per_kwh or watts is None):
+        return None
+    seconds = offer.point.seconds
+    return offer._replace(takes=prices.usd(seconds, None if watts is None else watts * seconds))
+
+
+def _chart(
+    offers: Sequence[Offer], front: Sequence[Offer], key: str, title: str, axis: str, unit: str, less: str
+) -> Chart | None:
+    if not offers:
+        return None
+    values = []
+    for offer in offers:
+        held = offer.point.psnr_db.interval
+        ends = {"y_low": held.low, "y_high": held.high} if held else {}
+        label = f"{offer.row.name}: {plain(offer.psnr_db)} dB for {plain(offer.takes)} {unit}"
+        values.append({"name": offer.row.name, "x": offer.takes, "y": offer.psnr_db, "label": label, **ends})
+    rows = list({offer.row.key: offer.row for offer in offers}.values())
+    line = [{"x": offer.takes, "y": offer.psnr_db} for offer in front]
+    best = {id(offer) for offer in front}
+    return Chart(
+        key=key,
+        title=title,
+        how_to_read=READ.format(less=less),
+        svg=svg(pareto_layers(rows, values, line, axis, "PSNR (dB)"), key),
+        columns=("Configuration", axis, "PSNR (dB)", "95 % interval", "On the front"),
+        table=tuple(_line(offer, on_front=id(offer) in best) for offer in sorted(offers, key=lambda each: each.takes)),
+    )
+
+
+def _line(offer: Offer, *, on_front: bool) -> tuple[str, ...]:
+    held = offer.point.psnr_db.interval
+    interval = f"[{plain(held.low)}, {plain(held.high)}]" if held else "—"
+    return offer.row.name, plain(offer.takes), plain(offer.psnr_db), interval, "yes" if on_front else ""
+
+
+def _sentence(front: Sequence[Offer]) -> str:
+    """Which configuration's marks make the front, from which time on, by means."""
+    if not front:
+        return "No quality was measured at a mark, so there is no front."
+    changes = [offer for place, offer in enumerate(front) if not place or front[place - 1].row.key != offer.row.key]
+    parts = [f"from {plain(offer.takes)} s on {offer.row.name} ({plain(offer.psnr_db)} dB)" for offer in changes]
+    last = front[-1]
+    ends = f"; the best of all is {plain(last.psnr_db)} dB after {plain(last.takes)} s"
+    return f"By means, the best for the time: {', '.join(parts)}{ends}. Whether a lead is beyond doubt, the answers say."
