@@ -43,6 +43,7 @@ LIGHT_FLOORS = (
     ("settle",),
     ("launch", "verify", "words", "cli_options"),
     ("study",),
+    ("scaling",),
     ("comparison",),
     ("estimates",),
     ("contrasts",),
