@@ -16,7 +16,8 @@ from fluxkit.frozen import FROZEN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.comparison import Anchor, CurvePoint, Estimate, Quantity, Row, Workload
+    from fluxkit.comparison import Anchor, CurvePoint, Quantity, Row, Workload
+    from fluxkit.measures import Estimate
 
 
 class Chart(BaseModel):

@@ -12,11 +12,14 @@ from fluxkit.contrasts import Side, contrasts
 from fluxkit.errors import printable
 from fluxkit.estimates import anchors, row, why_ended
 from fluxkit.frozen import canonical_sha256
+from fluxkit.scaling import efficiencies
 from fluxkit.stats import MIN_VALUES
+from fluxkit.targets import target, time_to_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from fluxkit.measures import Target
     from fluxkit.record import RunResult
 
 KEY_LENGTH = 12
@@ -30,13 +33,14 @@ def compare(results: Iterable[RunResult]) -> Comparison:
     """All results side by side. Different workloads stand apart and are never put into a ratio."""
     unique = _unique(results)
     groups = _groups(unique)
-    workloads, start = [], 0
+    all_sides: list[list[Side]] = []
     for group in groups:
-        workloads.append(_workload(group, start))
-        start += len(workloads[-1].rows)
+        all_sides.append(_sides(group, sum(map(len, all_sides))))
+    workloads = [_workload(group, sides) for group, sides in zip(groups, all_sides, strict=True)]
     measured = [workload for workload in workloads if any(each.runs for each in workload.rows)]
     return Comparison(
         comparable=len(measured) <= 1,
+        scaling=efficiencies([side for sides in all_sides for side in sides]),
         workloads=tuple(workloads),
         differences=_differences(groups, workloads),
         ended=tuple(_ended(result) for result in unique if result.status != "completed"),
@@ -83,8 +87,9 @@ def _agree(known: tuple[str | None, ...], identity: tuple[str | None, ...]) -> b
     return all(mine is None or mine == theirs for theirs, mine in zip(known, identity, strict=True))
 
 
-def _workload(results: Sequence[RunResult], start: int) -> Workload:
-    sides = _sides(results, start)
+def _workload(results: Sequence[RunResult], sides: Sequence[Side], target_psnr_db: float | None = None) -> Workload:
+    asked = target([side.row for side in sides], target_psnr_db)
+    sides = [Side(_timed(side, asked), side.results) for side in sides]
     informed = max(results, key=lambda result: (result.quality is not None, result.inputs is not None))
     pairs = informed.inputs.pairs if informed.inputs else ()
     held_out = [pair for pair in pairs if pair.split == "held_out"]
@@ -99,10 +104,17 @@ def _workload(results: Sequence[RunResult], start: int) -> Workload:
         tuned_pairs=len(pairs) - len(held_out),
         held_out_pairs=len(held_out),
         held_out_clusters=clusters,
+        target=asked,
         rows=tuple(side.row for side in sides),
         contrasts=contrasts(sides, clusters),
         anchors=anchors([result for result in results if result.status == "completed"]),
     )
+
+
+def _timed(side: Side, asked: Target) -> Row:
+    """The row with its time to the target."""
+    found = time_to_target(side.row, side.results, asked.psnr_db)
+    return side.row.model_copy(update={"time_to_target": found})
 
 
 def _sides(results: Sequence[RunResult], start: int) -> list[Side]:

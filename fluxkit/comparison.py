@@ -7,13 +7,11 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, Field
 
 from fluxkit.frozen import FROZEN
+from fluxkit.measures import Certificate, CostBasis, EnergyUse, Estimate, Subject, Target, TimeToTarget
 from fluxkit.record import Grade, Status
+from fluxkit.scaling import Scaling
 from fluxkit.stats import Interval
 
-GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")
-"""From sound to unusable."""
-
-Subject = Literal["training_speed", "inference_speed", "quality", "run"]
 Quantity = Literal[
     "training_speed",
     "inference_speed",
@@ -59,27 +57,17 @@ METRICS = (
     Metric("peak_memory_bytes", "Peak memory", "GiB", "lower", "run", 2.0**-30),
     Metric("tuning_seconds", "Tuning time", "s", None, "run"),
     Metric("total_seconds", "Whole run", "s", None, "run"),
+    Metric("training_flops_share", "Share of this machine's ceiling, tuning", "%", None, "training_speed", 100.0),
+    Metric("inference_flops_share", "Share of this machine's ceiling, inference", "%", None, "inference_speed", 100.0),
+    Metric("energy_joules", "Energy of the run, gross", "kJ", "lower", "energy", 1e-3),
 )
 COSTS = (
     Metric("usd_per_1000_iterations", "Cost per 1,000 iterations", "USD", "lower", "training_speed"),
     Metric("usd_per_adapter", "Cost per tuned adapter", "USD", "lower", "run"),
     Metric("usd_per_1000_images", "Cost per 1,000 images", "USD", "lower", "inference_speed"),
+    Metric("usd_per_db", "Cost per dB gained", "USD", "lower", "quality"),
 )
 COLUMNS = (*METRICS, *COSTS)
-
-
-class Estimate(BaseModel):
-    """A number with what it rests on: one value per run, an interval from 3 runs on, a grade."""
-
-    model_config = FROZEN
-    mean: float | None = None
-    values: tuple[float, ...] = ()
-    interval: Interval | None = None
-    """Student's 95 % interval over run means."""
-    grade: Grade | None = None
-    """Worst of the checks about it; null if none was made."""
-    reason: str | None = None
-    """Why there is no value."""
 
 
 class CurvePoint(BaseModel):
@@ -128,10 +116,24 @@ class Row(BaseModel):
     inference_precision: str
     """As read back from the backends: TF32 is never called FP32."""
     usd_per_hour: float
+    """Price of the whole instance; 0: not given."""
+    usd_per_kwh: float
+    """Price of the energy of its devices; 0: not given."""
     runs: tuple[str, ...]
     """Ids of the completed runs, in order."""
     metrics: dict[str, Estimate]
     costs: dict[str, Estimate]
+    bases: dict[str, CostBasis]
+    """What each cost is made of, whether or not there is a price."""
+    energy: EnergyUse
+    time_to_target: TimeToTarget | None
+    """Null where the workload has no target or the row no curve."""
+    agreement: bool | None
+    """Whether every run's certificates are inside their bands; null where a run has none."""
+    certificates: tuple[Certificate, ...]
+    """By precision."""
+    predicted_over_measured: dict[str, Estimate]
+    """How far the plan was from the runs, for `peak_memory` and `seconds`: 1 is exact, 2 is twice what was measured."""
     curve: tuple[CurvePoint, ...]
     phases: dict[str, Estimate]
     """Seconds on rank 0, by phase."""
@@ -190,6 +192,8 @@ class Workload(BaseModel):
     held_out_pairs: int
     held_out_clusters: int
     """Independent held-out photos: crops of one photo count once."""
+    target: Target
+    """Of time-to-quality."""
     rows: tuple[Row, ...]
     contrasts: tuple[Contrast, ...]
     anchors: tuple[Anchor, ...]
@@ -230,12 +234,8 @@ class Comparison(BaseModel):
     workloads: tuple[Workload, ...]
     differences: tuple[KeyDifference, ...]
     """What differs between the workloads."""
+    scaling: tuple[Scaling, ...]
+    """Several devices against one; weak scaling reaches over workloads that differ in the batch alone."""
     ended: tuple[Ended, ...]
     """Failed, interrupted and unfinished runs."""
     warnings: tuple[str, ...]
-
-
-def worst(grades: tuple[Grade | None, ...]) -> Grade | None:
-    """The worst grade of several; None if there is none."""
-    given = [grade for grade in grades if grade is not None]
-    return max(given, key=GRADES.index) if given else None

@@ -7,13 +7,15 @@ import math
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from fluxkit import stats
-from fluxkit.comparison import Contrast, Quantity, VerdictWord, worst
+from fluxkit.comparison import Contrast, Quantity, VerdictWord
 from fluxkit.estimates import cluster_means
+from fluxkit.measures import worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fluxkit.comparison import Estimate, Row
+    from fluxkit.comparison import Row
+    from fluxkit.measures import Estimate
     from fluxkit.record import RunResult
 
 MIN_HELD_OUT = 8

@@ -6,27 +6,36 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from fluxkit import stats
-from fluxkit.comparison import COSTS, METRICS, Anchor, CurvePoint, Estimate, Metric, Remark, Row, worst
-from fluxkit.cost import costs
+from fluxkit.certificates import agreement_of, certificates
+from fluxkit.comparison import METRICS, Anchor, CurvePoint, Metric, Remark, Row
 from fluxkit.errors import printable
 from fluxkit.marks import time_mark
+from fluxkit.measures import Estimate, estimate, grade_about, known
+from fluxkit.spending import bases, costs, energy_use, spec_prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fluxkit.comparison import Subject
-    from fluxkit.record import Check, Grade, ReconstructionScore, RunResult, ValidationScore
+    from fluxkit.cost import Prices
+    from fluxkit.measures import Subject
+    from fluxkit.record import Grade, ReconstructionScore, RunResult, ValidationScore
 
 PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}
 READ_BACK_DTYPES = ("dtype", "compute_dtype", "activations")
 
 
-def row(results: Sequence[RunResult], ended: Sequence[RunResult], number: int, key: str) -> Row:
-    """The row of one configuration; `ended` are its runs without a complete result, which only give reasons."""
+def row(
+    results: Sequence[RunResult], ended: Sequence[RunResult], number: int, key: str, prices: Prices | None = None
+) -> Row:
+    """The row of one configuration; `ended` are its runs without a complete result, which only give reasons.
+
+    Without `prices` those of the latest run's spec are applied.
+    """
     first = (*results, *ended)[0]
-    price = results[-1].spec.hardware.usd_per_hour if results else first.spec.hardware.usd_per_hour
+    prices = prices or spec_prices((*ended, *results)[-1])
     label = printable(first.spec.hardware.label)
     missing = None if results else why_ended(ended[0])
+    took = bases(results, missing)
     return Row(
         key=key,
         number=number,
@@ -38,10 +47,17 @@ def row(results: Sequence[RunResult], ended: Sequence[RunResult], number: int, k
         threads_per_process=first.plan.threads_per_process,
         precision=_tuning_precision(results or ended),
         inference_precision=_inference_precision(results or ended),
-        usd_per_hour=price,
+        usd_per_hour=prices.usd_per_hour,
+        usd_per_kwh=prices.usd_per_kwh,
         runs=tuple(result.id for result in results),
         metrics={metric.key: _metric(results, metric, missing) for metric in METRICS},
-        costs=_costs(results, price, missing),
+        costs={name: costs(basis, prices) for name, basis in took.items()},
+        bases=took,
+        energy=energy_use(results, missing),
+        time_to_target=None,
+        agreement=agreement_of(results),
+        certificates=certificates(results),
+        predicted_over_measured=_predictions(results),
         curve=_curve(results),
         phases=_phases(results),
         remarks=_remarks((*results, *ended)),
@@ -54,20 +70,6 @@ def why_ended(result: RunResult) -> str:
         return {"started": "still running, or ended without a word"}.get(result.status, result.status)
     where = f" in phase {result.error.phase}" if result.error.phase else ""
     return printable(f"{result.status}{where}: {result.error.kind}: {result.error.message}")
-
-
-def estimate(values: Sequence[float], grade: Grade | None = None, reason: str | None = None) -> Estimate:
-    """Mean over runs with Student's interval; without values only the reason."""
-    if not values:
-        return Estimate(grade=grade, reason=reason or "not measured")
-    return Estimate(
-        mean=stats.mean(values), values=tuple(values), interval=stats.t_interval(values), grade=grade, reason=reason
-    )
-
-
-def grade_about(results: Iterable[RunResult], subject: Subject) -> Grade | None:
-    """Worst grade of the checks about a subject; what is said about the run is said about each of its numbers."""
-    return worst(tuple(check.grade for result in results for check in _about(result, subject)))
 
 
 def cluster_means(results: Sequence[RunResult], quantity: str) -> dict[str, float]:
@@ -84,8 +86,8 @@ def anchors(results: Sequence[RunResult]) -> tuple[Anchor, ...]:
     grade = grade_about(results, "quality")
     untuned = Anchor(
         name="untuned",
-        psnr_db=estimate(_present(result.summary.psnr_db_untuned for result in results), grade),
-        ssim=estimate(_present(result.summary.ssim_untuned for result in results), grade),
+        psnr_db=estimate(known(result.summary.psnr_db_untuned for result in results), grade),
+        ssim=estimate(known(result.summary.ssim_untuned for result in results), grade),
     )
     names = sorted({score.anchor for result in results if result.quality for score in result.quality.anchors})
     return (untuned, *(_anchor(results, name, grade) for name in names))
@@ -97,30 +99,31 @@ def _anchor(results: Sequence[RunResult], name: str, grade: Grade | None) -> Anc
     ]
     return Anchor(
         name=printable(name),
-        psnr_db=estimate(_present(_mean(score.psnr_db for score in found) for found in scores), grade),
-        ssim=estimate(_present(_mean(score.ssim for score in found) for found in scores), grade),
+        psnr_db=estimate(known(_mean(score.psnr_db for score in found) for found in scores), grade),
+        ssim=estimate(known(_mean(score.ssim for score in found) for found in scores), grade),
     )
 
 
+def _predictions(results: Sequence[RunResult]) -> dict[str, Estimate]:
+    """What the plan said / what was measured, by run."""
+    grades: dict[str, Subject] = {"peak_memory": "run", "seconds": "training_speed"}
+    return {
+        name: estimate(
+            known(getattr(result.predicted_over_measured, name) for result in results),
+            grade_about(results, subject),
+            "not predicted or not measured",
+        )
+        for name, subject in grades.items()
+    }
+
+
 def _metric(results: Sequence[RunResult], metric: Metric, missing: str | None) -> Estimate:
-    values = _present(getattr(result.summary, metric.key) for result in results)
+    values = known(getattr(result.summary, metric.key) for result in results)
     grade = grade_about(results, metric.subject)
     if not values:
         return estimate((), grade, missing or _reason(results, metric.subject))
     short = f"{len(values)} of {len(results)} runs have it" if len(values) < len(results) else None
     return estimate(values, grade, short)
-
-
-def _costs(results: Sequence[RunResult], usd_per_hour: float, missing: str | None) -> dict[str, Estimate]:
-    found = [costs(result, usd_per_hour) for result in results]
-    return {
-        metric.key: estimate(
-            _present(each[metric.key].usd for each in found),
-            grade_about(results, metric.subject),
-            missing or next((each[metric.key].reason for each in found if each[metric.key].reason), None),
-        )
-        for metric in COSTS
-    }
 
 
 def _reason(results: Sequence[RunResult], subject: Subject) -> str:
@@ -132,7 +135,8 @@ def _reason(results: Sequence[RunResult], subject: Subject) -> str:
 def _curve(results: Sequence[RunResult]) -> tuple[CurvePoint, ...]:
     runs = [_curve_of(result) for result in results]
     ids = sorted({mark for run in runs for mark in run})
-    points = [_point(mark, [run[mark] for run in runs if mark in run]) for mark in ids]
+    grade = grade_about(results, "quality")
+    points = [_point(mark, [run[mark] for run in runs if mark in run], grade) for mark in ids]
     return tuple(sorted(points, key=lambda point: (point.seconds, point.iteration, point.mark)))
 
 
@@ -160,9 +164,11 @@ def _curve_of(result: RunResult) -> dict[str, dict[str, float | None]]:
     }
 
 
-def _point(mark: str, runs: Sequence[Mapping[str, float | None]]) -> CurvePoint:
-    where = {name: stats.mean(_present(run[name] for run in runs)) for name in ("seconds", "iteration", "samples")}
-    scores = {name: estimate(_present(run[name] for run in runs)) for name in ("psnr_db", "ssim", "validation_loss")}
+def _point(mark: str, runs: Sequence[Mapping[str, float | None]], grade: Grade | None) -> CurvePoint:
+    where = {name: stats.mean(known(run[name] for run in runs)) for name in ("seconds", "iteration", "samples")}
+    scores = {
+        name: estimate(known(run[name] for run in runs), grade) for name in ("psnr_db", "ssim", "validation_loss")
+    }
     return CurvePoint(mark=printable(mark), target_seconds=runs[0]["target_seconds"], **where, **scores)
 
 
@@ -174,7 +180,8 @@ def _phases(results: Sequence[RunResult]) -> dict[str, Estimate]:
             spent[printable(phase.name)] += phase.seconds or 0.0
         for name, value in spent.items():
             seconds[name].append(value)
-    return {name: estimate(values) for name, values in seconds.items()}
+    grade = grade_about(results, "run")
+    return {name: estimate(values, grade) for name, values in seconds.items()}
 
 
 def _remarks(results: Sequence[RunResult]) -> tuple[Remark, ...]:
@@ -188,10 +195,6 @@ def _remarks(results: Sequence[RunResult]) -> tuple[Remark, ...]:
         Remark(id=printable(id_), subject=printable(about), grade=grade, evidence=printable(evidence), runs=tuple(runs))
         for (id_, about, grade, evidence), runs in ordered
     )
-
-
-def _about(result: RunResult, subject: Subject) -> list[Check]:
-    return [check for check in result.checks if check.subject in {subject, "run"}]
 
 
 def _graded(result: RunResult, quantity: str) -> list[tuple[str, float]]:
@@ -210,12 +213,8 @@ def _graded(result: RunResult, quantity: str) -> list[tuple[str, float]]:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    present = _present(values)
+    present = known(values)
     return stats.mean(present) if present else None
-
-
-def _present(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 def _devices(results: Sequence[RunResult]) -> tuple[str, ...]:

@@ -48,3 +48,5 @@ class HardwareSpec(BaseModel):
     """What a reader calls this configuration."""
     usd_per_hour: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Price of the whole instance in US dollars per hour; 0: not given."""
+    usd_per_kwh: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Price of the energy of its devices in US dollars per kilowatt-hour; 0: not given."""

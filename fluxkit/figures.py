@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from fluxkit.stats import LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN
 
 if TYPE_CHECKING:
-    from fluxkit.comparison import Contrast, Estimate, Metric, Workload
+    from fluxkit.comparison import Contrast, Metric, Workload
+    from fluxkit.measures import Estimate
     from fluxkit.stats import Interval
 
 MISSING = "—"

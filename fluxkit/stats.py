@@ -51,6 +51,10 @@ class Effect(BaseModel):
         half = self.standard_error * _quantile(0.5 + level / 2, self.degrees)
         return Interval(low=self.estimate - half, high=self.estimate + half, level=level)
 
+    def lower_bound(self, level: float = LEVEL) -> float:
+        """The estimate is above this with one-sided confidence `level`."""
+        return self.estimate - self.standard_error * _quantile(level, self.degrees)
+
     def p_value(self) -> float:
         """Two-sided p of no difference at all."""
         if self.standard_error == 0:

@@ -9,12 +9,13 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fluxkit.answers import STARS, answers, metric_of, standing
-from fluxkit.comparison import COLUMNS, Comparison, Estimate, Metric
+from fluxkit.comparison import COLUMNS, Comparison, Metric
 from fluxkit.errors import printable
 from fluxkit.figures import MISSING, contrast_text, footing, header, interval_text, value_text, verdict_words
 
 if TYPE_CHECKING:
     from fluxkit.comparison import Contrast, Row, Workload
+    from fluxkit.measures import Estimate
 
 Format = Literal["table", "markdown", "csv", "json"]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

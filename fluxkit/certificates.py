@@ -1,0 +1,53 @@
+"""Agreement certificates of a row's runs -> the worst of each precision, and whether all of them are inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fluxkit.agreement import agreement_passed, departures_of
+from fluxkit.measures import Certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fluxkit.agreement import AgreementFacts
+    from fluxkit.execution import InferencePrecision
+    from fluxkit.record import RunResult
+
+
+def agreement_of(results: Sequence[RunResult]) -> bool | None:
+    """Whether the certificates of all runs are inside their bands; None where a run has none and none failed."""
+    passed = [agreement_passed(result) for result in results]
+    if False in passed:
+        return False
+    return None if None in passed or not passed else True
+
+
+def certificates(results: Sequence[RunResult]) -> tuple[Certificate, ...]:
+    """The worst that any run or rank said in each precision."""
+    found: dict[InferencePrecision, list[AgreementFacts]] = {}
+    for result in results:
+        for probe in result.agreement or ():
+            found.setdefault(probe.precision, []).append(probe)
+    return tuple(_certificate(precision, probes) for precision, probes in sorted(found.items()))
+
+
+def _certificate(precision: InferencePrecision, probes: Sequence[AgreementFacts]) -> Certificate:
+    departures = tuple(dict.fromkeys(word for probe in probes for word in departures_of(probe)))
+    psnrs = [probe.latents_psnr_db for probe in probes]
+    return Certificate(
+        precision=precision,
+        probes=len(probes),
+        passed=not departures,
+        relative_l2=_largest(probe.relative_l2 for probe in probes),
+        largest_error=_largest(probe.largest_error for probe in probes),
+        loss_error=_largest(error for probe in probes for error in probe.loss_errors),
+        latents_psnr_db=None if None in psnrs else min((value for value in psnrs if value is not None), default=None),
+        departures=departures,
+    )
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    """The largest; None where one of them is not a finite number, which is worse than any."""
+    seen = list(values)
+    return None if None in seen else max((value for value in seen if value is not None), default=None)

@@ -1,0 +1,139 @@
+"""The numbers of a row: each with the runs it rests on, its interval and its grade, and what it was made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fluxkit import stats
+from fluxkit.execution import InferencePrecision
+from fluxkit.frozen import FROZEN
+from fluxkit.record import Grade
+from fluxkit.stats import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fluxkit.record import RunResult
+
+Subject = Literal["training_speed", "inference_speed", "quality", "energy", "run"]
+GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")
+"""From sound to unusable."""
+EnergyClass = Literal["measured", "estimated", "unavailable"]
+
+
+class Estimate(BaseModel):
+    """A number with what it rests on: one value per run, an interval from 3 runs on, a grade."""
+
+    model_config = FROZEN
+    mean: float | None = None
+    values: tuple[float, ...] = ()
+    interval: Interval | None = None
+    """Student's 95 % interval over run means."""
+    grade: Grade | None = None
+    """Worst of the checks about it; null if none was made."""
+    reason: str | None = None
+    """Why there is no value, or what is missing of it."""
+
+
+class CostBasis(BaseModel):
+    """What one unit of work takes: USD = usd_per_hour x seconds / 3,600 + usd_per_kwh x joules / 3,600,000.
+
+    Both sums are linear, so the mean cost follows from the means, and a page can price it again by itself.
+    """
+
+    model_config = FROZEN
+    per: str
+    """The unit of work, in words: `1,000 iterations`."""
+    seconds: Estimate
+    """Of the whole instance."""
+    joules: Estimate
+    """Gross energy of the devices that did the work; without values where the runs do not all have it."""
+
+
+class EnergyUse(BaseModel):
+    """Energy of the devices that did the work, over the runs of a row."""
+
+    model_config = ConfigDict(**FROZEN, populate_by_name=True)
+    class_: EnergyClass = Field(alias="class")
+    """The weakest among the runs that have a value."""
+    source: str | None
+    reason: str | None
+    """Why there is no value, or why not a better one."""
+    idle_watts: Estimate
+    gross_joules: dict[str, Estimate]
+    """Of the whole `run`, and of its phases `tune` and `inference`."""
+    net_joules: dict[str, Estimate]
+    """The same, less what the idle devices would have used."""
+
+
+class Certificate(BaseModel):
+    """How far a row's devices lie from the float64 reference in one precision, at the worst of all runs and ranks."""
+
+    model_config = FROZEN
+    precision: InferencePrecision
+    probes: int
+    """Runs times ranks."""
+    passed: bool
+    relative_l2: float | None
+    """Null where a probe gave no finite number."""
+    largest_error: float | None
+    loss_error: float | None
+    latents_psnr_db: float | None
+    departures: tuple[str, ...]
+    """What is outside of the precision's band, in words."""
+
+
+class Target(BaseModel):
+    """A PSNR that configurations are timed against, the same for all rows of a workload."""
+
+    model_config = FROZEN
+    psnr_db: float | None
+    """Of the reconstruction protocol; null where there is no sensible one."""
+    origin: str
+    """Where it comes from, or why there is none."""
+
+
+class TimeToTarget(BaseModel):
+    """Tuning time until a configuration first passes the target and stays above it at the next mark."""
+
+    model_config = FROZEN
+    seconds: float | None
+    """Mean tuning time at that mark; null: the target was missed, so it is longer than `looked_seconds`."""
+    mark: str | None
+    iteration: float | None
+    samples: float | None
+    looked_seconds: float
+    """Mean tuning time at the last graded mark."""
+    bounded: bool
+    """Whether the one-sided 95 % lower bound over runs had to pass; below 3 runs it is the mean."""
+    values: tuple[float | None, ...]
+    """Seconds of each run by its own mean over images; null: that run missed."""
+    grade: Grade | None
+
+
+def worst(grades: tuple[Grade | None, ...]) -> Grade | None:
+    """The worst grade of several; None if there is none."""
+    given = [grade for grade in grades if grade is not None]
+    return max(given, key=GRADES.index) if given else None
+
+
+def grade_about(results: Iterable[RunResult], *subjects: Subject) -> Grade | None:
+    """Worst grade of the checks about some subjects; what is said about the run is said about each of its numbers."""
+    asked = {*subjects, "run"}
+    return worst(tuple(check.grade for result in results for check in result.checks if check.subject in asked))
+
+
+def estimate(values: Sequence[float], grade: Grade | None = None, reason: str | None = None) -> Estimate:
+    """Mean over runs with Student's interval; without values only the reason."""
+    if not values:
+        return Estimate(grade=grade, reason=reason or "not measured")
+    return Estimate(
+        mean=stats.mean(values), values=tuple(values), interval=stats.t_interval(values), grade=grade, reason=reason
+    )
+
+
+def known(values: Iterable[float | None]) -> list[float]:
+    """The values that are there."""
+    return [value for value in values if value is not None]

@@ -1,0 +1,141 @@
+"""How well several devices do the work of one: scaling efficiency, rate of N devices / (N x rate of one).
+
+    efficiencies(sides: Sequence[Side]) -> tuple[Scaling, ...]
+
+`sides` are those of a whole comparison, every workload's (`contrasts.Side`: a row and its completed results). Strong
+scaling asks N devices for the same batch, weak scaling for N times the batch; the workloads are equal otherwise.
+The interval is that of the ratio of rates on the log scale, divided by N. Processes that share one CPU are not
+several devices and have no efficiency.
+
+Source: Amdahl, AFIPS 30 (1967) 483, for the fixed batch; Gustafson, CACM 31 (1988) 532, for the growing one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel
+
+from fluxkit import stats
+from fluxkit.frozen import FROZEN
+from fluxkit.stats import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluxkit.contrasts import Side
+    from fluxkit.record import RunResult
+
+Kind = Literal["strong", "weak"]
+Subject = Literal["training_speed", "inference_speed"]
+RATES: dict[Subject, str] = {
+    "training_speed": "training_images_per_second",
+    "inference_speed": "inference_image_steps_per_second",
+}
+"""What is compared: work in a second, so that it means the same whatever the batch."""
+BATCHES: dict[Subject, tuple[str, str]] = {
+    "training_speed": ("tune", "global_batch_size"),
+    "inference_speed": ("inference", "batch_size"),
+}
+WORDS: dict[Kind, str] = {"strong": "the same batch", "weak": "the same batch per device"}
+
+
+class Scaling(BaseModel):
+    """One speed of several devices against that of one; 1 is as fast as N devices can be by themselves."""
+
+    model_config = FROZEN
+    subject: Subject
+    kind: Kind
+    several: str
+    """Key of the row of N devices."""
+    single: str | None
+    """Key of the row of one device; null where none was measured."""
+    devices: int
+    """N."""
+    efficiency: float | None
+    """Rate of N devices / (N x rate of one)."""
+    interval: Interval | None = None
+    """95 %, from the ratio of rates on the log scale; null below 3 runs on a side."""
+    formula: str
+    """What was divided by what, in words."""
+    grade: Literal["A", "B", "C", "X"] | None = None
+    """The worse of both rates'."""
+    reason: str | None = None
+    """Why there is no efficiency."""
+
+
+def efficiencies(sides: Sequence[Side]) -> tuple[Scaling, ...]:
+    """Every row of several devices against the fastest row of one that did comparable work, in the given order."""
+    measured = [side for side in sides if side.results and side.results[0].plan.device == "cuda"]
+    several = [side for side in measured if side.results[0].plan.processes > 1]
+    single = [side for side in measured if side.results[0].plan.processes == 1]
+    return tuple(
+        found for side in several for subject in RATES for found in _of(side, subject, single) if found is not None
+    )
+
+
+def _of(side: Side, subject: Subject, single: Sequence[Side]) -> tuple[Scaling | None, ...]:
+    if side.row.estimate(RATES[subject]).mean is None:
+        return ()
+    strong, weak = (_against(side, subject, kind, single) for kind in ("strong", "weak"))
+    return (strong, weak) if strong or weak else (_alone(side, subject),)
+
+
+def _against(side: Side, subject: Subject, kind: Kind, single: Sequence[Side]) -> Scaling | None:
+    """Against the fastest of one device, or None: a slow one of them would flatter."""
+    rivals = [
+        other
+        for other in single
+        if other.row.estimate(RATES[subject]).mean and _kind(side.results[0], other.results[0], subject) == kind
+    ]
+    if not rivals:
+        return None
+    other = max(rivals, key=lambda each: each.row.estimate(RATES[subject]).mean or 0.0)
+    several, one = (each.row.estimate(RATES[subject]) for each in (side, other))
+    devices, effect = side.results[0].plan.processes, stats.log_ratio(several.values, one.values)
+    ratio = math.exp(effect.estimate) if effect else (several.mean or 0.0) / (one.mean or 1.0)
+    interval = stats.ratio_interval(effect) if effect else None
+    return Scaling(
+        subject=subject, kind=kind, several=side.row.key, single=other.row.key, devices=devices,
+        efficiency=ratio / devices,
+        interval=interval and Interval(low=interval.low / devices, high=interval.high / devices, level=interval.level),
+        formula=_formula(subject, kind, devices),
+        grade=max((grade for grade in (several.grade, one.grade) if grade), default=None),
+    )  # fmt: skip
+
+
+def _alone(side: Side, subject: Subject) -> Scaling:
+    result = side.results[0]
+    device = result.plan.device_names[0]
+    return Scaling(
+        subject=subject, kind="strong", several=side.row.key, single=None, devices=result.plan.processes,
+        efficiency=None, formula=_formula(subject, "strong", result.plan.processes),
+        reason=f"no completed run of one {device} in the same precision",
+    )  # fmt: skip
+
+
+def _formula(subject: Subject, kind: Kind, devices: int) -> str:
+    unit = "images/s" if subject == "training_speed" else "image-steps/s"
+    return f"{unit} of {devices} devices / ({devices} x {unit} of one), {WORDS[kind]}"
+
+
+def _kind(several: RunResult, one: RunResult, subject: Subject) -> Kind | None:
+    """How the work of N devices relates to that of one; None where it is not comparable."""
+    if _work(several, subject) != _work(one, subject):
+        return None
+    table, key = BATCHES[subject]
+    batches = [getattr(getattr(result.spec, table), key) for result in (several, one)]
+    if several.spec.workload() == one.spec.workload():
+        return "strong"
+    return "weak" if batches[0] == several.plan.processes * batches[1] else None
+
+
+def _work(result: RunResult, subject: Subject) -> list[Any]:
+    """What must be equal: the workload but for its batches, its inputs, the devices and their precision."""
+    tables, execution, inputs = result.spec.workload(), result.spec.execution, result.inputs
+    for table, key in BATCHES.values():
+        tables[table].pop(key)
+    precision = execution.precision if subject == "training_speed" else execution.inference_precision
+    hashes = (inputs.weights_sha256, inputs.dataset_sha256) if inputs else None
+    return [tables, hashes, set(result.plan.device_names), precision, execution.quantization]

@@ -1,0 +1,92 @@
+"""Time-to-quality: which PSNR is asked for, and when each configuration first reaches it.
+
+A configuration has reached the target at the first graded mark whose one-sided 95 % lower bound over its runs is at
+or above it, if the next mark's is too: a single lucky mark would favour whoever is graded most often. What was never
+reached is censored: longer than the last mark that was looked at, never left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from fluxkit import stats
+from fluxkit.marks import UNTUNED
+from fluxkit.measures import Target, TimeToTarget, known, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fluxkit.comparison import CurvePoint, Row
+    from fluxkit.record import RunResult
+
+Point = TypeVar("Point")
+TARGET_SHARE = 0.9
+"""Of the way from untuned to the lowest final PSNR: nearly all of a gain that every configuration made."""
+
+
+def target(rows: Sequence[Row], given_psnr_db: float | None = None) -> Target:
+    """The PSNR that all rows of a workload are timed against: the given one, or by the rule of `TARGET_SHARE`."""
+    if given_psnr_db is not None:
+        return Target(psnr_db=given_psnr_db, origin="given by the reader")
+    finals = [(row.estimate("psnr_db"), row) for row in rows]
+    usable = [(each.mean, row) for each, row in finals if each.mean is not None and each.grade != "X"]
+    starts = known(value for row in rows for value in row.estimate("psnr_db_untuned").values)
+    if not usable or not starts:
+        return Target(psnr_db=None, origin="no configuration has a PSNR before tuning and after equal time")
+    untuned = stats.mean(starts)
+    lowest, row = min(usable, key=lambda pair: (pair[0], pair[1].number))
+    if lowest <= untuned:
+        return Target(psnr_db=None, origin=f"{row.name} gained no PSNR in equal time, so there is no way to share")
+    origin = (
+        f"{TARGET_SHARE:.0%} of the way from the untuned model's {untuned:.2f} dB to {lowest:.2f} dB, "
+        f"the lowest PSNR after equal time ({row.name})"
+    )
+    return Target(psnr_db=untuned + TARGET_SHARE * (lowest - untuned), origin=origin)
+
+
+def time_to_target(row: Row, results: Sequence[RunResult], psnr_db: float | None) -> TimeToTarget | None:
+    """When a row's runs reach the target; None without a target or a curve."""
+    points = [point for point in row.curve if point.mark != UNTUNED and point.psnr_db.mean is not None]
+    if psnr_db is None or not points:
+        return None
+    count = len(row.runs)
+    bounded = count >= stats.MIN_VALUES
+    reached = _first(points, lambda point: _passes(point, psnr_db, count))
+    return TimeToTarget(
+        seconds=reached.seconds if reached else None,
+        mark=reached.mark if reached else None,
+        iteration=reached.iteration if reached else None,
+        samples=reached.samples if reached else None,
+        looked_seconds=points[-1].seconds,
+        bounded=bounded,
+        values=tuple(_of_run(result, psnr_db) for result in results),
+        grade=worst(tuple(point.psnr_db.grade for point in points)),
+    )
+
+
+def _passes(point: CurvePoint, psnr_db: float, count: int) -> bool:
+    """Whether the lower bound over all runs is at or above the target; below 3 runs the mean."""
+    values = point.psnr_db.values
+    if len(values) < count:
+        return False
+    effect = stats.one_sample(values)
+    return (effect.lower_bound() if effect else stats.mean(values)) >= psnr_db
+
+
+def _of_run(result: RunResult, psnr_db: float) -> float | None:
+    """Tuning seconds at which one run's mean over images passes, and stays at the next mark."""
+    scores = result.quality.reconstruction if result.quality else ()
+    marks = sorted(result.tuning.marks if result.tuning else (), key=lambda mark: (mark.seconds, mark.iteration))
+    graded = []
+    for mark in marks:
+        values = known(score.psnr_db for score in scores if score.mark == mark.id)
+        if values and mark.id != UNTUNED:
+            graded.append((mark.seconds, stats.mean(values)))
+    found = _first(graded, lambda point: point[1] >= psnr_db)
+    return found[0] if found else None
+
+
+def _first(points: Sequence[Point], passes: Callable[[Point], bool]) -> Point | None:
+    """The first point that passes and whose next one passes too; the last needs no next."""
+    passed = [passes(point) for point in points]
+    return next((point for place, point in enumerate(points) if all(passed[place : place + 2])), None)
