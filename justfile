@@ -10,9 +10,9 @@ help:
 demo:
     fluxkit demo
 
-# Write the report of a study or run folder beside its results.
+# Write reports/STUDY/index.html of a study folder, with the results and pictures that it shows in results/ beside it.
 report study:
-    fluxkit report "$1" -o "$1/index.html"
+    fluxkit report "$1" -o "reports/$(basename "$1")/index.html" --with-results --published original-study
 
 # Install what the tests need and run them.
 test:

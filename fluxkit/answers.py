@@ -69,7 +69,7 @@ class Answer(BaseModel):
 
 def answers(workload: Workload) -> tuple[Answer, ...]:
     """An answer to each question of one workload; without any price one says so for all costs."""
-    priced = any(row.usd_per_hour > 0 for row in workload.rows)
+    priced = any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
     asked = [each for each in QUESTIONS if priced or each.quantity != "usd_per_1000_iterations"]
     return tuple(_answer(workload, question) for question in asked)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, get_args
 
 from pydantic import BaseModel
 
-from fluxkit.comparison import Subject, worst
 from fluxkit.environment import clean
 from fluxkit.figures import plain
 from fluxkit.frozen import FROZEN
+from fluxkit.measures import Subject, worst
 from fluxkit.record import Grade
 
 if TYPE_CHECKING:

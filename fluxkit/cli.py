@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from fluxkit import cli_machine, cli_proof
-from fluxkit.cli_options import Format, Json, Out, Page, Published, Quiet, Results, RunFolder, Schema, Sets, Specs
+from fluxkit.cli_options import (
+    Format,
+    Json,
+    Out,
+    Page,
+    Published,
+    Quiet,
+    Results,
+    RunFolder,
+    Schema,
+    Sets,
+    Specs,
+    WithResults,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,41 +175,24 @@ def report(
     results: Results,
     output: Page,
     published: Published = None,
+    with_results: WithResults = False,
 ) -> None:
     """Write the comparison of results as one self-contained HTML file.
 
     Example: fluxkit report laptop/ cluster/ -o comparison.html
     """
+    from fluxkit.keep import keep
     from fluxkit.published import load_published
     from fluxkit.report import write_report
     from fluxkit.settle import load_all
 
     tables = [load_published(name) for name in published or ()]
-    load_all(results)  # runs that died are folded first, so that the page says what became of them
-    write_report(results, output, tables)
+    sources = load_all(results)  # runs that died are folded first, so that the page says what became of them
+    write_report(keep(sources, output.parent / "results") if with_results else results, output, tables)
     typer.echo(output)
 
 
-@app.command()
-def verify(results: Results, as_json: Json = False) -> None:
-    """Check results against their schema, their files' hashes, and their own raw values.
-
-    Anything that does not hold is named, and the exit code is 5.
-
-    Example: fluxkit verify runs/first
-    """
-    from fluxkit.errors import ExitCode
-    from fluxkit.verify import verify_all
-
-    verdicts = verify_all(results)
-    if as_json:
-        typer.echo(json.dumps({str(file): found for file, found in verdicts}, indent=1))
-    for file, found in () if as_json else verdicts:
-        typer.echo(f"{file}: {'verified' if not found else '; '.join(found)}")
-    if any(found for _, found in verdicts):
-        raise typer.Exit(ExitCode.NOT_COMPARABLE)
-
-
+app.command()(cli_proof.verify)
 app.command()(cli_proof.rerun)
 app.command()(cli_proof.selftest)
 

@@ -46,3 +46,9 @@ Published = Annotated[
     ),
 ]
 Page = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")]
+WithResults = Annotated[
+    bool,
+    typer.Option(
+        "--with-results", help="Keep beside the page, in results/, the results and the pictures that it shows."
+    ),
+]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fluxkit.cli_options import Json, Out, Quiet, Sets  # noqa: TC001
+from fluxkit.cli_options import Json, Out, Quiet, Results, Sets  # noqa: TC001
 
 
 def selftest(as_json: Json = False) -> None:
@@ -62,6 +62,27 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
     else:
         typer.echo(verdict_lines(verdict))
     if verdict.verdict != "reproduced":
+        raise typer.Exit(ExitCode.NOT_COMPARABLE)
+
+
+def verify(results: Results, as_json: Json = False) -> None:
+    """Check results against their schema, their files' hashes, and their own raw values.
+
+    Anything that does not hold is named, and the exit code is 5.
+
+    Example: fluxkit verify runs/first
+    """
+    from fluxkit.errors import ExitCode
+    from fluxkit.verify import left_out, verify_all
+
+    verdicts = verify_all(results)
+    if as_json:
+        typer.echo(json.dumps({str(file): found for file, found in verdicts}, indent=1))
+    for file, found in () if as_json else verdicts:
+        typer.echo(f"{file}: {'; '.join(found) or 'verified'}")
+        if absent := left_out(file):
+            typer.echo(f"fluxkit: {file}: {absent}.", err=True)
+    if any(found for _, found in verdicts):
         raise typer.Exit(ExitCode.NOT_COMPARABLE)
 
 

@@ -97,7 +97,7 @@ def swatch(number: int) -> str:
     variable = f"var(--c{number % len(COLOURS)}, {colour})"
     dashes = " ".join(map(str, dash)) if dash[1] else "none"
     return (
-        f'<svg class="swatch" width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">'
+        f'<svg class="swatch" data-number="{number}" width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">'
         f'<line x1="0" y1="6" x2="30" y2="6" stroke="{variable}" stroke-width="2" stroke-dasharray="{dashes}"/>'
         f'<g fill="{variable}">{SWATCH_SHAPES[shape]}</g></svg>'
     )

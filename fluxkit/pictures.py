@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
@@ -11,20 +12,19 @@ from fluxkit.figures import plain
 from fluxkit.frozen import FROZEN
 from fluxkit.marks import UNTUNED, iteration_mark, time_mark
 from fluxkit.stats import mean
-from fluxkit.tiles import Copy, Spent, Tile, read_png, tile
+from fluxkit.tiles import LARGE, SMALL, Copy, Spent, Tile, read_png, tile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from fluxkit.comparison import Row, Workload
+    from fluxkit.comparison import Comparison, Row, Workload
     from fluxkit.events import InputPair
     from fluxkit.record import AnchorScore, Mark, ReconstructionScore, RunResult
 
 MAX_PAIRS = 12
 MAX_MARKS = 12
 """More of them than the page can switch between are left out."""
-LARGE, SMALL = Copy(side=256, quality=86), Copy(side=160, quality=72)
 
 
 class Moment(BaseModel):
@@ -94,12 +94,13 @@ def grid(workload: Workload, sources: Sequence[tuple[Path, RunResult]], spent: S
         return Pictures(columns=columns, rows=(), note="— (images not beside the results)")
     ordered = _ordered_pairs([run.result for _, run in shown])
     for extent in EXTENTS:
-        left = Spent(spent.left)
+        left = Spent(spent.left, extent.copy)
         moments = _moments([run.result for _, run in shown], every=extent.every_mark)
-        rows = _rows(ordered[:MAX_PAIRS], shown, moments, left, extent.copy)
+        rows = _rows(ordered[:MAX_PAIRS], shown, moments, left)
         if len(rows) == min(len(ordered), MAX_PAIRS):
             break
     spent.left = left.left
+    spent.copied += left.copied
     return Pictures(
         columns=columns,
         numbers=tuple(row.number for row, _ in shown),
@@ -108,6 +109,17 @@ def grid(workload: Workload, sources: Sequence[tuple[Path, RunResult]], spent: S
         rows=tuple(rows),
         note=_note(len(rows), len(ordered), extent),
     )
+
+
+def shown_images(comparison: Comparison, sources: Sequence[tuple[Path, RunResult]]) -> dict[str, set[str]]:
+    """Paths of the pictures that a page of these results shows, by the id of their run."""
+    spent, found = Spent(), defaultdict(set)
+    for workload in comparison.workloads:
+        grid(workload, sources, spent)
+    folders = {file.parent: result.id for file, result in sources}
+    for folder, image in spent.copied:
+        found[folders[folder]].add(image)
+    return dict(found)
 
 
 def _note(rows: int, pairs: int, extent: Extent) -> str:
@@ -173,35 +185,34 @@ def _rows(
     shown: Sequence[tuple[Row, Shown]],
     moments: Sequence[Moment],
     spent: Spent,
-    how: Copy,
 ) -> list[PictureRow]:
     """Rows until the bytes are spent."""
     rows: list[PictureRow] = []
-    for pair, why in pairs:
-        before = spent.left
-        row = _row(pair, why, shown, moments, spent, how)
+    for named in pairs:
+        before, copied = spent.left, len(spent.copied)
+        row = _row(named, shown, moments, spent)
         if spent.left < 0:
             spent.left = before
+            del spent.copied[copied:]
             break
         rows.append(row)
     return rows
 
 
 def _row(
-    pair: InputPair,
-    why: str,
+    named: tuple[InputPair, str],
     shown: Sequence[tuple[Row, Shown]],
     moments: Sequence[Moment],
     spent: Spent,
-    how: Copy,
 ) -> PictureRow:
+    pair, why = named
     first, caption = shown[0][1], printable(pair.caption)
     seed = min((score.seed for score in _samples(first.result, UNTUNED, pair.id)), default=0)
     untuned = _sample(first.result, UNTUNED, pair.id, seed)
     fixed = (
-        tile(first.folder, pair.image, f"Real photo: {caption}", "", spent, how),
-        _scored(first.folder, _anchor_of(first.result, pair.id), f"Autoencoder's copy: {caption}", spent, how),
-        _scored(first.folder, untuned, f"Untuned model: {caption}", spent, how),
+        tile(first.folder, pair.image, f"Real photo: {caption}", "", spent),
+        _scored(first.folder, _anchor_of(first.result, pair.id), f"Autoencoder's copy: {caption}", spent),
+        _scored(first.folder, untuned, f"Untuned model: {caption}", spent),
     )
     tuned = tuple(
         tuple(
@@ -210,7 +221,6 @@ def _row(
                 _sample(run.result, each.id, pair.id, seed),
                 f"{row.name}, {each.label}: {caption}",
                 spent,
-                how,
             )
             for each in moments
         )
@@ -219,11 +229,11 @@ def _row(
     return PictureRow(caption=caption, why=why, fixed=fixed, tuned=tuned)
 
 
-def _scored(folder: Path, score: ReconstructionScore | AnchorScore | None, alt: str, spent: Spent, how: Copy) -> Tile:
+def _scored(folder: Path, score: ReconstructionScore | AnchorScore | None, alt: str, spent: Spent) -> Tile:
     if score is None:
         return Tile(source=None, alt=alt, missing="not kept")
     psnr = "identical" if score.psnr_db is None else f"{plain(score.psnr_db)} dB"
-    return tile(folder, score.image, alt, f"{psnr} · SSIM {plain(score.ssim, 2)}", spent, how)
+    return tile(folder, score.image, alt, f"{psnr} · SSIM {plain(score.ssim, 2)}", spent)
 
 
 def _samples(result: RunResult, mark: str, pair: str) -> list[ReconstructionScore]:

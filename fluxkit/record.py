@@ -201,6 +201,8 @@ class Artifact(BaseModel):
     path: str
     sha256: str
     bytes: int
+    left_out: bool = False
+    """Whether it was not copied into this folder, on purpose."""
 
 
 class RunFailure(BaseModel):

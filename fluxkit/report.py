@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from fluxkit import charts
+from fluxkit import charts, steps
+from fluxkit.agreement import BANDS
 from fluxkit.answers import Answer, answers, metric_of
+from fluxkit.belief import BOARD, Square, Stopped, board, stopped
 from fluxkit.compare import compare
 from fluxkit.comparison import COLUMNS, Comparison, Metric, Row, Workload
 from fluxkit.contrasts import MIN_HELD_OUT
 from fluxkit.drawing import swatch
-from fluxkit.environment import Differing, clean, differing, facts, spec_toml
+from fluxkit.embedded import embedded
+from fluxkit.environment import DifferingGroup, clean, differing, facts, spec_toml
 from fluxkit.figures import contrast_text, header, interval_text, plain, value_text, verdict_words
 from fluxkit.folder import find_results, write_atomically
 from fluxkit.frozen import FROZEN
-from fluxkit.pictures import Pictures, Spent, grid
+from fluxkit.pictures import Pictures, grid
+from fluxkit.scaling import Scaling
 from fluxkit.stats import LEVEL, MIN_VALUES
 from fluxkit.tables import cell
+from fluxkit.tiles import Spent
+from fluxkit.tradeoffs import Tradeoffs, tradeoffs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,39 +36,28 @@ if TYPE_CHECKING:
     from fluxkit.published import Published
     from fluxkit.record import RunResult
 
-MAX_EMBEDDED_CHARACTERS = 1_200_000
-"""Of all results as JSON; beyond it the raw series are left out, and the page says so."""
 HEADLINE = (
     "training_iterations_per_second",
     "training_images_per_second",
     "inference_image_steps_per_second",
     "inference_batch_steps_per_second",
     "psnr_db",
-    "psnr_db_untuned",
     "ssim",
-    "ssim_untuned",
     "validation_loss",
-    "validation_loss_untuned",
     "peak_memory_bytes",
-    "tuning_seconds",
-    "usd_per_1000_iterations",
+    "energy_joules",
     "usd_per_adapter",
-    "usd_per_1000_images",
 )
+WHERE_PRICED = ("usd_per_1000_iterations", "usd_per_1000_images")
+"""Further columns where at least one configuration has a price."""
 BESIDE = {
     "psnr_db": "psnr_db_untuned",
     "ssim": "ssim_untuned",
     "validation_loss": "validation_loss_untuned",
 }
 """No score stands without what it is measured from."""
-
-
-class Embedded(BaseModel):
-    """The results as JSON that cannot end its own script element, and whether raw series are in it."""
-
-    model_config = FROZEN
-    text: str
-    whole: bool
+SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
+STYLES = ("base", "tables", "charts", "images", "print")
 
 
 class Section(BaseModel):
@@ -76,9 +70,14 @@ class Section(BaseModel):
     columns: tuple[Metric, ...]
     quality_charts: tuple[charts.Chart, ...]
     speed_charts: tuple[charts.Chart, ...]
+    scaling: tuple[Scaling, ...]
+    tradeoffs: Tradeoffs
     phase_chart: charts.Chart | None
+    step_charts: tuple[charts.Chart, ...]
     pictures: Pictures
-    differing: tuple[Differing, ...]
+    board: tuple[tuple[Row, tuple[Square, ...]], ...]
+    stopped: tuple[Stopped, ...]
+    differing: tuple[DifferingGroup, ...]
 
 
 def write_report(results_paths: Iterable[Path], output: Path, published: Sequence[Published] = ()) -> Comparison:
@@ -104,21 +103,22 @@ def render(
     """
     runs = {result.id: result for _, result in folders}
     spent = Spent()
-    sections = [
-        _section(place, workload, folders, runs, spent) for place, workload in enumerate(comparison.workloads, 1)
-    ]
-    script = (resources.files("fluxkit") / "templates" / "script.js").read_text("utf-8").strip()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    sections = [_section(place, comparison, folders, runs, spent) for place in range(1, len(comparison.workloads) + 1)]
+    script = _script()
     page = _environment().get_template("report.html.jinja")
     text: str = page.render(
         configurations=sum(len(workload.rows) for workload in comparison.workloads),
         comparison=comparison,
         sections=sections,
+        names={row.key: row.name for workload in comparison.workloads for row in workload.rows},
         published=published,
         runs=[runs[id_] for id_ in sorted(runs, key=lambda id_: (runs[id_].created, id_))],
         script=script,
-        script_sha256=digest,
-        embedded=_embedded(comparison, list(runs.values())),
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        styles=[f"style/{name}.css" for name in STYLES],
+        embedded=embedded(comparison, list(runs.values())),
+        bands=BANDS,
+        board_subjects=BOARD,
         min_held_out=MIN_HELD_OUT,
         min_runs=MIN_VALUES,
         level=f"{100 * LEVEL:g}",
@@ -126,79 +126,73 @@ def render(
     return text + "\n"
 
 
+def _script() -> str:
+    """The page's own script: its files one after another, in a scope of their own."""
+    folder = resources.files("fluxkit") / "templates" / "script"
+    parts = [(folder / f"{name}.js").read_text("utf-8").strip() for name in SCRIPTS]
+    return "\n".join(['"use strict";', "(() => {", *parts, "})();"])
+
+
 def _section(
     place: int,
-    workload: Workload,
+    comparison: Comparison,
     sources: Sequence[tuple[Path, RunResult]],
     runs: Mapping[str, RunResult],
     spent: Spent,
 ) -> Section:
-    key = f"w{place}"
-    curves = (
-        charts.curve(workload, f"{key}-{score}-{over}".replace("_", "-"), score, over)
-        for score in ("psnr_db", "ssim", "validation_loss")
-        for over in ("seconds", "iteration")
-    )
+    workload, key = comparison.workloads[place - 1], f"w{place}"
+    own = {row.key for row in workload.rows}
     return Section(
         place=place,
         workload=workload,
         answers=answers(workload),
         columns=tuple(_headline_columns(workload)),
-        quality_charts=tuple(chart for chart in curves if chart),
-        speed_charts=tuple(chart for chart in _speed_charts(workload, key) if chart),
+        quality_charts=tuple(chart for chart in _quality_charts(workload, key) if chart),
+        speed_charts=tuple(chart for chart in _speed_charts(workload, runs, key) if chart),
+        scaling=tuple(each for each in comparison.scaling if each.several in own),
+        tradeoffs=tradeoffs(workload, key),
         phase_chart=charts.phases(workload, f"{key}-phases"),
+        step_charts=tuple(chart for chart in _step_charts(workload, runs, key) if chart),
         pictures=grid(workload, sources, spent),
+        board=board(workload, runs),
+        stopped=stopped(workload, runs),
         differing=differing(workload.rows, runs),
     )
 
 
-def _speed_charts(workload: Workload, key: str) -> list[charts.Chart | None]:
+def _quality_charts(workload: Workload, key: str) -> list[charts.Chart | None]:
+    return [
+        charts.curve(workload, f"{key}-{score}-{over}".replace("_", "-"), score, over)
+        for score in ("psnr_db", "ssim", "validation_loss")
+        for over in ("seconds", "iteration")
+    ]
+
+
+def _speed_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) -> list[charts.Chart | None]:
     batch = workload.tables["inference"]["batch_size"]
     training, inference = "training_iterations_per_second", "inference_image_steps_per_second"
     return [
         charts.bars(workload, f"{key}-training", training, "Training speed", "iterations/s"),
-        charts.bars(workload, f"{key}-inference", inference, f"Inference speed at batch size {batch}", "image-steps/s"),
         charts.forest(workload, f"{key}-training-ratio", "training_speed", "Training speed"),
+        charts.bars(workload, f"{key}-inference", inference, f"Inference speed at batch size {batch}", "image-steps/s"),
         charts.forest(workload, f"{key}-inference-ratio", "inference_speed", "Inference speed"),
+        steps.settings(workload, runs, f"{key}-settings"),
+    ]
+
+
+def _step_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) -> list[charts.Chart | None]:
+    return [
+        steps.spread(workload, runs, f"{key}-spread"),
+        steps.drift(workload, runs, f"{key}-drift"),
+        steps.change(workload, runs, f"{key}-canary"),
     ]
 
 
 def _headline_columns(workload: Workload) -> list[Metric]:
-    """Headline columns: an untuned score stands under the tuned one; costs are left out where no price was given."""
-    priced = any(row.usd_per_hour > 0 for row in workload.rows)
+    """Headline columns: an untuned score stands under the tuned one."""
+    priced = any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
     found = {column.key: column for column in COLUMNS}
-    keys = [key for key in HEADLINE if key not in BESIDE.values() and (priced or not key.startswith("usd_"))]
-    return [found[key] for key in keys]
-
-
-def _embedded(comparison: Comparison, results: Sequence[RunResult]) -> Embedded:
-    """Comparison and results as JSON; without the raw series where they would make the page heavy."""
-    ordered = sorted(results, key=lambda result: (result.created, result.id))
-    compared = script_json(comparison.model_dump(mode="json", by_alias=True))
-    whole, left = [], MAX_EMBEDDED_CHARACTERS - len(compared)
-    for result in ordered:
-        whole.append(script_json(result.model_dump(mode="json", by_alias=True)))
-        left -= len(whole[-1])
-        if left < 0:
-            break
-    texts = whole if left >= 0 else [script_json(_light(result)) for result in ordered]
-    return Embedded(text=f'{{"comparison":{compared},"results":[{",".join(texts)}]}}', whole=left >= 0)
-
-
-def _light(result: RunResult) -> dict[str, Any]:
-    """A result as JSON values without its raw series."""
-    series = {
-        "tuning": {"iteration_seconds", "losses"},
-        "quality": {"reconstruction", "validation", "anchors"},
-        "inference": {"step_seconds"},
-    }
-    return result.model_dump(mode="json", by_alias=True, exclude=series)
-
-
-def script_json(values: Any) -> str:
-    """JSON that can stand inside a script element: no character in it can begin a tag, a comment or an entity."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return [found[key] for key in (*HEADLINE, *(WHERE_PRICED if priced else ()))]
 
 
 def _environment() -> Any:
@@ -223,11 +217,12 @@ def _environment() -> Any:
         interval_text=interval_text,
         plain=plain,
         quantity_title=lambda quantity: metric_of(quantity).title,
+        sci=lambda value: "—" if value is None else f"{value:.2g}",
         sort_value=lambda row, column: row.estimate(column.key).mean,
         spec_toml=spec_toml,
         swatch=lambda number: Markup(swatch(number)),  # noqa: S704 - made of constants only
         svg=lambda chart: Markup(chart.svg),  # noqa: S704 - the chart compiler escapes every text it draws
-        trusted=Markup,  # the page's own script, and JSON by `script_json`
+        trusted=Markup,  # the page's own script, and JSON by `inside_script`
         value_text=value_text,
         verdict_words=verdict_words,
     )

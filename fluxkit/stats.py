@@ -198,6 +198,11 @@ def _welch(difference: float, spread: tuple[float, float], counts: tuple[int, in
     return Effect(estimate=difference, standard_error=math.sqrt(math.fsum(parts)), degrees=degrees)
 
 
+def t_quantile(count: int, level: float = LEVEL) -> float:
+    """Half-width of Student's interval of a mean over `count` values / its standard error."""
+    return _quantile(0.5 + level / 2, count - 1)
+
+
 @functools.cache
 def _quantile(share: float, degrees: float) -> float:
     from scipy.special import stdtrit

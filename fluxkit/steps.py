@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ FEWEST_STEPS = 40
 """Of a run with a drift: with fewer, a part would be a single step."""
 MILLISECONDS = 1000.0
 MOST_RUNS = 60
-"""Lines or points of single runs in one chart; more can't be told apart."""
+"""Of a workload that are drawn one by one; of more than can be told apart, the first of each configuration."""
+OR_FIRST = f"of more than {MOST_RUNS} runs, the first of each configuration"
 
 
 def spread(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart | None:
@@ -42,7 +44,10 @@ def spread(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart
             "the tables is count / total seconds, so disturbed iterations count in it."
         ),
         svg=svg(spread_layers(rows, values, "ms per iteration"), key),
-        columns=("Configuration", "Iterations", "5 % (ms)", "25 % (ms)", "Median (ms)", "75 % (ms)", "95 % (ms)", "Longest (ms)"),
+        columns=(
+            "Configuration", "Iterations", "5 % (ms)", "25 % (ms)", "Median (ms)", "75 % (ms)", "95 % (ms)",
+            "Longest (ms)",
+        ),
         table=tuple(
             (row.name, f"{len(found[row.name]):,}", *(plain(value[name]) for name in SPREAD), plain(value["longest"]))
             for row, value in zip(rows, values, strict=True)
@@ -67,8 +72,8 @@ def _spread_value(row: Row, seconds: Sequence[float]) -> dict[str, Any]:
 
 def drift(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart | None:
     """Median iteration time in equal parts of each run, as a share of the run's median."""
-    shown = [(row, run) for row in workload.rows for run in _runs(row, runs) if _long_enough(run)]
-    if not shown or len(shown) > MOST_RUNS:
+    shown = [(row, run) for row, run in _shown(workload, runs) if _long_enough(run)]
+    if not shown:
         return None
     values, table = [], []
     for row, run in shown:
@@ -88,7 +93,7 @@ def drift(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart 
         key=key,
         title="Drift of the iteration time over the run",
         how_to_read=(
-            f"A line per run: the median iteration of each twentieth of the run (of {PARTS} parts), as a share of the "
+            f"A line per run ({OR_FIRST}): the median iteration of each twentieth of the run, as a share of the "
             "median of the whole run. A flat line at 1 is a machine that did not change; a rise is one that became "
             "slower, by heat or by other work."
         ),
@@ -100,19 +105,18 @@ def drift(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart 
 
 def _parts(seconds: Sequence[float]) -> list[float]:
     cuts = [round(place * len(seconds) / PARTS) for place in range(PARTS + 1)]
-    return [statistics.median(seconds[start:end]) for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [statistics.median(seconds[start:end]) for start, end in itertools.pairwise(cuts)]
 
 
 def change(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart | None:
     """The canary after a timed phase against before it."""
     found = [
         (row, run, phase, *_ends(run.canary, phase))
-        for row in workload.rows
-        for run in _runs(row, runs)
+        for row, run in _shown(workload, runs)
         for phase in ("tune", "inference")
     ]
     pairs = [(row, run, phase, before, after) for row, run, phase, before, after in found if before and after]
-    if not pairs or len(pairs) > 2 * MOST_RUNS:
+    if not pairs:
         return None
     values, table = [], []
     for row, run, phase, before, after in pairs:
@@ -159,28 +163,28 @@ def _ends(canary: Sequence[CanaryRate], phase: str) -> tuple[CanaryRate | None, 
 def settings(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart | None:
     """Inference speed by micro-batch and precision."""
     table, values = [], []
-    for row in workload.rows:
-        for run in _runs(row, runs):
-            speed = run.summary.inference_image_steps_per_second
-            if run.inference is None or speed is None:
-                continue
-            each = run.inference
-            steps = sorted(MILLISECONDS * seconds for seconds in each.step_seconds)
-            name = f"{row.name}, repeat {run.repeat}"
-            label = f"{name}: {plain(speed, 4)} image-steps/s in {row.inference_precision}, micro-batch {each.micro_batch_size}"
-            values.append({"name": row.name, "x": each.micro_batch_size, "y": speed, "label": label})
-            table.append((
-                name, row.inference_precision, str(each.micro_batch_size), str(each.processes), str(len(steps)),
-                f"{100 * each.coverage:.0f} %", plain(statistics.median(steps)), plain(steps[-1]), plain(speed, 4),
-            ))  # fmt: skip
-    if not table or len(table) > 2 * MOST_RUNS:
+    for row, run in _shown(workload, runs):
+        speed = run.summary.inference_image_steps_per_second
+        if run.inference is None or speed is None:
+            continue
+        each = run.inference
+        steps = sorted(MILLISECONDS * seconds for seconds in each.step_seconds)
+        name = f"{row.name}, repeat {run.repeat}"
+        setting = f"in {row.inference_precision}, micro-batch {each.micro_batch_size}"
+        label = f"{name}: {plain(speed, 4)} image-steps/s {setting}"
+        values.append({"name": row.name, "x": each.micro_batch_size, "y": speed, "label": label})
+        table.append((
+            name, row.inference_precision, str(each.micro_batch_size), str(each.processes), str(len(steps)),
+            f"{100 * each.coverage:.0f} %", plain(statistics.median(steps)), plain(steps[-1]), plain(speed, 4),
+        ))  # fmt: skip
+    if not table:
         return None
     rows = [row for row in workload.rows if any(value["name"] == row.name for value in values)]
     return Chart(
         key=key,
         title="Inference speed by micro-batch and precision",
         how_to_read=(
-            "A point per run. The batch of the protocol is worked off in micro-batches of the size on the horizontal "
+            f"A point per run ({OR_FIRST}). The batch is worked off in micro-batches of the size on the horizontal "
             "axis, the same for configurations that share a plan; the precision stands in the table. Coverage is the "
             "share of one whole batch's steps that was timed."
         ),
@@ -197,6 +201,11 @@ def _iteration_seconds(row: Row, runs: Mapping[str, RunResult]) -> list[float]:
     return [
         seconds for run in _runs(row, runs) if run.tuning for seconds in run.tuning.iteration_seconds if seconds > 0
     ]
+
+
+def _shown(workload: Workload, runs: Mapping[str, RunResult]) -> list[tuple[Row, RunResult]]:
+    every = [(row, run) for row in workload.rows for run in _runs(row, runs)]
+    return every if len(every) <= MOST_RUNS else [(row, run) for row, run in every if run.id == row.runs[0]]
 
 
 def _runs(row: Row, runs: Mapping[str, RunResult]) -> list[RunResult]:

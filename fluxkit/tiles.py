@@ -57,19 +57,24 @@ class Copy(NamedTuple):
     """Of the JPEG, to 100."""
 
 
+LARGE, SMALL = Copy(side=256, quality=86), Copy(side=160, quality=72)
+
+
 class Spent:
-    """Bytes of pictures that the page may still hold."""
+    """Bytes of pictures that the page may still hold, and how pictures are copied onto it."""
 
-    def __init__(self, left: int = MAX_TOTAL_BYTES) -> None:
-        self.left = left
+    def __init__(self, left: int | None = None, how: Copy = LARGE) -> None:
+        self.left, self.how = MAX_TOTAL_BYTES if left is None else left, how
+        self.copied: list[tuple[Path, str]] = []
 
 
-def tile(folder: Path, image: str | None, alt: str, chip: str, spent: Spent, how: Copy) -> Tile:
+def tile(folder: Path, image: str | None, alt: str, chip: str, spent: Spent) -> Tile:
     """A stored PNG of a run folder as a tile; what is missing or no PNG is said on it."""
     content = read_png(folder, image) if image else None
-    if content is None:
+    if image is None or content is None:
         return Tile(source=None, alt=alt, chip=chip, missing="image not beside it" if image else "not kept")
-    copied, width, height = _lossy(content, how)
+    spent.copied.append((folder, image))
+    copied, width, height = _lossy(content, spent.how)
     spent.left -= len(copied)
     source = f"data:image/jpeg;base64,{base64.b64encode(copied).decode()}"
     return Tile(source=source, alt=alt, width=width, height=height, chip=chip)
@@ -92,7 +97,7 @@ def _whole(content: bytes) -> bool:
     if not content.startswith(PNG_START) or len(content) < HEADER_BYTES or content[12:16] != b"IHDR":
         return False
     width, height, bits, colour, _, _, interlace = struct.unpack(">IIBBBBB", content[16:29])
-    if not 0 < min(width, height) or max(width, height) > MAX_PIXELS_A_SIDE or (bits, interlace) != (8, 0):
+    if min(width, height) < 1 or max(width, height) > MAX_PIXELS_A_SIDE or (bits, interlace) != (8, 0):
         return False
     expected = height * (1 + width * CHANNELS.get(colour, 0))
     unpack = zlib.decompressobj()
@@ -121,8 +126,9 @@ def _lossy(content: bytes, how: Copy) -> tuple[bytes, int, int]:
     width, height = struct.unpack(">II", content[16:24])
     shrink = min(1.0, how.side / max(width, height))
     width, height = max(1, round(width * shrink)), max(1, round(height * shrink))
+    size, source = f'width="{width}" height="{height}"', base64.b64encode(content).decode()
     drawing = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"><image width="{width}" '
-        f'height="{height}" preserveAspectRatio="none" href="data:image/png;base64,{base64.b64encode(content).decode()}"/></svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}><image {size} preserveAspectRatio="none" '
+        f'href="data:image/png;base64,{source}"/></svg>'
     )
     return vl_convert.svg_to_jpeg(drawing, scale=1.0, quality=how.quality), width, height

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MOST_RUNS = 40
 """Runs of one configuration for which a page can make an interval by itself."""
 READ = (
-    "Each marker is the state of a configuration at a graded mark, its whisker the 95 % interval over runs. Left is {less}, "
-    "up is better. The dashed front joins the marks that no other mark beats in both."
+    "Each marker is the state of a configuration at a graded mark, its whisker the 95 % interval over runs. "
+    "Left is {less}, up is better. The dashed front joins the marks that no other mark beats in both."
 )
 
 
@@ -41,6 +41,19 @@ class Offer(NamedTuple):
     def psnr_db(self) -> float:
         """Mean over runs."""
         return self.point.psnr_db.mean or 0.0
+
+
+class Words(NamedTuple):
+    """How a trade-off is called."""
+
+    title: str
+    axis: str
+    unit: str
+    less: str
+
+
+TIME = Words("Quality over tuning time", "Tuning time (s)", "s", "less time")
+COST = Words("Quality over cost", "USD for the tuning time", "USD", "cheaper")
 
 
 class Tradeoffs(BaseModel):
@@ -64,10 +77,8 @@ def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
     front = pareto(offers)
     most = max((len(row.runs) for row in workload.rows), default=0)
     return Tradeoffs(
-        time=_chart(offers, front, f"{key}-pareto-time", "Quality over tuning time", "Tuning time (s)", "s", "less time"),
-        cost=_chart(
-            priced, pareto(priced), f"{key}-pareto-cost", "Quality over cost", "USD for the tuning time", "USD", "cheaper"
-        ),
+        time=_chart(offers, f"{key}-pareto-time", TIME),
+        cost=_chart(priced, f"{key}-pareto-cost", COST),
         sentence=_sentence(front),
         columns=COSTS,
         quantiles=json.dumps({count: t_quantile(count) for count in range(MIN_VALUES, min(most, MOST_RUNS) + 1)}),
@@ -102,26 +113,25 @@ def _priced(offer: Offer) -> Offer | None:
     return offer._replace(takes=prices.usd(seconds, None if watts is None else watts * seconds))
 
 
-def _chart(
-    offers: Sequence[Offer], front: Sequence[Offer], key: str, title: str, axis: str, unit: str, less: str
-) -> Chart | None:
+def _chart(offers: Sequence[Offer], key: str, words: Words) -> Chart | None:
     if not offers:
         return None
+    front = pareto(offers)
     values = []
     for offer in offers:
         held = offer.point.psnr_db.interval
         ends = {"y_low": held.low, "y_high": held.high} if held else {}
-        label = f"{offer.row.name}: {plain(offer.psnr_db)} dB for {plain(offer.takes)} {unit}"
+        label = f"{offer.row.name}: {plain(offer.psnr_db)} dB for {plain(offer.takes)} {words.unit}"
         values.append({"name": offer.row.name, "x": offer.takes, "y": offer.psnr_db, "label": label, **ends})
     rows = list({offer.row.key: offer.row for offer in offers}.values())
     line = [{"x": offer.takes, "y": offer.psnr_db} for offer in front]
     best = {id(offer) for offer in front}
     return Chart(
         key=key,
-        title=title,
-        how_to_read=READ.format(less=less),
-        svg=svg(pareto_layers(rows, values, line, axis, "PSNR (dB)"), key),
-        columns=("Configuration", axis, "PSNR (dB)", "95 % interval", "On the front"),
+        title=words.title,
+        how_to_read=READ.format(less=words.less),
+        svg=svg(pareto_layers(rows, values, line, words.axis, "PSNR (dB)"), key),
+        columns=("Configuration", words.axis, "PSNR (dB)", "95 % interval", "On the front"),
         table=tuple(_line(offer, on_front=id(offer) in best) for offer in sorted(offers, key=lambda each: each.takes)),
     )
 
@@ -140,4 +150,6 @@ def _sentence(front: Sequence[Offer]) -> str:
     parts = [f"from {plain(offer.takes)} s on {offer.row.name} ({plain(offer.psnr_db)} dB)" for offer in changes]
     last = front[-1]
     ends = f"; the best of all is {plain(last.psnr_db)} dB after {plain(last.takes)} s"
-    return f"By means, the best for the time: {', '.join(parts)}{ends}. Whether a lead is beyond doubt, the answers say."
+    return (
+        f"By means, the best for the time: {', '.join(parts)}{ends}. Whether a lead is beyond doubt, the answers say."
+    )

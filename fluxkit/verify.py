@@ -38,6 +38,23 @@ def has_files(folder: Path, result: RunResult) -> bool:
     return any((path := inside(folder, each.path)) and path.is_file() for each in result.artifacts)
 
 
+def left_out(file: Path) -> str | None:
+    """What could not be checked because it was left out of this copy on purpose, as a sentence; None: nothing."""
+    try:
+        result = load(file)
+    except UsageError:
+        return None
+    folder = file if file.is_dir() else file.parent
+    named = [each.path for each in result.artifacts if each.left_out]
+    absent = [name for name in named if (path := inside(folder, name)) is None or not path.exists()]
+    if not absent:
+        return None
+    events = any(path.startswith("events/") for path in absent)
+    return f"{len(absent)} of {len(result.artifacts)} files were left out of this copy" + (
+        ", the events among them: its raw values were not compared with those" if events else ""
+    )
+
+
 def _status(result: RunResult) -> Iterator[str]:
     if result.status == "started":
         yield "the run is still going on, so there is nothing to verify yet"
@@ -67,7 +84,8 @@ def _file(folder: Path, artifact: Artifact) -> Iterator[str]:
     if path is None:
         yield f"{artifact.path} of the manifest is not a path inside the run folder"
     elif not path.is_file():
-        yield f"{artifact.path} is missing"
+        if not artifact.left_out:
+            yield f"{artifact.path} is missing"
     elif path.stat().st_size != artifact.bytes or file_sha256(path) != artifact.sha256:
         yield f"{artifact.path} was changed: its hash is not the manifest's"
 

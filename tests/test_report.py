@@ -13,9 +13,14 @@ import builders
 import pytest
 
 from fluxkit import report
+from fluxkit.belief import BOARD, board
 from fluxkit.compare import compare
+from fluxkit.embedded import inside_script
+from fluxkit.environment import differing
 from fluxkit.errors import UsageError
 from fluxkit.folder import find_results, safe_path, write_result
+from fluxkit.keep import keep
+from fluxkit.tradeoffs import tradeoffs
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'>{{ 7*7 }}"
 
@@ -71,7 +76,7 @@ def test_the_page_asks_for_nothing(study_page):
     """No tag loads anything: links stay on the page, pictures are data, styles and scripts are inline."""
     page = Page(study_page[1])
     loads = [(tag, name, value) for tag, name, value in page.attributes if name in {"src", "href", "srcset", "action"}]
-    assert all(value.startswith(("#", "data:image/png;base64,")) for _, _, value in loads)
+    assert all(value.startswith(("#", "data:image/jpeg;base64,")) for _, _, value in loads)
     assert not {"link", "iframe", "object", "embed", "base"} & set(page.tags)
     assert "url(http" not in study_page[1]
     assert "@import" not in study_page[1]
@@ -94,7 +99,7 @@ def test_the_page_says_the_numbers_of_the_comparison(study_page):
         "it measures how well the tuning set was learnt",
         "OutOfMemoryError",
         "Inference speed at batch size 256 (image-steps/s)",
-        "fluxkit run spec.toml --repeats 3",
+        "fluxkit run spec-0.toml spec-1.toml --repeats 3",
     ):
         assert part in words
 
@@ -103,7 +108,8 @@ def test_pictures_have_alternative_texts_and_scores(study_page):
     """Every picture is embedded with a text, and tiles say PSNR and SSIM."""
     page = Page(study_page[1])
     texts = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
-    assert len(texts) == page.tags.count("img") == 4 * 5
+    embedded = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
+    assert len(embedded) == len([text for text in texts if text]) == 4 * (3 + 2 * 4)
     assert "Untuned model: a cup of coffee on a table" in texts
     assert re.search(r"\d+\.\d dB · SSIM 0\.\d\d", study_page[1])
 
@@ -123,7 +129,7 @@ def test_a_lone_result_renders_without_pictures(tmp_path):
     report.write_report([tmp_path / "result.json"], tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "— (images not beside the results)" in page
-    assert "<img" not in page
+    assert "data:image" not in page.split("<style>")[1]
 
 
 def test_a_missing_picture_is_said_on_its_tile(tmp_path):
@@ -133,7 +139,7 @@ def test_a_missing_picture_is_said_on_its_tile(tmp_path):
     report.write_report([folder], tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "— (image not beside it)" in page
-    assert Page(page).tags.count("img") == 4 * 4 - 1
+    assert page.count('<img src="data:image/jpeg') == 4 * (3 + 4) - 1
 
 
 def hostile_result():
@@ -187,8 +193,8 @@ def test_embedded_json_reads_back_and_cannot_end_its_element(study_page):
     values = json.loads(text)
     assert len(values["results"]) == 7
     assert values["results"][-1]["tuning"]["iteration_seconds"]
-    assert "<" not in report.script_json({HOSTILE: HOSTILE})
-    assert json.loads(report.script_json({HOSTILE: HOSTILE})) == {HOSTILE: HOSTILE}
+    assert "<" not in inside_script(json.dumps({HOSTILE: HOSTILE}))
+    assert json.loads(inside_script(json.dumps({HOSTILE: HOSTILE}))) == {HOSTILE: HOSTILE}
 
 
 def test_a_hundred_results_render_in_seconds_without_torch(tmp_path):
@@ -212,7 +218,7 @@ def test_a_hundred_results_render_in_seconds_without_torch(tmp_path):
 
 def test_heavy_pictures_are_fewer_and_the_page_says_so(tmp_path, monkeypatch):
     """When the pictures do not all fit, whole pairs are left out and the page says how many."""
-    monkeypatch.setattr("fluxkit.pictures.Spent.__init__.__defaults__", (1500,))
+    monkeypatch.setattr("fluxkit.tiles.MAX_TOTAL_BYTES", 6000)
     folder = builders.run_folder(tmp_path / "run", builders.result())
     report.write_report([folder], tmp_path / "page.html")
     assert re.search(r"[123] of 4 pairs", (tmp_path / "page.html").read_text("utf-8"))
@@ -271,3 +277,66 @@ def test_rendering_is_quick_the_second_time():
     start = time.process_time()
     rendered(results)
     assert time.process_time() - start < 12
+
+
+def test_a_picture_that_was_cut_short_is_not_shown_as_an_empty_one(tmp_path):
+    """A PNG without all of its pixels is said to be missing instead of being drawn white."""
+    folder = builders.run_folder(tmp_path / "run", builders.result())
+    file = folder / "samples" / "real-0.png"
+    file.write_bytes(file.read_bytes()[:-30])
+    report.write_report([folder], tmp_path / "page.html")
+    assert "— (image not beside it)" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_kept_results_give_the_same_numbers_and_pictures(study_page, tmp_path):
+    """Results kept beside their page are whole in their raw values, hold the shown pictures alone, and verify."""
+    kept = keep(find_results([study_page[0]]), tmp_path / "results")
+    report.write_report(kept, tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert page.count("<img src=") == study_page[1].count("<img src=")
+    assert len(list((tmp_path / "results").rglob("*.png"))) < len(list(study_page[0].rglob("*.png")))
+    for (_, before), (_, after) in zip(find_results([study_page[0]]), find_results(kept), strict=True):
+        assert before.model_copy(update={"artifacts": ()}) == after.model_copy(update={"artifacts": ()})
+
+
+def test_kept_results_are_put_beside_nothing_else(study_page, tmp_path):
+    """A folder that holds another study's results is left as it is."""
+    (tmp_path / "results" / "other").mkdir(parents=True)
+    with pytest.raises(UsageError, match="holds other"):
+        keep(find_results([study_page[0]]), tmp_path / "results")
+
+
+def test_what_decides_a_number_stands_before_noise():
+    """Between configurations the device and the packages come first; load and free memory are folded at the end."""
+    first = builders.result(repeat=0)
+    values = builders.result(repeat=1, of=builders.spec(execution={"threads": 1})).model_dump(
+        mode="json", by_alias=True
+    )
+    values["system"]["before"]["packages"]["torch"] = "9.9"
+    values["system"]["before"]["readings"]["disk_free_bytes"] = {"value": 5, "source": "x", "unavailable": None}
+    values["system"]["before"]["devices"][0]["name"] = "Another CPU"
+    runs = {run.id: run for run in (first, type(first).model_validate_json(json.dumps({**values, "id": "other"})))}
+    groups = differing(compare(runs.values()).workloads[0].rows, runs)
+    assert [group.title for group in groups] == ["Between configurations", "What changes from minute to minute"]
+    assert [each.key for each in groups[0].rows][:2] == ["device.0", "package.torch"]
+    assert "machine.disk_free_bytes" in {each.key for each in groups[1].rows}
+
+
+def test_the_front_holds_what_nothing_beats():
+    """Along the front, more time always gives more quality, and every other mark is beaten by one on it."""
+    workload = compare(builders.study()).workloads[0]
+    found = tradeoffs(workload, "w1").time
+    on_front = [(float(line[1]), float(line[2])) for line in found.table if line[4] == "yes"]
+    assert on_front == sorted(on_front)
+    assert [psnr for _, psnr in on_front] == sorted(psnr for _, psnr in on_front)
+    for line in found.table:
+        assert any(float(line[1]) >= takes and float(line[2]) <= psnr for takes, psnr in on_front)
+
+
+def test_board_says_which_check_spoilt_a_grade():
+    """The board's squares hold the worst grade about a subject and the check behind it, with its runs."""
+    runs = builders.study()
+    ((_, squares), _) = board(compare(runs).workloads[0], {run.id: run for run in runs})
+    by_subject = dict(zip(BOARD, squares, strict=True))
+    assert (by_subject["quality"].grade, by_subject["quality"].words) == ("B", ("split: 3 of 3 runs",))
+    assert (by_subject["training_speed"].grade, by_subject["training_speed"].words) == ("A", ())

@@ -1,0 +1,60 @@
+"""Comparison and results as JSON inside a page: nothing in it ends its element, and it never makes the page heavy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from fluxkit.frozen import FROZEN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluxkit.comparison import Comparison
+    from fluxkit.record import RunResult
+
+MAX_CHARACTERS = 1_200_000
+"""Of all results as JSON; beyond it the raw series are left out, and the page says so."""
+RAW: dict[str, Any] = {
+    "tuning": {"iteration_seconds", "losses"},
+    "quality": {"reconstruction", "validation", "anchors"},
+    "inference": {"step_seconds"},
+    "telemetry": {"__all__": {"series"}},
+    "artifacts": True,
+}
+"""What is left out of a page that would be too heavy: series, and the list of the files that hold them."""
+
+
+class Embedded(BaseModel):
+    """The results as JSON that cannot end its own script element, and whether raw series are in it."""
+
+    model_config = FROZEN
+    text: str
+    whole: bool
+
+
+def embedded(comparison: Comparison, results: Sequence[RunResult]) -> Embedded:
+    """Comparison and results as JSON; without the raw series where they would make the page heavy."""
+    ordered = sorted(results, key=lambda result: (result.created, result.id))
+    compared = _json(comparison)
+    whole, left = [], MAX_CHARACTERS - len(compared)
+    for result in ordered:
+        whole.append(_json(result))
+        left -= len(whole[-1])
+        if left < 0:
+            break
+    light = [] if left >= 0 else [_json(result, RAW) for result in ordered]
+    return Embedded(text=f'{{"comparison":{compared},"results":[{",".join(light or whole)}]}}', whole=not light)
+
+
+def _json(value: BaseModel, without: Any = None) -> str:
+    return inside_script(value.model_dump_json(by_alias=True, exclude=without))
+
+
+def inside_script(text: str) -> str:
+    """JSON that can stand inside a script element: no character in it can begin a tag, a comment or an entity.
+
+    JSON has these characters in strings alone, where their escapes mean the same.
+    """
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,334 @@
+"""The page in a real browser: by mouse and keyboard, without scripts, on a phone, and by the rules of accessibility."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import importlib
+import os
+import re
+import shutil
+import threading
+
+import builders
+import pytest
+
+from fluxkit.report import write_report
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
+REQUIRED = os.environ.get("FLUXKIT_REQUIRE_BROWSER") == "1"
+STRICTEST = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
+"""What a continuous-integration server sends with the files that it keeps."""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """One Chromium for all tests."""
+    if CHROMIUM is None and not REQUIRED:
+        pytest.skip(f"no Chromium was found: none of {', '.join(NAMES)} is on the path")
+    assert CHROMIUM, "FLUXKIT_REQUIRE_BROWSER=1, but there is no Chromium on the path"
+    playwright = importlib.import_module("playwright.sync_api")
+    with playwright.sync_playwright() as session:
+        opened = session.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def energy(joules):
+    """Energy of a run with its two timed phases."""
+    phases = [
+        {"phase": phase, "joules_gross": joules, "joules_net": None, "seconds": 20.0} for phase in ("tune", "inference")
+    ]
+    return {"class": "measured", "joules_gross": 3 * joules, "source": "counter", "seconds": 60.0, "phases": phases}
+
+
+def canary(repeat):
+    """The machine a little slower after each phase."""
+    rates = {"before": 2e11, "after": 1.9e11 - 1e9 * repeat}
+    return [
+        {
+            "phase": phase, "when": when, "precision": "ieee_float32", "matmul_size": 1024,
+            "matmul_flops_per_second": rate, "copy_bytes_per_second": rate / 10,
+        }
+        for phase in ("tune", "inference")
+        for when, rate in rates.items()
+    ]  # fmt: skip
+
+
+def study(hour, kwh):
+    """Three priced configurations, one of them without energy, three runs of each."""
+    runs = []
+    for place, precision in enumerate(("float32", "bfloat16", "float32")):
+        label = f"Machine {'ABC'[place]}"
+        asked = builders.spec(
+            name=f"nano-{place}",
+            execution={"precision": precision, "threads": place},
+            hardware={"label": label, "usd_per_hour": hour[place], "usd_per_kwh": kwh[place]},
+        )
+        for repeat in range(3):
+            seconds = tuple((0.08 + 0.03 * place) * (1 + 0.01 * ((7 * step + repeat) % 5)) for step in range(220))
+            measured = energy(1500.0 + 400 * place + 30 * repeat) if place < 2 else None
+            runs.append(
+                builders.result(
+                    of=asked, repeat=repeat, iteration_seconds=seconds, psnr_gain=9.0 - place,
+                    energy=measured, canary=canary(repeat),
+                )
+            )  # fmt: skip
+    return [*runs, builders.failed()]
+
+
+HERE, THERE = ((0.5, 2.0, 1.0), (0.3, 0.0, 0.3)), ((4.0, 1.25, 0.75), (0.1, 0.45, 0.0))
+
+
+def written(folder, prices):
+    """A page of the study at such prices, with pictures beside it."""
+    for result in study(*prices):
+        builders.run_folder(folder / result.id, result, side=24)
+    write_report([folder], folder / "index.html")
+    return folder / "index.html"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """The page that most tests look at."""
+    return written(tmp_path_factory.mktemp("here"), HERE)
+
+
+@pytest.fixture
+def page(browser, file):
+    """The page opened from disk at a desktop's size; the console must stay empty and nothing may be asked for."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    opened = context.new_page()
+    said, asked = [], []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.goto(file.as_uri())
+    yield opened
+    context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [file.as_uri()]
+
+
+def column(page, place):
+    """Texts of a headline column from top to bottom."""
+    return page.locator(f"#w1-numbers tbody tr:visible > :nth-child({place})").all_inner_texts()
+
+
+def test_the_headline_sorts_by_mouse_and_keyboard(page):
+    """A head sorts its column down, then up, and says so to assistive technology."""
+    head = page.locator("#w1-numbers thead th:nth-child(2)")
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    values = [float(text.split()[0]) for text in column(page, 2)]
+    assert values == sorted(values, reverse=True)
+    head.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert [float(text.split()[0]) for text in column(page, 2)] == sorted(values)
+
+
+def test_a_missing_value_sorts_last_both_ways(page):
+    """The configuration without energy stands last whichever way its column is sorted."""
+    place = 1 + page.locator("#w1-numbers thead th").all_inner_texts().index(
+        next(text for text in page.locator("#w1-numbers thead th").all_inner_texts() if text.startswith("Energy"))
+    )
+    for _ in range(2):
+        page.locator(f"#w1-numbers thead th:nth-child({place}) button").click()
+        assert column(page, place)[-1].startswith("—")
+
+
+def test_the_headline_is_filtered_by_its_configurations(page):
+    """Words in the filter leave the configurations that hold them, and the page says how many."""
+    page.get_by_label("Filter configurations").fill("machine b")
+    assert len(column(page, 1)) == 1
+    assert page.locator("#w1-headline output").inner_text() == "1 of 3 shown"
+    page.get_by_label("Filter configurations").fill("")
+    assert len(column(page, 1)) == 3
+
+
+COSTS = """() => [...document.querySelectorAll("td[data-cost]")].map((cell) => [cell.dataset.cost, cell.dataset.row,
+    [...cell.querySelectorAll(".value, .under")].map((each) => each.textContent), Number(cell.dataset.value)])"""
+
+
+def enter(page, prices):
+    """Types prices into the fields of the three configurations."""
+    for kind, values in zip(("hour", "kwh"), prices, strict=True):
+        fields = page.locator(f"input[data-price={kind}]")
+        for place, value in enumerate(values):
+            fields.nth(place).fill(str(value))
+
+
+def test_entered_prices_give_the_numbers_that_python_gives(page, browser, tmp_path):
+    """Entering other prices gives each cost, its interval and its digits as a page made at those prices has them."""
+    enter(page, THERE)
+    entered = page.evaluate(COSTS)
+    other = browser.new_page()
+    other.goto(written(tmp_path, THERE).as_uri())
+    made = other.evaluate(COSTS)
+    other.close()
+    assert len(entered) == 3 * (3 + 4)
+    assert [each[:3] for each in entered] == [each[:3] for each in made]
+    assert [each[3] for each in entered] == pytest.approx([each[3] for each in made], rel=1e-12)
+
+
+def test_entered_prices_change_the_cheapest_answer_and_can_be_taken_back(page):
+    """The answer, the sentence and the chart follow the entered prices, and the button brings the stored ones back."""
+    before = page.locator("body").inner_text()
+    answer = page.locator('li[data-quantity="usd_per_adapter"]')
+    assert "Machine A" in answer.inner_text()
+    enter(page, ((9.0, 2.0, 1.0), (0.0, 0.0, 0.0)))
+    assert "costs least on Machine C" in page.locator("#w1-cheapest").inner_text()
+    assert "costs least on Machine C" in answer.inner_text()
+    drawn = page.locator("#w1-cost-chart [aria-label*='USD']").first.get_attribute("aria-label")
+    assert re.search(r"Machine \w: [\d.]+ dB for [\d.]+ USD", drawn)
+    page.get_by_role("button", name="Back to the stored prices").click()
+    assert page.locator("body").inner_text() == before
+
+
+def test_marks_of_charts_tell_their_words_by_pointer_and_keyboard(page):
+    """A mark shows its label when it is pointed at, and the arrows go from mark to mark."""
+    figure = page.locator("figure.chart", has_text="PSNR of the tuned images over tuning time")
+    mark = figure.locator('[aria-roledescription="point"]').first
+    mark.scroll_into_view_if_needed()
+    mark.hover()
+    assert page.locator("#tip").inner_text() == mark.get_attribute("aria-label")
+    figure.locator('[tabindex="0"][role="graphics-symbol"]').first.focus()
+    first = page.locator("#tip").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#tip").inner_text() != first
+    assert page.locator("#tip").is_visible()
+
+
+def test_pictures_of_every_mark_can_be_chosen_without_a_script(page):
+    """Choosing another tuning time shows the pictures of that mark alone."""
+    cell = page.locator("#w1-images tbody tr").first.locator("td.tuned").first
+    assert cell.locator(".tile:visible").get_attribute("data-moment") == "60.0 s"
+    page.get_by_label("15.0 s").check(force=True)
+    assert cell.locator(".tile:visible").get_attribute("data-moment") == "15.0 s"
+    assert "dB · SSIM" in cell.inner_text()
+
+
+def test_the_lightbox_opens_slides_and_closes_by_keyboard(page):
+    """Enter opens a picture large over the real photo, the slider cuts between them, Escape gives the focus back."""
+    opener = page.locator("#w1-images td.tuned .enlarge:visible").first
+    opener.focus()
+    page.keyboard.press("Enter")
+    box = page.locator("#lightbox")
+    assert box.is_visible()
+    assert "Machine" in box.get_by_role("heading").inner_text()
+    slider = box.get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert box.locator('[data-part="over"]').evaluate("each => each.style.clipPath") == "inset(0px 0px 0px 51%)"
+    box.get_by_label("Show the difference").check()
+    assert box.locator('[data-part="over"]').evaluate("each => getComputedStyle(each).mixBlendMode") == "difference"
+    box.locator(".strip button").first.click()
+    assert box.locator('.strip button[aria-pressed="true"]').count() == 1
+    page.keyboard.press("Escape")
+    assert not box.is_visible()
+    assert opener.evaluate("each => each === document.activeElement")
+
+
+def test_the_difference_of_equal_pictures_is_black(page):
+    """The difference view lays the real photo over each picture."""
+    page.get_by_label("Show the difference to the real photo").check()
+    style = page.locator("#w1-images td.tuned .frame:visible").first.evaluate(
+        "each => [getComputedStyle(each, '::after').mixBlendMode, getComputedStyle(each, '::after').backgroundImage]"
+    )
+    assert style[0] == "difference"
+    assert style[1].startswith('url("data:image/jpeg')
+
+
+def test_results_are_downloaded_from_the_page_itself(page):
+    """The button gives the embedded JSON as a file, without a request."""
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download the results").click()
+    assert waiting.value.suggested_filename == "fluxkit-results.json"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_rule_of_accessibility_is_broken(browser, file, scheme):
+    """Axe finds no violation in light and in dark, with the lightbox closed and open."""
+    axe = importlib.import_module("axe_playwright_python.sync_playwright").Axe()
+    page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    page.goto(file.as_uri())
+    for each in page.locator("details").all():
+        each.evaluate("part => { part.open = true; }")
+    found = axe.run(page).response["violations"]
+    page.locator("#w1-images td.tuned .enlarge:visible").first.click()
+    found += axe.run(page).response["violations"]
+    page.close()
+    assert [(each["id"], each["nodes"][0]["html"][:200], each["nodes"][0]["failureSummary"]) for each in found] == []
+
+
+def test_a_phone_needs_no_sideways_scrolling(browser, file):
+    """At a phone's width the page itself does not scroll sideways."""
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.close()
+
+
+@pytest.fixture
+def served(file):
+    """Serves the page on the loopback with a policy of the test's choice."""
+    policies = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def end_headers(self):
+            self.send_header("Content-Security-Policy", policies[-1])
+            super().end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=file.parent))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def serve(policy):
+        policies.append(policy)
+        return f"http://127.0.0.1:{server.server_port}/index.html"
+
+    yield serve
+    server.shutdown()
+    server.server_close()
+
+
+def test_without_scripts_everything_stands_there(browser, served):
+    """Under script-src 'none' answers, tables, charts and pictures are there, and no control that needs a script."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(served("script-src 'none'"))
+    assert "tunes fastest" in page.locator("#w1").inner_text()
+    assert len(column(page, 1)) == 3
+    assert page.locator("figure.chart svg").count() > 10
+    assert page.locator("#w1-images img:visible").count() == 4 * (3 + 3)
+    assert page.locator("button:visible, input[type=number]:visible, input[type=search]:visible").count() == 0
+    page.get_by_label("15.0 s").check(force=True)
+    assert page.locator("#w1-images img:visible").count() == 4 * (3 + 3)
+    page.close()
+
+
+def test_under_the_strictest_policy_text_and_tables_read(browser, served):
+    """Where styles, pictures and scripts are blocked, answers, numbers, captions and scores still read."""
+    page = browser.new_page()
+    page.goto(served(STRICTEST))
+    assert "tunes fastest" in page.locator("#w1").inner_text()
+    assert len(column(page, 1)) == 3
+    pictures = page.locator("#w1-images").inner_text()
+    assert "a cup of coffee on a table" in pictures
+    assert "dB · SSIM" in pictures
+    assert page.locator("figure.chart svg").first.bounding_box()["width"] < 1000
+    page.close()
+
+
+def test_print_shows_everything_but_the_controls(browser, file):
+    """On paper no control is left and stored prices stand where fields are on the screen."""
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    page.emulate_media(media="print")
+    assert page.locator("button:visible:not(th button, .enlarge)").count() == 0
+    assert page.locator("input:visible").count() == 0
+    assert page.locator("#w1-tradeoffs td span:visible").first.inner_text() == "0.500"
+    page.close()
