@@ -71,11 +71,18 @@ def facts(result: RunResult) -> dict[str, str]:
         found[f"rank.{rank.rank}.device"] = rank.device_name
         found |= {f"rank.{rank.rank}.precision.{key}": value for key, value in rank.precision.items()}
         found |= {f"rank.{rank.rank}.version.{key}": value for key, value in rank.versions.items()}
+    # What another rank has like rank 0 is no fact of its own: it would differ from every run with fewer ranks.
+    found = {key: value for key, value in found.items() if not _like_rank_0(key, value, found)}
     if result.inference:
         found |= {f"inference.precision.{key}": value for key, value in result.inference.precision.items()}
         found["inference.attention"] = result.inference.attention
         found["inference.micro_batch_size"] = _text(result.inference.micro_batch_size)
     return {clean(key): clean(value) for key, value in sorted(found.items())}
+
+
+def _like_rank_0(key: str, value: str, found: Mapping[str, str]) -> bool:
+    first = re.sub(r"^rank\.\d+\.", "rank.0.", key)
+    return key.startswith("rank.") and first != key and found.get(first) == value
 
 
 def clean(text: str) -> str:

@@ -61,7 +61,7 @@ def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title
 
 def _ticks(values: Sequence[float]) -> list[float]:
     """At most seven of the marks' own places, the first and the last among them."""
-    places = sorted({round(value, 1) for value in values})
+    places = sorted({float(f"{value:.3g}") for value in values})
     apart = [places[0]]
     for place in places[1:]:
         if place >= 1.45 * apart[-1]:
@@ -140,11 +140,13 @@ def phase_layers(rows: Sequence[Row], values: Any, names: Sequence[str]) -> Any:
 
 
 def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_title: str) -> Any:
-    """A marker per configuration with whiskers both ways, and the front as a line."""
+    """A marker per offer with its whisker, and the front as steps."""
     import altair as alt
 
-    x = alt.X("x:Q", title=x_title, scale=alt.Scale(zero=False, padding=24), axis=alt.Axis(tickCount=5, format=NUMBER))
-    y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=24))
+    places = [value["x"] for value in values]
+    scale = alt.Scale(type="symlog", constant=min(places), nice=False, padding=16)
+    x = alt.X("x:Q", title=x_title, scale=scale, axis=alt.Axis(values=_ticks(places), format=NUMBER, grid=False))
+    y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=14))
     base = alt.Chart(alt.Data(values=values)).encode(
         x=x,
         y=y,
@@ -152,15 +154,15 @@ def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_
         shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
         description="label:N",
     )
-    line = alt.Chart(alt.Data(values=front)).mark_line(color=SOFT, strokeDash=[4, 3], strokeWidth=1, aria=False)
+    line = alt.Chart(alt.Data(values=front)).mark_line(
+        color=SOFT, strokeDash=[4, 3], strokeWidth=1.2, interpolate="step-after", aria=False
+    )
     layers = [line.encode(x=x, y=y, order=alt.Order("x:Q"))] if len(front) > 1 else []
-    for low, high, across in (("x_low", "x_high", True), ("y_low", "y_high", False)):
-        held = [value for value in values if low in value]
+    held = [value for value in values if "low" in value]
+    if held:
         rule = alt.Chart(alt.Data(values=held)).mark_rule(strokeWidth=1.5, aria=False)
         colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
-        ends = {"x": f"{low}:Q", "x2": f"{high}:Q", "y": y} if across else {"y": f"{low}:Q", "y2": f"{high}:Q", "x": x}
-        if held:
-            layers.append(rule.encode(**ends, color=colour))
+        layers.append(rule.encode(x=x, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=colour))
     points = base.mark_point(filled=True, size=110, opacity=1)
     return alt.layer(*layers, points).properties(width=WIDTH, height=HEIGHT)
 
@@ -230,15 +232,15 @@ def change_layers(rows: Sequence[Row], values: Any) -> Any:
 
 
 def setting_layers(rows: Sequence[Row], values: Any) -> Any:
-    """Inference speed over the micro-batch, a point per run."""
+    """Inference speed by precision and micro-batch, a point per run."""
     import altair as alt
 
     points = alt.Chart(alt.Data(values=values)).mark_point(filled=True, size=60, opacity=1)
-    sizes = sorted({value["x"] for value in values})
-    scale = alt.Scale(type="log", base=2, nice=False, padding=24)
+    order = [value["x"] for value in sorted(values, key=lambda value: (value["precision"], value["size"]))]
+    axis = alt.Axis(labelAngle=0, grid=True, ticks=False, domain=False)
     return points.encode(
-        x=alt.X("x:Q", title="images per forward pass", scale=scale, axis=alt.Axis(values=sizes, grid=False)),
-        y=alt.Y("y:Q", title="image-steps/s", scale=alt.Scale(padding=14)),
+        x=alt.X("x:N", title="precision, images per forward pass", sort=list(dict.fromkeys(order)), axis=axis),
+        y=alt.Y("y:Q", title="image-steps/s", axis=alt.Axis(tickCount=5, format=NUMBER)),
         color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
         shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
         description="label:N",

@@ -172,7 +172,10 @@ def settings(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Cha
         name = f"{row.name}, repeat {run.repeat}"
         setting = f"in {row.inference_precision}, micro-batch {each.micro_batch_size}"
         label = f"{name}: {plain(speed, 4)} image-steps/s {setting}"
-        values.append({"name": row.name, "x": each.micro_batch_size, "y": speed, "label": label})
+        values.append({
+            "name": row.name, "x": f"{row.inference_precision}, {each.micro_batch_size}", "y": speed, "label": label,
+            "precision": row.inference_precision, "size": each.micro_batch_size,
+        })  # fmt: skip
         table.append((
             name, row.inference_precision, str(each.micro_batch_size), str(each.processes), str(len(steps)),
             f"{100 * each.coverage:.0f} %", plain(statistics.median(steps)), plain(steps[-1]), plain(speed, 4),
@@ -184,9 +187,8 @@ def settings(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Cha
         key=key,
         title="Inference speed by micro-batch and precision",
         how_to_read=(
-            f"A point per run ({OR_FIRST}). The batch is worked off in micro-batches of the size on the horizontal "
-            "axis, the same for configurations that share a plan; the precision stands in the table. Coverage is the "
-            "share of one whole batch's steps that was timed."
+            f"A point per run ({OR_FIRST}). The batch is worked off in micro-batches, whose size stands below "
+            "beside the precision as it was read back. Coverage is the share of one whole batch's steps that was timed."
         ),
         svg=svg(setting_layers(rows, values), key),
         columns=(

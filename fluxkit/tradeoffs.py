@@ -96,11 +96,16 @@ def pareto(offers: Sequence[Offer]) -> list[Offer]:
 
 def _offers(rows: Sequence[Row]) -> list[Offer]:
     return [
-        Offer(row, point, point.seconds)
+        Offer(row, point, _budget(point))
         for row in rows
         for point in row.curve
         if point.psnr_db.mean is not None and point.seconds > 0 and point.psnr_db.grade != "X"
     ]
+
+
+def _budget(point: CurvePoint) -> float:
+    """Seconds that the mark stands for, where it stands for a time: all configurations were given the same."""
+    return point.seconds if point.target_seconds is None else point.target_seconds
 
 
 def _priced(offer: Offer) -> Offer | None:
@@ -109,7 +114,7 @@ def _priced(offer: Offer) -> Offer | None:
     watts = basis.joules.mean / basis.seconds.mean if basis.joules.mean is not None and basis.seconds.mean else None
     if not prices.usd_per_hour and (not prices.usd_per_kwh or watts is None):
         return None
-    seconds = offer.point.seconds
+    seconds = _budget(offer.point)
     return offer._replace(takes=prices.usd(seconds, None if watts is None else watts * seconds))
 
 
@@ -120,7 +125,7 @@ def _chart(offers: Sequence[Offer], key: str, words: Words) -> Chart | None:
     values = []
     for offer in offers:
         held = offer.point.psnr_db.interval
-        ends = {"y_low": held.low, "y_high": held.high} if held else {}
+        ends = {"low": held.low, "high": held.high} if held else {}
         label = f"{offer.row.name}: {plain(offer.psnr_db)} dB for {plain(offer.takes)} {words.unit}"
         values.append({"name": offer.row.name, "x": offer.takes, "y": offer.psnr_db, "label": label, **ends})
     rows = list({offer.row.key: offer.row for offer in offers}.values())

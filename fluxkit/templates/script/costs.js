@@ -16,13 +16,21 @@ const niceTicks = (low, high, wanted = 5) => {
   return ticks;
 };
 
+const placesApart = (places) => {
+  const apart = [];
+  for (const place of places) if (!apart.length || place >= 2 * apart[apart.length - 1]) apart.push(place);
+  return apart;
+};
+
+const budgetOf = (point) => (point.target_seconds === null ? point.seconds : point.target_seconds);
+
 const costPoints = (workload, prices) => workload.rows.flatMap((row) => {
   const { seconds, joules } = row.bases.usd_per_adapter;
   const price = prices[row.key] || { hour: 0, kwh: 0 };
   const watts = joules.mean !== null && seconds.mean ? joules.mean / seconds.mean : null;
   if (!price.hour && !(price.kwh && watts !== null)) return [];
   return row.curve.filter((point) => point.psnr_db.mean !== null && point.seconds > 0).map((point) => ({
-    row, x: usd(price, point.seconds, watts === null ? null : watts * point.seconds), y: point.psnr_db.mean,
+    row, x: usd(price, budgetOf(point), watts === null ? null : watts * budgetOf(point)), y: point.psnr_db.mean,
     ends: point.psnr_db.interval && [point.psnr_db.interval.low, point.psnr_db.interval.high],
   }));
 });
@@ -45,8 +53,10 @@ const drawCosts = (place, workload, prices) => {
   const ys = points.flatMap((point) => [point.y, ...(point.ends || [])]);
   const [lowY, highY] = [Math.min(...ys), Math.max(...ys)];
   const padding = (highY - lowY) * 0.08 || 1;
-  const highX = Math.max(...points.map((point) => point.x)) * 1.06;
-  const x = (value) => left + (value / highX) * (width - left - 14);
+  const places = points.map((point) => point.x).sort((a, b) => a - b);
+  const scaled = (value) => Math.log1p(value / places[0]);
+  const [first, last] = [scaled(places[0]) - 0.15, scaled(places[places.length - 1]) + 0.15];
+  const x = (value) => left + ((scaled(value) - first) / (last - first)) * (width - left - 14);
   const y = (value) => height - bottom - ((value - lowY + padding) / (highY - lowY + 2 * padding)) * (height - bottom - 12);
   const text = (words, attributes) => node("text", { fill: "var(--soft)", "font-size": 12, ...attributes }, words);
   const svg = node("svg", {
@@ -57,8 +67,8 @@ const drawCosts = (place, workload, prices) => {
     svg.append(node("line", { x1: left, x2: width - 14, y1: y(tick), y2: y(tick), stroke: "var(--rule)" }));
     svg.append(text(String(tick), { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }));
   }
-  for (const tick of niceTicks(0, highX)) {
-    svg.append(text(String(tick), { x: x(tick), y: height - bottom + 18, "text-anchor": "middle" }));
+  for (const tick of placesApart(places)) {
+    svg.append(text(valueText(tick), { x: x(tick), y: height - bottom + 18, "text-anchor": "middle" }));
   }
   svg.append(text("USD for the tuning time", { x: (width + left) / 2, y: height - 6, "text-anchor": "middle" }));
   const middle = (height - bottom) / 2;
