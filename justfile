@@ -24,6 +24,10 @@ check:
     ruff format --check
     mypy
 
+# Measure what looking at the machine costs, as a share of a run of two minutes.
+bench:
+    python tests/cost_of_looking.py
+
 # Write the pinned files of tests/golden/ anew; look at the difference before committing it.
 golden:
     pytest --write-golden

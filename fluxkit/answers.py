@@ -95,6 +95,8 @@ def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading
     rivals = [each for each in _ranked(workload, key) if each.key != row.key]
     if leader is None or leader.key != row.key or not rivals or rivals[0].estimate(key).mean == row.estimate(key).mean:
         return ""
+    if any(contrast.value is None for contrast in workload.contrasts if row.key in {contrast.first, contrast.second}):
+        return ""  # it may not be compared with another machine, so it leads nobody
     return "best" if all(_ahead(workload, row, rival, key) for rival in rivals) else "leading"
 
 
@@ -184,7 +186,7 @@ def _open_sentence(
     sentence = f"Not decided which {question.leads}: {leader.name} measured {number}, {nearest.name} {theirs}{unit}"
     if contrast is None:
         return f"{sentence}."
-    seen = f" ({_times(question, contrast, flip=flip)})"
+    seen = f" ({_times(question, contrast, flip=flip)})" if contrast.value is not None else ""
     why = f"; {contrast.reason}" if contrast.reason else ""
     enough = min(len(leader.runs), len(nearest.runs)) >= MIN_VALUES
     more = f"; about {contrast.further_runs} more runs of each would decide" if contrast.further_runs and enough else ""
