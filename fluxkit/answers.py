@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from fluxkit.comparison import COLUMNS, Contrast, Quantity
 from fluxkit.contrasts import key_of
-from fluxkit.figures import contrast_text, full_text, value_text
+from fluxkit.figures import contrast_text, footing, full_text, value_text
 from fluxkit.frozen import FROZEN
 from fluxkit.record import Grade
 from fluxkit.stats import MIN_VALUES
@@ -181,9 +181,10 @@ def _open_sentence(
     """Says that it is not decided, what was seen, why not, and how many runs more would decide."""
     nearest, contrast, flip = open_ones[0]
     metric = metric_of(question.quantity)
-    theirs = value_text(nearest.estimate(metric.key), metric.factor)
+    second = nearest.estimate(metric.key)
     unit = "" if metric.unit == "1" else f" {metric.unit}"
-    sentence = f"Not decided which {question.leads}: {leader.name} measured {number}, {nearest.name} {theirs}{unit}"
+    theirs = f"{value_text(second, metric.factor)}{unit} ({footing(second)})"
+    sentence = f"Not decided which {question.leads}: {leader.name} measured {number}, {nearest.name} {theirs}"
     if contrast is None:
         return f"{sentence}."
     seen = f" ({_times(question, contrast, flip=flip)})" if contrast.value is not None else ""

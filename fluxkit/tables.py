@@ -141,7 +141,8 @@ def _verdict_line(workload: Workload, contrast: Contrast) -> str:
     why = f" ({contrast.reason})" if contrast.reason else ""
     quantity = metric_of(contrast.quantity).title
     relation = "to" if contrast.scale == "ratio" else "minus"
-    return f"{quantity}: {first} {relation} {second}: {contrast_text(contrast)}, {verdict_words(contrast)}{why}.{apart}"
+    text, grade = contrast_text(contrast), f", grade {contrast.grade}" if contrast.grade else ""
+    return f"{quantity}: {first} {relation} {second}: {text}, {verdict_words(contrast)}{why}{grade}.{apart}"
 
 
 def _table(comparison: Comparison, width: int) -> str:
