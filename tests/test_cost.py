@@ -147,6 +147,16 @@ def test_estimated_energy_says_so_and_lowers_the_grade():
     assert (row.metrics["energy_joules"].grade, row.costs["usd_per_1000_iterations"].grade) == ("B", "B")
 
 
+def test_a_phase_that_is_too_short_has_no_power():
+    """Ten seconds of inference are enough for a counter, and not for power that is sampled twice a second."""
+    for class_, known in (("measured", True), ("estimated", False)):
+        basis = row_of(timed("GPU", 500, 1000.0, energy=builders.energy(**{"class": class_}))).bases[
+            "usd_per_1000_images"
+        ]
+        assert (basis.joules.mean is not None) == known
+    assert "too short: 12 s of phase inference" in basis.joules.reason
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_a_page_prices_again_by_the_formula_of_the_basis(name):
     """The mean cost at any price is usd_per_hour x seconds / 3,600 + usd_per_kwh x joules / 3,600,000 of the basis."""
