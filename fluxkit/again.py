@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field
 
 from fluxkit.agreement import agreement_passed
 from fluxkit.frozen import FROZEN
+from fluxkit.measures import Subject, grade_about
+from fluxkit.record import Grade
 from fluxkit.stats import LEVEL, MIN_VALUES, PSNR_MARGIN_DB, SSIM_MARGIN, mean, standard_deviation
 
 if TYPE_CHECKING:
@@ -32,11 +34,12 @@ class Quantity(NamedTuple):
     unit: str
     margin: float | None
     """Allowed difference in its own unit; None: a share of a speed, by device."""
+    subject: Subject = "quality"
 
 
 QUANTITIES = (
-    Quantity("training_iterations_per_second", "iterations/s", None),
-    Quantity("inference_image_steps_per_second", "image-steps/s", None),
+    Quantity("training_iterations_per_second", "iterations/s", None, "training_speed"),
+    Quantity("inference_image_steps_per_second", "image-steps/s", None, "inference_speed"),
     Quantity("psnr_db", "dB", PSNR_MARGIN_DB),
     Quantity("ssim", "", SSIM_MARGIN),
     Quantity("psnr_db_at_iterations", "dB", PSNR_MARGIN_DB),
@@ -69,6 +72,8 @@ class Held(BaseModel):
     band: str
     """Where the band comes from."""
     inside: bool
+    grade: Grade | None = None
+    """The worst of both sides'; X is in no verdict."""
 
 
 class Losses(BaseModel):
@@ -113,9 +118,10 @@ def judge(original: RunResult, again: Sequence[RunResult], repeats: Sequence[Run
     numbers = tuple(_held(quantity, original, again, repeats) for quantity in QUANTITIES)
     known = tuple(number for number in numbers if number is not None)
     losses = _losses(original, again)
-    off = any(not number.inside for number in known) or (losses and losses.promised and not losses.equal)
+    usable = [number for number in known if number.grade != "X"]
+    off = any(not number.inside for number in usable) or (losses and losses.promised and not losses.equal)
     return Verdict(
-        verdict="not comparable" if differences or not known else "drifted" if off else "reproduced",
+        verdict="not comparable" if differences or not usable else "drifted" if off else "reproduced",
         original=original.id,
         again=tuple(result.id for result in again),
         differences=differences,
@@ -202,12 +208,13 @@ def _held(
     values = [getattr(result.summary, quantity.name) for result in again]
     if first is None or None in values:
         return None
-    before = [value for result in repeats if (value := getattr(result.summary, quantity.name)) is not None]
+    sound = [result for result in repeats if grade_about((result,), quantity.subject) != "X"]
+    before = [value for result in sound if (value := getattr(result.summary, quantity.name)) is not None]
     low, high, band = _band(quantity, original, before, len(values))
     now, slack = mean(values), ROUNDING * abs(first)
     return Held(
         name=quantity.name, unit=quantity.unit, original=first, again=now, low=low, high=high, band=band,
-        inside=low - slack <= now <= high + slack,
+        inside=low - slack <= now <= high + slack, grade=grade_about((original, *again), quantity.subject),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from fluxkit.comparison import COLUMNS, Contrast, Quantity
 from fluxkit.contrasts import key_of
-from fluxkit.figures import contrast_text, full_text, value_text
+from fluxkit.figures import contrast_text, footing, full_text, value_text
 from fluxkit.frozen import FROZEN
 from fluxkit.record import Grade
 from fluxkit.stats import MIN_VALUES
@@ -95,6 +95,8 @@ def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading
     rivals = [each for each in _ranked(workload, key) if each.key != row.key]
     if leader is None or leader.key != row.key or not rivals or rivals[0].estimate(key).mean == row.estimate(key).mean:
         return ""
+    if any(contrast.value is None for contrast in workload.contrasts if row.key in {contrast.first, contrast.second}):
+        return ""  # it may not be compared with another machine, so it leads nobody
     return "best" if all(_ahead(workload, row, rival, key) for rival in rivals) else "leading"
 
 
@@ -179,12 +181,13 @@ def _open_sentence(
     """Says that it is not decided, what was seen, why not, and how many runs more would decide."""
     nearest, contrast, flip = open_ones[0]
     metric = metric_of(question.quantity)
-    theirs = value_text(nearest.estimate(metric.key), metric.factor)
+    second = nearest.estimate(metric.key)
     unit = "" if metric.unit == "1" else f" {metric.unit}"
-    sentence = f"Not decided which {question.leads}: {leader.name} measured {number}, {nearest.name} {theirs}{unit}"
+    theirs = f"{value_text(second, metric.factor)}{unit} ({footing(second)})"
+    sentence = f"Not decided which {question.leads}: {leader.name} measured {number}, {nearest.name} {theirs}"
     if contrast is None:
         return f"{sentence}."
-    seen = f" ({_times(question, contrast, flip=flip)})"
+    seen = f" ({_times(question, contrast, flip=flip)})" if contrast.value is not None else ""
     why = f"; {contrast.reason}" if contrast.reason else ""
     enough = min(len(leader.runs), len(nearest.runs)) >= MIN_VALUES
     more = f"; about {contrast.further_runs} more runs of each would decide" if contrast.further_runs and enough else ""

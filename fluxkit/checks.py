@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from fluxkit.agreement import departures_of
 from fluxkit.ceilings import CEILING_CHECKS
+from fluxkit.clocks import CLOCK_CHECKS
 from fluxkit.disturbances import DISTURBANCE_CHECKS
 from fluxkit.marks import UNTUNED, time_mark
+from fluxkit.metering import METERING_CHECKS
 from fluxkit.precision import departures
 from fluxkit.record import Check
 
@@ -242,4 +244,6 @@ CHECKS: tuple[Finder, ...] = (
     load_before,
     *CEILING_CHECKS,
     *DISTURBANCE_CHECKS,
+    *METERING_CHECKS,
+    *CLOCK_CHECKS,
 )

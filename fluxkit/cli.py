@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from fluxkit import cli_machine, cli_proof
-from fluxkit.cli_options import (
-    Format,
-    Json,
-    Out,
-    Page,
-    Published,
-    Quiet,
-    Results,
-    RunFolder,
-    Schema,
-    Sets,
-    Specs,
-    WithResults,
-)  # fmt: skip
+from fluxkit import cli_compare, cli_machine, cli_proof
+from fluxkit.cli_options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,49 +133,8 @@ app.command()(cli_machine.plan)
 app.command()(cli_machine.doctor)
 
 
-@app.command()
-def compare(
-    results: Results,
-    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
-) -> None:
-    """Compare results in the terminal: one row for each configuration, ratios with intervals.
-
-    Results of different workloads are shown apart, never as a ratio, and end with exit code 5.
-
-    Example: fluxkit compare runs/first --format markdown
-    """
-    from fluxkit.compare import compare as compare_results
-    from fluxkit.errors import ExitCode
-    from fluxkit.settle import load_all
-    from fluxkit.tables import render
-
-    comparison = compare_results([result for _, result in load_all(results)])
-    typer.echo(render(comparison, form.value, width=shutil.get_terminal_size((120, 24)).columns).rstrip("\n"))
-    if not comparison.comparable:
-        _tell("These results are not comparable: they do not ask for the same work.")
-        raise typer.Exit(ExitCode.NOT_COMPARABLE)
-
-
-@app.command()
-def report(
-    results: Results,
-    output: Page,
-    published: Published = None,
-    with_results: WithResults = False,
-) -> None:
-    """Write the comparison of results as one self-contained HTML file.
-
-    Example: fluxkit report laptop/ cluster/ -o comparison.html
-    """
-    from fluxkit.keep import keep
-    from fluxkit.published import load_published
-    from fluxkit.report import write_report
-    from fluxkit.settle import load_all
-
-    tables = [load_published(name) for name in published or ()]
-    sources = load_all(results)  # runs that died are folded first, so that the page says what became of them
-    write_report(keep(sources, output.parent / "results") if with_results else results, output, tables)
-    typer.echo(output)
+app.command()(cli_compare.compare)
+app.command()(cli_compare.report)
 
 
 app.command()(cli_proof.verify)

@@ -44,7 +44,7 @@ def doctor(as_json: Json = False) -> None:
     from fluxkit.kit import this_kit
     from fluxkit.system import probe
 
-    findings = examine(probe(), this_kit().image)
+    findings = examine(probe(), this_kit())
     if as_json:
         typer.echo(examine_json(findings))
         return

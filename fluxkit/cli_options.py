@@ -52,3 +52,19 @@ WithResults = Annotated[
         "--with-results", help="Keep beside the page, in results/, the results and the pictures that it shows."
     ),
 ]
+UsdPerHour = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--usd-per-hour", metavar="[LABEL=]USD", help="Price of an instance instead of the spec's; with LABEL: of one."
+    ),
+]
+UsdPerKwh = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--usd-per-kwh", metavar="[LABEL=]USD", help="Price of the devices' energy instead of the spec's; likewise."
+    ),
+]
+TargetPsnr = Annotated[
+    float | None,
+    typer.Option("--target-psnr", metavar="DB", help="PSNR to time against, instead of one chosen from the results."),
+]

@@ -7,12 +7,16 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from fluxkit.checks import find
 from fluxkit.comparison import Comparison, Ended, KeyDifference, Row, Workload
-from fluxkit.contrasts import Side, contrasts
+from fluxkit.contrasts import Side, contrasts, uncertified
 from fluxkit.errors import printable
 from fluxkit.estimates import anchors, row, why_ended
 from fluxkit.frozen import canonical_sha256
+from fluxkit.given import Given
+from fluxkit.identity import configurations, identity, once_each, workloads_of
 from fluxkit.scaling import efficiencies
+from fluxkit.spending import spec_prices
 from fluxkit.stats import MIN_VALUES
 from fluxkit.targets import target, time_to_target
 
@@ -21,26 +25,33 @@ if TYPE_CHECKING:
 
     from fluxkit.measures import Target
     from fluxkit.record import RunResult
+    from fluxkit.scaling import Scaling
 
 KEY_LENGTH = 12
 """Characters of a hash that stand for it on a page."""
+NOTHING_GIVEN = Given()
 APART = (
     "Configurations were measured apart, not interleaved in one study on one machine: drift can look like a difference."
 )
 
 
-def compare(results: Iterable[RunResult]) -> Comparison:
-    """All results side by side. Different workloads stand apart and are never put into a ratio."""
-    unique = _unique(results)
-    groups = _groups(unique)
+def compare(results: Iterable[RunResult], given: Given = NOTHING_GIVEN) -> Comparison:
+    """All results side by side. Different workloads stand apart and are never put into a ratio.
+
+    Raises:
+        UsageError: `given` names a label that no result has.
+    """
+    unique = [_examined(result) for result in once_each(results)]
+    given.check({printable(result.spec.hardware.label) for result in unique})
+    groups = workloads_of(unique)
     all_sides: list[list[Side]] = []
     for group in groups:
-        all_sides.append(_sides(group, sum(map(len, all_sides))))
-    workloads = [_workload(group, sides) for group, sides in zip(groups, all_sides, strict=True)]
+        all_sides.append(_sides(group, sum(map(len, all_sides)), given))
+    workloads = [_workload(group, sides, given.target_psnr_db) for group, sides in zip(groups, all_sides, strict=True)]
     measured = [workload for workload in workloads if any(each.runs for each in workload.rows)]
     return Comparison(
         comparable=len(measured) <= 1,
-        scaling=efficiencies([side for sides in all_sides for side in sides]),
+        scaling=_scaling([side for sides in all_sides for side in sides]),
         workloads=tuple(workloads),
         differences=_differences(groups, workloads),
         ended=tuple(_ended(result) for result in unique if result.status != "completed"),
@@ -48,43 +59,12 @@ def compare(results: Iterable[RunResult]) -> Comparison:
     )
 
 
-def _unique(results: Iterable[RunResult]) -> list[RunResult]:
-    """Each id once, a completed copy before another, in a fixed order."""
-    found: dict[str, RunResult] = {}
-    for result in results:
-        if result.id not in found or found[result.id].status != "completed":
-            found[result.id] = result
-    return sorted(found.values(), key=lambda result: (result.created, result.id))
-
-
-def _identity(result: RunResult) -> tuple[str, str | None, str | None, str | None]:
-    """What must be equal for results to be compared; None where the run did not get that far.
-
-    The workload's hash is taken again from the spec: a claimed hash proves nothing.
-    """
-    inputs, quality = result.inputs, result.quality
-    return (
-        result.spec.workload_sha256(),
-        inputs.weights_sha256 if inputs else None,
-        inputs.dataset_sha256 if inputs else None,
-        canonical_sha256(quality.definition) if quality else None,
-    )
-
-
-def _groups(results: Sequence[RunResult]) -> list[list[RunResult]]:
-    """Results by identity; one that does not know all of its own joins the first group that it does not contradict."""
-    groups: dict[tuple[str | None, ...], list[RunResult]] = {}
-    by_knowledge = sorted(results, key=lambda result: (_identity(result).count(None), result.status != "completed"))
-    for result in by_knowledge:
-        identity = _identity(result)
-        known = next((key for key in groups if _agree(key, identity)), identity)
-        groups.setdefault(known, []).append(result)
-    ordered = [sorted(group, key=lambda result: (result.created, result.id)) for group in groups.values()]
-    return sorted(ordered, key=lambda group: (group[0].created, group[0].id))
-
-
-def _agree(known: tuple[str | None, ...], identity: tuple[str | None, ...]) -> bool:
-    return all(mine is None or mine == theirs for theirs, mine in zip(known, identity, strict=True))
+def _examined(result: RunResult) -> RunResult:
+    """The result with all that its raw values give away, whichever findings it came with: those may be left out."""
+    found = find(result)
+    known = {(check.id, check.subject) for check in found}
+    claimed = [check for check in result.checks if (check.id, check.subject) not in known]
+    return result.model_copy(update={"checks": (*claimed, *found)})
 
 
 def _workload(results: Sequence[RunResult], sides: Sequence[Side], target_psnr_db: float | None = None) -> Workload:
@@ -95,7 +75,7 @@ def _workload(results: Sequence[RunResult], sides: Sequence[Side], target_psnr_d
     held_out = [pair for pair in pairs if pair.split == "held_out"]
     clusters = len({pair.cluster for pair in held_out})
     return Workload(
-        key=canonical_sha256(_identity(informed))[:KEY_LENGTH],
+        key=canonical_sha256(identity(informed))[:KEY_LENGTH],
         workload_sha256=informed.spec.workload_sha256(),
         tables=informed.spec.workload(),
         weights_sha256=informed.inputs.weights_sha256 if informed.inputs else None,
@@ -117,21 +97,31 @@ def _timed(side: Side, asked: Target) -> Row:
     return side.row.model_copy(update={"time_to_target": found})
 
 
-def _sides(results: Sequence[RunResult], start: int) -> list[Side]:
+def _sides(results: Sequence[RunResult], start: int, given: Given) -> list[Side]:
     """One side per configuration, by label and then by hash, with names that tell them apart."""
-    found: dict[str, list[RunResult]] = defaultdict(list)
-    for result in results:
-        found[result.configuration_sha256].append(result)
+    found = configurations(results)
     ordered = sorted(found.items(), key=lambda entry: (entry[1][0].spec.hardware.label, *_order(entry[1][0]), entry[0]))
     sides = []
     for number, (sha256, group) in enumerate(ordered, start):
         completed = [result for result in group if result.status == "completed"]
         ended = [result for result in group if result.status != "completed"]
-        sides.append(Side(row(completed, ended, number, _key(sha256)), completed))
+        prices = given.prices(printable(group[0].spec.hardware.label), spec_prices((*ended, *completed)[-1]))
+        sides.append(Side(row(completed, ended, number, _key(sha256), prices), completed))
     names = _names([(side.row, group[0]) for side, (_, group) in zip(sides, ordered, strict=True)])
     return [
         Side(side.row.model_copy(update={"name": name}), side.results) for side, name in zip(sides, names, strict=True)
     ]
+
+
+def _scaling(sides: Sequence[Side]) -> tuple[Scaling, ...]:
+    """Several devices against one, where it is certified that both compute the same."""
+    by_key = {side.row.key: side for side in sides}
+    return tuple(
+        each.model_copy(update={"efficiency": None, "interval": None, "reason": why})
+        if each.single and (why := uncertified(by_key[each.several], by_key[each.single]))
+        else each
+        for each in efficiencies(sides)
+    )
 
 
 def _key(sha256: str) -> str:

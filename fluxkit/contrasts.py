@@ -51,8 +51,12 @@ class Test(NamedTuple):
     margin: tuple[float, float]
     runs: tuple[tuple[float, ...], tuple[float, ...]]
     """Run values on the scale of the test."""
-    blocked: str | None
-    """Why there can be no verdict, whatever the numbers."""
+    barred: str | None
+    """Why there can be no verdict, however many runs there are."""
+    few: str | None = None
+    """Which side has too few runs."""
+    apart: bool = False
+    """Whether the numbers may not even stand in a ratio."""
 
     def p_value(self) -> float | None:
         """The largest p of the effects: an intersection-union test needs no further adjustment inside itself."""
@@ -78,7 +82,7 @@ def contrasts(sides: Sequence[Side], held_out_clusters: int) -> tuple[Contrast, 
         for first, second in pairs
         for quantity in quantities
     ]
-    tests = [test for test in tests if test.value is not None]
+    tests = [test for test in tests if test.value is not None or test.apart]
     p_values = [test.p_value() for test in tests]
     adjusted = iter(stats.holm([p for p in p_values if p is not None]))
     family = sum(p is not None for p in p_values)
@@ -96,19 +100,32 @@ def _test(
     held_out_clusters: int,
 ) -> Test:
     a, b = (side.row.estimate(key_of(quantity)) for side in (first, second))
+    if why := uncertified(first, second):
+        measured = a.mean is not None and b.mean is not None
+        return Test(quantity, first, second, "ratio", None, (), (0.0, 0.0), ((), ()), why, apart=measured)
     if quantity not in {"psnr_db", "ssim", "validation_loss"}:
         return _ratio_test(quantity, first, second, a, b)
     images = stats.paired(clusters[first.row.key, quantity], clusters[second.row.key, quantity])
     runs = stats.welch(a.values, b.values)
     effects = (images, runs) if images and runs else ()
     value = a.mean - b.mean if a.mean is not None and b.mean is not None else None
-    blocked = _blocked(first, second, a, b)
+    barred = _barred(quantity, first, second, a, b)
     if quantity == "validation_loss" and held_out_clusters < MIN_HELD_OUT:
-        blocked = blocked or f"indicative: only {held_out_clusters} held-out photos, {MIN_HELD_OUT} are the least"
+        barred = barred or f"indicative: only {held_out_clusters} held-out photos, {MIN_HELD_OUT} are the least"
     if runs and not images:
-        blocked = blocked or f"fewer than {stats.MIN_VALUES} independent images were scored in both"
-    margin = _quality_margin(quantity, a, b)
-    return Test(quantity, first, second, "difference", value, effects, margin, (a.values, b.values), blocked)
+        barred = barred or f"fewer than {stats.MIN_VALUES} independent images were scored in both"
+    return Test(
+        quantity=quantity,
+        first=first,
+        second=second,
+        scale="difference",
+        value=value,
+        effects=effects,
+        margin=_quality_margin(quantity, a, b),
+        runs=(a.values, b.values),
+        barred=barred,
+        few=_few(first, second, a, b),
+    )
 
 
 def _ratio_test(quantity: Quantity, first: Side, second: Side, a: Estimate, b: Estimate) -> Test:
@@ -124,7 +141,8 @@ def _ratio_test(quantity: Quantity, first: Side, second: Side, a: Estimate, b: E
         effects=(effect,) if effect else (),
         margin=stats.log_margin(),
         runs=(logs[0], logs[1]),
-        blocked=_blocked(first, second, a, b),
+        barred=_barred(quantity, first, second, a, b),
+        few=_few(first, second, a, b),
     )
 
 
@@ -136,10 +154,22 @@ def _quality_margin(quantity: Quantity, a: Estimate, b: Estimate) -> tuple[float
     return -margin, margin
 
 
-def _blocked(first: Side, second: Side, a: Estimate, b: Estimate) -> str | None:
+def _metered(row: Row, quantity: Quantity) -> bool:
+    """Whether a cost holds the price of the energy, where one is given at all."""
+    return bool(row.usd_per_kwh and row.bases[quantity].joules.values)
+
+
+def _barred(quantity: Quantity, first: Side, second: Side, a: Estimate, b: Estimate) -> str | None:
     unusable = [side.row.name for side, estimate in ((first, a), (second, b)) if estimate.grade == "X"]
     if unusable:
         return f"graded X: {', '.join(unusable)}"
+    if quantity.startswith("usd_") and _metered(first.row, quantity) != _metered(second.row, quantity):
+        return "the price of energy is in one of the two costs alone"
+    return None
+
+
+def _few(first: Side, second: Side, a: Estimate, b: Estimate) -> str | None:
+    """Which side has too few runs for an interval."""
     counts = [(side.row.name, len(estimate.values)) for side, estimate in ((first, a), (second, b))]
     few = [f"{name} has {count} run{'s' if count > 1 else ''}" for name, count in counts if count < stats.MIN_VALUES]
     if few:
@@ -161,10 +191,15 @@ def _contrast(test: Test, p_value: float | None, p_holm: float | None, family: i
         p_holm=p_holm,
         verdict=verdict,
         reason=reason,
-        further_runs=stats.further_runs(*test.runs, test.margin, family) if verdict == "inconclusive" else None,
+        further_runs=_further_runs(test, family) if verdict == "inconclusive" else None,
         together=together(test.first.results, test.second.results),
         grade=worst((a.grade, b.grade)),
     )
+
+
+def _further_runs(test: Test, family: int) -> int | None:
+    """None where more runs would decide nothing: what bars the verdict must be mended first."""
+    return None if test.barred else stats.further_runs(*test.runs, test.margin, family)
 
 
 def _interval(test: Test) -> stats.Interval | None:
@@ -177,8 +212,8 @@ def _interval(test: Test) -> stats.Interval | None:
 
 
 def _verdict(test: Test, p_holm: float | None) -> tuple[VerdictWord, str | None]:
-    if test.blocked or p_holm is None:
-        return "inconclusive", test.blocked or "no interval could be made"
+    if test.barred or test.few or p_holm is None:
+        return "inconclusive", test.barred or test.few or "no interval could be made"
     sides = {stats.verdict(effect, p_holm, test.margin) for effect in test.effects}
     side = sides.pop() if len(sides) == 1 else "inconclusive"
     if side == "equivalent":
@@ -187,6 +222,23 @@ def _verdict(test: Test, p_holm: float | None) -> tuple[VerdictWord, str | None]
     if side in {"above", "below"}:
         return (above if side == "above" else below), None
     return "inconclusive", "the spread of runs or images is too large for a verdict"
+
+
+def uncertified(first: Side, second: Side) -> str | None:
+    """Why two machines may not be compared: it must be certified that both compute the same. One machine always may."""
+    if len({_machine(result) for result in (*first.results, *second.results)}) == 1:
+        return None
+    failed = [side.row.name for side in (first, second) if side.row.agreement is False]
+    if failed:
+        return f"the agreement certificate failed: {', '.join(failed)}"
+    lacking = [side.row.name for side in (first, second) if side.row.agreement is None]
+    return f"measured on two machines, and no agreement certificate of {' and of '.join(lacking)}" if lacking else None
+
+
+def _machine(result: RunResult) -> tuple[str, tuple[str, ...]]:
+    """What a machine is known by: its processor, cores and memory, and the GPUs that the run saw."""
+    system = result.system.before
+    return system.fingerprint("cpu", 1), tuple(sorted({device.name for device in system.devices_of("cuda")}))
 
 
 def together(first: Sequence[RunResult], second: Sequence[RunResult]) -> bool:

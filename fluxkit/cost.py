@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SECONDS_PER_HOUR = 3600.0
 JOULES_PER_KWH = 3.6e6
+LEAST_SECONDS = {"measured": 5.0, "estimated": 60.0}
+"""Of a phase whose power is to be known: a counter that moves ten times a second is then off by 2 % at most."""
 NO_PRICE = "no price given: set hardware.usd_per_hour, hardware.usd_per_kwh or both"
 UNITS = {
     "usd_per_1000_iterations": "1,000 iterations",
@@ -101,5 +103,10 @@ def phase_watts(result: RunResult, phase: TimedPhase) -> tuple[float | None, str
     energy = result.energy
     if energy is None or energy.class_ == "unavailable":
         return None, (energy.reason if energy else None) or "no energy was measured"
-    found = next((each for each in energy.phases if each.phase == phase and each.seconds > 0), None)
-    return (found.joules_gross / found.seconds, None) if found else (None, f"no energy of phase {phase} was measured")
+    found = next((each for each in energy.phases if each.phase == phase), None)
+    least = LEAST_SECONDS[energy.class_]
+    if found is None:
+        return None, f"no energy of phase {phase} was measured"
+    if found.seconds < least:
+        return None, f"too short: {found.seconds:.0f} s of phase {phase}; {least:.0f} s are wanted"
+    return found.joules_gross / found.seconds, None

@@ -21,6 +21,14 @@ FOREIGN_REMARK, FOREIGN_DOUBT = 0.05, 0.25
 """Share of the logical cores that others kept busy."""
 STOLEN_REMARK, STOLEN_DOUBT = 0.01, 0.10
 SWAP_REMARK_BYTES = 1 << 20
+BUSY_PERCENT = 10.0
+GPU_IN_USE_BYTES = 10**9
+BELOW_THE_CARD = (
+    ("power_limit_watts", "power_limit_default_watts", "power limit in watts"),
+    ("application_clock_hertz", "application_clock_default_hertz", "application clock in hertz"),
+    ("pcie_width", "pcie_width_max", "PCIe width in lanes"),
+)
+"""Readings of a GPU that are not to lie below another of the same; a link's generation sleeps while it idles."""
 QUOTA_SHARE = 0.01
 """Throttled longer than this share of the run, a processor's speed is that of its quota."""
 
@@ -106,6 +114,44 @@ def on_battery(result: RunResult) -> Iterator[Check]:
         yield Check(id="on_battery", subject=subject, grade="C", evidence="The machine ran on its battery.")
 
 
+def gpu_in_use(result: RunResult) -> Iterator[Check]:
+    """Somebody was on the GPU before the run began; inside a container only memory and utilisation may tell."""
+    for number in range(_gpus(result)):
+        foreign, busy, used = (
+            result.system.before.number(f"gpu_{number}_{name}")
+            for name in ("foreign_processes", "utilisation_percent", "memory_used_bytes")
+        )
+        words = [f"{foreign:.0f} other processes"] if foreign else []
+        words += [f"{busy:.0f} % utilisation"] if busy and busy > BUSY_PERCENT else []
+        words += [f"{used / 1e9:.1f} GB in use"] if used and used > GPU_IN_USE_BYTES else []
+        for subject in SPEEDS if words else ():
+            evidence = f"Before the run GPU {number} had {' and '.join(words)}."
+            yield Check(id="gpu_in_use", subject=subject, grade="C", evidence=evidence)
+
+
+def gpu_held_back(result: RunResult) -> Iterator[Check]:
+    """A GPU that is set or connected below what it can do is another configuration of it, and has to be called so."""
+    for number in range(_gpus(result)):
+        for name, most, words in BELOW_THE_CARD:
+            found, limit = (result.system.before.number(f"gpu_{number}_{each}") for each in (name, most))
+            for subject in SPEEDS if found is not None and limit is not None and found < limit else ():
+                evidence = f"GPU {number} is held back: its {words} is {found:g}, and it can do {limit:g}."
+                yield Check(id="gpu_held_back", subject=subject, grade="B", evidence=evidence)
+
+
+def gpu_memory_errors(result: RunResult) -> Iterator[Check]:
+    """Memory that gave wrong values during the run puts everything in question."""
+    grown = [_grown(result, f"gpu_{number}_ecc_errors_uncorrected") for number in range(_gpus(result))]
+    for subject in ("training_speed", "inference_speed", "quality") if any(grown) else ():
+        evidence = f"During the run GPU memory gave {sum(each or 0 for each in grown):.0f} wrong values (ECC)."
+        yield Check(id="gpu_memory_errors", subject=subject, grade="X", evidence=evidence)
+
+
+def _gpus(result: RunResult) -> int:
+    """How many GPUs the run used: the first of those that are visible."""
+    return result.plan.processes if result.plan.device == "cuda" else 0
+
+
 def _grown(result: RunResult, name: str) -> float | None:
     """How far a counter rose between the looks before and after; None where one of them lacks it."""
     after = result.system.after.number(name) if result.system.after else None
@@ -121,4 +167,7 @@ DISTURBANCE_CHECKS: tuple[Finder, ...] = (
     quota_throttled,
     swapped,
     on_battery,
+    gpu_in_use,
+    gpu_held_back,
+    gpu_memory_errors,
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fluxkit.judgements import Row
+    from fluxkit.record import Kit
     from fluxkit.system import Reading, System
 
 ENGINE = ("torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "safetensors", "pillow")
@@ -48,13 +49,13 @@ class Tally(NamedTuple):
     unknown: int
 
 
-def examine(system: System, image: str | None = None) -> tuple[Finding, ...]:
-    """All checks of a machine, in the order of a reader's interest; `image` is the container image it runs in."""
+def examine(system: System, kit: Kit | None = None) -> tuple[Finding, ...]:
+    """All checks of a machine, in the order of a reader's interest; `kit` is the fluxkit that would measure."""
     findings = [_finding(row, row.reading, system) for row in ROWS]
     count = sum(re.fullmatch(r"gpu_\d+_uuid", name) is not None for name in system.readings)
     for index in range(count):
         findings += [_finding(row, f"gpu_{index}_{row.reading}", system, f"GPU {index} ") for row in GPU_ROWS]
-    return (*findings, _image(image), _packages(system))
+    return (*findings, _image(kit.image if kit else None), *([_kit(kit)] if kit else []), _packages(system))
 
 
 def tally(findings: Iterable[Finding]) -> Tally:
@@ -98,6 +99,19 @@ def _image(image: str | None) -> Finding:
     verdict: Verdict = "fit" if image else "unknown"
     return Finding(
         check="container image", value=image, unavailable=missing, source="fluxkit", verdict=verdict, advice=""
+    )
+
+
+def _kit(kit: Kit) -> Finding:
+    """Version and commit; what was changed since its commit can be measured with, but not named."""
+    commit = f", commit {kit.commit[:12]}" if kit.commit else ""
+    return Finding(
+        check="fluxkit",
+        value=f"{kit.version}{commit}{', changed since' if kit.dirty else ''}",
+        unavailable=None,
+        source="the package, and git or the image's build",
+        verdict="remark" if kit.dirty else "fit",
+        advice="commit what was changed before results are shown to others" if kit.dirty else "",
     )
 
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from fluxkit.stats import LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN
 
 if TYPE_CHECKING:
-    from fluxkit.comparison import Contrast, Metric, Workload
-    from fluxkit.measures import Estimate
+    from collections.abc import Mapping
+
+    from fluxkit.comparison import Contrast, Metric, Row, Workload
+    from fluxkit.measures import Estimate, TimeToTarget
+    from fluxkit.scaling import Scaling
     from fluxkit.stats import Interval
 
 MISSING = "—"
@@ -137,6 +140,70 @@ def verdict_words(contrast: Contrast, *, flipped: bool = False) -> str:
     if contrast.verdict == "inconclusive":
         return "not decided"
     return OPPOSITES[contrast.verdict] if flipped else contrast.verdict
+
+
+def target_text(found: TimeToTarget | None) -> str:
+    """Time to the target as “30.0 s”; a miss as “> 60 s”, with how many runs missed; or a dash."""
+    if found is None:
+        return MISSING
+    missed = sum(value is None for value in found.values)
+    runs = f"n = {len(found.values)}" + (f", {missed} missed it" if missed else "")
+    grade = f", grade {found.grade}" if found.grade else ""
+    bound = "" if found.bounded else ", by the mean"
+    if found.seconds is None:
+        return f"> {plain(found.looked_seconds)} s ({runs}{grade}{bound})"
+    return f"{plain(found.seconds)} s ({runs}{grade}{bound})"
+
+
+def agreement_text(row: Row) -> str:
+    """Whether the row's devices compute what the others compute, with what is outside of a band."""
+    if row.agreement is None:
+        return f"{MISSING} (no certificate)"
+    if row.agreement:
+        return "passed"
+    return "failed: " + "; ".join(
+        f"{each.precision}: {', '.join(each.departures)}" for each in row.certificates if not each.passed
+    )
+
+
+def energy_text(row: Row) -> str:
+    """How the energy was found, or why it is not known."""
+    if row.energy.class_ == "unavailable":
+        return f"{MISSING} ({row.energy.reason})"
+    idle = row.energy.idle_watts.mean
+    beside = f", idle {plain(idle)} W" if idle is not None else ""
+    return f"{row.energy.class_}: {row.energy.source}{beside}"
+
+
+def price_text(row: Row) -> str:
+    """What a row is priced at."""
+    prices = ((row.usd_per_hour, "USD/h"), (row.usd_per_kwh, "USD/kWh"))
+    return " + ".join(f"{price:g} {unit}" for price, unit in prices if price) or MISSING
+
+
+def prediction_text(row: Row, name: str) -> str:
+    """What the plan said over what was measured, as “1.04 (n = 3, grade A)”, or a dash with the reason."""
+    found = row.predicted_over_measured.get(name)
+    if found is None or found.mean is None:
+        return f"{MISSING} ({found.reason if found else 'not predicted'})"
+    return " ".join(text for text in (value_text(found), interval_text(found), f"({footing(found)})") if text)
+
+
+def scaling_text(scaling: Scaling, rows: Mapping[str, Row]) -> str:
+    """How well N devices do the work of one, as a sentence with the formula."""
+    several, what = rows[scaling.several].name, scaling.subject.replace("_", " ")
+    if scaling.efficiency is None:
+        return f"{scaling.kind.capitalize()} scaling of {several}, {what}: {MISSING} ({scaling.reason})"
+    interval = scaling.interval
+    decimals = decimals_of(scaling.efficiency, interval)
+    held = f" [{number(interval.low, decimals)}, {number(interval.high, decimals)}]" if interval else ""
+    grade = f", grade {scaling.grade}" if scaling.grade else ""
+    single = f" against {rows[scaling.single].name}" if scaling.single else ""
+    efficiency = number(scaling.efficiency, decimals)
+    return (
+        f"{scaling.kind.capitalize()} scaling of {several}{single}, {what}: efficiency {efficiency}{held}{grade} "
+        f"= {scaling.formula}"
+    )
 
 
 def header(metric: Metric, workload: Workload | None = None) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 DRIVER = "NVML"
 VISIBLE = "NVML and CUDA_VISIBLE_DEVICES"
+MOST_NVLINKS = 18
+"""Of an H100 or H200; later ones have as many."""
 COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
 
 
@@ -123,12 +125,17 @@ def _facts(nvml: Any, gpu: Gpu) -> dict[str, Reading]:
 
 def _state(nvml: Any, handle: Any) -> dict[str, Reading]:
     """What a GPU is set to and what goes on on it; each call alone, because a GPU may not know it."""
-    # Source: NVML API reference; clock 1 is that of the multiprocessors, counter 0 that since the driver was loaded.
+    # Source: NVML API reference; clock 1 is that of the multiprocessors and 2 the memory's; counter 0 is that since the
+    # driver was loaded.
     calls: dict[str, Callable[[], bool | float | str | None]] = {
         "memory_used_bytes": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used,
         "power_limit_default_watts": lambda: nvml.nvmlDeviceGetPowerManagementDefaultLimit(handle) / 1000,
         "sm_clock_hertz": lambda: nvml.nvmlDeviceGetClockInfo(handle, 1) * 1e6,
         "sm_clock_max_hertz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, 1) * 1e6,
+        "application_clock_hertz": lambda: nvml.nvmlDeviceGetApplicationsClock(handle, 1) * 1e6,
+        "application_clock_default_hertz": lambda: nvml.nvmlDeviceGetDefaultApplicationsClock(handle, 1) * 1e6,
+        "memory_clock_hertz": lambda: nvml.nvmlDeviceGetClockInfo(handle, 2) * 1e6,
+        "memory_clock_max_hertz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, 2) * 1e6,
         "temperature_celsius": lambda: nvml.nvmlDeviceGetTemperature(handle, 0),
         "utilisation_percent": lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu,
         "event_reasons": lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle),
@@ -142,9 +149,21 @@ def _state(nvml: Any, handle: Any) -> dict[str, Reading]:
         "pcie_generation_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),
         "pcie_width": lambda: nvml.nvmlDeviceGetCurrPcieLinkWidth(handle),
         "pcie_width_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkWidth(handle),
+        "nvlinks_active": lambda: _nvlinks(nvml, handle),
         "foreign_processes": lambda: len(_foreign(nvml, handle)),
     }
     return {name: attempt(DRIVER, read) for name, read in calls.items()}
+
+
+def _nvlinks(nvml: Any, handle: Any) -> int:
+    """How many links to other GPUs are up; a GPU without any knows no such call, or says so of its first link."""
+    active = int(nvml.nvmlDeviceGetNvLinkState(handle, 0))
+    for link in range(1, MOST_NVLINKS):
+        try:
+            active += int(nvml.nvmlDeviceGetNvLinkState(handle, link))
+        except nvml.NVMLError:
+            break
+    return active
 
 
 def _foreign(nvml: Any, handle: Any) -> set[int]:

@@ -32,7 +32,7 @@ class Estimate(BaseModel):
     interval: Interval | None = None
     """Student's 95 % interval over run means."""
     grade: Grade | None = None
-    """Worst of the checks about it; null if none was made."""
+    """Worst of the findings about it, A where there are none; null where there is no run."""
     reason: str | None = None
     """Why there is no value, or what is missing of it."""
 
@@ -120,9 +120,15 @@ def worst(grades: tuple[Grade | None, ...]) -> Grade | None:
 
 
 def grade_about(results: Iterable[RunResult], *subjects: Subject) -> Grade | None:
-    """Worst grade of the checks about some subjects; what is said about the run is said about each of its numbers."""
+    """Worst grade of the checks about some subjects; what is said about the run is said about each of its numbers.
+
+    A run about which nothing was found is sound; None only where there is no run.
+    """
     asked = {*subjects, "run"}
-    return worst(tuple(check.grade for result in results for check in result.checks if check.subject in asked))
+    grades: list[Grade | None] = []
+    for result in results:
+        grades += ["A", *(check.grade for check in result.checks if check.subject in asked)]
+    return worst(tuple(grades))
 
 
 def estimate(values: Sequence[float], grade: Grade | None = None, reason: str | None = None) -> Estimate:

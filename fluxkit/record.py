@@ -188,7 +188,7 @@ class Check(BaseModel):
     model_config = FROZEN
     id: str
     subject: str
-    """What it is about: `training_speed`, `inference_speed`, `quality` or `run`."""
+    """What it is about: `training_speed`, `inference_speed`, `quality`, `energy` or `run`."""
     grade: Grade
     evidence: str
     """What was seen, in a sentence."""

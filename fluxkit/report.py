@@ -13,7 +13,7 @@ from fluxkit import charts, steps
 from fluxkit.agreement import BANDS
 from fluxkit.answers import Answer, answers, metric_of
 from fluxkit.belief import BOARD, Square, Stopped, board, stopped
-from fluxkit.compare import compare
+from fluxkit.compare import NOTHING_GIVEN, compare
 from fluxkit.comparison import COLUMNS, Comparison, Metric, Row, Workload
 from fluxkit.contrasts import MIN_HELD_OUT
 from fluxkit.drawing import swatch
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from fluxkit.given import Given
     from fluxkit.published import Published
     from fluxkit.record import RunResult
 
@@ -80,16 +81,19 @@ class Section(BaseModel):
     differing: tuple[DifferingGroup, ...]
 
 
-def write_report(results_paths: Iterable[Path], output: Path, published: Sequence[Published] = ()) -> Comparison:
+def write_report(
+    results_paths: Iterable[Path], output: Path, published: Sequence[Published] = (), given: Given = NOTHING_GIVEN
+) -> Comparison:
     """Reads results from files, run folders and study folders, and writes their page whole or not at all.
 
-    `published` are tables from elsewhere that stand on the page, apart from everything measured.
+    `published` are tables from elsewhere that stand on the page, apart from everything measured; `given` are the
+    reader's prices and target.
 
     Raises:
         UsageError: a path holds no result, or one cannot be read.
     """
     sources = find_results(results_paths)
-    comparison = compare(result for _, result in sources)
+    comparison = compare((result for _, result in sources), given)
     write_atomically(output, render(comparison, sources, published))
     return comparison
 

@@ -95,11 +95,8 @@ def energy_use(results: Sequence[RunResult], missing: str | None) -> EnergyUse:
 
 def _joules(seen: Sequence[Energy], grade: Grade | None, reason: str | None, *, net: bool) -> dict[str, Estimate]:
     """By phase, and of the whole run."""
-    runs = [each.joules_net if net else each.joules_gross for each in seen]
-    phases = {
-        phase: [
-            one.joules_net if net else one.joules_gross for each in seen for one in each.phases if one.phase == phase
-        ]
-        for phase in PHASES
-    }
-    return {name: estimate(known(values), grade, reason) for name, values in {"run": runs, **phases}.items()}
+    found: dict[str, list[float | None]] = {"run": [each.joules_net if net else each.joules_gross for each in seen]}
+    for phase in PHASES:
+        parts = [part for each in seen for part in each.phases if part.phase == phase]
+        found[phase] = [part.joules_net if net else part.joules_gross for part in parts]
+    return {name: estimate(known(values), grade, reason) for name, values in found.items()}

@@ -11,13 +11,31 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from fluxkit.answers import STARS, answers, metric_of, standing
 from fluxkit.comparison import COLUMNS, Comparison, Metric
 from fluxkit.errors import printable
-from fluxkit.figures import MISSING, contrast_text, footing, header, interval_text, value_text, verdict_words
+from fluxkit.figures import (
+    MISSING,
+    agreement_text,
+    contrast_text,
+    energy_text,
+    footing,
+    header,
+    interval_text,
+    number,
+    prediction_text,
+    price_text,
+    scaling_text,
+    target_text,
+    value_text,
+    verdict_words,
+)
 
 if TYPE_CHECKING:
     from fluxkit.comparison import Contrast, Row, Workload
     from fluxkit.measures import Estimate
 
 Format = Literal["table", "markdown", "csv", "json"]
+CsvValue = str | float | None
+MAX_MARKDOWN_CHARACTERS = 65_000
+"""A comment on a pull request holds 65,536."""
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins like this would be calculated by a spreadsheet."""
 
@@ -71,7 +89,23 @@ def _lines(workload: Workload) -> list[tuple[str, list[str]]]:
     for column in shown_columns(workload):
         cells = [cell(workload, row, column) for row in workload.rows]
         lines.append((header(column, workload), [_one_line(each) for each in cells]))
-    return lines
+    return [*lines, *_facts(workload)]
+
+
+def _facts(workload: Workload) -> list[tuple[str, list[str]]]:
+    """What stands beside the numbers: when it was good, how it was priced and metered, and what was predicted."""
+    target = workload.target.psnr_db
+    found = [
+        (f"Time to {number(target, 2)} dB", [target_text(row.time_to_target) for row in workload.rows])
+        if target is not None
+        else ("", [MISSING]),
+        ("Price", [price_text(row) for row in workload.rows]),
+        ("Energy", [energy_text(row) for row in workload.rows]),
+        ("Agreement with the reference", [agreement_text(row) for row in workload.rows]),
+        ("Predicted / measured peak memory", [prediction_text(row, "peak_memory") for row in workload.rows]),
+        ("Predicted / measured seconds", [prediction_text(row, "seconds") for row in workload.rows]),
+    ]
+    return [(name, texts) for name, texts in found if any(not text.startswith(MISSING) for text in texts)]
 
 
 def _one_line(each: Cell) -> str:
@@ -87,13 +121,28 @@ def _title(workload: Workload, place: int) -> str:
     )
 
 
+def _target_line(workload: Workload) -> str:
+    target = workload.target
+    if target.psnr_db is None:
+        return f"No time-to-quality: {target.origin}."
+    return f"Time-to-quality is the tuning time to {number(target.psnr_db, 2)} dB: {target.origin}."
+
+
+def _verdict_lines(workload: Workload) -> list[str]:
+    """A line per contrast; one for all of two machines that may not be compared."""
+    return list(dict.fromkeys(_verdict_line(workload, each) for each in workload.contrasts))
+
+
 def _verdict_line(workload: Workload, contrast: Contrast) -> str:
     first, second = workload.row(contrast.first).name, workload.row(contrast.second).name
+    if contrast.value is None:
+        return f"{first} and {second} are not compared: {contrast.reason}."
     apart = "" if contrast.together else " Measured apart."
     why = f" ({contrast.reason})" if contrast.reason else ""
     quantity = metric_of(contrast.quantity).title
     relation = "to" if contrast.scale == "ratio" else "minus"
-    return f"{quantity}: {first} {relation} {second}: {contrast_text(contrast)}, {verdict_words(contrast)}{why}.{apart}"
+    text, grade = contrast_text(contrast), f", grade {contrast.grade}" if contrast.grade else ""
+    return f"{quantity}: {first} {relation} {second}: {text}, {verdict_words(contrast)}{why}{grade}.{apart}"
 
 
 def _table(comparison: Comparison, width: int) -> str:
@@ -113,18 +162,20 @@ def _table(comparison: Comparison, width: int) -> str:
         for name, texts in _lines(workload):
             table.add_row(Text(name), *[Text(printable(text)) for text in texts])
         console.print(table)
+        console.print(Text(_target_line(workload)))
         for answer in answers(workload):
             console.print(Text(f"{answer.scenario}: {answer.sentence}"))
-        for contrast in workload.contrasts:
-            console.print(Text(f"  {_verdict_line(workload, contrast)}"))
+        for line in _verdict_lines(workload):
+            console.print(Text(f"  {line}"))
     for line in _rest(comparison):
         console.print(Text(line))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
 def _rest(comparison: Comparison) -> list[str]:
-    """Lines about what is in no table: differing keys and runs that ended early."""
-    lines = []
+    """Lines about what is in no table: scaling, differing keys and runs that ended early."""
+    rows = {row.key: row for workload in comparison.workloads for row in workload.rows}
+    lines = [scaling_text(each, rows) for each in comparison.scaling]
     if comparison.differences:
         names = {workload.key: f"workload {place}" for place, workload in enumerate(comparison.workloads, 1)}
         lines.append("Not comparable. The workloads differ in:")
@@ -139,6 +190,12 @@ def _rest(comparison: Comparison) -> list[str]:
 
 
 def _markdown(comparison: Comparison) -> str:
+    """Fits a comment on a pull request: where there are too many ratios, they are counted instead of listed."""
+    text = _markdown_text(comparison, ratios=True)
+    return text if len(text) <= MAX_MARKDOWN_CHARACTERS else _markdown_text(comparison, ratios=False)
+
+
+def _markdown_text(comparison: Comparison, *, ratios: bool) -> str:
     lines = [f"> {_escaped(warning)}\n" for warning in comparison.warnings]
     for place, workload in enumerate(comparison.workloads, 1):
         lines += [f"### {_escaped(_title(workload, place))}", ""]
@@ -148,8 +205,13 @@ def _markdown(comparison: Comparison) -> str:
             f"| {_escaped(name)} | " + " | ".join(_escaped(text) for text in texts) + " |"
             for name, texts in _lines(workload)
         ]
+        lines += ["", _escaped(_target_line(workload))]
         lines += ["", *[f"- **{each.scenario}:** {_escaped(each.sentence)}" for each in answers(workload)], ""]
-        lines += [*[f"- {_escaped(_verdict_line(workload, each))}" for each in workload.contrasts], ""]
+        verdicts = _verdict_lines(workload)
+        if ratios:
+            lines += [*[f"- {_escaped(line)}" for line in verdicts], ""]
+        elif verdicts:
+            lines += [f"{len(verdicts)} ratios and differences are too many for a comment; a table has them.", ""]
     lines += [f"{'- ' if line.startswith(' ') else ''}{_escaped(line.strip())}\n" for line in _rest(comparison)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -166,26 +228,52 @@ def _csv(comparison: Comparison) -> str:
     """A line per configuration; numbers unrounded in the units of the header, empty where there is none."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    fixed = ["workload", "configuration", "configuration_sha256", "devices", "processes", "precision"]
-    fixed += ["inference_precision", "usd_per_hour", "runs"]
-    parts = ("", "_low", "_high", "_n", "_grade", "_reason")
-    writer.writerow([*fixed, *(column.key + part for column in COLUMNS for part in parts)])
-    for workload in comparison.workloads:
-        for row in workload.rows:
-            facts = (workload.key, row.name, row.configuration_sha256, " + ".join(row.devices), row.processes)
-            prices = (row.precision, row.inference_precision, row.usd_per_hour, len(row.runs))
-            numbers = [part for column in COLUMNS for part in _csv_parts(row.estimate(column.key))]
-            writer.writerow([_defused(value) for value in (*facts, *prices, *numbers)])
+    lines = [
+        {**_csv_facts(workload, row), **{name: value for column in COLUMNS for name, value in _csv_parts(column, row)}}
+        for workload in comparison.workloads
+        for row in workload.rows
+    ]
+    writer.writerow(lines[0] if lines else ())
+    writer.writerows([_defused(value) for value in line.values()] for line in lines)
     return file.getvalue()
 
 
-def _csv_parts(estimate: Estimate) -> tuple[str | float | int | None, ...]:
+def _csv_facts(workload: Workload, row: Row) -> dict[str, CsvValue]:
+    """What is not a metric of its own; censored times are empty, and how far was looked stands beside them."""
+    reached = row.time_to_target
+    facts: dict[str, CsvValue] = {
+        "workload": workload.key,
+        "configuration": row.name,
+        "configuration_sha256": row.configuration_sha256,
+        "devices": " + ".join(row.devices),
+        "processes": row.processes,
+        "precision": row.precision,
+        "inference_precision": row.inference_precision,
+        "usd_per_hour": row.usd_per_hour,
+        "usd_per_kwh": row.usd_per_kwh,
+        "runs": len(row.runs),
+        "agreement": row.agreement,
+        "energy_class": row.energy.class_,
+        "target_psnr_db": workload.target.psnr_db,
+        "seconds_to_target": reached.seconds if reached else None,
+        "seconds_looked_for_target": reached.looked_seconds if reached else None,
+    }
+    facts |= {f"predicted_over_measured_{name}": each.mean for name, each in row.predicted_over_measured.items()}
+    for name, basis in row.bases.items():
+        facts |= {f"{name}_seconds": basis.seconds.mean, f"{name}_joules": basis.joules.mean}
+    return facts
+
+
+def _csv_parts(column: Metric, row: Row) -> list[tuple[str, CsvValue]]:
+    estimate = row.estimate(column.key)
     interval = estimate.interval
-    ends = (interval.low, interval.high) if interval else (None, None)
-    return estimate.mean, *ends, len(estimate.values), estimate.grade, estimate.reason
+    parts: dict[str, CsvValue] = {"": estimate.mean, "_low": interval.low if interval else None}
+    parts |= {"_high": interval.high if interval else None, "_n": len(estimate.values)}
+    parts |= {"_grade": estimate.grade, "_reason": estimate.reason}
+    return [(column.key + part, value) for part, value in parts.items()]
 
 
-def _defused(value: str | float | None) -> str | float | None:
+def _defused(value: CsvValue) -> CsvValue:
     """A cell that a spreadsheet takes for what it is: numbers stay, text never begins a formula."""
     if not isinstance(value, str):
         return value

@@ -5,6 +5,7 @@ None of them needs root, and none changes anything.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import time
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 
 CPUS = "sys/devices/system/cpu"
 NO_SUCH = "the kernel does not show it"
+OVERRIDING = (
+    "MKL_NUM_THREADS", "MKL_DYNAMIC", "OMP_DYNAMIC", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY",
+    "KMP_AFFINITY", "ONEDNN_MAX_CPU_ISA", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_MAX_CONNECTIONS", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)  # fmt: skip
+"""Environment variables that change threads, memory or arithmetic behind a spec's back."""
+TIMEX_BYTES = 512
+"""More than any kernel's `struct timex` takes; all zero, it asks and sets nothing."""
+TIME_ERROR = 5
 
 
 def vitals(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> dict[str, Reading]:
@@ -94,6 +104,7 @@ def timers(root: Path) -> dict[str, Reading]:
         "timer_resolution_seconds": attempt(
             "time.get_clock_info('perf_counter')", lambda: time.get_clock_info("perf_counter").resolution
         ),
+        "clock_synchronised": attempt("adjtimex", clock_is_synchronised),
     }
 
 
@@ -106,13 +117,32 @@ def places() -> dict[str, Reading]:
 
 
 def switches(environment: Mapping[str, str]) -> dict[str, Reading]:
-    """A variable that overrides every precision switch of the backends."""
+    """Variables that override what a run sets: of each only whether it is there, because a value may be private."""
     value = environment.get("NVIDIA_TF32_OVERRIDE")
     return {
         "tf32_override": attempt(
             "NVIDIA_TF32_OVERRIDE", lambda: value if value in {"0", "1", None} else "set", none="it is not set"
-        )
-    }
+        ),
+        "overriding_variables": attempt(
+            "the environment", lambda: ", ".join(name for name in OVERRIDING if name in environment) or None,
+            none="none is set",
+        ),
+    }  # fmt: skip
+
+
+def clock_is_synchronised() -> bool:
+    """Whether the kernel's clock follows a time server; asks and changes nothing. Source: adjtimex(2), modes 0.
+
+    Raises:
+        OSError: this system has no such call, or forbids it.
+    """
+    call = getattr(ctypes.CDLL(None, use_errno=True), "adjtimex", None)
+    if call is None:
+        raise OSError("this system has no such call")
+    state = call(ctypes.create_string_buffer(TIMEX_BYTES))
+    if state < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return bool(state != TIME_ERROR)
 
 
 def turbo(root: Path) -> str | None:

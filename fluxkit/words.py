@@ -6,11 +6,13 @@ import json
 from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
+from fluxkit.measures import grade_about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fluxkit.again import Held, Losses, Verdict
+    from fluxkit.measures import Subject
     from fluxkit.plan import Plan
     from fluxkit.record import Kit, RunResult
     from fluxkit.selftest import Step
@@ -73,18 +75,22 @@ def amount(value: float) -> str:
 
 
 def sentence(result: RunResult) -> str:
-    """How a run ended and its headline numbers, for a person."""
+    """How a run ended and its headline numbers with their grades, for a person."""
     if result.error:
         phase = f" in phase {result.error.phase}" if result.error.phase else ""
         return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
     summary = result.summary
-    numbers = (
-        ("iterations/s", summary.training_iterations_per_second),
-        ("image-steps/s", summary.inference_image_steps_per_second),
-        ("dB PSNR", summary.psnr_db),
-        ("SSIM", summary.ssim),
+    numbers: tuple[tuple[str, float | None, Subject], ...] = (
+        ("iterations/s", summary.training_iterations_per_second, "training_speed"),
+        ("image-steps/s", summary.inference_image_steps_per_second, "inference_speed"),
+        ("dB PSNR", summary.psnr_db, "quality"),
+        ("SSIM", summary.ssim, "quality"),
     )
-    known = [f"{value:.4g} {unit}" for unit, value in numbers if value is not None]
+    known = [
+        f"{value:.4g} {unit} ({grade_about((result,), subject)})"
+        for unit, value, subject in numbers
+        if value is not None
+    ]
     return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"
 
 
@@ -99,9 +105,11 @@ def verdict_lines(verdict: Verdict) -> str:
     if verdict.losses:
         lines.append(_losses_line(verdict.losses))
     lines += [f"differs: {each.row}: {each.original} there, {each.again} here" for each in verdict.differences]
-    outside = [number.name for number in verdict.numbers if not number.inside]
+    outside = [number.name for number in verdict.numbers if not number.inside and number.grade != "X"]
     parted = verdict.losses is not None and verdict.losses.promised and not verdict.losses.equal
     why = [each.row for each in verdict.differences] or [*outside, *(["losses"] if parted else [])]
+    if verdict.verdict == "not comparable" and not verdict.differences:
+        why = ["no number is there that may be used"]
     return printable("\n".join([*lines, verdict.verdict + (f": {', '.join(why)}" if why else "")]))
 
 
@@ -109,7 +117,9 @@ def _held_line(number: Held) -> str:
     change = f" ({number.again / number.original - 1:+.2%})" if number.original else ""
     values = f"{number.original:.5g} there, {number.again:.5g} here{change} {number.unit}".rstrip()
     place = "inside" if number.inside else "outside"
-    return f"{number.name}: {values}; {place} {number.low:.5g} to {number.high:.5g} ({number.band})"
+    grade = f", grade {number.grade}" if number.grade else ""
+    grade += ", in no verdict" if number.grade == "X" else ""
+    return f"{number.name}: {values}; {place} {number.low:.5g} to {number.high:.5g} ({number.band}){grade}"
 
 
 def _losses_line(losses: Losses) -> str:

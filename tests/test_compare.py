@@ -145,6 +145,46 @@ def test_another_device_under_one_label_is_another_row():
     assert any("Example GPU 48GB" in name for name in names)
 
 
+def test_two_devices_behind_one_hash_are_two_rows():
+    """A claimed hash is no proof: runs that saw another processor, or whose ranks named another, stand apart."""
+    first, second, third = (builders.result(repeat=repeat) for repeat in range(3))
+    smaller = second.system.before.devices[0].model_copy(update={"name": "Example CPU 4-core"})
+    before = second.system.before.model_copy(update={"devices": (smaller,)})
+    second = second.model_copy(update={"system": second.system.model_copy(update={"before": before})})
+    rank = third.tuning.ranks[0].model_copy(update={"device_name": "Example GPU 48GB"})
+    third = third.model_copy(update={"tuning": third.tuning.model_copy(update={"ranks": (rank,)})})
+    comparison = compare([first, second, third, builders.failed()])
+    rows = comparison.workloads[0].rows
+    assert sorted(len(row.runs) for row in rows) == [1, 1, 1]
+    assert len({row.key for row in rows}) == 3
+    assert any("3 different configurations share the label" in warning for warning in comparison.warnings)
+
+
+def test_findings_that_were_left_out_are_found_again():
+    """A result that came without the findings its raw values give is graded by them all the same."""
+    run = builders.result(checks=[])
+    rank = run.tuning.ranks[0].model_copy(update={"precision": {"dtype": "float32", "cuda.matmul": "tf32"}})
+    posing = run.model_copy(update={"tuning": run.tuning.model_copy(update={"ranks": (rank,)})})
+    (row,) = compare([posing]).workloads[0].rows
+    assert row.metrics["training_iterations_per_second"].grade == "X"
+    assert any(remark.id == "tuning_precision" for remark in row.remarks)
+
+
+def test_every_number_has_a_grade():
+    """Each number of a row with a value carries a grade, whatever it is about."""
+    row = compare([builders.result(energy=builders.energy())]).workloads[0].rows[0]
+    estimates = [*row.metrics.values(), *row.costs.values(), *row.phases.values(), *row.energy.gross_joules.values()]
+    estimates += [score for point in row.curve for score in (point.psnr_db, point.ssim, point.validation_loss)]
+    assert all(each.grade for each in estimates if each.mean is not None)
+
+
+def test_the_plans_error_is_in_the_row():
+    """What the plan predicted over what was measured stands in the row, for memory and for time."""
+    error = {"peak_memory": 1.1, "seconds": 0.9}
+    row = compare([builders.result(predicted_over_measured=error)]).workloads[0].rows[0]
+    assert {name: each.mean for name, each in row.predicted_over_measured.items()} == error
+
+
 def test_other_studies_are_measured_apart():
     """Runs of different studies were not interleaved, which the contrast and a warning say."""
     other = builders.spec(execution={"precision": "bfloat16"})

@@ -1,21 +1,34 @@
-"""`fluxkit.cost`: price of the instance times measured seconds, through whole results."""
+"""`fluxkit.cost`: prices of the instance and its energy times what was measured, through whole results."""
+
+import json
 
 import builders
 import pytest
 
 from fluxkit.compare import compare
+from fluxkit.cost import UNITS
+from fluxkit.errors import UsageError
 from fluxkit.folder import find_results
+from fluxkit.given import Given, price_sheet
 
 
-def timed(label, iterations, seconds, usd_per_hour=0.0):
+def timed(label, iterations, seconds, usd_per_hour=0.0, usd_per_kwh=0.0, **changes):
     """A run of so many iterations that took so many seconds in all."""
     asked = builders.spec(
         name=f"schnell-{iterations}",
         tune={"iterations": iterations, "seconds": 60.0},
-        hardware={"label": label, "usd_per_hour": usd_per_hour},
+        hardware={"label": label, "usd_per_hour": usd_per_hour, "usd_per_kwh": usd_per_kwh},
         execution={"threads": len(label)},
     )
-    return builders.result(of=asked, iteration_seconds=(seconds / iterations,) * iterations, id=f"{label}-{iterations}")
+    changes.setdefault("id", f"{label}-{iterations}")
+    return builders.result(of=asked, iteration_seconds=(seconds / iterations,) * iterations, **changes)
+
+
+def row_of(*runs, given=Given()):  # noqa: B008 - an immutable value
+    """The one row of a comparison of these runs."""
+    (workload,) = compare(runs, given).workloads
+    (row,) = workload.rows
+    return row
 
 
 def test_the_known_table_comes_out_of_result_files(tmp_path):
@@ -59,6 +72,7 @@ def test_costs_are_price_times_seconds():
 def test_no_price_is_no_cost():
     """A price of 0 means not given: costs are missing with that reason, never 0."""
     costs = compare([timed("GPU", 500, 1000.0)]).workloads[0].rows[0].costs
+    assert set(costs) == set(UNITS)
     assert {cost.mean for cost in costs.values()} == {None}
     assert all("no price given" in cost.reason for cost in costs.values())
 
@@ -73,3 +87,115 @@ def test_a_missing_rate_is_a_cost_with_its_reason():
     assert costs["usd_per_1000_images"].mean is None
     assert "no inference speed" in costs["usd_per_1000_images"].reason
     assert costs["usd_per_adapter"].mean is not None
+
+
+def test_a_db_costs_what_the_adapter_costs_by_its_gain():
+    """The cost per dB is the adapter's, divided by what the same run gained over the untuned model."""
+    run = timed("GPU", 500, 1000.0, usd_per_hour=3.6)
+    gain = run.summary.psnr_db - run.summary.psnr_db_untuned
+    assert row_of(run).costs["usd_per_db"].mean == pytest.approx(0.06 / gain)
+
+
+def test_a_run_that_gained_nothing_has_no_cost_per_db():
+    """One run without a gain takes the cost per dB from the whole row: the others' would flatter it."""
+    runs = [timed("GPU", 500, 1000.0, usd_per_hour=3.6, id=str(n), repeat=n, psnr_gain=9.0 * n) for n in range(2)]
+    lost = runs[0].summary.model_copy(update={"psnr_db": runs[0].summary.psnr_db_untuned - 0.1})
+    cost = row_of(runs[0].model_copy(update={"summary": lost}), runs[1]).costs["usd_per_db"]
+    assert cost.mean is None
+    assert "gained no PSNR" in cost.reason
+
+
+def test_energy_is_priced_by_the_power_of_the_phase():
+    """At 40 W, 60 s of tuning are 2,400 J: 1 USD a kilowatt-hour adds 1 / 1,500 USD to the adapter."""
+    row = row_of(timed("GPU", 500, 1000.0, usd_per_hour=3.6, usd_per_kwh=1.0, energy=builders.energy(watts=40.0)))
+    assert row.bases["usd_per_adapter"].joules.mean == pytest.approx(2400.0)
+    assert row.costs["usd_per_adapter"].mean == pytest.approx(0.06 + 1 / 1500)
+    assert row.energy.class_ == "measured"
+    assert row.energy.net_joules["tune"].mean == pytest.approx(1800.0)
+
+
+def test_energy_alone_can_be_the_price():
+    """On a machine of one's own, energy is all that is paid; where it was not measured there is no cost."""
+    metered, blind = (timed("Own", 500, 1000.0, usd_per_kwh=0.3, energy=each) for each in (builders.energy(), None))
+    assert row_of(metered).costs["usd_per_adapter"].mean == pytest.approx(0.3 * 2400 / 3.6e6)
+    assert row_of(blind).costs["usd_per_adapter"].mean is None
+    assert "no energy" in row_of(blind).costs["usd_per_adapter"].reason
+
+
+def test_energy_that_is_too_short_is_left_out_and_said():
+    """A cost without the energy that has a price says so, and is in no verdict against one with it."""
+    short = {"class": "unavailable", "reason": "too short: 20 s; 60 s are wanted"}
+    row = row_of(timed("GPU", 500, 1000.0, usd_per_hour=3.6, usd_per_kwh=1.0, energy=short))
+    assert row.costs["usd_per_adapter"].mean == pytest.approx(0.06)
+    assert "without its energy: too short" in row.costs["usd_per_adapter"].reason
+    assert row.energy.class_ == "unavailable"
+    runs = [
+        timed(label, 500, 1000.0, 3.6, 1.0, energy=energy, id=f"{label}{n}", repeat=n)
+        for n in range(3)
+        for label, energy in (("GPU", short), ("Other", builders.energy()))
+    ]
+    found = next(each for each in compare(runs).workloads[0].contrasts if each.quantity == "usd_per_adapter")
+    assert (found.verdict, found.further_runs) == ("inconclusive", None)
+    assert "energy is in one" in found.reason
+
+
+def test_estimated_energy_says_so_and_lowers_the_grade():
+    """Energy from sampled power is estimated: grade B, for the joules and for the cost that they are in."""
+    estimated = builders.energy(**{"class": "estimated", "source": "NVML power, sampled twice a second"})
+    row = row_of(timed("GPU", 500, 1000.0, usd_per_hour=3.6, usd_per_kwh=1.0, energy=estimated))
+    assert row.energy.class_ == "estimated"
+    assert (row.metrics["energy_joules"].grade, row.costs["usd_per_1000_iterations"].grade) == ("B", "B")
+
+
+def test_a_phase_that_is_too_short_has_no_power():
+    """Ten seconds of inference are enough for a counter, and not for power that is sampled twice a second."""
+    for class_, known in (("measured", True), ("estimated", False)):
+        basis = row_of(timed("GPU", 500, 1000.0, energy=builders.energy(**{"class": class_}))).bases[
+            "usd_per_1000_images"
+        ]
+        assert (basis.joules.mean is not None) == known
+    assert "too short: 12 s of phase inference" in basis.joules.reason
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_page_prices_again_by_the_formula_of_the_basis(name):
+    """The mean cost at any price is usd_per_hour x seconds / 3,600 + usd_per_kwh x joules / 3,600,000 of the basis."""
+    runs = [
+        timed("GPU", 500, 1000.0 + n, energy=builders.energy(watts=40.0 + n), id=str(n), repeat=n) for n in range(3)
+    ]
+    basis = row_of(*runs).bases[name]
+    priced = row_of(*runs, given=Given({"": 2.5}, {"GPU": 0.3}))
+    by_hand = 2.5 * basis.seconds.mean / 3600 + 0.3 * basis.joules.mean / 3.6e6
+    assert priced.costs[name].mean == pytest.approx(by_hand, rel=1e-12)
+    assert (priced.usd_per_hour, priced.usd_per_kwh) == (2.5, 0.3)
+
+
+def test_given_prices_are_for_a_label_or_for_all():
+    """A price for a label goes before one for all, and the spec's stands where none is given."""
+    runs = [timed(label, 500, 1000.0, usd_per_hour=1.0) for label in ("A40", "A100")]
+    given = Given(price_sheet(["2.5", "A100=4"], "--usd-per-hour"))
+    rows = compare(runs, given).workloads[0].rows
+    assert {row.label: row.usd_per_hour for row in rows} == {"A40": 2.5, "A100": 4.0}
+    rows = compare(runs, Given(price_sheet(["A100=4"], "--usd-per-hour"))).workloads[0].rows
+    assert {row.label: row.usd_per_hour for row in rows} == {"A40": 1.0, "A100": 4.0}
+
+
+@pytest.mark.parametrize("text", ["cheap", "A100=", "-1", "A100=nan", "inf"])
+def test_what_is_no_price_is_refused(text):
+    """A price that is no number from 0 on is refused with the option's name."""
+    with pytest.raises(UsageError, match="--usd-per-kwh"):
+        price_sheet([text], "--usd-per-kwh")
+
+
+def test_a_price_for_nobody_is_refused():
+    """A price for a label that no result has would go unnoticed, so it is refused with the labels that there are."""
+    with pytest.raises(UsageError, match=r"'H100'.*labels: 'A40'"):
+        compare([timed("A40", 500, 1000.0)], Given({"H100": 2.0}))
+
+
+def test_no_result_holds_money():
+    """A result names the spec's prices and nothing else in dollars: costs belong to the comparison."""
+    run = timed("GPU", 500, 1000.0, usd_per_hour=3.6, usd_per_kwh=0.3, energy=builders.energy())
+    values = run.model_dump(mode="json", by_alias=True)
+    assert values["spec"].pop("hardware") == {"label": "GPU", "usd_per_hour": 3.6, "usd_per_kwh": 0.3}
+    assert "usd" not in json.dumps(values).lower()

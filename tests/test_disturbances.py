@@ -101,3 +101,35 @@ def test_swapping_is_a_doubt(found):
 def test_a_battery_is_a_doubt(found):
     """A laptop on its battery clocks differently."""
     assert found(after={"power_source": "battery"})["on_battery", "training_speed"] == "C"
+
+
+@pytest.mark.parametrize(
+    ("readings", "grade"),
+    [
+        ({"gpu_0_foreign_processes": 0, "gpu_0_utilisation_percent": 3, "gpu_0_memory_used_bytes": 10**8}, None),
+        ({"gpu_0_foreign_processes": 2}, "C"),
+        ({"gpu_0_utilisation_percent": 80}, "C"),
+        ({"gpu_0_memory_used_bytes": 5 * 10**9}, "C"),
+        ({"gpu_1_foreign_processes": 2}, None),
+    ],
+)
+def test_a_gpu_that_somebody_uses_is_a_doubt(found, readings, grade):
+    """Somebody on the run's GPU before it began puts its speeds in doubt; somebody on another one does not."""
+    seen = found(before=readings, device="cuda")
+    assert {seen.get(("gpu_in_use", subject)) for subject in ("training_speed", "inference_speed")} == {grade}
+
+
+@pytest.mark.parametrize(("watts", "lanes", "grade"), [(300.0, 16, None), (200.0, 16, "B"), (300.0, 8, "B")])
+def test_a_gpu_held_below_its_own_is_remarked(found, watts, lanes, grade):
+    """A lower power limit, or fewer lanes than the card can use, is another configuration of it."""
+    readings = {"gpu_0_power_limit_watts": watts, "gpu_0_power_limit_default_watts": 300.0}
+    readings |= {"gpu_0_pcie_width": lanes, "gpu_0_pcie_width_max": 16}
+    assert found(before=readings, device="cuda").get(("gpu_held_back", "training_speed")) == grade
+
+
+@pytest.mark.parametrize(("after", "grade"), [(3, None), (4, "X")])
+def test_memory_that_went_wrong_during_the_run_spoils_it(found, after, grade):
+    """Memory errors that were there before are old news; new ones put every number in question."""
+    name = "gpu_0_ecc_errors_uncorrected"
+    seen = found(before={name: 3}, after={name: after}, device="cuda")
+    assert {seen.get(("gpu_memory_errors", subject)) for subject in ("training_speed", "quality")} == {grade}

@@ -13,6 +13,7 @@ from fluxkit.doctor import conclusion, examine, examine_json, plain_text, show
 from fluxkit.gpus import gpus
 from fluxkit.judgements import GPU_ROWS, ROWS
 from fluxkit.probes import Reading
+from fluxkit.record import Kit
 from fluxkit.system import System, probe
 from fluxkit.vitals import ranges, stolen_share, temperature, throttle_count, throttled, turbo, vitals
 
@@ -45,6 +46,7 @@ def driver(monkeypatch):
             "CurrentClocksEventReasons": 1, "PersistenceMode": 1, "EccMode": (1, 1), "TotalEccErrors": 0,
             "RemappedRows": (0, 0, 0, 0), "MigMode": (0, 0), "ComputeMode": 0, "CurrPcieLinkGeneration": 4,
             "MaxPcieLinkGeneration": 4, "CurrPcieLinkWidth": 16, "MaxPcieLinkWidth": 16,
+            "ApplicationsClock": 1305, "DefaultApplicationsClock": 1305, "NvLinkState": 0,
             "ComputeRunningProcesses": [], "GraphicsRunningProcesses": [], "HandleByIndex": "handle",
         } | facts  # fmt: skip
         nvml = ModuleType("pynvml")
@@ -170,12 +172,20 @@ def test_missing_packages_are_told(machine):
 
 def test_the_text_has_a_line_for_every_check(machine, capsys):
     """Off a terminal each check is a line, and the last line says what it comes to."""
-    findings = examine(machine(), "docker.example/fluxkit@sha256:1")
+    findings = examine(machine(), Kit(version="1.0", image="docker.example/fluxkit@sha256:1"))
     show(findings)
     said = capsys.readouterr().out
     assert said == plain_text(findings) + "\n"
     assert all(finding.check in said for finding in findings)
     assert said.rstrip().endswith(conclusion(findings))
+
+
+@pytest.mark.parametrize(("dirty", "verdict"), [(False, "fit"), (True, "remark")])
+def test_fluxkit_itself_is_named(machine, dirty, verdict):
+    """Version and commit are stated; what was changed since the commit is remarked."""
+    findings = examine(machine(), Kit(version="1.0", commit="abc", dirty=dirty))
+    (found,) = [each for each in findings if each.check == "fluxkit"]
+    assert (found.verdict, "1.0, commit abc" in found.value) == (verdict, True)
 
 
 def test_a_terminal_gets_a_table(machine, capsys, monkeypatch):
@@ -259,7 +269,32 @@ def test_pressure_and_stolen_time(root):
     assert found["pressure_cpu_percent"].value == 12.5
     assert found["runnable_threads"].value == 3
     assert found["tf32_override"].value == "set"
+    assert found["overriding_variables"].unavailable == "none is set"
     assert stolen_share(place) == pytest.approx(0.05)
+
+
+def test_overriding_variables_are_named_and_not_told(root):
+    """What overrides a run's settings is named; its value may be private and stays where it is."""
+    found = vitals(root({}), {"MKL_NUM_THREADS": "/secret", "CUDA_LAUNCH_BLOCKING": "1"})["overriding_variables"]
+    assert found.value == "MKL_NUM_THREADS, CUDA_LAUNCH_BLOCKING"
+
+
+def test_asking_for_the_clock_says_yes_no_or_why():
+    """Whether the clock follows a time server is asked of the kernel, which may not say."""
+    found = vitals()["clock_synchronised"]
+    assert isinstance(found.value, bool) or found.unavailable
+
+
+def test_a_gpu_with_links_counts_those_that_are_up(driver):
+    """Links that are up are counted up to the first that does not exist; a GPU without any has none."""
+    assert driver(NvLinkState=1).readings["gpu_0_nvlinks_active"].value == 18
+    assert driver(NvLinkState=None).readings["gpu_0_nvlinks_active"].value is None
+
+
+def test_a_gpu_that_is_clocked_down_is_remarked(driver):
+    """Application clocks below the card's own make another configuration of a card."""
+    found = verdicts(driver(ApplicationsClock=1100))
+    assert found["GPU 0 application clock"] == "remark"
 
 
 def test_ranges():

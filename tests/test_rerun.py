@@ -15,8 +15,9 @@ from fluxkit import cli, rerun, study
 from fluxkit.again import judge, prediction_interval
 from fluxkit.errors import RunError, UsageError
 from fluxkit.folder import write_result
-from fluxkit.record import AgreementProbe
+from fluxkit.record import AgreementProbe, Check
 from fluxkit.study import run_study
+from fluxkit.words import verdict_lines
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
@@ -130,6 +131,34 @@ def test_two_failed_certificates_do_not_make_runs_comparable(done):
     bad = original.agreement[0].model_copy(update={"relative_l2": 1.0})
     first = original.model_copy(update={"agreement": (bad,)})
     assert judge(first, [first.model_copy(update={"id": "e" * 32})]).verdict == "not comparable"
+
+
+def spoilt(result, subject, **summary):
+    """The result with other numbers and a finding that its numbers about a subject are not to be used."""
+    check = Check(id="clock", subject=subject, grade="X", evidence="A clock lies.")
+    return changed(result, **summary).model_copy(update={"checks": (check,)})
+
+
+def test_a_number_that_may_not_be_used_is_in_no_verdict():
+    """A speed graded X is shown with its grade, and neither drifts nor reproduces; with none left, nothing is held."""
+    original = builders.result()
+    speed = {"training_iterations_per_second": 99.0}
+    verdict = judge(original, [spoilt(original, "training_speed", **speed)])
+    (number,) = [each for each in verdict.numbers if each.name == "training_iterations_per_second"]
+    assert (number.grade, number.inside, verdict.verdict) == ("X", False, "reproduced")
+    assert "grade X, in no verdict" in verdict_lines(verdict)
+    nothing = judge(original, [spoilt(original, "run", **speed)])
+    assert nothing.verdict == "not comparable"
+    assert verdict_lines(nothing).endswith("not comparable: no number is there that may be used")
+
+
+def test_repeats_that_may_not_be_used_make_no_band():
+    """A prediction interval rests on sound repeats: with two of three left, the fixed band is taken."""
+    repeats = [builders.result(repeat=repeat) for repeat in range(3)]
+    repeats[2] = spoilt(repeats[2], "training_speed")
+    (number, *others) = judge(repeats[0], [changed(repeats[0])], repeats).numbers
+    assert number.band == "±5% of the original"
+    assert {each.band for each in others} == {"95% prediction interval of 3 repeats"}
 
 
 def test_the_prediction_interval_is_the_textbooks():

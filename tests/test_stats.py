@@ -30,6 +30,21 @@ def test_t_interval_is_scipys():
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
 
 
+def test_lower_bound_is_scipys_one_sided_one():
+    """The one-sided bound of a mean equals that of SciPy's one-sided Student test."""
+    expected = reference.ttest_1samp(A, 0, alternative="greater").confidence_interval(0.95).low
+    assert stats.one_sample(A).lower_bound() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("bound", [0.05, 1.7, 3.0])
+def test_equivalence_is_two_of_scipys_one_sided_tests(bound):
+    """The p of equivalence is the larger of two of SciPy's one-sided Welch tests of shifted values."""
+    effect = stats.welch(A, B)
+    above = reference.ttest_ind([x + bound for x in A], B, equal_var=False, alternative="greater").pvalue
+    below = reference.ttest_ind([x - bound for x in A], B, equal_var=False, alternative="less").pvalue
+    assert effect.equivalence_p_value(-bound, bound) == pytest.approx(max(above, below), rel=1e-9)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_fewer_than_three_values_have_no_interval(count):
     """Below three values there is no interval at all."""

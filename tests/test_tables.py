@@ -41,6 +41,44 @@ def test_csv_has_a_typed_line_per_configuration():
     assert "no price" in lines[0]["usd_per_adapter_reason"]
 
 
+def test_csv_columns_have_one_type_each():
+    """Every column is a number, a truth value or text in all lines, with empty cells where nothing is known."""
+    metered = builders.result(energy=builders.energy(), of=builders.spec(execution={"threads": 3}), id="metered")
+    lines = rows_of(tables.render(compare([*builders.study(), metered]), "csv"))
+    for name in lines[0]:
+        kinds = {kind_of(line[name]) for line in lines if line[name]}
+        assert len(kinds) <= 1, name
+        if name.endswith(("_low", "_high", "_n", "_seconds", "_joules", "_db", "_per_second")):
+            assert kinds <= {"number"}, name
+    assert {line["agreement"] for line in lines} == {"True"}
+    assert sorted(line["energy_class"] for line in lines) == ["measured", "unavailable", "unavailable"]
+    assert [line["usd_per_adapter_joules"] for line in lines].count("") == 2
+
+
+def kind_of(text):
+    """What a reader of CSV takes a cell for."""
+    if text in {"True", "False"}:
+        return "truth value"
+    try:
+        float(text)
+    except ValueError:
+        return "text"
+    return "number"
+
+
+def test_markdown_fits_a_pull_request():
+    """With so many configurations that their ratios alone would fill a comment, the ratios are counted instead."""
+    runs = [
+        builders.result(of=builders.spec(execution={"threads": threads}), id=f"{threads}-{repeat}", repeat=repeat)
+        for threads in range(1, 17)
+        for repeat in range(3)
+    ]
+    text = tables.render(compare(runs), "markdown")
+    assert len(text) < 65_536
+    assert "too many for a comment" in text
+    assert "too many" not in tables.render(compare(builders.study()), "markdown")
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", " =", "\r="])
 def test_csv_text_is_never_a_formula(start):
     """A label that begins like a formula is defused; a negative number stays a number."""

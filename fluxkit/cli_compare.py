@@ -1,0 +1,73 @@
+"""The commands that put results side by side: compare and report."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fluxkit.cli_options import Format, Page, Published, Results, TargetPsnr, UsdPerHour, UsdPerKwh, WithResults
+
+if TYPE_CHECKING:
+    from fluxkit.given import Given
+
+
+def compare(
+    results: Results,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+    usd_per_hour: UsdPerHour = None,
+    usd_per_kwh: UsdPerKwh = None,
+    target_psnr: TargetPsnr = None,
+) -> None:
+    """Compare results in the terminal: one row for each configuration, ratios with intervals.
+
+    Results of different workloads are shown apart, never as a ratio, and end with exit code 5.
+
+    Example: fluxkit compare runs/first --format markdown --usd-per-hour A100=1.8 --usd-per-kwh 0.3
+    """
+    from fluxkit.compare import compare as compare_results
+    from fluxkit.errors import ExitCode
+    from fluxkit.settle import load_all
+    from fluxkit.tables import render
+
+    given = _given(usd_per_hour, usd_per_kwh, target_psnr)
+    comparison = compare_results([result for _, result in load_all(results)], given)
+    typer.echo(render(comparison, form.value, width=shutil.get_terminal_size((120, 24)).columns).rstrip("\n"))
+    if not comparison.comparable:
+        typer.echo("fluxkit: These results are not comparable: they do not ask for the same work.", err=True)
+        raise typer.Exit(ExitCode.NOT_COMPARABLE)
+
+
+def report(  # noqa: PLR0917 - each is an option of the command
+    results: Results,
+    output: Page,
+    published: Published = None,
+    with_results: WithResults = False,
+    usd_per_hour: UsdPerHour = None,
+    usd_per_kwh: UsdPerKwh = None,
+    target_psnr: TargetPsnr = None,
+) -> None:
+    """Write the comparison of results as one self-contained HTML file.
+
+    Example: fluxkit report laptop/ cluster/ -o comparison.html
+    """
+    from fluxkit.keep import keep
+    from fluxkit.published import load_published
+    from fluxkit.report import write_report
+    from fluxkit.settle import load_all
+
+    tables = [load_published(name) for name in published or ()]
+    sources = load_all(results)  # runs that died are folded first, so that the page says what became of them
+    given = _given(usd_per_hour, usd_per_kwh, target_psnr)
+    write_report(keep(sources, output.parent / "results") if with_results else results, output, tables, given)
+    typer.echo(output)
+
+
+def _given(usd_per_hour: list[str] | None, usd_per_kwh: list[str] | None, target_psnr: float | None) -> Given:
+    """What the reader adds to the results."""
+    from fluxkit.given import Given, price_sheet
+
+    return Given(
+        price_sheet(usd_per_hour or (), "--usd-per-hour"), price_sheet(usd_per_kwh or (), "--usd-per-kwh"), target_psnr
+    )

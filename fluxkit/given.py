@@ -1,0 +1,62 @@
+"""What a reader adds to stored results when they are compared: prices of machines and energy, and a target."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from fluxkit.cost import Prices
+from fluxkit.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+ALL = ""
+"""Stands for every label in a price sheet."""
+MAX_USD = 1e6
+
+
+class Given(NamedTuple):
+    """Prices by label, or for `ALL`, which replace those of the specs; and the PSNR to time against."""
+
+    usd_per_hour: Mapping[str, float] = {}
+    usd_per_kwh: Mapping[str, float] = {}
+    target_psnr_db: float | None = None
+
+    def prices(self, label: str, of_the_spec: Prices) -> Prices:
+        """What a row of that label is priced at."""
+        hour, kwh = (
+            sheet.get(label, sheet.get(ALL, price))
+            for sheet, price in zip((self.usd_per_hour, self.usd_per_kwh), of_the_spec, strict=True)
+        )
+        return Prices(hour, kwh)
+
+    def check(self, labels: Collection[str]) -> None:
+        """Raises: UsageError: a price is for a label that no result has, which would price nothing unnoticed."""
+        for label in (*self.usd_per_hour, *self.usd_per_kwh):
+            if label != ALL and label not in labels:
+                known = ", ".join(repr(printable(each)) for each in sorted(labels)) or "none"
+                raise UsageError(f"No result has the label {printable(label)!r} that a price is for; labels: {known}.")
+
+
+def price_sheet(texts: Sequence[str], option: str) -> dict[str, float]:
+    """`2.5`, or `A100=2.5` once for each label, as prices in US dollars by label.
+
+    Raises:
+        UsageError: one of them is no price.
+    """
+    found = {}
+    for text in texts:
+        label, _, price = text.rpartition("=")
+        found[label.strip()] = _price(price, f"{option} {printable(text)}")
+    return found
+
+
+def _price(text: str, source: str) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 <= price <= MAX_USD:
+        raise UsageError(f"{source}: write a price in US dollars, as 2.5 or LABEL=2.5, from 0 to {MAX_USD:,.0f}.")
+    return price

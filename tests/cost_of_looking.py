@@ -1,0 +1,58 @@
+"""What looking at the machine costs, as a share of a run of two minutes: `just bench`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RUN_SECONDS = 120.0
+LIMIT = 0.01
+LOOKS, CANARIES, SAMPLES = 2, 4, 240
+"""In a run of two minutes: before and after; around tuning and inference; twice a second."""
+
+
+def shares(clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
+    """Seconds of each kind of look in a run of two minutes / 120 s.
+
+    Args:
+        clock: seconds on the wall, or of this processor (`time.process_time`) where others may be busy on it.
+    """
+    import torch
+
+    from fluxkit.doctor import examine
+    from fluxkit.engine import canary
+    from fluxkit.system import probe
+    from fluxkit.telemetry import Sampler
+
+    device = torch.device("cpu")
+    sampler = Sampler(lambda: "tune").watch(os.getpid())
+    works = {
+        "doctor": (LOOKS, 3, lambda: examine(probe())),
+        "canary": (CANARIES, 2, lambda: canary.sing(device, "ieee_float32")),
+        "sampler": (SAMPLES, 20, sampler._sample),
+    }
+    for _, _, work in works.values():
+        work()  # the first call loads what the others find loaded
+    return {name: count * seconds_of(work, times, clock) / RUN_SECONDS for name, (count, times, work) in works.items()}
+
+
+def seconds_of(work: Callable[[], object], count: int, clock: Callable[[], float] = time.process_time) -> float:
+    """Seconds of one repetition."""
+    began = clock()
+    for _ in range(count):
+        work()
+    return (clock() - began) / count
+
+
+if __name__ == "__main__":
+    found = shares()
+    total = sum(found.values())
+    lines = [f"{name:<8} {share:.3%}" for name, share in found.items()]
+    lines.append(f"{'together':<8} {total:.3%} of {RUN_SECONDS:.0f} s; the limit is {LIMIT:.0%}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.exit(total >= LIMIT)

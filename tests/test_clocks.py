@@ -1,0 +1,56 @@
+"""A clock that lies is found by another one."""
+
+import builders
+import pytest
+
+from fluxkit.checks import find
+
+
+def result(factor=1.0, seen_seconds=None):
+    """A run of 60 s of tuning and 12 s of inference whose launcher saw `factor` times as much."""
+    seconds = (0.3,) * 200
+    phases = {"tune": 60.0, "inference": 12.0}
+    samples = {name: round(2 * factor * took) for name, took in phases.items()}
+    facts = {"engine_cores": 2.0, "foreign_cores": 0.0, "stolen_cores": 0.0, "logical_cores": 8}
+    telemetry = {
+        "attempt": 0, "interval_seconds": 0.5, "samples": sum(samples.values()), "sampler_cpu_seconds": 0.1,
+        "wall_seconds": seen_seconds or factor * 72.0, "series": {},
+        "phases": [{"phase": name, "samples": count, **facts} for name, count in samples.items()],
+    }  # fmt: skip
+    return builders.result(iteration_seconds=seconds, telemetry=[telemetry])
+
+
+def clock_findings(run):
+    """Grades of the findings about clocks."""
+    return {(check.id, check.subject): check.grade for check in find(run) if check.id in CLOCK_IDS}
+
+
+CLOCK_IDS = ("clocks_disagree", "steps_outlast_phase")
+
+
+def test_clocks_that_agree_give_no_finding():
+    """The launcher's samples add up to the engine's phases."""
+    assert clock_findings(result()) == {}
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_clock_that_runs_at_another_rate_is_found(factor):
+    """A clock that is twice too slow or too fast is found, and none of its speeds is used."""
+    found = clock_findings(result(factor))
+    assert set(found.values()) == {"X"}
+    assert {subject for _, subject in found} == {"training_speed", "quality", "inference_speed"}
+
+
+def test_a_sampler_that_a_busy_machine_delays_is_no_liar():
+    """Samples that come late stand for more seconds each; the phases still add up."""
+    assert clock_findings(result(0.5, seen_seconds=72.0)) == {}
+
+
+def test_steps_can_not_outlast_their_phase():
+    """More seconds of steps than the phase had are not possible."""
+    run = result()
+    phases = tuple(
+        phase.model_copy(update={"seconds": 30.0}) if phase.name == "tune" else phase for phase in run.phases
+    )
+    found = clock_findings(run.model_copy(update={"phases": phases, "telemetry": ()}))
+    assert found == {("steps_outlast_phase", "training_speed"): "X", ("steps_outlast_phase", "quality"): "X"}
