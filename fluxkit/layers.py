@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from fluxkit.drawing import (
@@ -28,6 +29,11 @@ def _colour(rows: Sequence[Row], alt: Any) -> Any:
     return alt.Scale(domain=[row.name for row in rows], range=[style_of(row.number)[0] for row in rows])
 
 
+def _data(alt: Any, values: Any) -> Any:
+    """Values as one text: the chart library copies data with each layer, and a text is copied at once."""
+    return alt.Data(values=json.dumps(values), format=alt.DataFormat(type="json"))
+
+
 def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title: str) -> Any:
     """Bands, lines and marks of quality over time or iterations, with the levels that need no tuning."""
     import altair as alt
@@ -40,16 +46,16 @@ def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title
     colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
     dash = alt.StrokeDash("name:N", scale=_dash(rows, alt), legend=None)
     shape = alt.Shape("name:N", scale=_shape(rows, alt), legend=None)
-    base = alt.Chart(alt.Data(values=values)).encode(x=x, color=colour)
+    base = alt.Chart(_data(alt, values)).encode(x=x, color=colour)
     band = base.mark_area(opacity=0.18, aria=False).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
     line = base.mark_line(strokeWidth=2, aria=False).encode(y=y, strokeDash=dash)
     point = base.mark_point(size=55, filled=True, opacity=1).encode(y=y, shape=shape, description="label:N")
     layers = [band, line, point]
     if levels:
-        rule = alt.Chart(alt.Data(values=levels)).encode(y=alt.Y("level:Q", title=title))
+        rule = alt.Chart(_data(alt, levels)).encode(y=alt.Y("level:Q", title=title))
         layers.insert(0, rule.mark_rule(strokeDash=[3, 3], color=SOFT, aria=False))
         for below, offset in ((False, -5), (True, 10)):
-            some = alt.Chart(alt.Data(values=[level for level in levels if level["below"] is below]))
+            some = alt.Chart(_data(alt, [level for level in levels if level["below"] is below]))
             text = some.mark_text(align="right", dy=offset, fontSize=11, color=SOFT)
             layers.append(
                 text.encode(
@@ -82,13 +88,13 @@ def bar_layers(rows: Sequence[Row], values: Any, dots: Any, unit: str) -> Any:
     import altair as alt
 
     colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
-    base = alt.Chart(alt.Data(values=values)).encode(y=_name_axis(alt, rows))
+    base = alt.Chart(_data(alt, values)).encode(y=_name_axis(alt, rows))
     bar = base.mark_bar(height={"band": 0.62}).encode(
         x=alt.X("x:Q", title=unit, axis=alt.Axis(tickCount=5, format=NUMBER)), color=colour, description="label:N"
     )
     whiskers = [value for value in values if "low" in value]
-    whisker = alt.Chart(alt.Data(values=whiskers)).mark_rule(color=INK, strokeWidth=1.5, aria=False)
-    points = alt.Chart(alt.Data(values=dots)).mark_point(filled=True, size=34, fill=PAPER, stroke=INK, strokeWidth=1)
+    whisker = alt.Chart(_data(alt, whiskers)).mark_rule(color=INK, strokeWidth=1.5, aria=False)
+    points = alt.Chart(_data(alt, dots)).mark_point(filled=True, size=34, fill=PAPER, stroke=INK, strokeWidth=1)
     layers = [bar, points.encode(y=_name_axis(alt, rows), x="x:Q", description="label:N")]
     if whiskers:
         layers.insert(1, whisker.encode(y=_name_axis(alt, rows), x=alt.X("low:Q", title=unit), x2="high:Q"))
@@ -100,11 +106,11 @@ def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
     import altair as alt
 
     shown = [row for row in rows if any(line["name"] == row.name for line in lines)]
-    band = alt.Chart(alt.Data(values=[{"low": 1 - SPEED_MARGIN, "high": 1 + SPEED_MARGIN}]))
-    one = alt.Chart(alt.Data(values=[{"x": 1.0}])).mark_rule(color=SOFT, aria=False).encode(x="x:Q")
+    band = alt.Chart(_data(alt, [{"low": 1 - SPEED_MARGIN, "high": 1 + SPEED_MARGIN}]))
+    one = alt.Chart(_data(alt, [{"x": 1.0}])).mark_rule(color=SOFT, aria=False).encode(x="x:Q")
     scale = alt.Scale(type="log", nice=False, padding=12)
     x = alt.X("x:Q", title="ratio (logarithmic)", scale=scale, axis=alt.Axis(tickCount=6, format=".2~f", grid=False))
-    base = alt.Chart(alt.Data(values=lines)).encode(
+    base = alt.Chart(_data(alt, lines)).encode(
         y=_name_axis(alt, shown), color=alt.Color("name:N", scale=_colour(shown, alt), legend=None)
     )
     held = [line for line in lines if "low" in line]
@@ -114,7 +120,7 @@ def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
         base.mark_point(filled=True, size=80, opacity=1).encode(x=x, description="label:N"),
     ]
     if held:
-        line = base.properties(data=alt.Data(values=held)).mark_rule(strokeWidth=2, aria=False)
+        line = base.properties(data=_data(alt, held)).mark_rule(strokeWidth=2, aria=False)
         layers.insert(2, line.encode(x=alt.X("low:Q", scale=scale), x2="high:Q"))
     return alt.layer(*layers).properties(width=WIDTH - 130, height={"step": 34})
 
@@ -126,7 +132,7 @@ def phase_layers(rows: Sequence[Row], values: Any, names: Sequence[str]) -> Any:
     scale = alt.Scale(domain=list(names), range=[PHASE_COLOURS[phase_place(n.replace(" ", "_"))] for n in names])
     legend = alt.Legend(orient="bottom", title=None, columns=4, symbolType="square", labelLimit=120)
     return (
-        alt.Chart(alt.Data(values=values))
+        alt.Chart(_data(alt, values))
         .mark_bar(height={"band": 0.62}, stroke=PAPER, strokeWidth=1)
         .encode(
             y=_name_axis(alt, rows),
@@ -147,20 +153,20 @@ def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_
     scale = alt.Scale(type="symlog", constant=min(places), nice=False, padding=16)
     x = alt.X("x:Q", title=x_title, scale=scale, axis=alt.Axis(values=_ticks(places), format=NUMBER, grid=False))
     y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=14))
-    base = alt.Chart(alt.Data(values=values)).encode(
+    base = alt.Chart(_data(alt, values)).encode(
         x=x,
         y=y,
         color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
         shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
         description="label:N",
     )
-    line = alt.Chart(alt.Data(values=front)).mark_line(
+    line = alt.Chart(_data(alt, front)).mark_line(
         color=SOFT, strokeDash=[4, 3], strokeWidth=1.2, interpolate="step-after", aria=False
     )
     layers = [line.encode(x=x, y=y, order=alt.Order("x:Q"))] if len(front) > 1 else []
     held = [value for value in values if "low" in value]
     if held:
-        rule = alt.Chart(alt.Data(values=held)).mark_rule(strokeWidth=1.5, aria=False)
+        rule = alt.Chart(_data(alt, held)).mark_rule(strokeWidth=1.5, aria=False)
         colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
         layers.append(rule.encode(x=x, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=colour))
     points = base.mark_point(filled=True, size=110, opacity=1)
@@ -173,7 +179,7 @@ def spread_layers(rows: Sequence[Row], values: Any, unit: str) -> Any:
 
     axis = alt.Axis(tickCount=6, format=NUMBER)
     scale = alt.Scale(type="log", nice=False, padding=10)
-    base = alt.Chart(alt.Data(values=values)).encode(
+    base = alt.Chart(_data(alt, values)).encode(
         y=_name_axis(alt, rows), color=alt.Color("name:N", scale=_colour(rows, alt), legend=None)
     )
     thin = base.mark_rule(strokeWidth=1.5, aria=False)
@@ -196,8 +202,8 @@ def drift_layers(rows: Sequence[Row], values: Any) -> Any:
 
     x = alt.X("x:Q", title="share of the run's iterations (%)", axis=alt.Axis(tickCount=5, grid=False))
     y = alt.Y("y:Q", title="iteration time / run's median", scale=alt.Scale(zero=False, padding=12))
-    one = alt.Chart(alt.Data(values=[{"y": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(y="y:Q")
-    line = alt.Chart(alt.Data(values=values)).mark_line(strokeWidth=1.5, opacity=0.85)
+    one = alt.Chart(_data(alt, [{"y": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(y="y:Q")
+    line = alt.Chart(_data(alt, values)).mark_line(strokeWidth=1.5, opacity=0.85)
     return alt.layer(
         one,
         line.encode(
@@ -217,8 +223,8 @@ def change_layers(rows: Sequence[Row], values: Any) -> Any:
 
     kinds = ["matrix products", "copies in memory"]
     shape = alt.Scale(domain=kinds, range=["circle", "square"])
-    one = alt.Chart(alt.Data(values=[{"x": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(x="x:Q")
-    points = alt.Chart(alt.Data(values=values)).mark_point(size=60, strokeWidth=1.8, opacity=1)
+    one = alt.Chart(_data(alt, [{"x": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(x="x:Q")
+    points = alt.Chart(_data(alt, values)).mark_point(size=60, strokeWidth=1.8, opacity=1)
     return alt.layer(
         one,
         points.encode(
@@ -235,7 +241,7 @@ def setting_layers(rows: Sequence[Row], values: Any) -> Any:
     """Inference speed by precision and micro-batch, a point per run."""
     import altair as alt
 
-    points = alt.Chart(alt.Data(values=values)).mark_point(filled=True, size=60, opacity=1)
+    points = alt.Chart(_data(alt, values)).mark_point(filled=True, size=60, opacity=1)
     order = [value["x"] for value in sorted(values, key=lambda value: (value["precision"], value["size"]))]
     axis = alt.Axis(labelAngle=0, grid=True, ticks=False, domain=False)
     return points.encode(

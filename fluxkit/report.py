@@ -106,8 +106,7 @@ def render(
     The same results give the same bytes: nothing is read but the pictures beside them.
     """
     runs = {result.id: result for _, result in folders}
-    spent = Spent()
-    sections = [_section(place, comparison, folders, runs, spent) for place in range(1, len(comparison.workloads) + 1)]
+    sections = _sections(comparison, folders, runs)
     script = _script()
     page = _environment().get_template("report.html.jinja")
     text: str = page.render(
@@ -128,6 +127,17 @@ def render(
         level=f"{100 * LEVEL:g}",
     )
     return text + "\n"
+
+
+def _sections(
+    comparison: Comparison, sources: Sequence[tuple[Path, RunResult]], runs: Mapping[str, RunResult]
+) -> list[Section]:
+    from altair.utils.schemapi import debug_mode
+
+    spent = Spent()
+    # Altair would check every part of every chart against its schema, which costs more than drawing it.
+    with debug_mode(arg=False):
+        return [_section(place, comparison, sources, runs, spent) for place in range(1, len(comparison.workloads) + 1)]
 
 
 def _script() -> str:
