@@ -47,9 +47,11 @@ def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title
     dash = alt.StrokeDash("name:N", scale=_dash(rows, alt), legend=None)
     shape = alt.Shape("name:N", scale=_shape(rows, alt), legend=None)
     base = alt.Chart(_data(alt, values)).encode(x=x, color=colour)
-    band = base.mark_area(opacity=0.18, aria=False).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    band = base.mark_area(opacity=0.18, aria=False).encode(y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"))
     line = base.mark_line(strokeWidth=2, aria=False).encode(y=y, strokeDash=dash)
-    point = base.mark_point(size=55, filled=True, opacity=1).encode(y=y, shape=shape, description="label:N")
+    point = base.mark_point(size=55, filled=True, opacity=1).encode(
+        y=y, shape=shape, description=alt.Description("label:N")
+    )
     layers = [band, line, point]
     if levels:
         rule = alt.Chart(_data(alt, levels)).encode(y=alt.Y("level:Q", title=title))
@@ -59,7 +61,10 @@ def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title
             text = some.mark_text(align="right", dy=offset, fontSize=11, color=SOFT)
             layers.append(
                 text.encode(
-                    x=alt.value(WIDTH - 2), y=alt.Y("level:Q", title=title), text="text:N", description="label:N"
+                    x=alt.value(WIDTH - 2),
+                    y=alt.Y("level:Q", title=title),
+                    text=alt.Text("text:N"),
+                    description=alt.Description("label:N"),
                 )
             )
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
@@ -90,14 +95,16 @@ def bar_layers(rows: Sequence[Row], values: Any, dots: Any, unit: str) -> Any:
     colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
     base = alt.Chart(_data(alt, values)).encode(y=_name_axis(alt, rows))
     bar = base.mark_bar(height={"band": 0.62}).encode(
-        x=alt.X("x:Q", title=unit, axis=alt.Axis(tickCount=5, format=NUMBER)), color=colour, description="label:N"
+        x=alt.X("x:Q", title=unit, axis=alt.Axis(tickCount=5, format=NUMBER)),
+        color=colour,
+        description=alt.Description("label:N"),
     )
     whiskers = [value for value in values if "low" in value]
     whisker = alt.Chart(_data(alt, whiskers)).mark_rule(color=INK, strokeWidth=1.5, aria=False)
     points = alt.Chart(_data(alt, dots)).mark_point(filled=True, size=34, fill=PAPER, stroke=INK, strokeWidth=1)
-    layers = [bar, points.encode(y=_name_axis(alt, rows), x="x:Q", description="label:N")]
+    layers = [bar, points.encode(y=_name_axis(alt, rows), x=alt.X("x:Q"), description=alt.Description("label:N"))]
     if whiskers:
-        layers.insert(1, whisker.encode(y=_name_axis(alt, rows), x=alt.X("low:Q", title=unit), x2="high:Q"))
+        layers.insert(1, whisker.encode(y=_name_axis(alt, rows), x=alt.X("low:Q", title=unit), x2=alt.X2("high:Q")))
     return alt.layer(*layers).properties(width=WIDTH - 130, height={"step": 34})
 
 
@@ -107,7 +114,7 @@ def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
 
     shown = [row for row in rows if any(line["name"] == row.name for line in lines)]
     band = alt.Chart(_data(alt, [{"low": 1 - SPEED_MARGIN, "high": 1 + SPEED_MARGIN}]))
-    one = alt.Chart(_data(alt, [{"x": 1.0}])).mark_rule(color=SOFT, aria=False).encode(x="x:Q")
+    one = alt.Chart(_data(alt, [{"x": 1.0}])).mark_rule(color=SOFT, aria=False).encode(x=alt.X("x:Q"))
     scale = alt.Scale(type="log", nice=False, padding=12)
     x = alt.X("x:Q", title="ratio (logarithmic)", scale=scale, axis=alt.Axis(tickCount=6, format=".2~f", grid=False))
     base = alt.Chart(_data(alt, lines)).encode(
@@ -115,13 +122,13 @@ def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
     )
     held = [line for line in lines if "low" in line]
     layers = [
-        band.mark_rect(color=RULE, opacity=0.7, aria=False).encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
+        band.mark_rect(color=RULE, opacity=0.7, aria=False).encode(x=alt.X("low:Q", scale=scale), x2=alt.X2("high:Q")),
         one,
-        base.mark_point(filled=True, size=80, opacity=1).encode(x=x, description="label:N"),
+        base.mark_point(filled=True, size=80, opacity=1).encode(x=x, description=alt.Description("label:N")),
     ]
     if held:
         line = base.properties(data=_data(alt, held)).mark_rule(strokeWidth=2, aria=False)
-        layers.insert(2, line.encode(x=alt.X("low:Q", scale=scale), x2="high:Q"))
+        layers.insert(2, line.encode(x=alt.X("low:Q", scale=scale), x2=alt.X2("high:Q")))
     return alt.layer(*layers).properties(width=WIDTH - 130, height={"step": 34})
 
 
@@ -139,7 +146,7 @@ def phase_layers(rows: Sequence[Row], values: Any, names: Sequence[str]) -> Any:
             x=alt.X("x:Q", title="s", stack="zero", axis=alt.Axis(tickCount=6, format=NUMBER)),
             color=alt.Color("phase:N", scale=scale, legend=legend),
             order=alt.Order("place:Q"),
-            description="label:N",
+            description=alt.Description("label:N"),
         )
         .properties(width=2 * WIDTH - 130, height={"step": 34})
     )
@@ -158,7 +165,7 @@ def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_
         y=y,
         color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
         shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
-        description="label:N",
+        description=alt.Description("label:N"),
     )
     line = alt.Chart(_data(alt, front)).mark_line(
         color=SOFT, strokeDash=[4, 3], strokeWidth=1.2, interpolate="step-after", aria=False
@@ -168,7 +175,7 @@ def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_
     if held:
         rule = alt.Chart(_data(alt, held)).mark_rule(strokeWidth=1.5, aria=False)
         colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
-        layers.append(rule.encode(x=x, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=colour))
+        layers.append(rule.encode(x=x, y=alt.Y("low:Q", title=y_title), y2=alt.Y2("high:Q"), color=colour))
     points = base.mark_point(filled=True, size=110, opacity=1)
     return alt.layer(*layers, points).properties(width=WIDTH, height=HEIGHT)
 
@@ -186,12 +193,12 @@ def spread_layers(rows: Sequence[Row], values: Any, unit: str) -> Any:
     thick = base.mark_rule(strokeWidth=7, opacity=0.55, aria=False)
     median = base.mark_point(filled=True, size=80, opacity=1)
     return alt.layer(
-        thin.encode(x=alt.X("low:Q", title=unit, scale=scale, axis=axis), x2="high:Q"),
-        thick.encode(x=alt.X("quarter:Q", title=unit, scale=scale), x2="three_quarters:Q"),
+        thin.encode(x=alt.X("low:Q", title=unit, scale=scale, axis=axis), x2=alt.X2("high:Q")),
+        thick.encode(x=alt.X("quarter:Q", title=unit, scale=scale), x2=alt.X2("three_quarters:Q")),
         median.encode(
             x=alt.X("median:Q", title=unit, scale=scale),
             shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
-            description="label:N",
+            description=alt.Description("label:N"),
         ),
     ).properties(width=WIDTH - 130, height={"step": 34})
 
@@ -202,17 +209,19 @@ def drift_layers(rows: Sequence[Row], values: Any) -> Any:
 
     x = alt.X("x:Q", title="share of the run's iterations (%)", axis=alt.Axis(tickCount=5, grid=False))
     y = alt.Y("y:Q", title="iteration time / run's median", scale=alt.Scale(zero=False, padding=12))
-    one = alt.Chart(_data(alt, [{"y": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(y="y:Q")
+    one = (
+        alt.Chart(_data(alt, [{"y": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(y=alt.Y("y:Q"))
+    )
     line = alt.Chart(_data(alt, values)).mark_line(strokeWidth=1.5, opacity=0.85)
     return alt.layer(
         one,
         line.encode(
             x=x,
             y=y,
-            detail="run:N",
+            detail=alt.Detail("run:N"),
             color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
             strokeDash=alt.StrokeDash("name:N", scale=_dash(rows, alt), legend=None),
-            description="label:N",
+            description=alt.Description("label:N"),
         ),
     ).properties(width=WIDTH, height=HEIGHT)
 
@@ -223,7 +232,9 @@ def change_layers(rows: Sequence[Row], values: Any) -> Any:
 
     kinds = ["matrix products", "copies in memory"]
     shape = alt.Scale(domain=kinds, range=["circle", "square"])
-    one = alt.Chart(_data(alt, [{"x": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(x="x:Q")
+    one = (
+        alt.Chart(_data(alt, [{"x": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(x=alt.X("x:Q"))
+    )
     points = alt.Chart(_data(alt, values)).mark_point(size=60, strokeWidth=1.8, opacity=1)
     return alt.layer(
         one,
@@ -232,7 +243,7 @@ def change_layers(rows: Sequence[Row], values: Any) -> Any:
             x=alt.X("x:Q", title="rate after / rate before", scale=alt.Scale(zero=False, padding=14)),
             color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
             shape=alt.Shape("kind:N", scale=shape, legend=alt.Legend(orient="bottom", title=None)),
-            description="label:N",
+            description=alt.Description("label:N"),
         ),
     ).properties(width=WIDTH - 130, height={"step": 34})
 
@@ -249,7 +260,7 @@ def setting_layers(rows: Sequence[Row], values: Any) -> Any:
         y=alt.Y("y:Q", title="image-steps/s", axis=alt.Axis(tickCount=5, format=NUMBER)),
         color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
         shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
-        description="label:N",
+        description=alt.Description("label:N"),
     ).properties(width=WIDTH, height=HEIGHT)
 
 

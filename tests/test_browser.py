@@ -190,7 +190,7 @@ def test_entered_prices_change_the_cheapest_answer_and_can_be_taken_back(page):
 def test_marks_of_charts_tell_their_words_by_pointer_and_keyboard(page):
     """A mark shows its label when it is pointed at, and the arrows go from mark to mark."""
     figure = page.locator("figure.chart", has_text="PSNR of the tuned images over tuning time")
-    mark = figure.locator('[aria-roledescription="point"]').first
+    mark = figure.locator('[aria-label^="Machine A at 60.0 s"]')
     mark.scroll_into_view_if_needed()
     mark.hover()
     assert page.locator("#tip").inner_text() == mark.get_attribute("aria-label")
@@ -205,7 +205,7 @@ def test_pictures_of_every_mark_can_be_chosen_without_a_script(page):
     """Choosing another tuning time shows the pictures of that mark alone."""
     cell = page.locator("#w1-images tbody tr").first.locator("td.tuned").first
     assert cell.locator(".tile:visible").get_attribute("data-moment") == "60.0 s"
-    page.get_by_label("15.0 s").check(force=True)
+    page.get_by_role("radio", name="15.0 s").check(force=True)
     assert cell.locator(".tile:visible").get_attribute("data-moment") == "15.0 s"
     assert "dB · SSIM" in cell.inner_text()
 
@@ -305,7 +305,7 @@ def test_without_scripts_everything_stands_there(browser, served):
     assert page.locator("figure.chart svg").count() > 10
     assert page.locator("#w1-images img:visible").count() == 4 * (3 + 3)
     assert page.locator("button:visible, input[type=number]:visible, input[type=search]:visible").count() == 0
-    page.get_by_label("15.0 s").check(force=True)
+    page.get_by_role("radio", name="15.0 s").check(force=True)
     assert page.locator("#w1-images img:visible").count() == 4 * (3 + 3)
     page.close()
 
