@@ -228,10 +228,12 @@ def _beside(question: Question, leader: Row) -> str:
     """What a number must not stand without: the precision of a speed, the untuned score of a score."""
     if question.quantity == "inference_speed":
         return f" in {leader.inference_precision}"
-    untuned = leader.metrics.get(f"{question.quantity}_untuned")
-    if untuned is None or untuned.mean is None:
+    untuned, mine = leader.metrics.get(f"{question.quantity}_untuned"), leader.estimate(key_of(question.quantity)).mean
+    if untuned is None or untuned.mean is None or mine is None:
         return ""
-    return f" from {value_text(untuned)} untuned"
+    gained = mine > untuned.mean if metric_of(question.quantity).better == "higher" else mine < untuned.mean
+    start = value_text(untuned)
+    return f" from {start} untuned" if gained else f", which is worse than the {start} of the untuned model"
 
 
 def _list(names: Sequence[str]) -> str:
