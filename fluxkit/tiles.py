@@ -96,7 +96,8 @@ def _whole(content: bytes) -> bool:
     """Whether every pixel of a PNG is there: a picture cut short would be copied as an empty one."""
     if not content.startswith(PNG_START) or len(content) < HEADER_BYTES or content[12:16] != b"IHDR":
         return False
-    width, height, bits, colour, _, _, interlace = struct.unpack(">IIBBBBB", content[16:29])
+    header: tuple[int, ...] = struct.unpack(">IIBBBBB", content[16:29])
+    width, height, bits, colour, _, _, interlace = header
     if min(width, height) < 1 or max(width, height) > MAX_PIXELS_A_SIDE or (bits, interlace) != (8, 0):
         return False
     expected = height * (1 + width * CHANNELS.get(colour, 0))

@@ -13,6 +13,7 @@ import threading
 import builders
 import pytest
 
+from fluxkit.record import RunResult
 from fluxkit.report import write_report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -331,4 +332,35 @@ def test_print_shows_everything_but_the_controls(browser, file):
     assert page.locator("button:visible:not(th button, .enlarge)").count() == 0
     assert page.locator("input:visible").count() == 0
     assert page.locator("#w1-tradeoffs td span:visible").first.inner_text() == "0.500"
+    page.close()
+
+
+def test_hostile_names_stay_texts_when_scripts_touch_them(browser, tmp_path):
+    """A label and a caption full of markup stay text when the page is priced again, filtered and looked at large."""
+    hostile = "<img src=x onerror=alert(1)>\"'</script>"
+    runs = []
+    for place in range(2):
+        asked = builders.spec(
+            name=f"nano-{place}",
+            execution={"threads": place},
+            hardware={"label": f"{place}{hostile}", "usd_per_hour": 1.0 + place},
+        )
+        values = builders.result(of=asked).model_dump(mode="json", by_alias=True)
+        values["inputs"]["pairs"] = [pair | {"caption": hostile} for pair in values["inputs"]["pairs"]]
+        runs.append(RunResult.model_validate(values))
+        builders.run_folder(tmp_path / str(place), runs[-1])
+    write_report([tmp_path], tmp_path / "index.html")
+    page = browser.new_page()
+    said, before = [], "document.querySelectorAll('img').length"
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.on("console", lambda message: said.append(message.text))
+    page.goto((tmp_path / "index.html").as_uri())
+    images = page.evaluate(before)
+    page.locator("input[data-price=hour]").first.fill("9")
+    assert f"1{hostile} at" in page.locator("#w1-cheapest").inner_text()
+    page.get_by_label("Filter configurations").fill("onerror")
+    page.locator("#w1-images td.tuned .enlarge:visible").first.click()
+    assert hostile in page.locator("#lightbox").inner_text()
+    assert page.evaluate(before) == images + page.locator("#lightbox .strip img").count()
+    assert said == []
     page.close()

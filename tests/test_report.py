@@ -168,6 +168,10 @@ def hostile_result():
     values["quality"]["anchors"][0]["anchor"] = HOSTILE
     values["inference"] |= {"attention": HOSTILE, "precision": {"dtype": HOSTILE, "weights": HOSTILE}}
     values["checks"] = [{"id": HOSTILE, "subject": HOSTILE, "grade": "C", "evidence": HOSTILE}]
+    values["energy"] = {"class": "unavailable", "source": HOSTILE, "reason": HOSTILE}
+    values["artifacts"] = [{"path": HOSTILE, "sha256": HOSTILE, "bytes": 1}]
+    values["inputs"] |= {"skipped": [HOSTILE], "weights_sha256": HOSTILE, "dataset_sha256": HOSTILE}
+    values["plan"] |= {"notes": [HOSTILE], "device_names": [HOSTILE]}
     values["error"] = None
     return type(run).model_validate_json(json.dumps(values))
 
