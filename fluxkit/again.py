@@ -115,8 +115,8 @@ def judge(original: RunResult, again: Sequence[RunResult], repeats: Sequence[Run
         repeats: the original with the other completed repeats of its configuration.
     """
     differences = tuple(_unique(each for result in again for each in differences_of(original, result)))
-    numbers = tuple(_held(quantity, original, again, repeats) for quantity in QUANTITIES)
-    known = tuple(number for number in numbers if number is not None)
+    compared = [quantity for quantity in QUANTITIES if _has(quantity, original, again)]
+    known = tuple(_held(quantity, original, again, repeats, len(compared)) for quantity in compared)
     losses = _losses(original, again)
     usable = [number for number in known if number.grade != "X"]
     off = any(not number.inside for number in usable) or (losses and losses.promised and not losses.equal)
@@ -200,17 +200,20 @@ def _unique(differences: Iterator[Difference]) -> Iterator[Difference]:
             yield each
 
 
+def _has(quantity: Quantity, original: RunResult, again: Sequence[RunResult]) -> bool:
+    """Whether both sides have such a number."""
+    return all(getattr(result.summary, quantity.name) is not None for result in (original, *again))
+
+
 def _held(
-    quantity: Quantity, original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult]
-) -> Held | None:
-    """None where one side has no such number."""
+    quantity: Quantity, original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult], family: int
+) -> Held:
+    """One number against its band; the verdict needs `family` of them to be inside at once."""
     first = getattr(original.summary, quantity.name)
     values = [getattr(result.summary, quantity.name) for result in again]
-    if first is None or None in values:
-        return None
     sound = [result for result in repeats if grade_about((result,), quantity.subject) != "X"]
     before = [value for result in sound if (value := getattr(result.summary, quantity.name)) is not None]
-    low, high, band = _band(quantity, original, before, len(values))
+    low, high, band = _band(quantity, original, before, len(values), family)
     now, slack = mean(values), ROUNDING * abs(first)
     return Held(
         name=quantity.name, unit=quantity.unit, original=first, again=now, low=low, high=high, band=band,
@@ -218,11 +221,18 @@ def _held(
     )  # fmt: skip
 
 
-def _band(quantity: Quantity, original: RunResult, before: Sequence[float], count: int) -> tuple[float, float, str]:
-    """Prediction interval of the repeats where there are 3 or more, else fixed margins around the original."""
+def _band(
+    quantity: Quantity, original: RunResult, before: Sequence[float], count: int, family: int
+) -> tuple[float, float, str]:
+    """Prediction interval of the repeats where there are 3 or more, else fixed margins around the original.
+
+    The level is for all numbers at once, after Bonferroni: of eight intervals at 95 % each, one would be missed by
+    every fourth run of an unchanged machine.
+    """
     if len(before) >= MIN_VALUES:
-        low, high = prediction_interval(before, count)
-        return low, high, f"{LEVEL:.0%} prediction interval of {len(before)} repeats"
+        low, high = prediction_interval(before, count, 1 - (1 - LEVEL) / family)
+        together = f", all {family} numbers at once" if family > 1 else ""
+        return low, high, f"{LEVEL:.0%} prediction interval of {len(before)} repeats{together}"
     first: float = getattr(original.summary, quantity.name)
     if quantity.margin is None:
         share = SPEED_MARGINS[original.plan.device]
@@ -260,12 +270,12 @@ def _losses_of(original: RunResult, again: RunResult) -> Losses | None:
 
 
 def _bits_promised(original: RunResult, again: RunResult) -> bool:
-    """FP32 in one process of the same CPU, threads and packages: sums are then made in the same order.
+    """The same asked of FP32 in one process of the same CPU, threads and packages: sums are made in the same order.
 
     A GPU's backward passes add up in an order that is not fixed, and several processes' gradients likewise.
     """
     execution = original.spec.execution
-    same = environment_of(original) == environment_of(again) and _ranks(original) == _ranks(again)
+    same = not differences_of(original, again) and _ranks(original) == _ranks(again)
     return same and execution.device == "cpu" and execution.processes == 1 and execution.precision == "float32"
 
 

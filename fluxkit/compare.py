@@ -207,6 +207,7 @@ def _warnings(results: Sequence[RunResult], workloads: Sequence[Workload], measu
         found.append("No run is complete, so there is nothing to compare yet.")
     for workload in workloads:
         found += [*_label_warnings(workload), *_count_warnings(workload), *_apart_warnings(workload)]
+        found += _uncertified_warnings(workload)
     return tuple(dict.fromkeys([*found, *_relabelled(results)]))
 
 
@@ -229,6 +230,12 @@ def _apart_warnings(workload: Workload) -> list[str]:
     if all(each.together for each in workload.contrasts):
         return []
     return [APART]
+
+
+def _uncertified_warnings(workload: Workload) -> list[str]:
+    """Only what is not certified to compute the same has a contrast without a value."""
+    reasons = dict.fromkeys(each.reason for each in workload.contrasts if each.value is None and each.reason)
+    return [f"Some configurations stand in no ratio: {'; '.join(reasons)}."] if reasons else []
 
 
 def _relabelled(results: Sequence[RunResult]) -> list[str]:

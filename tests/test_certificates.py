@@ -49,6 +49,7 @@ def test_an_uncertified_machine_stands_in_no_ratio(gpu, why):
         assert why in contrast.reason
     assert {standing(workload, row, "training_images_per_second") for row in workload.rows} == {""}
     assert "are not compared: " in render(comparison)
+    assert any("stand in no ratio" in warning and why in warning for warning in comparison.warnings)
 
 
 def test_one_machine_needs_no_certificate_to_be_compared_with_itself():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from scipy.stats import t
 
 from fluxkit import cli, rerun, study
-from fluxkit.again import judge, prediction_interval
+from fluxkit.again import QUANTITIES, judge, prediction_interval
 from fluxkit.errors import RunError, UsageError
 from fluxkit.folder import write_result
 from fluxkit.record import AgreementProbe, Check
@@ -57,7 +58,9 @@ def test_the_same_run_is_reproduced(done):
     assert verdict.verdict == "reproduced"
     assert (verdict.losses.equal, verdict.losses.promised, verdict.losses.compared) == (True, True, 40)
     assert json.loads((folder / "rerun.json").read_text())["schema"] == "fluxkit.rerun/1"
-    assert {number.band for number in verdict.numbers} == {"95% prediction interval of 3 repeats"}
+    assert {number.band for number in verdict.numbers} == {
+        "95% prediction interval of 3 repeats, all 8 numbers at once"
+    }
 
 
 def test_a_lone_result_has_fixed_bands(done, here):
@@ -158,7 +161,31 @@ def test_repeats_that_may_not_be_used_make_no_band():
     repeats[2] = spoilt(repeats[2], "training_speed")
     (number, *others) = judge(repeats[0], [changed(repeats[0])], repeats).numbers
     assert number.band == "±5% of the original"
-    assert {each.band for each in others} == {"95% prediction interval of 3 repeats"}
+    assert {each.band for each in others} == {"95% prediction interval of 3 repeats, all 8 numbers at once"}
+
+
+def test_an_unchanged_machine_seldom_drifts():
+    """Of runs of an unchanged machine, at most 6 % are called drifted, over all eight numbers together."""
+    draw, original, drifted = random.Random(2), builders.result(), 0
+    names = [quantity.name for quantity in QUANTITIES]
+
+    def another():
+        noise = {name: getattr(original.summary, name) * (1 + 0.01 * draw.gauss(0, 1)) for name in names}
+        return original.model_copy(update={"summary": original.summary.model_copy(update=noise)})
+
+    for _ in range(400):
+        repeats = [another() for _ in range(5)]
+        drifted += judge(repeats[0], [another()], repeats).verdict == "drifted"
+    assert drifted / 400 <= 0.06
+
+
+def test_nothing_is_promised_of_other_work():
+    """Losses of another learning rate differ, and nobody promised that they would not."""
+    original = builders.result()
+    other = builders.result(of=builders.spec(tune={"learning_rate": 1e-3, "seconds": 60.0, "iterations": 200}))
+    tuning = other.tuning.model_copy(update={"losses": (9.0, *other.tuning.losses[1:])})
+    losses = judge(original, [other.model_copy(update={"tuning": tuning})]).losses
+    assert (losses.promised, losses.equal) == (False, False)
 
 
 def test_the_prediction_interval_is_the_textbooks():
