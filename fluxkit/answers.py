@@ -59,7 +59,7 @@ class Answer(BaseModel):
 
     model_config = FROZEN
     scenario: str
-    quantity: Quantity
+    quantity: Quantity | Literal["peak_memory_bytes"]
     decided: bool
     row: str | None
     """Key of the configuration to take, where one leads."""
@@ -71,7 +71,7 @@ def answers(workload: Workload) -> tuple[Answer, ...]:
     """An answer to each question of one workload; without any price one says so for all costs."""
     priced = any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
     asked = [each for each in QUESTIONS if priced or each.quantity != "usd_per_1000_iterations"]
-    return tuple(_answer(workload, question) for question in asked)
+    return (*(_answer(workload, question) for question in asked), _runs_on(workload))
 
 
 def metric_of(quantity: Quantity) -> Metric:
@@ -117,6 +117,40 @@ def between(workload: Workload, quantity: Quantity, first: Row, second: Row) -> 
         if contrast.quantity == quantity and {contrast.first, contrast.second} == {first.key, second.key}:
             return contrast, contrast.first == second.key
     return None, False
+
+
+def _runs_on(workload: Workload) -> Answer:
+    """Which configuration asks least of the machine that a reader has."""
+    metric = next(column for column in COLUMNS if column.key == "peak_memory_bytes")
+    ranked = _ranked(workload, metric.key)
+    decided, row, grade = False, None, None
+    if not ranked:
+        reasons = sorted({each.estimate(metric.key).reason or "graded X" for each in workload.rows})
+        sentence = f"Not answered which needs the least memory: {'; '.join(reasons)}."
+    else:
+        leader, *others = ranked
+        decided = standing(workload, leader, metric.key) == "best"
+        row, grade = (leader.key if decided else None), leader.estimate(metric.key).grade
+        number = full_text(leader.estimate(metric.key), metric)
+        rest = [f"{each.name} {value_text(each.estimate(metric.key), metric.factor)} {metric.unit}" for each in others]
+        if not others:
+            sentence = f"Only {leader.name} has this number: {number}."
+        elif decided:
+            sentence = (
+                f"{leader.name} needs the least memory: {number}; {_list(rest)} {'need' if rest[1:] else 'needs'} more."
+            )
+        else:
+            sentence = (
+                f"Not decided which needs the least memory: {_list([f'{leader.name} measured {number}', *rest])}."
+            )
+    return Answer(
+        scenario="Runs on what I have",
+        quantity="peak_memory_bytes",
+        decided=decided,
+        row=row,
+        sentence=sentence,
+        grade=grade,
+    )
 
 
 def _answer(workload: Workload, question: Question) -> Answer:
@@ -237,4 +271,4 @@ def _beside(question: Question, leader: Row) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{', '.join(names[:-1])} and {names[-1]}" if names[1:] else names[0]
