@@ -127,7 +127,10 @@ def _metric(results: Sequence[RunResult], metric: Metric, missing: str | None) -
 
 
 def _reason(results: Sequence[RunResult], subject: Subject) -> str:
-    """What the checks say about a missing number: the evidence of the worst one."""
+    """What the checks say about a missing number: the evidence of the worst one; of energy, what its reader said."""
+    said = [result.energy.reason for result in results if result.energy and result.energy.reason]
+    if subject == "energy" and said:
+        return printable(said[0])
     checks = [check for result in results for check in result.checks if check.subject == subject and check.grade != "A"]
     return printable(max(checks, key=lambda check: check.grade).evidence) if checks else "not measured"
 
