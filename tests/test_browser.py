@@ -330,7 +330,8 @@ def test_print_shows_everything_but_the_controls(browser, file):
     page.goto(file.as_uri())
     page.emulate_media(media="print")
     assert page.locator("button:visible:not(th button, .enlarge)").count() == 0
-    assert page.locator("input:visible").count() == 0
+    assert page.locator("input:visible:not(.choice input)").count() == 0
+    assert page.locator(".choice label:visible").inner_text() == "60.0 s"
     assert page.locator("#w1-tradeoffs td span:visible").first.inner_text() == "0.500"
     page.close()
 

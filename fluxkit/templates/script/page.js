@@ -14,11 +14,3 @@ document.getElementById("download").addEventListener("click", () => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 });
-
-// A closed part would be missing on paper.
-let opened = [];
-addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details[data-print]:not([open])")];
-  for (const each of opened) each.open = true;
-});
-addEventListener("afterprint", () => { for (const each of opened) each.open = false; });
