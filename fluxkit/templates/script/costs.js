@@ -16,9 +16,9 @@ const niceTicks = (low, high, wanted = 5) => {
   return ticks;
 };
 
-const placesApart = (places) => {
+const placesApart = (places, x) => {
   const apart = [];
-  for (const place of places) if (!apart.length || place >= 2 * apart[apart.length - 1]) apart.push(place);
+  for (const place of places) if (!apart.length || x(place) - x(apart[apart.length - 1]) > 66) apart.push(place);
   return apart;
 };
 
@@ -67,7 +67,7 @@ const drawCosts = (place, workload, prices) => {
     svg.append(node("line", { x1: left, x2: width - 14, y1: y(tick), y2: y(tick), stroke: "var(--rule)" }));
     svg.append(text(String(tick), { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }));
   }
-  for (const tick of placesApart(places)) {
+  for (const tick of placesApart(places, x)) {
     svg.append(text(valueText(tick), { x: x(tick), y: height - bottom + 18, "text-anchor": "middle" }));
   }
   svg.append(text("USD for the tuning time", { x: (width + left) / 2, y: height - 6, "text-anchor": "middle" }));
