@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from importlib import resources
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -57,6 +57,8 @@ BESIDE = {
     "validation_loss": "validation_loss_untuned",
 }
 """No score stands without what it is measured from."""
+MADE_WITH = ("altair", "vl-convert-python", "jinja2")
+"""Packages whose versions decide the bytes of a page."""
 SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
 STYLES = ("base", "tables", "charts", "images", "print")
 
@@ -115,6 +117,7 @@ def render(
         sections=sections,
         names={row.key: row.name for workload in comparison.workloads for row in workload.rows},
         published=published,
+        made_with=", ".join(f"{name} {metadata.version(name)}" for name in MADE_WITH),
         runs=[runs[id_] for id_ in sorted(runs, key=lambda id_: (runs[id_].created, id_))],
         script=script,
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

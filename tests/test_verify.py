@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from fluxkit.errors import UsageError
 from fluxkit.launch import launch
-from fluxkit.verify import problems, verify_all
+from fluxkit.verify import left_out, problems, verify_all
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
@@ -39,6 +40,28 @@ def test_an_untouched_run_is_verified(folder, tmp_path):
     (tmp_path / "alone").mkdir()
     shutil.copy(folder / "result.json", tmp_path / "alone" / "result.json")
     assert problems(tmp_path / "alone" / "result.json") == []
+
+
+def listed(file):
+    """A manifest's entry of a file of the run folder's top."""
+    return [{"path": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}]
+
+
+def test_what_was_left_out_on_purpose_is_told_and_is_not_missing(folder):
+    """A file that a copy was made without is missing only where its manifest does not say that it was left out."""
+    (folder / "notes.txt").write_text("beside the events")
+    change(folder, lambda values: values["artifacts"].extend(listed(folder / "notes.txt")))
+    names = sorted(f"events/{file.name}" for file in (folder / "events").iterdir())
+    shutil.rmtree(folder / "events")
+    assert problems(folder) == [f"{name} is missing" for name in names]
+
+    def mark(values):
+        for artifact in values["artifacts"]:
+            artifact["left_out"] = artifact["path"].startswith("events/")
+
+    change(folder, mark)
+    assert problems(folder) == []
+    assert "the events among them" in left_out(folder)
 
 
 def test_a_changed_summary_is_named(folder):
