@@ -132,6 +132,7 @@ def resume(
 
 app.command()(cli_machine.plan)
 app.command()(cli_machine.doctor)
+app.command()(cli_machine.join)
 
 
 @app.command()

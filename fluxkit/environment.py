@@ -47,6 +47,8 @@ def facts(result: RunResult) -> dict[str, str]:
         found[f"rank.{rank.rank}.device"] = rank.device_name
         found |= {f"rank.{rank.rank}.precision.{key}": value for key, value in rank.precision.items()}
         found |= {f"rank.{rank.rank}.version.{key}": value for key, value in rank.versions.items()}
+    if result.tuning and result.tuning.attention:
+        found["tuning.attention"] = result.tuning.attention
     if result.inference:
         found |= {f"inference.precision.{key}": value for key, value in result.inference.precision.items()}
         found["inference.attention"] = result.inference.attention

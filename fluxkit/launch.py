@@ -190,13 +190,14 @@ def _attempt(
 
 def _sampler(result: RunResult, position: Position) -> Sampler:
     """Watches the devices of the run."""
-    devices = result.system.before.devices_of("cuda")[: result.plan.processes] if result.plan.device == "cuda" else ()
-    return Sampler(lambda: position.phase_name, [device.uuid for device in devices if device.uuid])
+    return Sampler(lambda: position.phase_name, result.plan.device_uuids)
 
 
 def _witnessed(result: RunResult, job: Job, sampler: Sampler) -> RunResult:
     """The result with what was seen beside this attempt; the energy of several attempts is none of one run."""
     energy = sampler.energy()
+    if job.plan.nodes > 1:
+        energy = Energy(class_="unavailable", reason="only one machine of several was watched")
     if job.attempt:
         energy = Energy(class_="unavailable", reason="the run was interrupted and continued")
     telemetry = (*result.telemetry, sampler.telemetry(job.attempt))

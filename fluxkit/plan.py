@@ -8,10 +8,11 @@ from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
 from fluxkit.expected import expected_cache_bytes, expected_peak_bytes, expected_seconds
-from fluxkit.footprint import Work, inference_peak_bytes, int8_saving_bytes, tuning_peak_bytes
+from fluxkit.footprint import Work, inference_peak_bytes, int8_saving_bytes, narrow_saving_bytes, tuning_peak_bytes
 from fluxkit.frozen import FROZEN
-from fluxkit.nvidia import check_cuda, no_gpu
+from fluxkit.nvidia import check_cuda
 from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
+from fluxkit.placement import check_meeting, devices_for, uuids
 from fluxkit.spec import RunSpec
 from fluxkit.weights import check_pipeline
 
@@ -48,7 +49,11 @@ class Plan(BaseModel):
     device: Literal["cpu", "cuda"]
     device_names: tuple[str, ...]
     """Name of each process's device."""
+    device_uuids: tuple[str, ...] = ()
+    """Of this machine's processes, in order; empty on a CPU."""
     processes: int
+    nodes: int = 1
+    """Machines that the processes are shared out among."""
     threads_per_process: int
     micro_batch_size: int
     """Samples per forward pass of tuning on each process."""
@@ -94,7 +99,8 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Pipe
         MachineError: it cannot run here; the sentence says what would help.
     """
     notes: list[str] = []
-    devices = _devices(spec, system)
+    devices = devices_for(spec, system)
+    check_meeting(spec, notes, to_run=to_run)
     _check_engine(spec, system, notes, to_run=to_run)
     sizes = sizes or _sizes(spec)
     _check_resolution(spec, sizes)
@@ -116,7 +122,9 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Pipe
     return Plan(
         device=execution.device,
         device_names=tuple(device.name for device in devices),
+        device_uuids=uuids(spec, system),
         processes=execution.processes,
+        nodes=execution.nodes,
         threads_per_process=_threads(spec, system, notes),
         micro_batch_size=micro,
         accumulation_steps=tune.global_batch_size // (execution.processes * micro),
@@ -136,22 +144,6 @@ def _sizes(spec: RunSpec) -> PipelineSizes:
     if spec.model.weights == "pretrained":
         check_pipeline(folder)
     return read_sizes(folder)
-
-
-def _devices(spec: RunSpec, system: System) -> tuple[Device, ...]:
-    """One device for each process; every process of a CPU run shares the CPU."""
-    processes, kind = spec.execution.processes, spec.execution.device
-    seen = system.devices_of(kind)
-    if kind == "cpu":
-        return seen[:1] * processes
-    if not seen:
-        raise MachineError(no_gpu(spec, system))
-    if processes > len(seen):
-        raise MachineError(
-            f"{spec.name} asks for {processes} processes, one per GPU, but this machine shows {len(seen)}; "
-            f"set execution.processes to {len(seen)} or less, or make more GPUs visible."
-        )
-    return seen[:processes]
 
 
 def _check_engine(spec: RunSpec, system: System, notes: list[str], *, to_run: bool) -> None:
@@ -185,7 +177,7 @@ def _check_memory(spec: RunSpec, peaks: tuple[int, int], devices: tuple[Device, 
     notes.append(
         f"Tensors of each process: {_size(tuning)} at the peak of tuning, {_size(inference)} at that of inference."
     )
-    sharing = spec.execution.processes if spec.execution.device == "cpu" else 1
+    sharing = spec.execution.processes // spec.execution.nodes if spec.execution.device == "cpu" else 1
     need = max(tuning, inference) * sharing
     have = min((device.memory_bytes for device in devices if device.memory_bytes), default=None)
     if have is not None and need * (1 - PREDICTION_ERROR) > have:
@@ -205,14 +197,17 @@ def _predicted_bytes(spec: RunSpec, sizes: PipelineSizes, micro: tuple[int, int]
         lora_rank=spec.tune.lora_rank if spec.tune.method == "lora" else None,
         precision=spec.execution.precision,
         gradient_checkpointing=spec.execution.gradient_checkpointing,
+        shares=spec.execution.processes if spec.execution.parallelism == "fsdp" else 1,
     )
     precision = PRECISION_OF[spec.execution.inference_precision]
     saved = int8_saving_bytes(sizes.transformer) if spec.execution.quantization == "int8" else 0
+    narrow = spec.execution.inference_weights == "bfloat16"
+    saved_inference = narrow_saving_bytes(sizes.transformer, spec.tune.lora_rank) if narrow else saved
     # Without checkpointing autograd keeps every block's weights as they were computed with, in bfloat16.
     saved_tuning = saved if spec.execution.gradient_checkpointing else 0
     return (
         (tuning_bytes or ADAMW_BYTES * sizes.transformer.parameters()) - saved_tuning,
-        inference_peak_bytes(sizes.transformer, inference, precision=precision) - saved,
+        inference_peak_bytes(sizes.transformer, inference, precision=precision) - saved_inference,
     )
 
 
@@ -230,7 +225,7 @@ def _trainable(spec: RunSpec, sizes: PipelineSizes) -> int:
 
 def _threads(spec: RunSpec, system: System, notes: list[str]) -> int:
     """Threads per process: as asked, or the physical cores that may be used, shared out."""
-    processes, asked = spec.execution.processes, spec.execution.threads
+    processes, asked = spec.execution.processes // spec.execution.nodes, spec.execution.threads
     logical = int(system.number("cpu_logical_cores") or 1)
     usable = int(system.number("cpu_usable_cores") or logical)
     physical = int(system.number("cpu_usable_physical_cores") or usable)

@@ -244,6 +244,18 @@ def rank_dies(log, job, folder):
     return 1
 
 
+def rank_fails_first(log, job, folder):
+    """Rank 1 fails; rank 0, which began later, complains of it after less time of its own."""
+    other = Log(folder, job["attempt"], rank=1)
+    begin(log)
+    begin(other, rank=1)
+    words = {"phase": "tune", "exit_code": 4}
+    other.at = 60.0
+    other.write("failed", kind="ValueError", message="a bad image", unix_seconds=1e9, **words)
+    log.write("failed", kind="RuntimeError", message="connection reset by peer", unix_seconds=1e9 + 0.2, **words)
+    return 1
+
+
 def rank_is_killed(log, job, folder):
     """Rank 1 is killed, and rank 0 complains of it."""
     begin(log)

@@ -161,6 +161,12 @@ def test_the_first_rank_to_fail_is_named(go, small_plan):
     assert result.error.kind == "MemoryError"
 
 
+def test_the_first_to_fail_is_told_by_the_machines_clock(go, small_plan):
+    """Each rank counts from its own start, so the one with the smaller count need not be the one that went first."""
+    result, _ = go("rank_fails_first", plan=small_plan.model_copy(update={"processes": 2}))
+    assert result.error.message == "rank 1: a bad image"
+
+
 def test_a_killed_rank_is_the_cause(go, small_plan):
     """A rank that was killed has no last words; the error is its death, not the complaint of the rank that noticed."""
     result, _ = go("rank_is_killed", plan=small_plan.model_copy(update={"processes": 2}))

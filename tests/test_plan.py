@@ -129,7 +129,7 @@ def test_hidden_gpus_are_told_apart_from_missing_ones(machine):
 
 def test_more_processes_than_gpus_are_refused(machine):
     """One process has one GPU."""
-    assert "asks for 4 processes, one per GPU, but this machine shows 2" in refused(
+    assert "asks for 4 processes on this machine, one per GPU, but it shows 2" in refused(
         load_spec("nano-multi-gpu"), machine(gpus=2)
     )
 

@@ -115,18 +115,22 @@ class Autoencoder:
 class Flux:
     """A FLUX transformer on its device: predicts the velocity of packed tokens."""
 
-    def __init__(self, transformer: FluxTransformer2DModel, device: torch.device, *, autocast: bool = False) -> None:
+    def __init__(
+        self, transformer: FluxTransformer2DModel, device: torch.device, *,
+        autocast: bool = False, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         self.transformer = transformer.to(device)
         self.device = device
         self.forward: Any = self.transformer
         """What is called: the transformer itself, or its wrapper for several processes."""
-        self._autocast = autocast
+        self.autocast = autocast
+        self._dtype = dtype
         self._image_ids: dict[tuple[int, int], Tensor] = {}
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the tokens the transformer is given."""
-        return torch.float32 if self._autocast else self.transformer.dtype
+        """Of the tokens the transformer is given: its own unless something else was said."""
+        return self._dtype or (torch.float32 if self.autocast else self.transformer.dtype)
 
     def seen(self, sigma_B: Tensor) -> Tensor:
         """Sigma as the model sees it: the transformer scales it by 1000 in its own dtype, and bfloat16 rounds that.
@@ -156,7 +160,7 @@ class Flux:
         return self._image_ids[size]
 
     def _casting(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self._autocast else nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.autocast else nullcontext()
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that tuning changes, by name."""
