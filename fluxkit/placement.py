@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from fluxkit.errors import MachineError
-from fluxkit.nvidia import no_gpu
+from fluxkit.nvidia import gpu_not_there, no_gpu
 
 if TYPE_CHECKING:
     from fluxkit.spec import RunSpec
@@ -29,8 +29,9 @@ def devices_for(spec: RunSpec, system: System) -> tuple[Device, ...]:
     if not seen:
         raise MachineError(no_gpu(spec, system))
     if here > len(seen):
+        why = f" ({lacking})" if (lacking := gpu_not_there(system)) else ""
         raise MachineError(
-            f"{spec.name} asks for {here} processes on this machine, one per GPU, but it shows {len(seen)}; "
+            f"{spec.name} asks for {here} processes on this machine, one per GPU, but it shows {len(seen)}{why}; "
             f"set execution.processes to {len(seen) * nodes} or less, or make more GPUs visible."
         )
     return seen[:here] * nodes

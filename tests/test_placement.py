@@ -7,7 +7,7 @@ from fluxkit.errors import MachineError
 from fluxkit.placement import RENDEZVOUS
 from fluxkit.plan import make_plan
 from fluxkit.specfile import load_spec
-from fluxkit.system import Device
+from fluxkit.system import Device, Reading
 
 
 def several(**execution):
@@ -44,6 +44,21 @@ def test_a_device_without_a_name_is_left_to_cuda(machine, monkeypatch):
     system = system.model_copy(update={"devices": tuple(d.model_copy(update={"uuid": None}) for d in system.devices)})
     spec = load_spec("nano-single-gpu")
     assert engine_environment(spec, make_plan(spec, system))["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@pytest.mark.parametrize(("count", "there"), [(1, "only 0 is"), (2, "0 to 1 are")])
+def test_a_name_in_vain_is_told(machine, count, there):
+    """Where the variable names a device that is not there, the refusal says which one, and which would do."""
+    system = machine(gpus=count)
+    lacking = {
+        "gpu_not_there": Reading(value="7", source="test"), "gpus_installed": Reading(value=count, source="test")
+    }  # fmt: skip
+    system = system.model_copy(update={"readings": system.readings | lacking})
+    words = rf"CUDA_VISIBLE_DEVICES names 7, which is not there; {there}"
+    with pytest.raises(MachineError, match=words):
+        make_plan(several(processes=4), system)
+    with pytest.raises(MachineError, match=words):
+        make_plan(several(processes=1), system.model_copy(update={"devices": system.devices_of("cpu")}))
 
 
 def test_a_cpu_run_has_no_device_names(machine, spec):

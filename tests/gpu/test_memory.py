@@ -53,9 +53,7 @@ def test_the_peak_of_tuning_is_predicted(cuda, checkpointing):
         flux.train()(**batch)[0].float().square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-    predicted = tuning_peak_bytes(
-        SIZES, WORK, lora_rank=16, precision="bfloat16", gradient_checkpointing=checkpointing
-    )
+    predicted = tuning_peak_bytes(SIZES, WORK, lora_rank=16, precision="bfloat16", gradient_checkpointing=checkpointing)
     assert predicted == pytest.approx(torch.cuda.max_memory_allocated(cuda), rel=0.2)
 
 
