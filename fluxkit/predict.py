@@ -6,23 +6,21 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from fluxkit.architecture import SCHNELL
 from fluxkit.devices import efficiency, flops_per_second
 from fluxkit.errors import MachineError
 from fluxkit.expected import devices_at_work, tuning_precision
 from fluxkit.frozen import FROZEN
-from fluxkit.pipeline import PipelineSizes, pipeline_folder, read_sizes
+from fluxkit.pipeline import SCHNELL_FOLDER, pipeline_folder, read_sizes
 from fluxkit.plan import ENGINE_PACKAGES, make_plan
 from fluxkit.system import Device, Reading, System
 
 if TYPE_CHECKING:
     from fluxkit.devices import Peaks, Work
     from fluxkit.execution import InferencePrecision
+    from fluxkit.pipeline import PipelineSizes
     from fluxkit.plan import Plan
     from fluxkit.spec import RunSpec
 
-SCHNELL_SIZES = PipelineSizes(SCHNELL, vae_factor=8, max_text_tokens=512)
-"""Source: the configuration files of FLUX.1-schnell; used where they are not on this machine."""
 LAPTOP_CORES = 2
 SECONDS_PER_HOUR = 3600
 
@@ -151,7 +149,7 @@ def _sizes(spec: RunSpec) -> PipelineSizes | None:
     try:
         return read_sizes(pipeline_folder(spec.model))
     except MachineError:
-        return SCHNELL_SIZES
+        return read_sizes(SCHNELL_FOLDER)
 
 
 def _machine(device: Peaks, count: int) -> System:

@@ -10,7 +10,8 @@ from fluxkit.architecture import SCHNELL
 from fluxkit.devices import device_named, efficiency, flops_per_second, known_devices, peaks_of
 from fluxkit.errors import UsageError
 from fluxkit.plan import make_plan
-from fluxkit.predict import SCHNELL_SIZES, predict, prediction_table
+from fluxkit.pipeline import SCHNELL_FOLDER, read_sizes
+from fluxkit.predict import predict, prediction_table
 from fluxkit.system import Device
 from fluxkit.workload import ModelSpec
 
@@ -109,10 +110,10 @@ def test_a_plan_on_a_known_gpu_predicts_its_seconds(machine, schnell):
     known = machine(2, gpus=1)
     card = Device(kind="cuda", name="NVIDIA H100 80GB HBM3", memory_bytes=80 * 10**9, uuid="GPU-0")
     there = known.model_copy(update={"devices": (known.devices[0], card)})
-    plan = make_plan(schnell, there, sizes=SCHNELL_SIZES)
+    plan = make_plan(schnell, there, sizes=read_sizes(SCHNELL_FOLDER))
     assert plan.predicted_seconds == pytest.approx(predict(schnell, device_named("H100")).iteration_seconds)
     assert plan.predicted_peak_bytes > 24 * 10**9
-    assert make_plan(schnell, machine(2, gpus=1), sizes=SCHNELL_SIZES).predicted_seconds is None
+    assert make_plan(schnell, machine(2, gpus=1), sizes=read_sizes(SCHNELL_FOLDER)).predicted_seconds is None
 
 
 @pytest.mark.usefixtures("small_pipeline")

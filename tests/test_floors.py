@@ -56,9 +56,9 @@ LIGHT_FLOORS = (
     ("__main__",),
 )
 ENGINE_FLOORS = (
-    ("assistant", "checkpoint", "clock", "flow", "identity", "images", "log", "marks", "photos", "precision"),
-    ("cached", "fetch", "pairs", "quality", "signals", "canary"),
-    ("golden", "look", "model", "nano_autoencoder", "nano_pictures", "nano_text"),
+    ("assistant", "checkpoint", "clock", "flow", "heap", "images", "log", "marks", "photos", "precision"),
+    ("cached", "fetch", "pairs", "quality", "random_weights", "signals", "canary"),
+    ("golden", "identity", "look", "model", "nano_autoencoder", "nano_pictures", "nano_text"),
     ("data", "nano_base", "sample"),
     ("agree", "evaluate", "nano_card", "samples"),
     ("nano", "optimise"),

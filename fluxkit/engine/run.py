@@ -79,7 +79,7 @@ class Run:
         """
         spec = self.job.spec
         with self._phase("prepare"):
-            autoencoder = Autoencoder(spec.model, self.device)
+            autoencoder = Autoencoder(spec.model, self.device) if spec.model.can_draw else None
             prepared = prepare(spec, autoencoder, self.device)
         with self._phase("load"):
             assistant = Assistant(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
@@ -92,7 +92,10 @@ class Run:
             flux.forward = flux.transformer
             if assistant:
                 assistant.add(flux.transformer, -1.0)
-            self._evaluate(self._evaluator(prepared, autoencoder), flux, optimiser, trajectory)
+            evaluator = self._evaluator(prepared, autoencoder) if autoencoder else None
+            self._evaluate(evaluator, flux, optimiser, trajectory)
+        # The optimiser's moments are no part of the memory that inference needs.
+        del trajectory, optimiser, evaluator, autoencoder
         precision = spec.execution.inference_precision
         with (
             fp32_products("tf32" if precision == "tf32" else "ieee"),
@@ -178,16 +181,19 @@ class Run:
             micro_batch_size=plan.inference_micro_batch_size, processes=plan.processes,
         )  # fmt: skip
 
-    def _evaluate(self, evaluator: Evaluator, flux: Flux, optimiser: Optimiser, trajectory: Trajectory) -> None:
-        """Grades every distinct state once; the last one graded is the one that is saved and timed."""
-        evaluator.anchors()
+    def _evaluate(self, evaluator: Evaluator | None, flux: Flux, optimiser: Optimiser, trajectory: Trajectory) -> None:
+        """Grades every distinct state once; the last one is saved and timed. Random weights have nothing to grade."""
         by_iteration: dict[int, list[str]] = {}
         for mark in trajectory.position.reached:
             by_iteration.setdefault(mark["iteration"], []).append(mark["id"])
-        for iteration, marks in sorted(by_iteration.items()):
+        states = sorted(by_iteration.items())
+        if evaluator:
+            evaluator.anchors()
+        for iteration, marks in states if evaluator else states[-1:]:
             weights, _ = checkpoint.load(snapshot_path(self.folder, iteration))
             optimiser.put(weights)
-            evaluator.grade(flux, iteration, marks)
+            if evaluator:
+                evaluator.grade(flux, iteration, marks)
         if self.accelerator.is_main_process:
             self._save_tuned(flux)
 
@@ -217,7 +223,7 @@ class Run:
         batch = sample.LatentBatch(
             prepared.captions, (channels, height, width), images, plan.inference_micro_batch_size
         )
-        warm_up = sum(sample.step_seconds(flux, batch, 0, sample.WARM_UP_STEPS))
+        warm_up = sample.warm_up_seconds(flux, batch)
         self.log.write(
             events.InferenceSetting,
             micro_batch_size=plan.inference_micro_batch_size,
