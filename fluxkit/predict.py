@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from fluxkit.devices import efficiency, flops_per_second
 from fluxkit.errors import MachineError
-from fluxkit.expected import devices_at_work, tuning_precision
+from fluxkit.expected import REFERENCE_CORES, devices_at_work, inference_seconds, tuning_precision
 from fluxkit.frozen import FROZEN
 from fluxkit.pipeline import SCHNELL_FOLDER, pipeline_folder, read_sizes
 from fluxkit.plan import ENGINE_PACKAGES, make_plan
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from fluxkit.plan import Plan
     from fluxkit.spec import RunSpec
 
-LAPTOP_CORES = 2
 SECONDS_PER_HOUR = 3600
 
 
@@ -80,7 +79,8 @@ def _times(spec: RunSpec, plan: Plan, device: Peaks) -> dict[str, object]:
         device, spec, "inference", spec.execution.inference_precision, at_work / plan.forward_flops_per_sample
     )
     tuning_seconds = _tuning_seconds(spec, tuning)
-    inference_seconds = _inference_seconds(spec, plan, images)
+    together = plan.inference_micro_batch_size * plan.processes
+    timed_seconds = inference_seconds(spec, together, images) if images else None
     return {
         "micro_batch_size": plan.micro_batch_size,
         "inference_micro_batch_size": plan.inference_micro_batch_size,
@@ -90,8 +90,8 @@ def _times(spec: RunSpec, plan: Plan, device: Peaks) -> dict[str, object]:
         "iterations_in_time": int(spec.tune.seconds * tuning) if tuning else None,
         "image_steps_per_second": images,
         "tuning_seconds": tuning_seconds,
-        "inference_seconds": inference_seconds,
-        "usd": _usd(spec, tuning_seconds, inference_seconds),
+        "inference_seconds": timed_seconds,
+        "usd": _usd(spec, tuning_seconds, timed_seconds),
         "basis": _basis(device, spec, precision),
     }
 
@@ -105,16 +105,6 @@ def _tuning_seconds(spec: RunSpec, speed: float | None) -> float | None:
     if not speed:
         return None
     return min(max(spec.tune.seconds, spec.tune.iterations / speed), spec.tune.max_seconds)
-
-
-def _inference_seconds(spec: RunSpec, plan: Plan, image_steps: float | None) -> float | None:
-    """At least the asked seconds and ten steps, which may take longer than the asked limit allows to begin."""
-    if not image_steps:
-        return None
-    step = plan.inference_micro_batch_size * plan.processes / image_steps
-    trajectory = spec.inference.num_inference_steps * step
-    wanted = max(spec.inference.min_seconds, 10 * step)
-    return max(trajectory, min(wanted, spec.inference.max_seconds))
 
 
 def _usd(spec: RunSpec, *seconds: float | None) -> float | None:
@@ -154,7 +144,7 @@ def _sizes(spec: RunSpec) -> PipelineSizes | None:
 
 def _machine(device: Peaks, count: int) -> System:
     """A machine with so many of the device; nothing else about it is known."""
-    cores = {"cpu_logical_cores": LAPTOP_CORES, "cpu_usable_cores": LAPTOP_CORES}
+    cores = {"cpu_logical_cores": REFERENCE_CORES, "cpu_usable_cores": REFERENCE_CORES}
     known = Device(kind=device.kind, name=device.title, memory_bytes=device.memory_bytes)
     cpu = Device(kind="cpu", name="CPU", memory_bytes=None)
     return System(

@@ -9,8 +9,8 @@ import pytest
 from fluxkit.architecture import SCHNELL
 from fluxkit.devices import device_named, efficiency, flops_per_second, known_devices, peaks_of
 from fluxkit.errors import UsageError
-from fluxkit.plan import make_plan
 from fluxkit.pipeline import SCHNELL_FOLDER, read_sizes
+from fluxkit.plan import make_plan
 from fluxkit.predict import predict, prediction_table
 from fluxkit.system import Device
 from fluxkit.workload import ModelSpec
