@@ -24,7 +24,7 @@ from fluxkit.footprint import (
 from fluxkit.spec import RunSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fluxkit.execution import Precision
     from fluxkit.pipeline import PipelineSizes
@@ -201,30 +201,36 @@ def largest_divisor(share: int, limit: int, fits: Callable[[int], bool] = lambda
 
 def _refusal(spec: RunSpec, sizes: PipelineSizes, room: Room, batches: Batches) -> str:
     need = max(predicted_peaks(spec, sizes, batches))
-    least = max(predicted_peaks(spec, sizes, Batches(1, 1)))
-    needed = round(least * (1 + PREDICTION_ERROR)) + room.taken_bytes
-    have = size_text(room.memory_bytes or 0)
-    asked = f"{spec.name} needs about {size_text(need)} of memory, but {room.device} has {have}"
+    asked = f"{spec.name} needs about {size_text(need)} of memory, but {room.device} has "
+    asked += size_text(room.memory_bytes or 0)
     if spec.execution.device == "cpu" and spec.execution.processes > 1:
         asked += " for each process"
-    if batches != Batches(1, 1) and not room.excludes(least):
-        sizes_of = zip(("micro_batch_size", "inference_micro_batch_size"), batches, strict=True)
-        automatic = [f"--set execution.{key}=auto" for key, size in sizes_of if size > 1]
+    if room.holds(_least(spec, sizes)):
+        keys = ("micro_batch_size", "inference_micro_batch_size")
+        automatic = [f"--set execution.{key}=auto" for key in keys if getattr(spec.execution, key) not in {"auto", 1}]
         return f"{asked}; it would fit with {' '.join(automatic)}."
-    remedy = _remedy(spec, sizes, room)
-    if remedy:
-        return f"{asked}, even one sample at a time; it would fit with {' '.join(f'--set {each}' for each in remedy)}."
-    return f"{asked}, even one sample at a time; no setting makes it fit, a device with {size_text(needed)} would."
+    smaller = list(_smaller(spec, sizes))
+    fitting = next((settings for settings, least in smaller if room.holds(least)), None)
+    if fitting:
+        return f"{asked}, even one sample at a time; it would fit with {fitting}."
+    settings, least = min(smaller, key=lambda each: each[1])
+    wanted = size_text(round(least * (1 + PREDICTION_ERROR)) + room.taken_bytes)
+    also = f" with {settings}" if settings else ""
+    return f"{asked}, even one sample at a time; no setting makes it fit, but a device with {wanted} would do{also}."
 
 
-def _remedy(spec: RunSpec, sizes: PipelineSizes, room: Room) -> list[str] | None:
-    """The fewest settings with which one sample at a time fits, or None."""
-    for count in range(1, len(REMEDIES) + 1):
+def _least(spec: RunSpec, sizes: PipelineSizes) -> int:
+    """The peak of one sample at a time."""
+    return max(predicted_peaks(spec, sizes, Batches(1, 1)))
+
+
+def _smaller(spec: RunSpec, sizes: PipelineSizes) -> Iterator[tuple[str, int]]:
+    """Settings that may make the run smaller, as options of the command line, with its least peak; the fewest first."""
+    for count in range(len(REMEDIES) + 1):
         for chosen in combinations(REMEDIES, count):
-            smaller = _with(spec, chosen)
-            if smaller and room.holds(max(predicted_peaks(smaller, sizes, Batches(1, 1)))):
-                return [f"{key}={str(value).lower()}" for key, value in chosen]
-    return None
+            changed = _with(spec, chosen)
+            if changed:
+                yield " ".join(f"--set {key}={str(value).lower()}" for key, value in chosen), _least(changed, sizes)
 
 
 def _with(spec: RunSpec, settings: Sequence[tuple[str, object]]) -> RunSpec | None:

@@ -10,6 +10,7 @@ from fluxkit.devices import efficiency, flops_per_second
 from fluxkit.errors import MachineError
 from fluxkit.expected import REFERENCE_CORES, devices_at_work, inference_seconds, tuning_precision
 from fluxkit.frozen import FROZEN
+from fluxkit.memory import CONTEXT_BYTES, Room
 from fluxkit.pipeline import SCHNELL_FOLDER, pipeline_folder, read_sizes
 from fluxkit.plan import ENGINE_PACKAGES, make_plan
 from fluxkit.system import Device, Reading, System
@@ -40,6 +41,8 @@ class Prediction(BaseModel):
     peak_bytes: int | None = None
     """Predicted peak of the tensors of one process."""
     memory_bytes: int
+    tight: bool = False
+    """Whether it fits only if the prediction of memory is not too low."""
     iterations_per_second: float | None = None
     iteration_seconds: float | None = None
     """Seconds of the constant-iteration protocol: `tune.iterations` steps."""
@@ -79,12 +82,15 @@ def _times(spec: RunSpec, plan: Plan, device: Peaks) -> dict[str, object]:
         device, spec, "inference", spec.execution.inference_precision, at_work / plan.forward_flops_per_sample
     )
     tuning_seconds = _tuning_seconds(spec, tuning)
+    peak = plan.predicted_peak_bytes and plan.predicted_peak_bytes // plan.processes
     together = plan.inference_micro_batch_size * plan.processes
     timed_seconds = inference_seconds(spec, together, images) if images else None
     return {
         "micro_batch_size": plan.micro_batch_size,
         "inference_micro_batch_size": plan.inference_micro_batch_size,
-        "peak_bytes": plan.predicted_peak_bytes and plan.predicted_peak_bytes // plan.processes,
+        "peak_bytes": peak,
+        "tight": peak is not None
+        and not Room(device.title, device.memory_bytes, CONTEXT_BYTES[device.kind]).holds(peak),
         "iterations_per_second": tuning,
         "iteration_seconds": spec.tune.iterations / tuning if tuning else None,
         "iterations_in_time": int(spec.tune.seconds * tuning) if tuning else None,
@@ -170,9 +176,7 @@ def prediction_table(spec: RunSpec, predictions: tuple[Prediction, ...]) -> str:
 
 
 def _row(each: Prediction) -> tuple[str, ...]:
-    # A plan refuses only what exceeds the memory by more than the prediction's error.
-    tight = each.peak_bytes is not None and each.peak_bytes > each.memory_bytes
-    fits = "no" if each.refusal else "perhaps" if tight else "yes"
+    fits = "no" if each.refusal else "perhaps" if each.tight else "yes"
     count = f"{each.processes} x " if each.processes > 1 else ""
     memory = "—" if each.peak_bytes is None else f"{each.peak_bytes / 1e9:.1f} of {each.memory_bytes / 1e9:.0f} GB"
     return (
