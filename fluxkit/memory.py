@@ -38,8 +38,8 @@ ADAMW_BYTES = 16
 """Per trainable parameter: FP32 value, gradient and two moments; a lower bound where activations are not predicted."""
 PREDICTION_ERROR = 0.1
 """Predicted peaks of memory are held to measurement within this share."""
-PROCESS_BYTES = {"cpu": 650_000_000, "cuda": 0}
-"""Resident before the first tensor of the model: Python, torch, its family and the canary's matrices, measured.
+PROCESS_BYTES = {"cpu": 530_000_000, "cuda": 0}
+"""Resident before the first tensor of the model: Python, torch and its family, measured.
 
 On a GPU the driver's context and its kernels are not counted by torch, so they stand below."""
 CONTEXT_BYTES = {"cpu": 0, "cuda": 1_000_000_000}

@@ -205,7 +205,7 @@ def test_processes_on_one_cpu_share_its_memory(machine, spec, tmp_path):
 def test_the_plan_predicts_memory(machine, spec):
     """The notes give the peak bytes of tuning and of inference."""
     notes = make_plan(spec(), machine()).notes
-    assert "Predicted peak of each process: 680 MB while tuning, 698 MB in inference." in notes
+    assert "Predicted peak of each process: 560 MB while tuning, 578 MB in inference." in notes
 
 
 def test_a_missing_folder_is_refused(machine, spec, tmp_path):

@@ -63,7 +63,7 @@ def prepare(spec: RunSpec, autoencoder: Autoencoder | None, device: torch.device
     Raises:
         MachineError: an image or caption can't be used.
     """
-    pairs = load_pairs(spec.data)
+    pairs = load_pairs(spec.data, enlarge=not spec.model.can_draw)
     rows = list(range(len(pairs.used)))
     captions = [*(pair.caption for pair in pairs.used), ""]
     encoded = _captions(spec, captions, device) if autoencoder else _drawn_captions(spec, captions)

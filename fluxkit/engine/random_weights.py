@@ -48,7 +48,6 @@ def build_transformer(
     with torch.device("meta"):
         model = FluxTransformer2DModel.from_config(config)
     _check_size(model, Transformer.from_config(dict(config), str(folder)).parameters())
-    model.to(dtype)
     tile = _Tile(dtype, device)
     with compact_heap():
         for name, block in _blocks(model):

@@ -11,6 +11,7 @@ import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 
 from fluxkit import pipeline
+from fluxkit.answers import answers
 from fluxkit.compare import compare
 from fluxkit.engine.data import prepare
 from fluxkit.engine.identity import weights_sha256
@@ -22,7 +23,6 @@ from fluxkit.pipeline import SCHNELL_FOLDER, read_sizes
 from fluxkit.plan import make_plan
 from fluxkit.specfile import parse_spec
 from fluxkit.system import probe
-from fluxkit.tables import render
 
 CPU = torch.device("cpu")
 SHRUNK = {
@@ -117,6 +117,7 @@ def test_matrices_are_as_good_as_drawn(tmp_path):
 
 
 @pytest.mark.usefixtures("instead")
+@pytest.mark.filterwarnings("ignore:TorchaoLoraLinear was instantiated without")  # nothing is merged here
 @pytest.mark.parametrize("quantization", ["none", "int8"])
 def test_activations_stay_finite_and_of_the_size_of_real_ones(quantization):
     """The velocity of noise is finite, neither vanishing nor exploding, at every noise level."""
@@ -196,7 +197,9 @@ def test_the_comparison_says_why_there_is_no_quality(finished):
     assert row.estimate("psnr_db").mean is None
     assert row.estimate("psnr_db").reason == "random weights have no quality"
     assert row.estimate("training_iterations_per_second").mean > 0
-    assert "(random weights have no quality)" in render(comparison, "markdown") + str(comparison.workloads[0].anchors)
+    said = {answer.quantity: answer.sentence for answer in answers(comparison.workloads[0])}
+    assert said["psnr_db"].endswith("after equal time: random weights have no quality.")
+    assert {anchor.psnr_db.reason for anchor in comparison.workloads[0].anchors} == {"random weights have no quality"}
 
 
 def test_a_run_that_runs_out_of_memory_begins_again_with_half(instead, tmp_path):
@@ -220,14 +223,14 @@ def test_a_run_that_runs_out_of_memory_begins_again_with_half(instead, tmp_path)
 def test_inference_that_runs_out_halves_its_own_and_keeps_the_tuning(instead, tmp_path):
     """Where only inference is too large, tuning is not done again, and coverage stays whole."""
     spec = spec_of(data={"resolution": 256}, tune={"global_batch_size": 1, "iterations": 2},
-                   inference={"batch_size": 64, "num_inference_steps": 1, "min_seconds": 0.01},
-                   execution={"inference_micro_batch_size": 64})  # fmt: skip
+                   inference={"batch_size": 256, "num_inference_steps": 1, "min_seconds": 0.01},
+                   execution={"inference_micro_batch_size": 256})  # fmt: skip
     result = go(tmp_path / "run", instead, spec, str(220_000_000))
     assert result.status == "completed", result.error
     assert [each.phase for each in result.attempts[:-1]] == ["inference"] * (len(result.attempts) - 1)
     assert len(result.attempts) > 1
     assert {each.micro_batch_size for each in result.attempts} == {1}
-    assert result.inference.micro_batch_size == result.attempts[-1].inference_micro_batch_size < 64
+    assert result.inference.micro_batch_size == result.attempts[-1].inference_micro_batch_size < 256
     assert result.inference.coverage == 1.0
     begun = [phase.attempt for phase in result.phases if phase.name == "tune"]
     assert len(begun) == len(result.attempts)
