@@ -43,7 +43,7 @@ PROCESS_BYTES = {"cpu": 530_000_000, "cuda": 0}
 
 On a GPU the driver's context and its kernels are not counted by torch, so they stand below."""
 CONTEXT_BYTES = {"cpu": 0, "cuda": 1_000_000_000}
-"""Of a GPU's memory that no tensor can have: context, libraries' workspaces and kernels; about 0.6 GB were seen."""
+"""Of a GPU's memory that no tensor can have: the driver's context, kernels and workspaces. Set aside, not measured."""
 PRECISION_OF: dict[str, Precision] = {"ieee_float32": "float32", "tf32": "float32", "bfloat16": "bfloat16"}
 """In which precision tensors of an inference precision are stored."""
 GIGABYTE = 10**9
