@@ -82,10 +82,11 @@ def cluster_means(results: Sequence[RunResult], quantity: str) -> dict[str, floa
 def anchors(results: Sequence[RunResult]) -> tuple[Anchor, ...]:
     """Scores that need no tuning, over all runs of a workload: untuned, autoencoder, flat colour."""
     grade = grade_about(results, "quality")
+    missing = None if any(result.quality for result in results) else _reason(results, "quality")
     untuned = Anchor(
         name="untuned",
-        psnr_db=estimate(_present(result.summary.psnr_db_untuned for result in results), grade),
-        ssim=estimate(_present(result.summary.ssim_untuned for result in results), grade),
+        psnr_db=estimate(_present(result.summary.psnr_db_untuned for result in results), grade, missing),
+        ssim=estimate(_present(result.summary.ssim_untuned for result in results), grade, missing),
     )
     names = sorted({score.anchor for result in results if result.quality for score in result.quality.anchors})
     return (untuned, *(_anchor(results, name, grade) for name in names))

@@ -199,7 +199,7 @@ def _rank(number: int, facts: RankTrail) -> Rank:
 
 
 def _quality(base: RunResult, trail: Trail) -> Quality | None:
-    if not (trail.reconstruction or trail.validation or trail.anchors):
+    if not base.spec.model.can_draw or not (trail.reconstruction or trail.validation or trail.anchors):
         return None
     return Quality(
         definition=quality_definition(base.spec),

@@ -133,6 +133,11 @@ def int8_saving_bytes(sizes: Transformer) -> int:
     return sizes.width**2 * (36 * sizes.num_layers + 15 * sizes.num_single_layers)
 
 
+def dequantized_bytes(sizes: Transformer) -> int:
+    """A double block's matrices in 16 bits: what 8-bit weights become on the way back through it."""
+    return 36 * sizes.width**2 * BYTES_OF["bfloat16"]
+
+
 def _gradient_bytes(sizes: Transformer, lora_rank: int | None) -> tuple[int, int]:
     """Gradients of all double and of all single blocks: of 36 D^2 and 15 D^2 weights each, or 36 D r and 17 D r."""
     if lora_rank is None:

@@ -12,7 +12,7 @@ from fluxkit.frozen import FROZEN
 from fluxkit.plan import Plan
 from fluxkit.spec import RunSpec
 from fluxkit.system import System
-from fluxkit.witness import CanaryRate, Energy, PredictedOverMeasured, Telemetry
+from fluxkit.witness import Attempt, CanaryRate, Energy, PredictedOverMeasured, Telemetry
 
 RESULT_SCHEMA = "fluxkit.result/1"
 Status = Literal["started", "completed", "failed", "interrupted"]
@@ -279,6 +279,8 @@ class RunResult(BaseModel):
     system: Looks
     inputs: RunInputs | None = None
     phases: tuple[PhaseSeconds, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    """Every start of the engine: a run that ran out of memory was begun again with half the micro-batch."""
     interruptions: tuple[Interruption, ...] = ()
     tuning: Tuning | None = None
     quality: Quality | None = None

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fluxkit.record import RunResult, Status
+    from fluxkit.record import RunResult
     from fluxkit.system import System
     from fluxkit.trail import Trail
+    from fluxkit.witness import Ended
 
 LOG_LINES = 8
 LOG_BYTES = 4000
@@ -93,7 +94,7 @@ def _is_run_folder(folder: Path) -> bool:
     return (folder / RESULT_FILE).is_file() and (folder / JOB_FILE).is_file()
 
 
-def judge(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> tuple[Status, RunFailure | None]:
+def judge(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> tuple[Ended, RunFailure | None]:
     """Status and, unless it completed, where and why it ended."""
     if trail.unreadable:
         return "failed", RunFailure(phase=trail.phase, kind="UnreadableEvents", message=trail.unreadable)

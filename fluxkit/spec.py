@@ -50,7 +50,7 @@ class RunSpec(BaseModel):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.model.weights == "random" and self.tune.method == "lora":
+        if self.model.weights == "random" and self.model.can_draw and self.tune.method == "lora":
             raise ValueError('model.weights = "random" leaves adapters nothing to adapt; use tune.method = "full"')
         if self.model.assistant_adapter and self.tune.method == "full":
             raise ValueError(

@@ -170,6 +170,25 @@ def fails(log, _job, folder):
     return 4
 
 
+def runs_out(log, job, folder):
+    """Has no memory for more than two samples in a pass."""
+    if job["plan"]["micro_batch_size"] <= 2:
+        return completed(log, job, folder)
+    begin(log)
+    steps(log, 0, 5)
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    message = f"CUDA out of memory. {folder} is too small."
+    log.write("failed", phase="tune", kind="OutOfMemoryError", message=message, exit_code=4)
+    return 4
+
+
+def never_enough(log, _job, _folder):
+    """Has no memory for a single sample."""
+    begin(log)
+    log.write("failed", phase="tune", kind="OutOfMemoryError", message="CUDA out of memory.", exit_code=4)
+    return 4
+
+
 def dies(log, _job, _folder):
     begin(log)
     steps(log, 0, 5)

@@ -131,6 +131,30 @@ def test_a_killed_engine_is_a_failed_run(go):
     assert "memory" in result.error.message
 
 
+def test_memory_that_runs_out_halves_the_micro_batch(go, capsys):
+    """8 and 4 samples do not fit, 2 do: three processes, one whole trajectory, the global batch that was asked for."""
+    result, folder = go("runs_out", reporter=Plain())
+    assert result.status == "completed"
+    tried = [(each.micro_batch_size, each.outcome) for each in result.attempts]
+    assert tried == [(8, "out_of_memory"), (4, "out_of_memory"), (2, "completed")]
+    assert (result.plan.micro_batch_size, result.plan.accumulation_steps) == (2, 4)
+    assert str(folder) not in (result.attempts[0].evidence or str(folder))
+    assert not (folder / "checkpoint").exists(), "steps of two micro-batches are no one speed"
+    assert len(result.tuning.iteration_seconds) == 40
+    assert not result.interruptions
+    assert "continued" not in (result.energy.reason or "")
+    assert "the micro-batch of tuning from 8 became 4" in capsys.readouterr().err
+    assert read_result(folder) == result
+
+
+def test_memory_that_never_suffices_is_a_failed_run(go):
+    """After the last halving the run has failed, and says so with every attempt."""
+    result, _ = go("never_enough")
+    assert (result.status, result.error.kind) == ("failed", "OutOfMemoryError")
+    assert [each.micro_batch_size for each in result.attempts] == [8, 4, 2, 1]
+    assert {each.outcome for each in result.attempts} == {"out_of_memory"}
+
+
 def test_a_crash_without_words_quotes_the_log(go):
     """Where the events say nothing, the last lines of the log do."""
     result, _ = go("crashes")

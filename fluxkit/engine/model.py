@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from fluxkit.engine import flow
 from fluxkit.engine.precision import dtype_of
+from fluxkit.engine.random_weights import build_transformer
 from fluxkit.pipeline import pipeline_folder
 
 if TYPE_CHECKING:
@@ -174,12 +175,17 @@ def load_flux(spec: RunSpec, seed: int, device: torch.device, assistant: Assista
     """
     full = spec.tune.method == "full"
     dtype = torch.float32 if full else dtype_of(spec.execution.precision)
-    transformer = load_transformer(spec.model, dtype, seed)
+    int8 = spec.execution.quantization == "int8"
+    if spec.model.can_draw:
+        transformer = load_transformer(spec.model, dtype, seed)
+        if assistant:
+            assistant.add(transformer, +1.0)
+        if int8:
+            store_as_int8(transformer)
+    else:
+        shrink = store_block_as_int8 if int8 else None
+        transformer = build_transformer(pipeline_folder(spec.model), dtype, device, shrink)
     transformer.requires_grad_(requires_grad=full)
-    if assistant:
-        assistant.add(transformer, +1.0)
-    if spec.execution.quantization == "int8":
-        store_as_int8(transformer)
     if not full:
         add_lora(transformer, spec.tune.lora_rank, spec.tune.lora_alpha, seed)
     if spec.execution.gradient_checkpointing:
@@ -200,14 +206,19 @@ def load_transformer(spec: ModelSpec, dtype: torch.dtype, seed: int) -> FluxTran
 
 
 def store_as_int8(transformer: FluxTransformer2DModel) -> None:
-    """Stores the matrices of all blocks in 8 bits with a scale per row; products are computed in bfloat16.
+    """Stores the matrices of all blocks in 8 bits; block by block, so that never more than one exists twice."""
+    for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
+        store_block_as_int8(block)
 
-    Block by block, so that never more than one block exists twice. Source: torchao's weight-only int8.
+
+def store_block_as_int8(block: torch.nn.Module) -> None:
+    """Stores the matrices of a block in 8 bits with a scale per row; products are computed in bfloat16.
+
+    Source: torchao's weight-only int8.
     """
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-    for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
-        quantize_(block, Int8WeightOnlyConfig())
+    quantize_(block, Int8WeightOnlyConfig())
 
 
 def add_lora(transformer: FluxTransformer2DModel, rank: int, alpha: float, seed: int) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 
-from fluxkit.engine.clock import synchronize
+from fluxkit.engine.clock import LONG_SECONDS, synchronize
 from fluxkit.engine.parallel import local, put, share
 
 if TYPE_CHECKING:
@@ -73,12 +74,21 @@ class Optimiser:
         before = self._copies()
         averages = [each.clone() for each in self._averages] if self._averages is not None else None
         for iteration in range(WARM_UP_STEPS):
+            began = time.perf_counter()
             self.step(iteration)
+            if self._all_took_long(began):
+                break
         with torch.no_grad():
             torch._foreach_copy_(local(self.parameters.values()), local(before))
         self._optimizer.state.clear()
         self._averages = averages
         synchronize(self._flux.device)
+
+    def _all_took_long(self, began: float) -> bool:
+        """Whether the step since `began` was long enough on every process: they must agree on the number of steps."""
+        synchronize(self._flux.device)
+        short = torch.tensor(float(time.perf_counter() - began < LONG_SECONDS)).to(self._flux.device)
+        return float(self._accelerator.reduce(short, "sum")) == 0
 
     def graded(self) -> dict[str, Tensor]:
         """Copies of the weights that a mark grades: the averaged ones where an average is kept."""

@@ -80,7 +80,7 @@ class Run:
         """
         spec = self.job.spec
         with self._phase("prepare"):
-            autoencoder = Autoencoder(spec.model, self.device)
+            autoencoder = Autoencoder(spec.model, self.device) if spec.model.can_draw else None
             prepared = prepare(spec, autoencoder, self.device)
         with self._phase("load"):
             assistant = Assistant(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
@@ -94,7 +94,9 @@ class Run:
                 flux = parallel.in_one_piece(flux)
                 if assistant:
                     assistant.add(flux.transformer, -1.0)
-                self._evaluate(self._evaluator(prepared, autoencoder), flux, reached)
+                evaluator = self._evaluator(prepared, autoencoder) if autoencoder else None
+                self._evaluate(evaluator, flux, reached)
+        del evaluator, autoencoder  # no part of the memory that inference needs
         precision = spec.execution.inference_precision
         with (
             self._attention(precision),
@@ -188,16 +190,19 @@ class Run:
             micro_batch_size=plan.inference_micro_batch_size, processes=plan.processes,
         )  # fmt: skip
 
-    def _evaluate(self, evaluator: Evaluator, flux: Flux, reached: list[dict[str, Any]]) -> None:
-        """Grades every distinct state once; the last one graded is the one that is saved and timed."""
-        evaluator.anchors()
+    def _evaluate(self, evaluator: Evaluator | None, flux: Flux, reached: list[dict[str, Any]]) -> None:
+        """Grades every distinct state once; the last one is saved and timed. Random weights have nothing to grade."""
         by_iteration: dict[int, list[str]] = {}
         for mark in reached:
             by_iteration.setdefault(mark["iteration"], []).append(mark["id"])
-        for iteration, marks in sorted(by_iteration.items()):
+        states = sorted(by_iteration.items())
+        if evaluator:
+            evaluator.anchors()
+        for iteration, marks in states if evaluator else states[-1:]:
             weights, _ = checkpoint.load(snapshot_path(self.folder, iteration))
             parallel.put(flux.trainable(), weights)
-            evaluator.grade(flux, iteration, marks)
+            if evaluator:
+                evaluator.grade(flux, iteration, marks)
         if self.accelerator.is_main_process:
             self._save_tuned(flux)
 
