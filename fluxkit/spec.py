@@ -121,6 +121,11 @@ class RunSpec(BaseModel):
             return
         if self.tune.method == "full":
             raise ValueError('execution.quantization = "int8" freezes the weights; use tune.method = "lora"')
+        if self.execution.compile:
+            raise ValueError(
+                'execution.compile is not proven with execution.quantization = "int8"; use compile = false, or '
+                'quantization = "none"'
+            )
         if {self.execution.precision, self.execution.inference_precision} != {"bfloat16"}:
             raise ValueError(
                 'execution.quantization = "int8" computes in bfloat16; set execution.precision and '

@@ -121,6 +121,7 @@ def test_the_canonical_hash_ignores_the_order_of_keys():
             "stores it so already",
         ),
         (FULL | {"execution": {"inference_weights": "bfloat16"}}, "would round weights"),
+        ({"execution": {"quantization": "int8", "compile": True}}, "is not proven with execution.quantization"),
         ({"execution": {"attention": "efficient"}}, 'attention = "efficient" exists on CUDA only'),
         ({"execution": {"processes": 5000}}, "less than or equal to 1024"),
         ({"name": "Has Spaces"}, "should match pattern"),

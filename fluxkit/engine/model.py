@@ -161,7 +161,10 @@ class Flux:
         return self._image_ids[size]
 
     def _casting(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.autocast else nullcontext()
+        if not self.autocast:
+            return nullcontext()
+        # Each weight is used once a pass, so a cache of their casts would only keep all of them alive until its end.
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that tuning changes, by name."""

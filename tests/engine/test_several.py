@@ -59,6 +59,15 @@ def test_sharded_processes_give_the_losses_of_one(full_run: EngineRun, tmp_path:
     assert sorted(graded) == sorted(event.pair for event in full_run.events("validation"))
 
 
+def test_sharded_processes_round_as_one_does(tmp_path: Path) -> None:
+    """In bfloat16 with recomputed activations two sharded processes give the losses of one, but for its rounding."""
+    execution = {"precision": "bfloat16", "inference_precision": "bfloat16", "gradient_checkpointing": True}
+    one = run_engine(tmp_path / "one", full_spec(**execution))
+    two = run_engine(tmp_path / "two", full_spec(**execution, processes=2, parallelism="fsdp"))
+    assert (one.code, two.code) == (0, 0), one.output + two.output
+    assert two.losses()[:6] == pytest.approx(one.losses()[:6], rel=2e-3)
+
+
 def test_a_sharded_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """Stopped while tuning, two sharded processes continue to the losses of one that was not stopped."""
     execution = {"processes": 2, "parallelism": "fsdp"}
