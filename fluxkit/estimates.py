@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}
 READ_BACK_DTYPES = ("dtype", "compute_dtype", "activations")
+STORED = {"int8", "float8", "int4", "bfloat16"}
+"""How weights may be stored otherwise than they are computed with, which a row has to say."""
 
 
 def row(results: Sequence[RunResult], ended: Sequence[RunResult], number: int, key: str) -> Row:
@@ -251,8 +253,8 @@ def precision_name(asked: str, read_back: Mapping[str, str]) -> str:
         name = f"{PRECISIONS.get(dtype, printable(dtype))} (asked for {name})"
     elif name == "FP32" and any(_says_tf32(key.lower(), value.lower()) for key, value in read_back.items()):
         name = "TF32 (asked for FP32)"
-    weights = read_back.get("weights", "").removeprefix("torch.")
-    return f"{name}, {printable(weights)} weights" if weights in {"int8", "float8", "int4"} else name
+    weights = read_back.get("weights", "").removeprefix("torch.").partition(" ")[0]
+    return f"{name}, {printable(weights)} weights" if weights in STORED else name
 
 
 def _says_tf32(key: str, value: str) -> bool:

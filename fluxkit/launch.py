@@ -16,6 +16,7 @@ from fluxkit.folder import to_json, write_atomically, write_result
 from fluxkit.frozen import canonical_sha256
 from fluxkit.kit import this_kit
 from fluxkit.lock import RunLock
+from fluxkit.placement import uuids
 from fluxkit.plan import JOB_FILE, Job
 from fluxkit.privacy import public_spec
 from fluxkit.progress import Position, Silent, telling
@@ -110,7 +111,7 @@ def resume(
         _same_configuration(folder, result, job)
         if afresh:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        again = result.model_copy(update={"status": "started", "error": None})
+        again = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
         try:
             write_atomically(folder / JOB_FILE, to_json(job))
             write_result(folder, again)
@@ -149,13 +150,17 @@ def _started(job: Job, before: System, *, study: str, repeat: int, order: int) -
 
 def _next_job(folder: Path, result: RunResult) -> Job:
     """The job of the next attempt; the one before it knows where the weights lie, the result does not."""
+    from fluxkit.system import probe
+
     try:
         job = Job.model_validate_json((folder / JOB_FILE).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / JOB_FILE} is missing or damaged, so the run can't be continued.") from error
     if public_spec(job.spec) != result.spec:
         raise UsageError(f"{folder / JOB_FILE} and the result ask for different runs, so it can't be continued.")
-    return job.model_copy(update={"attempt": job.attempt + 1})
+    # A job that was requeued goes on on other devices of the same kind.
+    plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
+    return job.model_copy(update={"attempt": job.attempt + 1, "plan": plan})
 
 
 def _same_configuration(folder: Path, result: RunResult, job: Job) -> None:

@@ -229,6 +229,15 @@ def test_a_scheduler_can_stop_and_continue_a_run(go, tmp_path, number):
     assert read_result(folder) == result
 
 
+def test_a_resumed_run_takes_the_devices_that_are_there_now(go, monkeypatch):
+    """A requeued job may get other GPUs of the same kind: the next attempt names those, not the ones before."""
+    _, folder = go("dies")
+    monkeypatch.setattr("fluxkit.launch.uuids", lambda _spec, _system: ("GPU-other",))
+    result = resume(folder, afresh=True, command=command("completed"))
+    assert (result.status, result.plan.device_uuids) == ("completed", ("GPU-other",))
+    assert Job.model_validate_json((folder / "job.json").read_text()).plan == result.plan
+
+
 def test_an_interrupt_by_hand_is_an_interrupt(go, tmp_path):
     """Ctrl-C lets the engine write a checkpoint, writes the result, and then is an interrupt."""
     with signal_when_ready(tmp_path / "run", signal.SIGINT), pytest.raises(KeyboardInterrupt):
