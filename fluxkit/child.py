@@ -32,11 +32,17 @@ _PR_SET_PDEATHSIG = 1
 
 
 def engine_command(folder: Path, plan: Plan) -> list[str]:
-    """What is executed: the engine itself, or torchrun and one engine for each process."""
+    """What is executed: the engine itself, or torchrun and one engine for each of this machine's processes.
+
+    Where several machines meet, torchrun takes from the environment (`PET_RDZV_ENDPOINT`).
+    """
     if plan.processes == 1:
         return [sys.executable, "-m", "fluxkit.engine", str(folder)]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1"]
-    return [*torchrun, f"--nproc-per-node={plan.processes}", "-m", "fluxkit.engine", str(folder)]
+    where = ["--standalone", "--nnodes=1"]
+    if plan.nodes > 1:
+        where = ["--rdzv-backend=c10d", f"--rdzv-id={folder.name}", f"--nnodes={plan.nodes}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *where]
+    return [*torchrun, f"--nproc-per-node={plan.processes // plan.nodes}", "-m", "fluxkit.engine", str(folder)]
 
 
 def engine_environment(spec: RunSpec, plan: Plan) -> dict[str, str]:
@@ -56,6 +62,9 @@ def engine_environment(spec: RunSpec, plan: Plan) -> dict[str, str]:
         # A file of the folder one happens to be in must not shadow a module.
         "PYTHONSAFEPATH": "1",
     }
+    if plan.device_uuids:
+        # The planned devices in the planned order, by name: an index means what the driver and the variable make of it.
+        settled |= {"CUDA_VISIBLE_DEVICES": ",".join(plan.device_uuids)}
     if not spec.model.download:
         settled |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     package = Path(__file__).resolve().parent.parent

@@ -131,6 +131,7 @@ def resume(
 
 app.command()(cli_machine.plan)
 app.command()(cli_machine.doctor)
+app.command()(cli_machine.join)
 
 
 app.command()(cli_compare.compare)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fluxkit.cli_options import Devices, Json, Sets, Specs  # noqa: TC001 - typer reads the annotations
+from fluxkit.cli_options import Devices, Json, Quiet, Sets, Specs, Study  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from fluxkit.spec import RunSpec
@@ -49,6 +49,21 @@ def doctor(as_json: Json = False) -> None:
         typer.echo(examine_json(findings))
         return
     show(findings)
+
+
+def join(folder: Study, quiet: Quiet = False) -> None:
+    """Take part in a study of several machines that another one runs, until it is over.
+
+    Give it on every machine but the first, with the same PET_RDZV_ENDPOINT=HOST:PORT that the first one has, and the
+    folder of its --out, which all of them must see. What comes of it is told and written on the first machine.
+
+    Example: fluxkit join /shared/runs/study
+    """
+    from fluxkit.join import join as take_part
+    from fluxkit.progress import reporter
+
+    count = take_part(folder, reporter=reporter(quiet=quiet))
+    typer.echo(f"Took part in {count} run{'s' if count > 1 else ''}.", err=True)
 
 
 def _predictions(specs: list[RunSpec], names: list[str], *, as_json: bool) -> str:

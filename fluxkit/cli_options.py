@@ -38,6 +38,7 @@ Devices = Annotated[
     list[str] | None,
     typer.Option("--device", metavar="NAME", help="Predict for a device that is not here: H100, A40, laptop-cpu, ..."),
 ]
+Study = Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="Folder of the study that another machine runs.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run that did not complete.")]
 Published = Annotated[
     list[str] | None,

@@ -71,6 +71,8 @@ def facts(result: RunResult) -> dict[str, str]:
         found[f"rank.{rank.rank}.device"] = rank.device_name
         found |= {f"rank.{rank.rank}.precision.{key}": value for key, value in rank.precision.items()}
         found |= {f"rank.{rank.rank}.version.{key}": value for key, value in rank.versions.items()}
+    if result.tuning and result.tuning.attention:
+        found["tuning.attention"] = result.tuning.attention
     # What another rank has like rank 0 is no fact of its own: it would differ from every run with fewer ranks.
     found = {key: value for key, value in found.items() if not _like_rank_0(key, value, found)}
     if result.inference:

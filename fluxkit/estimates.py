@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}
 READ_BACK_DTYPES = ("dtype", "compute_dtype", "activations")
+STORED = {"int8", "float8", "int4", "bfloat16"}
+"""How weights may be stored otherwise than they are computed with, which a row has to say."""
 
 
 def row(
@@ -84,10 +86,11 @@ def cluster_means(results: Sequence[RunResult], quantity: str) -> dict[str, floa
 def anchors(results: Sequence[RunResult]) -> tuple[Anchor, ...]:
     """Scores that need no tuning, over all runs of a workload: untuned, autoencoder, flat colour."""
     grade = grade_about(results, "quality")
+    missing = None if any(result.quality for result in results) else _reason(results, "quality")
     untuned = Anchor(
         name="untuned",
-        psnr_db=estimate(known(result.summary.psnr_db_untuned for result in results), grade),
-        ssim=estimate(known(result.summary.ssim_untuned for result in results), grade),
+        psnr_db=estimate(known(result.summary.psnr_db_untuned for result in results), grade, missing),
+        ssim=estimate(known(result.summary.ssim_untuned for result in results), grade, missing),
     )
     names = sorted({score.anchor for result in results if result.quality for score in result.quality.anchors})
     return (untuned, *(_anchor(results, name, grade) for name in names))
@@ -252,8 +255,8 @@ def precision_name(asked: str, read_back: Mapping[str, str]) -> str:
         name = f"{PRECISIONS.get(dtype, printable(dtype))} (asked for {name})"
     elif name == "FP32" and any(_says_tf32(key.lower(), value.lower()) for key, value in read_back.items()):
         name = "TF32 (asked for FP32)"
-    weights = read_back.get("weights", "").removeprefix("torch.")
-    return f"{name}, {printable(weights)} weights" if weights in {"int8", "float8", "int4"} else name
+    weights = read_back.get("weights", "").removeprefix("torch.").partition(" ")[0]
+    return f"{name}, {printable(weights)} weights" if weights in STORED else name
 
 
 def _says_tf32(key: str, value: str) -> bool:

@@ -183,6 +183,18 @@ class Anchor(BaseModel):
     image: str | None = None
 
 
+class TuningSetting(BaseModel):
+    """How tuning runs on this rank, seen while it warmed up."""
+
+    model_config = FROZEN
+    event: Literal["tuning_setting"] = "tuning_setting"
+    at_seconds: float
+    attention: str
+    """torch's attention operators that ran, without their common beginning `_scaled_dot_product_`."""
+    compile_seconds: float | None = None
+    """What compiling took, inside the warm-up; null where nothing was compiled."""
+
+
 class InferenceSetting(BaseModel):
     """How the inference speed is measured, before its first timed step."""
 
@@ -193,8 +205,10 @@ class InferenceSetting(BaseModel):
     precision: dict[str, str]
     """Dtype and backend switches, read back."""
     attention: str
-    """Attention kernel in use."""
+    """torch's attention operators that ran, without their common beginning `_scaled_dot_product_`."""
     warm_up_seconds: float
+    compile_seconds: float | None = None
+    """What compiling took, inside the warm-up; null where nothing was compiled."""
 
 
 class InferenceSteps(BaseModel):
@@ -250,6 +264,8 @@ class Failed(BaseModel):
     """Class of the error."""
     message: str
     exit_code: int
+    unix_seconds: float | None = None
+    """The machine's clock: of several ranks the first to fail is the cause, and each counts from its own start."""
 
 
 class Finished(BaseModel):
@@ -263,6 +279,6 @@ class Finished(BaseModel):
 
 Event = (
     Started | Inputs | PhaseStarted | PhaseEnded | Iterations | MarkReached | Resumed | Reconstruction | Validation
-    | Anchor | Agreement | InferenceSetting | InferenceSteps | Memory | CheckpointWritten
+    | Anchor | Agreement | TuningSetting | InferenceSetting | InferenceSteps | Memory | CheckpointWritten
     | Progress | Canary | Failed | Finished
 )  # fmt: skip

@@ -10,6 +10,8 @@ from fluxkit.frozen import STRICT, Seconds
 
 Precision = Literal["float32", "bfloat16"]
 InferencePrecision = Literal["ieee_float32", "tf32", "bfloat16"]
+Parallelism = Literal["ddp", "fsdp"]
+Attention = Literal["auto", "flash", "cudnn", "efficient", "math"]
 
 
 class ExecutionSpec(BaseModel):
@@ -21,18 +23,29 @@ class ExecutionSpec(BaseModel):
     """Kind of device."""
     processes: Annotated[int, Field(ge=1, le=1024)] = 1
     """One process per device, by torchrun and accelerate."""
+    nodes: Annotated[int, Field(ge=1, le=256)] = 1
+    """Machines that share the processes equally; all but the first take part by `fluxkit join`."""
+    parallelism: Parallelism = "ddp"
+    """`ddp`: the whole model on each device. `fsdp`: a share of every parameter, which full tuning of schnell needs."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads per process; 0: the plan divides the cores it may use and says how."""
     precision: Precision = "float32"
     """Of tuning. bfloat16: LoRA on a bf16 base with FP32 adapters; full tuning keeps FP32 weights under autocast."""
     inference_precision: InferencePrecision = "ieee_float32"
     """Of the inference speed. TF32 is its own precision and never called FP32."""
+    inference_weights: Literal["as_computed", "bfloat16"] = "as_computed"
+    """How the inference speed stores the weights that it computes with in FP32. `bfloat16` halves their memory: each
+    product widens its matrix, adapters stay apart, and weights that were published in bfloat16 lose not a bit."""
     micro_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = "auto"
     """Samples per forward pass of tuning; accumulation = global batch / (processes x micro-batch)."""
     inference_micro_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = "auto"
     """Images per forward pass of the inference speed on each process."""
     quantization: Literal["none", "int8"] = "none"
     """Of the frozen weights under LoRA: `int8` stores the blocks' matrices in 8 bits and computes in bfloat16."""
+    attention: Attention = "auto"
+    """Kernel of the attention. `auto`: the fastest that this precision allows; the result says which one ran."""
+    compile: bool = False
+    """Compile each kind of block while warming up; what is graded runs uncompiled."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more work."""
     checkpoint_seconds: Seconds = 60.0

@@ -168,6 +168,8 @@ def _inputs(trail: Trail) -> RunInputs | None:
 def _tuning(base: RunResult, trail: Trail) -> Tuning | None:
     if not trail.ranks:
         return None
+    settings = {rank: facts.tuning_setting for rank, facts in trail.ranks.items() if facts.tuning_setting}
+    compiling = [setting.compile_seconds for setting in settings.values() if setting.compile_seconds is not None]
     return Tuning(
         iteration_seconds=tuple(trail.seconds),
         losses=tuple(trail.losses),
@@ -175,6 +177,8 @@ def _tuning(base: RunResult, trail: Trail) -> Tuning | None:
         coverage=min(1.0, len(trail.seconds) / base.spec.tune.iterations),
         marks=tuple(trail.marks.values()),
         ranks=tuple(_rank(number, facts) for number, facts in sorted(trail.ranks.items()) if facts.started),
+        attention=settings[0].attention if 0 in settings else None,
+        compile_seconds=max(compiling, default=None),
     )
 
 
@@ -195,7 +199,7 @@ def _rank(number: int, facts: RankTrail) -> Rank:
 
 
 def _quality(base: RunResult, trail: Trail) -> Quality | None:
-    if not (trail.reconstruction or trail.validation or trail.anchors):
+    if not base.spec.model.can_draw or not (trail.reconstruction or trail.validation or trail.anchors):
         return None
     return Quality(
         definition=quality_definition(base.spec),
@@ -220,6 +224,7 @@ def _inference(base: RunResult, trail: Trail) -> Inference | None:
         precision=setting.precision,
         attention=setting.attention,
         warm_up_seconds=setting.warm_up_seconds,
+        compile_seconds=setting.compile_seconds,
         step_seconds=tuple(slowest.step_seconds),
         coverage=_inference_coverage(base, base.plan, setting.micro_batch_size, slowest.step_seconds),
     )

@@ -74,18 +74,21 @@ def tuning_peak_bytes(
     lora_rank: int | None,
     precision: Literal["float32", "bfloat16"] = "float32",
     gradient_checkpointing: bool = False,
+    shares: int = 1,
 ) -> int | None:
     """Peak of all live tensors while one micro-batch is tuned with AdamW; None where `kept_for_backward` is.
 
     On the way back activations shrink while gradients grow, so the peak is where the backward pass enters the last
-    single block, the last double block or the first one, or where it ends.
+    single block, the last double block or the first one, or where it ends. With FSDP2 a process has one of so many
+    `shares` of weights, gradients and moments; while it runs, two double blocks' weights and one's gradients are whole.
     """
     kept = kept_for_backward(sizes, work, lora_rank=lora_rank, precision=precision)
     if kept is None:
         return None
     full, size = lora_rank is None, BYTES_OF[precision]
     trainable = sizes.parameters() if lora_rank is None else sizes.lora_parameters(lora_rank)
-    of_doubles, of_singles = _gradient_bytes(sizes, lora_rank)
+    of_doubles, of_singles = (each // shares for each in _gradient_bytes(sizes, lora_rank))
+    whole_blocks = 3 * 36 * sizes.width**2 * FLOAT32 if shares > 1 else 0
     doubles, singles = sizes.num_layers, sizes.num_single_layers
     unit = work.tokens * sizes.width
     # What is on its way through a product: in a single block 5 units of its joined input, through base and adapter.
@@ -97,10 +100,10 @@ def tuning_peak_bytes(
         waiting.double * doubles + waiting.single * (singles - 1) + kept.single + in_single,
         waiting.double * (doubles - 1) + kept.double + of_singles + in_double,
         kept.double + of_singles + of_doubles * (doubles - 1) // doubles + in_double,
-        trainable * FLOAT32,
+        trainable * FLOAT32 // shares,
     )
     frozen = 0 if full else sizes.parameters() * size
-    return frozen + trainable * FLOAT32 * (1 + MOMENTS) + peak
+    return frozen + trainable * FLOAT32 * (1 + MOMENTS) // shares + peak + whole_blocks
 
 
 def inference_peak_bytes(sizes: Transformer, work: Work, *, precision: Literal["float32", "bfloat16"]) -> int:
@@ -114,12 +117,25 @@ def inference_peak_bytes(sizes: Transformer, work: Work, *, precision: Literal["
     return size * (sizes.parameters() + units * work.tokens * sizes.width)
 
 
+def narrow_saving_bytes(sizes: Transformer, lora_rank: int) -> int:
+    """What storing weights in bfloat16 saves where FP32 is computed: half of them, but for one that is widened.
+
+    Adapters stay beside the base in FP32. The largest matrix makes the modulations of a double block, 6 D^2.
+    """
+    return 2 * sizes.parameters() - FLOAT32 * (6 * sizes.width**2 + sizes.lora_parameters(lora_rank))
+
+
 def int8_saving_bytes(sizes: Transformer) -> int:
     """What storing the blocks' matrices in 8 bits instead of 16 saves; their scales per row are not worth counting.
 
     36 D^2 weights in a double block, 15 D^2 in a single one.
     """
     return sizes.width**2 * (36 * sizes.num_layers + 15 * sizes.num_single_layers)
+
+
+def dequantized_bytes(sizes: Transformer) -> int:
+    """A double block's matrices in 16 bits: what 8-bit weights become on the way back through it."""
+    return 36 * sizes.width**2 * BYTES_OF["bfloat16"]
 
 
 def _gradient_bytes(sizes: Transformer, lora_rank: int | None) -> tuple[int, int]:

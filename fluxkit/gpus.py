@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,7 @@ DRIVER = "NVML"
 VISIBLE = "NVML and CUDA_VISIBLE_DEVICES"
 MOST_NVLINKS = 18
 """Of an H100 or H200; later ones have as many."""
+_NAME = re.compile(r"\d{1,4}|(GPU|MIG)-[0-9A-Za-z/-]{1,60}")
 COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
 
 
@@ -61,6 +63,14 @@ def visible(installed: tuple[Gpu, ...], wanted: str | None) -> tuple[Gpu, ...]:
     return tuple(slices[:1] or chosen)
 
 
+def not_there(installed: tuple[Gpu, ...], wanted: str | None) -> str | None:
+    """The first device that CUDA_VISIBLE_DEVICES names and this machine lacks; what hides all on purpose is none."""
+    for word in (each.strip() for each in (wanted or "").split(",")):
+        if _find(installed, word) is None:
+            return word if _NAME.fullmatch(word) else None
+    return None
+
+
 def _find(installed: tuple[Gpu, ...], word: str) -> Gpu | None:
     if word.isdecimal():
         return installed[int(word)] if int(word) < len(installed) else None
@@ -85,6 +95,8 @@ def _seen(nvml: Any, environment: Mapping[str, str]) -> tuple[dict[str, Reading]
         "gpus_installed": attempt(DRIVER, lambda: len(installed)),
         "gpus_visible": attempt(VISIBLE, lambda: len(shown)),
     }
+    if lacking := not_there(installed, environment.get("CUDA_VISIBLE_DEVICES")):
+        readings["gpu_not_there"] = Reading(value=lacking, source=VISIBLE)
     devices = []
     for index, gpu in enumerate(shown):
         facts = _facts(nvml, gpu)

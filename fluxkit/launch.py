@@ -16,12 +16,15 @@ from fluxkit.folder import to_json, write_atomically, write_result
 from fluxkit.frozen import canonical_sha256
 from fluxkit.kit import this_kit
 from fluxkit.lock import RunLock
+from fluxkit.placement import uuids
 from fluxkit.plan import JOB_FILE, Job
 from fluxkit.privacy import public_spec
 from fluxkit.progress import Position, Silent, telling
 from fluxkit.record import Looks, RunResult
-from fluxkit.settle import Ending, conclude, load
+from fluxkit.settle import Ending, conclude, judge, load
+from fluxkit.shortage import attempt_of, killed_for_memory, smaller
 from fluxkit.telemetry import Sampler
+from fluxkit.trail import read_trail
 from fluxkit.watch import Asked, Tail, follow
 from fluxkit.witness import Energy
 
@@ -108,7 +111,7 @@ def resume(
         _same_configuration(folder, result, job)
         if afresh:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        again = result.model_copy(update={"status": "started", "error": None})
+        again = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
         try:
             write_atomically(folder / JOB_FILE, to_json(job))
             write_result(folder, again)
@@ -147,13 +150,17 @@ def _started(job: Job, before: System, *, study: str, repeat: int, order: int) -
 
 def _next_job(folder: Path, result: RunResult) -> Job:
     """The job of the next attempt; the one before it knows where the weights lie, the result does not."""
+    from fluxkit.system import probe
+
     try:
         job = Job.model_validate_json((folder / JOB_FILE).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / JOB_FILE} is missing or damaged, so the run can't be continued.") from error
     if public_spec(job.spec) != result.spec:
         raise UsageError(f"{folder / JOB_FILE} and the result ask for different runs, so it can't be continued.")
-    return job.model_copy(update={"attempt": job.attempt + 1})
+    # A job that was requeued goes on on other devices of the same kind.
+    plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
+    return job.model_copy(update={"attempt": job.attempt + 1, "plan": plan})
 
 
 def _same_configuration(folder: Path, result: RunResult, job: Job) -> None:
@@ -169,18 +176,29 @@ def _same_configuration(folder: Path, result: RunResult, job: Job) -> None:
 def _attempt(
     folder: Path, job: Job, result: RunResult, lock: RunLock, *, reporter: Reporter | None, command: EngineCommand
 ) -> RunResult:
-    """One engine from its start to the written result."""
+    """Engines, each after the first with less in one pass because memory ran out, until the written result."""
     from fluxkit.system import probe
 
+    said, whole = reporter or Silent(), job.attempt == 0
     with Asked() as asked:
         try:
-            position = Position(job.spec, job.plan)
-            sampler = _sampler(result, position)
-            ending = _engine_ending(
-                folder, job, lock, asked, position, sampler=sampler, reporter=reporter or Silent(), command=command
-            )
-            witnessed = _witnessed(result, job, sampler)
-            settled = conclude(folder, witnessed, ending, after=probe())
+            while True:
+                kills, position = killed_for_memory(), Position(job.spec, job.plan)
+                sampler = _sampler(result, position)
+                ending = _engine_ending(
+                    folder, job, lock, asked, position, sampler=sampler, reporter=said, command=command
+                )
+                result = _witnessed(result, job, sampler, whole=whole)
+                status, error = judge(folder, result, read_trail(folder), ending)
+                attempt = attempt_of(job.plan, status, error, killed_for_memory() - kills)
+                result = result.model_copy(update={"attempts": (*result.attempts, attempt)})
+                plan = smaller(job.spec, job.plan, result.attempts)
+                if plan is None:
+                    break
+                said.say(plan.notes[-1])
+                whole = _begin_smaller(folder, job.plan, plan)
+                job, result = _retry(folder, job, result, plan)
+            settled = conclude(folder, result, ending, after=probe())
         except OSError as error:
             raise _unwritable(folder, error) from error
     if asked.number == signal.SIGINT:
@@ -188,16 +206,34 @@ def _attempt(
     return settled
 
 
+def _begin_smaller(folder: Path, before: Plan, plan: Plan) -> bool:
+    """Whether tuning begins again: steps of two micro-batches are no one speed. Otherwise it was done, and is kept."""
+    again = plan.micro_batch_size != before.micro_batch_size
+    if again:
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    return again
+
+
+def _retry(folder: Path, job: Job, result: RunResult, plan: Plan) -> tuple[Job, RunResult]:
+    """The next attempt with another plan, written down before it begins."""
+    job = job.model_copy(update={"plan": plan, "attempt": job.attempt + 1})
+    result = result.model_copy(update={"plan": plan})
+    write_atomically(folder / JOB_FILE, to_json(job))
+    write_result(folder, result)
+    return job, result
+
+
 def _sampler(result: RunResult, position: Position) -> Sampler:
     """Watches the devices of the run."""
-    devices = result.system.before.devices_of("cuda")[: result.plan.processes] if result.plan.device == "cuda" else ()
-    return Sampler(lambda: position.phase_name, [device.uuid for device in devices if device.uuid])
+    return Sampler(lambda: position.phase_name, result.plan.device_uuids)
 
 
-def _witnessed(result: RunResult, job: Job, sampler: Sampler) -> RunResult:
-    """The result with what was seen beside this attempt; the energy of several attempts is none of one run."""
+def _witnessed(result: RunResult, job: Job, sampler: Sampler, *, whole: bool) -> RunResult:
+    """The result with what was seen beside this attempt; energy belongs to a run only if the attempt is the `whole`."""
     energy = sampler.energy()
-    if job.attempt:
+    if job.plan.nodes > 1:
+        energy = Energy(class_="unavailable", reason="only one machine of several was watched")
+    if not whole:
         energy = Energy(class_="unavailable", reason="the run was interrupted and continued")
     telemetry = (*result.telemetry, sampler.telemetry(job.attempt))
     return result.model_copy(update={"telemetry": telemetry, "energy": energy})

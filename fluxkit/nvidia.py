@@ -37,9 +37,20 @@ def _why(system: System) -> str:
     driver = system.readings.get("nvidia_driver")
     if driver is None or driver.unavailable:
         return driver.unavailable if driver and driver.unavailable else "the driver was not asked"
+    if lacking := gpu_not_there(system):
+        return lacking
     if system.number("gpus_installed"):
         return "CUDA_VISIBLE_DEVICES hides those that are installed"
     return "the driver lists none"
+
+
+def gpu_not_there(system: System) -> str:
+    """Which device CUDA_VISIBLE_DEVICES names in vain, and which there are; empty where all are there."""
+    lacking, count = system.readings.get("gpu_not_there"), int(system.number("gpus_installed") or 0)
+    if lacking is None or not count:
+        return ""
+    there = "only 0 is" if count == 1 else f"0 to {count - 1} are"
+    return f"CUDA_VISIBLE_DEVICES names {lacking.value}, which is not there; {there}"
 
 
 def check_cuda(system: System) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NANO_FOLDER = Path(__file__).parent / "data" / "nano"
 """The embedded pipeline, package data."""
+SCHNELL_FOLDER = Path(__file__).parent / "data" / "schnell"
+"""The configuration files of FLUX.1-schnell without any weights, package data."""
 LANDMARKS = ("model_index.json", "transformer/config.json")
 """Files by which a folder is recognised as a pipeline in the diffusers layout."""
 PACK = 2
@@ -47,6 +49,8 @@ def pipeline_folder(model: ModelSpec, environment: Mapping[str, str] = os.enviro
     Raises:
         MachineError: it is not on this machine, or is not a pipeline in the diffusers layout.
     """
+    if not model.can_draw:
+        return _recognised(SCHNELL_FOLDER, "The embedded architecture of schnell")
     if model.weights != "pretrained":
         return _recognised(NANO_FOLDER, "The embedded nano pipeline")
     if model.path is not None:

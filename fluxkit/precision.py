@@ -30,6 +30,9 @@ def _contradicts(wanted: str, name: str, value: str) -> bool:
     word = value.strip().lower().removeprefix("torch.")
     if name == "dtype":
         return word != ("bfloat16" if wanted == "bfloat16" else "float32")
+    if name == "weights":
+        # How they are stored; what they are multiplied in is the dtype's.
+        return False
     if "allow_tf32" in name:
         return word == "true" and wanted == "ieee_float32"
     if "reduced_precision" in name:

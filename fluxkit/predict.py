@@ -6,24 +6,22 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from fluxkit.architecture import SCHNELL
 from fluxkit.devices import efficiency, flops_per_second
 from fluxkit.errors import MachineError
-from fluxkit.expected import devices_at_work, tuning_precision
+from fluxkit.expected import REFERENCE_CORES, devices_at_work, inference_seconds, tuning_precision
 from fluxkit.frozen import FROZEN
-from fluxkit.pipeline import PipelineSizes, pipeline_folder, read_sizes
+from fluxkit.memory import CONTEXT_BYTES, Room
+from fluxkit.pipeline import SCHNELL_FOLDER, pipeline_folder, read_sizes
 from fluxkit.plan import ENGINE_PACKAGES, make_plan
 from fluxkit.system import Device, Reading, System
 
 if TYPE_CHECKING:
     from fluxkit.devices import Peaks, Work
     from fluxkit.execution import InferencePrecision
+    from fluxkit.pipeline import PipelineSizes
     from fluxkit.plan import Plan
     from fluxkit.spec import RunSpec
 
-SCHNELL_SIZES = PipelineSizes(SCHNELL, vae_factor=8, max_text_tokens=512)
-"""Source: the configuration files of FLUX.1-schnell; used where they are not on this machine."""
-LAPTOP_CORES = 2
 SECONDS_PER_HOUR = 3600
 
 
@@ -43,6 +41,8 @@ class Prediction(BaseModel):
     peak_bytes: int | None = None
     """Predicted peak of the tensors of one process."""
     memory_bytes: int
+    tight: bool = False
+    """Whether it fits only if the prediction of memory is not too low."""
     iterations_per_second: float | None = None
     iteration_seconds: float | None = None
     """Seconds of the constant-iteration protocol: `tune.iterations` steps."""
@@ -82,18 +82,22 @@ def _times(spec: RunSpec, plan: Plan, device: Peaks) -> dict[str, object]:
         device, spec, "inference", spec.execution.inference_precision, at_work / plan.forward_flops_per_sample
     )
     tuning_seconds = _tuning_seconds(spec, tuning)
-    inference_seconds = _inference_seconds(spec, plan, images)
+    peak = plan.predicted_peak_bytes and plan.predicted_peak_bytes // plan.processes
+    together = plan.inference_micro_batch_size * plan.processes
+    timed_seconds = inference_seconds(spec, together, images) if images else None
     return {
         "micro_batch_size": plan.micro_batch_size,
         "inference_micro_batch_size": plan.inference_micro_batch_size,
-        "peak_bytes": plan.predicted_peak_bytes and plan.predicted_peak_bytes // plan.processes,
+        "peak_bytes": peak,
+        "tight": peak is not None
+        and not Room(device.title, device.memory_bytes, CONTEXT_BYTES[device.kind]).holds(peak),
         "iterations_per_second": tuning,
         "iteration_seconds": spec.tune.iterations / tuning if tuning else None,
         "iterations_in_time": int(spec.tune.seconds * tuning) if tuning else None,
         "image_steps_per_second": images,
         "tuning_seconds": tuning_seconds,
-        "inference_seconds": inference_seconds,
-        "usd": _usd(spec, tuning_seconds, inference_seconds),
+        "inference_seconds": timed_seconds,
+        "usd": _usd(spec, tuning_seconds, timed_seconds),
         "basis": _basis(device, spec, precision),
     }
 
@@ -107,16 +111,6 @@ def _tuning_seconds(spec: RunSpec, speed: float | None) -> float | None:
     if not speed:
         return None
     return min(max(spec.tune.seconds, spec.tune.iterations / speed), spec.tune.max_seconds)
-
-
-def _inference_seconds(spec: RunSpec, plan: Plan, image_steps: float | None) -> float | None:
-    """At least the asked seconds and ten steps, which may take longer than the asked limit allows to begin."""
-    if not image_steps:
-        return None
-    step = plan.inference_micro_batch_size * plan.processes / image_steps
-    trajectory = spec.inference.num_inference_steps * step
-    wanted = max(spec.inference.min_seconds, 10 * step)
-    return max(trajectory, min(wanted, spec.inference.max_seconds))
 
 
 def _usd(spec: RunSpec, *seconds: float | None) -> float | None:
@@ -151,12 +145,12 @@ def _sizes(spec: RunSpec) -> PipelineSizes | None:
     try:
         return read_sizes(pipeline_folder(spec.model))
     except MachineError:
-        return SCHNELL_SIZES
+        return read_sizes(SCHNELL_FOLDER)
 
 
 def _machine(device: Peaks, count: int) -> System:
     """A machine with so many of the device; nothing else about it is known."""
-    cores = {"cpu_logical_cores": LAPTOP_CORES, "cpu_usable_cores": LAPTOP_CORES}
+    cores = {"cpu_logical_cores": REFERENCE_CORES, "cpu_usable_cores": REFERENCE_CORES}
     known = Device(kind=device.kind, name=device.title, memory_bytes=device.memory_bytes)
     cpu = Device(kind="cpu", name="CPU", memory_bytes=None)
     return System(
@@ -182,9 +176,7 @@ def prediction_table(spec: RunSpec, predictions: tuple[Prediction, ...]) -> str:
 
 
 def _row(each: Prediction) -> tuple[str, ...]:
-    # A plan refuses only what exceeds the memory by more than the prediction's error.
-    tight = each.peak_bytes is not None and each.peak_bytes > each.memory_bytes
-    fits = "no" if each.refusal else "perhaps" if tight else "yes"
+    fits = "no" if each.refusal else "perhaps" if each.tight else "yes"
     count = f"{each.processes} x " if each.processes > 1 else ""
     memory = "—" if each.peak_bytes is None else f"{each.peak_bytes / 1e9:.1f} of {each.memory_bytes / 1e9:.0f} GB"
     return (

@@ -12,7 +12,7 @@ from fluxkit.frozen import FROZEN
 from fluxkit.plan import Plan
 from fluxkit.spec import RunSpec
 from fluxkit.system import System
-from fluxkit.witness import CanaryRate, Energy, PredictedOverMeasured, Telemetry
+from fluxkit.witness import Attempt, CanaryRate, Energy, PredictedOverMeasured, Telemetry
 
 RESULT_SCHEMA = "fluxkit.result/1"
 Status = Literal["started", "completed", "failed", "interrupted"]
@@ -110,6 +110,10 @@ class Tuning(BaseModel):
     """Share of the iteration budget that was done."""
     marks: tuple[Mark, ...]
     ranks: tuple[Rank, ...]
+    attention: str | None = None
+    """torch's attention operators that ran on rank 0; null in results that were made without."""
+    compile_seconds: float | None = None
+    """Compiling on the slowest rank, inside the warm-up and off the budget; null where nothing was compiled."""
 
 
 class ReconstructionScore(BaseModel):
@@ -176,6 +180,8 @@ class Inference(BaseModel):
     precision: dict[str, str]
     attention: str
     warm_up_seconds: float
+    compile_seconds: float | None = None
+    """Of them, compiling; null where nothing was compiled."""
     step_seconds: tuple[float, ...]
     """One forward pass of one micro-batch (on each process) and the scheduler's step."""
     coverage: float
@@ -275,6 +281,8 @@ class RunResult(BaseModel):
     system: Looks
     inputs: RunInputs | None = None
     phases: tuple[PhaseSeconds, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    """Every start of the engine: a run that ran out of memory was begun again with half the micro-batch."""
     interruptions: tuple[Interruption, ...] = ()
     tuning: Tuning | None = None
     quality: Quality | None = None

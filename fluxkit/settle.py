@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fluxkit.record import RunResult, Status
+    from fluxkit.record import RunResult
     from fluxkit.system import System
     from fluxkit.trail import Trail
+    from fluxkit.witness import Ended
 
 LOG_LINES = 8
 LOG_BYTES = 4000
 # Source: torchrun's log of a lost worker, torch/distributed/elastic/multiprocessing/api.py.
 _LOST_RANK = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
+# Source: the same, errors/__init__.py; here the rank counts over all machines.
+_ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s+: (\d+) \(.*?exitcode\s+: (-?\d+) ", re.DOTALL)
 _POLITE_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -91,7 +94,7 @@ def _is_run_folder(folder: Path) -> bool:
     return (folder / RESULT_FILE).is_file() and (folder / JOB_FILE).is_file()
 
 
-def judge(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> tuple[Status, RunFailure | None]:
+def judge(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> tuple[Ended, RunFailure | None]:
     """Status and, unless it completed, where and why it ended."""
     if trail.unreadable:
         return "failed", RunFailure(phase=trail.phase, kind="UnreadableEvents", message=trail.unreadable)
@@ -124,7 +127,7 @@ def _interruption(trail: Trail, ending: Ending, *, checkpointed: bool) -> RunFai
 
 def _first_failure(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> RunFailure:
     """The cause: a rank that was killed, or else the earliest last words; the other ranks fail because of it."""
-    rank, failed = min(trail.failures, key=lambda pair: pair[1].at_seconds)
+    rank, failed = min(trail.failures, key=lambda pair: (pair[1].unix_seconds or 0.0, pair[1].at_seconds))
     code = failed.exit_code if ending.exit_code is None else ending.exit_code
     phase, message = failed.phase or trail.phase, redact(failed.message, folder)
     if result.plan.processes == 1:
@@ -163,7 +166,10 @@ def _end(exit_code: int) -> str:
 
 def _lost_rank(folder: Path) -> tuple[int, int] | None:
     """Rank and exit code of the worker that torchrun's log says went first."""
-    lost = _LOST_RANK.search(_log_text(folder))
+    text = _log_text(folder)
+    if root := _ROOT_CAUSE.search(text):
+        return int(root[1]), int(root[2])
+    lost = _LOST_RANK.search(text)
     return (int(lost[2]), int(lost[1])) if lost else None
 
 
@@ -182,7 +188,11 @@ def _log_text(folder: Path) -> str:
 
 
 def _log_tail(folder: Path) -> str:
-    lines = [line.strip() for line in _log_text(folder)[-LOG_BYTES:].splitlines() if line.strip()]
+    """The last lines of the engine itself; what torchrun says of a lost worker comes after them."""
+    text = _log_text(folder)
+    if lost := _LOST_RANK.search(text):
+        text = text[: lost.start()].rpartition("\n")[0]
+    lines = [line.strip() for line in text[-LOG_BYTES:].splitlines() if line.strip()]
     return redact(" | ".join(lines[-LOG_LINES:]), folder)
 
 

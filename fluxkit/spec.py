@@ -50,7 +50,7 @@ class RunSpec(BaseModel):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.model.weights == "random" and self.tune.method == "lora":
+        if self.model.weights == "random" and self.model.can_draw and self.tune.method == "lora":
             raise ValueError('model.weights = "random" leaves adapters nothing to adapt; use tune.method = "full"')
         if self.model.assistant_adapter and self.tune.method == "full":
             raise ValueError(
@@ -61,11 +61,71 @@ class RunSpec(BaseModel):
             raise ValueError('execution.inference_precision = "tf32" exists on CUDA only; use "ieee_float32" on a CPU')
         return self
 
+    @model_validator(mode="after")
+    def _processes_fit(self) -> Self:
+        execution = self.execution
+        if execution.processes % execution.nodes:
+            raise ValueError(
+                f"execution.processes = {execution.processes} is not divisible by execution.nodes = {execution.nodes}"
+            )
+        if execution.parallelism == "fsdp":
+            if execution.processes == 1:
+                raise ValueError(
+                    'execution.parallelism = "fsdp" shares the weights out among processes; set execution.processes to '
+                    '2 or more, or use "ddp"'
+                )
+            if self.tune.method == "lora":
+                raise ValueError(
+                    'execution.parallelism = "fsdp" shares out what is tuned, and adapters are small; use "ddp", or '
+                    'tune.method = "full"'
+                )
+            if execution.compile:
+                raise ValueError(
+                    'execution.compile needs whole blocks, and "fsdp" puts them together as they run; use compile = '
+                    'false, or parallelism = "ddp"'
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _attention_fits(self) -> Self:
+        execution, asked = self.execution, self.execution.attention
+        if execution.device == "cpu" and asked in {"cudnn", "efficient"}:
+            raise ValueError(f'execution.attention = "{asked}" exists on CUDA only; use "auto" on a CPU')
+        half = {execution.precision, execution.inference_precision} == {"bfloat16"}
+        if execution.device == "cuda" and asked in {"flash", "cudnn"} and not half:
+            raise ValueError(
+                f'execution.attention = "{asked}" takes no FP32 on CUDA; use "auto" or "efficient", or set '
+                'execution.precision and execution.inference_precision to "bfloat16"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _storage_fits(self) -> Self:
+        execution = self.execution
+        if execution.inference_weights == "as_computed":
+            return self
+        if execution.inference_precision == "bfloat16":
+            raise ValueError(
+                'execution.inference_weights = "bfloat16" stores what FP32 computes with; inference_precision = '
+                '"bfloat16" stores it so already'
+            )
+        if self.tune.method == "full":
+            raise ValueError(
+                'execution.inference_weights = "bfloat16" would round weights that were tuned in FP32; use '
+                '"as_computed", or tune.method = "lora"'
+            )
+        return self
+
     def _quantization_fits(self) -> None:
         if self.execution.quantization == "none":
             return
         if self.tune.method == "full":
             raise ValueError('execution.quantization = "int8" freezes the weights; use tune.method = "lora"')
+        if self.execution.compile:
+            raise ValueError(
+                'execution.compile is not proven with execution.quantization = "int8"; use compile = false, or '
+                'quantization = "none"'
+            )
         if {self.execution.precision, self.execution.inference_precision} != {"bfloat16"}:
             raise ValueError(
                 'execution.quantization = "int8" computes in bfloat16; set execution.precision and '

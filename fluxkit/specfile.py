@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 MAX_SPEC_BYTES = 1_000_000
 PATHS = (("model", "path"), ("model", "assistant_adapter"), ("data", "path"))
 """Keys that name files."""
-TOP_LEVEL = "the top level"
+WEIGHTS_SOURCE = ("path", "repo", "revision", "download")
+"""Keys of [model] that say where pretrained weights come from."""
+TOKENS = "evaluate.max_sequence_length"
+"""The one key of [evaluate] that speed depends on too."""
 
 
 def preset_names() -> list[str]:
@@ -57,11 +60,27 @@ def load_spec(source: str, overrides: Sequence[str] = ()) -> RunSpec:
 
 
 def override_spec(values: dict[str, Any], overrides: Sequence[str], source: str) -> RunSpec:
-    """The spec of parsed values after `table.key=value` overrides, whose paths are meant from where one stands."""
-    for override in overrides:
-        _apply(values, override)
+    """The spec of parsed values after `table.key=value` overrides, whose paths are meant from where one stands.
+
+    An override of `model.weights` replaces the whole source of weights that the file names.
+
+    Raises:
+        UsageError: an override or a value is not allowed, or asks for quality of random weights.
+    """
+    settings = dict(map(_setting, overrides))
+    if settings.get("model.weights", "pretrained") != "pretrained" and isinstance(values.get("model"), dict):
+        values["model"] = {key: value for key, value in values["model"].items() if key not in WEIGHTS_SOURCE}
+    for key, value in settings.items():
+        _apply(values, key, value)
     _anchor_paths(values, Path())
-    return parse_spec(values, source)
+    spec = parse_spec(values, source)
+    asked = [key for key in settings if key.startswith("evaluate.") and key != TOKENS]
+    if asked and not spec.model.can_draw:
+        raise UsageError(
+            f"--set {asked[0]} asks for quality, but random weights of schnell have none: leave it out to measure "
+            'speed, memory and energy, or set model.weights = "pretrained".'
+        )
+    return spec
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
@@ -98,20 +117,23 @@ def _text_of(source: str) -> str:
         ) from error
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
-    """Sets one value; it is read as TOML, and as plain text where it is no TOML (`--set name=other`)."""
+def _setting(override: str) -> tuple[str, Any]:
+    """Key and value of an override, read as TOML, and as plain text where it is no TOML (`--set name=other`)."""
     key, separator, literal = override.partition("=")
     if not separator or not key.strip():
         raise UsageError(f"--set {override}: write it as table.key=value, for example --set tune.seconds=60.")
     try:
-        value = tomllib.loads(f"value = {literal}")["value"]
+        return key.strip(), tomllib.loads(f"value = {literal}")["value"]
     except tomllib.TOMLDecodeError:
-        value = literal.strip()
-    *tables, last = key.strip().split(".")
+        return key.strip(), literal.strip()
+
+
+def _apply(values: dict[str, Any], key: str, value: Any) -> None:
+    *tables, last = key.split(".")
     for table in tables:
         values = values.setdefault(table, {})
         if not isinstance(values, dict):
-            raise UsageError(f"--set {override}: {table} is a value, not a table.")
+            raise UsageError(f"--set {key}={value}: {table} is a value, not a table.")
     values[last] = value
 
 

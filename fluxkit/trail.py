@@ -23,6 +23,7 @@ from fluxkit.events import (
     Reconstruction,
     Resumed,
     Started,
+    TuningSetting,
     Validation,
 )
 from fluxkit.record import (
@@ -54,6 +55,7 @@ class RankTrail:
         self.budget_seconds: float | None = None
         """The budget's clock after its last block; rank 0 decides it for all."""
         self.memory: dict[str, dict[str, int]] = {}
+        self.tuning_setting: TuningSetting | None = None
         self.setting: InferenceSetting | None = None
         self.step_seconds: list[float] = []
 
@@ -115,6 +117,8 @@ class Trail:
             case Agreement():
                 probe = {"rank": rank, **event.model_dump(exclude={"event", "at_seconds"})}
                 self.agreement[rank, event.precision] = AgreementProbe.model_validate(probe)
+            case TuningSetting():
+                facts.tuning_setting = event
             case InferenceSetting():
                 facts.setting, facts.step_seconds = event, []
             case InferenceSteps():

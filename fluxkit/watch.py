@@ -22,8 +22,8 @@ POLL_SECONDS = 0.2
 """Rarely enough not to be noticed by what is measured."""
 GRACE_SECONDS = 60.0
 """What the engine gets to write a checkpoint after it was told to stop."""
-STUCK_SECONDS = 30.0
-"""What the other ranks get to end after one has failed."""
+STUCK_SECONDS = 10.0
+"""What the other ranks get to end after one has failed; those that wait for it on a GPU never would."""
 
 
 def follow(engine: Engine, tail: Tail, position: Position, asked: Asked, reporter: Reporter) -> int:

@@ -11,6 +11,7 @@ from fluxkit.frozen import FROZEN
 
 TimedPhase = Literal["tune", "inference"]
 When = Literal["before", "after"]
+Ended = Literal["completed", "failed", "interrupted"]
 
 
 class Canary(BaseModel):
@@ -112,11 +113,25 @@ class Energy(BaseModel):
     phases: tuple[PhaseEnergy, ...] = ()
 
 
+class Attempt(BaseModel):
+    """One start of the engine: what it took in one pass, and how it ended."""
+
+    model_config = FROZEN
+    micro_batch_size: int
+    """Samples per forward pass of tuning; the global batch is the same in every attempt."""
+    inference_micro_batch_size: int
+    outcome: Ended | Literal["out_of_memory"]
+    phase: str | None = None
+    """Where it ended, if it did not complete."""
+    evidence: str | None = None
+    """What showed that memory ran out."""
+
+
 class PredictedOverMeasured(BaseModel):
     """How far the plan was from the run: 1 is exact, 2 means half of what was predicted; null where either lacks."""
 
     model_config = FROZEN
     peak_memory: float | None = None
-    """Peak bytes of tensors, over allocated ones on a GPU; on a CPU over the resident set, which holds more."""
+    """Peak bytes: of tensors over allocated ones on a GPU, of all that is resident on a CPU."""
     seconds: float | None = None
     """Seconds of the iterations of the constant-iteration protocol."""

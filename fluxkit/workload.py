@@ -27,7 +27,8 @@ class ModelSpec(BaseModel):
     family: Literal["nano", "schnell"] = "nano"
     """`nano`: the small FLUX that ships with fluxkit. `schnell`: FLUX.1-schnell, 11,891,178,560 parameters."""
     weights: Literal["embedded", "pretrained", "random"] = "embedded"
-    """`embedded`: nano as shipped. `pretrained`: schnell from `path` or `repo`. `random`: nano, to tune in full."""
+    """`embedded`: nano as shipped. `pretrained`: schnell from `path` or `repo`. `random`: nano, to tune in full; or the
+    whole architecture of schnell, for its speed, memory and energy, never its quality."""
     path: str | None = None
     """Folder of a pretrained pipeline in the diffusers layout, before `repo`. Not in the workload: hashed instead."""
     repo: RepoName | None = None
@@ -39,9 +40,14 @@ class ModelSpec(BaseModel):
     download: bool = False
     """Whether `repo` may be downloaded. Nothing is ever downloaded otherwise."""
 
+    @property
+    def can_draw(self) -> bool:
+        """Whether its pictures mean anything: schnell with random weights has neither encoders nor quality."""
+        return self.family == "nano" or self.weights == "pretrained"
+
     @model_validator(mode="after")
     def _weights_fit_family(self) -> Self:
-        allowed = {"nano": ("embedded", "random"), "schnell": ("pretrained",)}[self.family]
+        allowed = {"nano": ("embedded", "random"), "schnell": ("pretrained", "random")}[self.family]
         if self.weights not in allowed:
             raise ValueError(
                 f"weights = {self.weights!r} does not exist for family {self.family!r}; allowed: {', '.join(allowed)}"

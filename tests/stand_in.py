@@ -170,6 +170,25 @@ def fails(log, _job, folder):
     return 4
 
 
+def runs_out(log, job, folder):
+    """Has no memory for more than two samples in a pass."""
+    if job["plan"]["micro_batch_size"] <= 2:
+        return completed(log, job, folder)
+    begin(log)
+    steps(log, 0, 5)
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    message = f"CUDA out of memory. {folder} is too small."
+    log.write("failed", phase="tune", kind="OutOfMemoryError", message=message, exit_code=4)
+    return 4
+
+
+def never_enough(log, _job, _folder):
+    """Has no memory for a single sample."""
+    begin(log)
+    log.write("failed", phase="tune", kind="OutOfMemoryError", message="CUDA out of memory.", exit_code=4)
+    return 4
+
+
 def dies(log, _job, _folder):
     begin(log)
     steps(log, 0, 5)
@@ -241,6 +260,18 @@ def rank_dies(log, job, folder):
     begin(other, rank=1)
     other.write("failed", phase="tune", kind="MemoryError", message="out of memory", exit_code=4)
     sys.stderr.write("E0101 failed (exitcode: 4) local_rank: 1 (pid: 7) of binary: python\n")
+    return 1
+
+
+def rank_fails_first(log, job, folder):
+    """Rank 1 fails; rank 0, which began later, complains of it after less time of its own."""
+    other = Log(folder, job["attempt"], rank=1)
+    begin(log)
+    begin(other, rank=1)
+    words = {"phase": "tune", "exit_code": 4}
+    other.at = 60.0
+    other.write("failed", kind="ValueError", message="a bad image", unix_seconds=1e9, **words)
+    log.write("failed", kind="RuntimeError", message="connection reset by peer", unix_seconds=1e9 + 0.2, **words)
     return 1
 
 

@@ -160,6 +160,7 @@ def test_another_precision_than_asked_for_is_not_used(folded):
         ("ieee_float32", {"dtype": "torch.float32", "matmul": "none"}, ""),
         ("ieee_float32", {"dtype": "bfloat16"}, "dtype = bfloat16"),
         ("ieee_float32", {"float32_matmul_precision": "high"}, "float32_matmul_precision = high"),
+        ("ieee_float32", {"dtype": "float32", "weights": "bfloat16"}, ""),
         ("ieee_float32", {"allow_tf32": "True"}, "allow_tf32 = True"),
         ("ieee_float32", {"mkldnn.matmul": "bf16"}, "mkldnn.matmul = bf16"),
         ("tf32", {"dtype": "float32", "cuda.matmul": "tf32"}, ""),

@@ -231,6 +231,11 @@ def test_only_failures_make_a_comparison_without_numbers():
         ("ieee_float32", {"dtype": "torch.bfloat16"}, "bfloat16 (asked for FP32)"),
         ("tf32", {"dtype": "float32", "matmul": "tf32"}, "TF32"),
         ("bfloat16", {"dtype": "bfloat16", "weights": "int8"}, "bfloat16, int8 weights"),
+        (
+            "ieee_float32",
+            {"dtype": "float32", "weights": "bfloat16 (99.9% of the numbers), adapters apart"},
+            "FP32, bfloat16 weights",
+        ),
         ("ieee_float32", {}, "FP32"),
     ],
 )

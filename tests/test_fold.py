@@ -125,6 +125,18 @@ def test_several_ranks_are_as_fast_as_the_slowest(base, tmp_path):
     assert len(result.tuning.ranks) == 2
 
 
+def test_how_tuning_ran_is_kept(base, tmp_path):
+    """The attention kernel is rank 0's, and compiling took as long as on the slowest rank; unsaid, both are null."""
+    log, other = Log(tmp_path), Log(tmp_path, rank=1)
+    begin(log)
+    begin(other, rank=1)
+    assert (fold(tmp_path, base).tuning.attention, fold(tmp_path, base).tuning.compile_seconds) == (None, None)
+    log.write("tuning_setting", attention="flash_attention", compile_seconds=2.0)
+    other.write("tuning_setting", attention="flash_attention", compile_seconds=3.0)
+    tuning = fold(tmp_path, base).tuning
+    assert (tuning.attention, tuning.compile_seconds) == ("flash_attention", 3.0)
+
+
 def test_a_loss_that_is_no_number_is_null(base, tmp_path):
     """Neither NaN nor infinity reaches a result, and no validation loss is made up from the others."""
     log = Log(tmp_path)

@@ -131,6 +131,30 @@ def test_a_killed_engine_is_a_failed_run(go):
     assert "memory" in result.error.message
 
 
+def test_memory_that_runs_out_halves_the_micro_batch(go, capsys):
+    """8 and 4 samples do not fit, 2 do: three processes, one whole trajectory, the global batch that was asked for."""
+    result, folder = go("runs_out", reporter=Plain())
+    assert result.status == "completed"
+    tried = [(each.micro_batch_size, each.outcome) for each in result.attempts]
+    assert tried == [(8, "out_of_memory"), (4, "out_of_memory"), (2, "completed")]
+    assert (result.plan.micro_batch_size, result.plan.accumulation_steps) == (2, 4)
+    assert str(folder) not in (result.attempts[0].evidence or str(folder))
+    assert not (folder / "checkpoint").exists(), "steps of two micro-batches are no one speed"
+    assert len(result.tuning.iteration_seconds) == 40
+    assert not result.interruptions
+    assert "continued" not in (result.energy.reason or "")
+    assert "the micro-batch of tuning from 8 became 4" in capsys.readouterr().err
+    assert read_result(folder) == result
+
+
+def test_memory_that_never_suffices_is_a_failed_run(go):
+    """After the last halving the run has failed, and says so with every attempt."""
+    result, _ = go("never_enough")
+    assert (result.status, result.error.kind) == ("failed", "OutOfMemoryError")
+    assert [each.micro_batch_size for each in result.attempts] == [8, 4, 2, 1]
+    assert {each.outcome for each in result.attempts} == {"out_of_memory"}
+
+
 def test_a_crash_without_words_quotes_the_log(go):
     """Where the events say nothing, the last lines of the log do."""
     result, _ = go("crashes")
@@ -159,6 +183,12 @@ def test_the_first_rank_to_fail_is_named(go, small_plan):
     assert result.status == "failed"
     assert result.error.message.startswith("rank 1: out of memory")
     assert result.error.kind == "MemoryError"
+
+
+def test_the_first_to_fail_is_told_by_the_machines_clock(go, small_plan):
+    """Each rank counts from its own start, so the one with the smaller count need not be the one that went first."""
+    result, _ = go("rank_fails_first", plan=small_plan.model_copy(update={"processes": 2}))
+    assert result.error.message == "rank 1: a bad image"
 
 
 def test_a_killed_rank_is_the_cause(go, small_plan):
@@ -197,6 +227,15 @@ def test_a_scheduler_can_stop_and_continue_a_run(go, tmp_path, number):
     assert len(result.tuning.losses) == 40
     assert [(each.at_seconds, each.resumed_seconds) for each in result.interruptions] == [(7.5, 5.0)]
     assert read_result(folder) == result
+
+
+def test_a_resumed_run_takes_the_devices_that_are_there_now(go, monkeypatch):
+    """A requeued job may get other GPUs of the same kind: the next attempt names those, not the ones before."""
+    _, folder = go("dies")
+    monkeypatch.setattr("fluxkit.launch.uuids", lambda _spec, _system: ("GPU-other",))
+    result = resume(folder, afresh=True, command=command("completed"))
+    assert (result.status, result.plan.device_uuids) == ("completed", ("GPU-other",))
+    assert Job.model_validate_json((folder / "job.json").read_text()).plan == result.plan
 
 
 def test_an_interrupt_by_hand_is_an_interrupt(go, tmp_path):

@@ -11,6 +11,7 @@ from fluxkit.frozen import canonical_sha256
 from fluxkit.spec import RunSpec
 
 PRETRAINED = {"family": "schnell", "weights": "pretrained", "path": "/models/schnell"}
+FULL = {"model": {"weights": "random"}, "tune": {"method": "full"}}
 COMMIT = "741f7c3ce8b383c54771c7003378a50191e9efe9"
 
 
@@ -106,6 +107,22 @@ def test_the_canonical_hash_ignores_the_order_of_keys():
         ),
         ({"model": {"weights": "random"}}, "leaves adapters nothing to adapt"),
         ({"execution": {"inference_precision": "tf32"}}, "exists on CUDA only"),
+        ({"execution": {"processes": 4, "nodes": 3}}, "processes = 4 is not divisible by execution.nodes = 3"),
+        (FULL | {"execution": {"parallelism": "fsdp"}}, 'processes to 2 or more, or use "ddp"'),
+        ({"execution": {"parallelism": "fsdp", "processes": 2}}, "adapters are small"),
+        (FULL | {"execution": {"parallelism": "fsdp", "processes": 2, "compile": True}}, "needs whole blocks"),
+        ({"execution": {"device": "cuda", "attention": "flash"}}, 'attention = "flash" takes no FP32 on CUDA'),
+        (
+            {"execution": {"device": "cuda", "attention": "cudnn", "precision": "bfloat16"}},
+            'attention = "cudnn" takes no FP32 on CUDA',
+        ),
+        (
+            {"execution": {"inference_weights": "bfloat16", "inference_precision": "bfloat16"}},
+            "stores it so already",
+        ),
+        (FULL | {"execution": {"inference_weights": "bfloat16"}}, "would round weights"),
+        ({"execution": {"quantization": "int8", "compile": True}}, "is not proven with execution.quantization"),
+        ({"execution": {"attention": "efficient"}}, 'attention = "efficient" exists on CUDA only'),
         ({"execution": {"processes": 5000}}, "less than or equal to 1024"),
         ({"name": "Has Spaces"}, "should match pattern"),
         ({"name": "../up"}, "should match pattern"),

@@ -165,3 +165,30 @@ def test_a_wrong_override_is_refused(override, words):
 def test_a_strangers_text_cannot_steer_the_terminal(refusal):
     """Control characters of a spec never reach the terminal."""
     assert "\x1b" not in refusal(HEAD + '[execution]\ndevice = "\\u001b[2J"\n')
+
+
+def test_random_weights_replace_the_source_that_a_preset_names():
+    """One override suffices: repository and revision of the file go with the weights they belong to."""
+    spec = load_spec("schnell-single-gpu", ["model.weights=random"])
+    assert (spec.model.weights, spec.model.repo, spec.model.revision) == ("random", None, None)
+    assert spec.tune.method == "lora"
+    assert spec.model.can_draw is False
+
+
+def test_random_weights_with_a_place_of_weights_are_refused(refusal):
+    """What a file or two overrides say together is not thrown away: it is a contradiction."""
+    words = "path and repo belong to pretrained weights"
+    assert words in refused("schnell-single-gpu", ["model.weights=random", "model.path=/models"])
+    assert words in refusal(HEAD + '[model]\nfamily = "schnell"\nweights = "random"\npath = "x"\n')
+
+
+def test_quality_asked_of_random_weights_is_refused():
+    """An override of how quality is measured asks for it; the length of captions is also speed's."""
+    sentence = refused("schnell-laptop-cpu", ["model.weights=random", "evaluate.sigmas=4"])
+    assert sentence.startswith("--set evaluate.sigmas asks for quality, but random weights of schnell have none")
+    load_spec("schnell-laptop-cpu", ["model.weights=random", "evaluate.max_sequence_length=128"])
+
+
+def test_random_nano_still_asks_for_full_tuning():
+    """Adapters on random nano weights would have nothing to adapt; on schnell's they are what is measured."""
+    assert "leaves adapters nothing to adapt" in refused("nano-laptop-cpu", ["model.weights=random"])

@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fluxkit.gpus import Gpu, gpus, visible
+from fluxkit.gpus import Gpu, gpus, not_there, visible
 from fluxkit.probes import (
     attempt,
     conditions,
@@ -253,6 +253,24 @@ def test_a_hypervisor_shows_in_the_cpu_flags(root):
 def test_cuda_visible_devices(wanted, chosen):
     """Indices and UUIDs choose and order the GPUs, and the first that is not valid ends the list."""
     assert [gpu.uuid for gpu in visible(FULL, wanted)] == chosen
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lacking"),
+    [
+        (None, None),
+        ("", None),
+        ("-1", None),
+        ("NoDevFiles", None),
+        ("1,0", None),
+        ("0,9,1", "9"),
+        ("GPU-zz", "GPU-zz"),
+        ("GPU-bbbb,MIG-12ab", "MIG-12ab"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(wanted, lacking):
+    """The first name in vain is told; values that mean to hide all, or are no names, are not."""
+    assert not_there(FULL, wanted) == lacking
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def main(folder: Path) -> int:
 def _fail(log: EventLog, error: Exception) -> int:
     code = error.exit_code if isinstance(error, FluxkitError) else ExitCode.RUN_FAILED
     message = (str(error).strip() or repr(error)).splitlines()[0]
-    log.write(Failed, phase=log.phase, kind=type(error).__name__, message=message, exit_code=int(code))
+    facts = {"phase": log.phase, "kind": type(error).__name__, "message": message, "exit_code": int(code)}
+    log.write(Failed, **facts, unix_seconds=time.time())
     if not isinstance(error, FluxkitError):
         traceback.print_exception(error)
     return code

@@ -37,5 +37,5 @@ def cached(
 
 def _read(kind: str, key: str) -> dict[str, Tensor] | None:
     with suppress(OSError, SafetensorError, KeyError, TypeError):
-        return checkpoint.load(entry(kind, key))[0]
+        return dict(checkpoint.load(entry(kind, key))[0])
     return None

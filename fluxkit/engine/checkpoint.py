@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 _FACTS = "fluxkit"
@@ -34,8 +37,31 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+class Stored(Mapping[str, "Tensor"]):
+    """Tensors of a file, each read when it is asked for: a process that keeps a share never holds them all."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = cast("Any", safe_open(path, framework="pt", device="cpu"))
+        self._names = set(self._file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._names))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def facts(self) -> dict[str, Any]:
+        """What was written beside the tensors."""
+        stored: dict[str, Any] = json.loads(self._file.metadata()[_FACTS])
+        return stored
+
+
+def load(path: Path) -> tuple[Stored, dict[str, Any]]:
     """The tensors (on the CPU) and facts of a file that `save` wrote."""
-    with safe_open(path, framework="pt", device="cpu") as file:
-        facts = json.loads(file.metadata()[_FACTS])
-        return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 - not a mapping
+    stored = Stored(path)
+    return stored, stored.facts()

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+LONG_SECONDS = 10.0
+"""A step of this length has warmed a device up: what is cold in it is over within the first second."""
+
 
 def synchronize(device: torch.device) -> None:
     """Waits until the device has done all that was asked of it; a CPU always has."""

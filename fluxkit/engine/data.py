@@ -13,7 +13,9 @@ from fluxkit.engine.identity import component_sha256
 from fluxkit.engine.images import to_tensor
 from fluxkit.engine.model import Autoencoder, Embeddings, encode_captions
 from fluxkit.engine.pairs import load_pairs
+from fluxkit.engine.random_weights import random_caption, random_latents
 from fluxkit.frozen import canonical_sha256
+from fluxkit.pipeline import pipeline_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,16 +54,20 @@ class Prepared:
         return canonical_sha256([(pair.id, pair.caption, pair.split, pair.pixels_sha256) for pair in self.pairs])
 
 
-def prepare(spec: RunSpec, autoencoder: Autoencoder, device: torch.device) -> Prepared:
+def prepare(spec: RunSpec, autoencoder: Autoencoder | None, device: torch.device) -> Prepared:
     """Loads the images, then encodes them and their captions once; what the cache holds is not encoded again.
+
+    Without an autoencoder there are no encoders at all: latents and states of the right shapes are drawn, seeded by
+    the content of each picture and caption.
 
     Raises:
         MachineError: an image or caption can't be used.
     """
-    pairs = load_pairs(spec.data)
+    pairs = load_pairs(spec.data, enlarge=not spec.model.can_draw)
     rows = list(range(len(pairs.used)))
-    encoded = _captions(spec, [*(pair.caption for pair in pairs.used), ""], device)
-    latents = _latents(spec, pairs.used, autoencoder)
+    captions = [*(pair.caption for pair in pairs.used), ""]
+    encoded = _captions(spec, captions, device) if autoencoder else _drawn_captions(spec, captions)
+    latents = _latents(spec, pairs.used, autoencoder) if autoencoder else _drawn_latents(spec, pairs.used)
     return Prepared(pairs.used, pairs.skipped, latents, encoded.of(rows), encoded.of([len(rows)]))
 
 
@@ -91,6 +97,17 @@ def _captions(spec: RunSpec, captions: list[str], device: torch.device) -> Embed
         torch.stack([each["prompt"] for each in entries]).float(),
         torch.stack([each["pooled"] for each in entries]).float(),
     )
+
+
+def _drawn_latents(spec: RunSpec, pairs: tuple[Pair, ...]) -> Tensor:
+    folder = pipeline_folder(spec.model)
+    return torch.stack([random_latents(folder, spec.data.resolution, pair.pixels_sha256) for pair in pairs])
+
+
+def _drawn_captions(spec: RunSpec, captions: list[str]) -> Embeddings:
+    folder, tokens = pipeline_folder(spec.model), spec.evaluate.max_sequence_length
+    prompts, pooled = zip(*(random_caption(folder, tokens, caption) for caption in captions), strict=True)
+    return Embeddings(torch.stack(prompts), torch.stack(pooled))
 
 
 def _key(*parts: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxkit.cache import cache_folder
+from fluxkit.engine.random_weights import recipe_sha256
 from fluxkit.folder import write_atomically
 from fluxkit.pipeline import pipeline_folder
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 def weights_sha256(spec: ModelSpec) -> str:
     """Hash over every weight file of the pipeline and the assistant adapter, and over how weights are made."""
+    if not spec.can_draw:
+        return recipe_sha256(pipeline_folder(spec))
     digest = hashlib.sha256(spec.weights.encode())
     digest.update(component_sha256(spec, ("transformer", "vae", "text_encoder", "text_encoder_2")).encode())
     if spec.assistant_adapter:

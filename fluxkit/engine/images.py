@@ -30,21 +30,22 @@ PIXEL_CAP = 89_478_485
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, OverflowError)
 
 
-def load_image(path: Path, resolution: int) -> Image.Image:
+def load_image(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
     """The file as `resolution` x `resolution` 8-bit sRGB, the same pixels wherever and however often it is called.
 
     Turned upright by its EXIF orientation, brought to sRGB by its embedded profile, laid on white where it is
     transparent, the shorter side scaled to `resolution` pixels (Lanczos), then the centre cropped.
 
     Raises:
-        MachineError: the file is missing, broken, no image, over `PIXEL_CAP`, or smaller than `resolution`.
+        MachineError: the file is missing, broken, no image, over `PIXEL_CAP`, or smaller than `resolution`, unless
+            it may be enlarged.
     """
     try:
         with warnings.catch_warnings():
             # Pillow only warns between once and twice its limit; for a stranger's file the limit is the limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
-                _refuse_size(path, opened.size, resolution)
+                _refuse_size(path, opened.size, 0 if enlarge else resolution)
                 opened.load()
                 upright = ImageOps.exif_transpose(opened)
                 return _square(_to_rgb(upright), resolution)

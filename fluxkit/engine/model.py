@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from fluxkit.engine import flow
 from fluxkit.engine.precision import dtype_of
+from fluxkit.engine.random_weights import build_transformer
 from fluxkit.pipeline import pipeline_folder
 
 if TYPE_CHECKING:
@@ -115,18 +116,22 @@ class Autoencoder:
 class Flux:
     """A FLUX transformer on its device: predicts the velocity of packed tokens."""
 
-    def __init__(self, transformer: FluxTransformer2DModel, device: torch.device, *, autocast: bool = False) -> None:
+    def __init__(
+        self, transformer: FluxTransformer2DModel, device: torch.device, *,
+        autocast: bool = False, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         self.transformer = transformer.to(device)
         self.device = device
         self.forward: Any = self.transformer
         """What is called: the transformer itself, or its wrapper for several processes."""
-        self._autocast = autocast
+        self.autocast = autocast
+        self._dtype = dtype
         self._image_ids: dict[tuple[int, int], Tensor] = {}
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the tokens the transformer is given."""
-        return torch.float32 if self._autocast else self.transformer.dtype
+        """Of the tokens the transformer is given: its own unless something else was said."""
+        return self._dtype or (torch.float32 if self.autocast else self.transformer.dtype)
 
     def seen(self, sigma_B: Tensor) -> Tensor:
         """Sigma as the model sees it: the transformer scales it by 1000 in its own dtype, and bfloat16 rounds that.
@@ -156,7 +161,10 @@ class Flux:
         return self._image_ids[size]
 
     def _casting(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self._autocast else nullcontext()
+        if not self.autocast:
+            return nullcontext()
+        # Each weight is used once a pass, so a cache of their casts would only keep all of them alive until its end.
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that tuning changes, by name."""
@@ -170,12 +178,17 @@ def load_flux(spec: RunSpec, seed: int, device: torch.device, assistant: Assista
     """
     full = spec.tune.method == "full"
     dtype = torch.float32 if full else dtype_of(spec.execution.precision)
-    transformer = load_transformer(spec.model, dtype, seed)
+    int8 = spec.execution.quantization == "int8"
+    if spec.model.can_draw:
+        transformer = load_transformer(spec.model, dtype, seed)
+        if assistant:
+            assistant.add(transformer, +1.0)
+        if int8:
+            store_as_int8(transformer)
+    else:
+        shrink = store_block_as_int8 if int8 else None
+        transformer = build_transformer(pipeline_folder(spec.model), dtype, device, shrink)
     transformer.requires_grad_(requires_grad=full)
-    if assistant:
-        assistant.add(transformer, +1.0)
-    if spec.execution.quantization == "int8":
-        store_as_int8(transformer)
     if not full:
         add_lora(transformer, spec.tune.lora_rank, spec.tune.lora_alpha, seed)
     if spec.execution.gradient_checkpointing:
@@ -196,14 +209,19 @@ def load_transformer(spec: ModelSpec, dtype: torch.dtype, seed: int) -> FluxTran
 
 
 def store_as_int8(transformer: FluxTransformer2DModel) -> None:
-    """Stores the matrices of all blocks in 8 bits with a scale per row; products are computed in bfloat16.
+    """Stores the matrices of all blocks in 8 bits; block by block, so that never more than one exists twice."""
+    for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
+        store_block_as_int8(block)
 
-    Block by block, so that never more than one block exists twice. Source: torchao's weight-only int8.
+
+def store_block_as_int8(block: torch.nn.Module) -> None:
+    """Stores the matrices of a block in 8 bits with a scale per row; products are computed in bfloat16.
+
+    Source: torchao's weight-only int8.
     """
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-    for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
-        quantize_(block, Int8WeightOnlyConfig())
+    quantize_(block, Int8WeightOnlyConfig())
 
 
 def add_lora(transformer: FluxTransformer2DModel, rank: int, alpha: float, seed: int) -> None:

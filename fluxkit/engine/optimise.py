@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 
-from fluxkit.engine.clock import synchronize
+from fluxkit.engine.clock import LONG_SECONDS, synchronize
+from fluxkit.engine.parallel import local, put, share
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from accelerate import Accelerator
     from torch import Tensor
 
@@ -44,6 +48,7 @@ class Optimiser:
         total = torch.zeros((), device=self._flux.device)
         for start in range(0, self._share, self._micro):
             last = start + self._micro >= self._share
+            # A sharded model has no `no_sync`: its gradients are shared out at every pass, or they would not fit.
             with self._accelerator.no_sync(self._flux.forward) if not last else nullcontext():
                 loss = self._samples.loss(range(first + start, first + start + self._micro))
                 loss = loss * (self._micro / self._share)
@@ -62,30 +67,33 @@ class Optimiser:
         if self._averages is not None:
             # Ramped, so that the first steps are not dominated by the start.
             decay = min(self._tune.ema_decay, (1 + iteration) / (10 + iteration))
-            torch._foreach_lerp_(self._averages, [each.detach() for each in self.parameters.values()], 1 - decay)
+            torch._foreach_lerp_(local(self._averages), local(self.parameters.values()), 1 - decay)
 
     def warm_up(self) -> None:
         """Real steps on this machine's kernels, after which weights and optimiser are as if they had not been."""
         before = self._copies()
         averages = [each.clone() for each in self._averages] if self._averages is not None else None
         for iteration in range(WARM_UP_STEPS):
+            began = time.perf_counter()
             self.step(iteration)
+            if self._all_took_long(began):
+                break
         with torch.no_grad():
-            torch._foreach_copy_([*self.parameters.values()], before)
+            torch._foreach_copy_(local(self.parameters.values()), local(before))
         self._optimizer.state.clear()
         self._averages = averages
         synchronize(self._flux.device)
+
+    def _all_took_long(self, began: float) -> bool:
+        """Whether the step since `began` was long enough on every process: they must agree on the number of steps."""
+        synchronize(self._flux.device)
+        short = torch.tensor(float(time.perf_counter() - began < LONG_SECONDS)).to(self._flux.device)
+        return float(self._accelerator.reduce(short, "sum")) == 0
 
     def graded(self) -> dict[str, Tensor]:
         """Copies of the weights that a mark grades: the averaged ones where an average is kept."""
         values = self._averages if self._averages is not None else list(self.parameters.values())
         return {name: value.detach().clone() for name, value in zip(self.parameters, values, strict=True)}
-
-    def put(self, weights: dict[str, Tensor]) -> None:
-        """Overwrites the trainable weights."""
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(weights[name])
 
     def state(self) -> dict[str, Tensor]:
         """Weights, moments and averages by name: everything the next step depends on."""
@@ -96,11 +104,12 @@ class Optimiser:
             tensors[f"average.{name}"] = average
         return tensors
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `state`."""
-        self.put({name: tensors[f"weight.{name}"] for name in self.parameters})
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `state`, from whole tensors."""
+        for name, parameter in self.parameters.items():
+            put({name: parameter}, {name: tensors[f"weight.{name}"]})
         for name, parameter in self.parameters.items():
             for key in ADAM_STATE:
-                self._optimizer.state[parameter][key] = tensors[f"optimizer.{key}.{name}"].to(parameter.device)
+                self._optimizer.state[parameter][key] = share(tensors[f"optimizer.{key}.{name}"], parameter)
         if self._averages is not None:
-            self._averages = [tensors[f"average.{name}"].to(self._flux.device) for name in self.parameters]
+            self._averages = [share(tensors[f"average.{name}"], each) for name, each in self.parameters.items()]

@@ -16,7 +16,7 @@ from fluxkit.errors import MachineError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from fluxkit.engine.photos import Photo, Split
+    from fluxkit.engine.photos import Split
     from fluxkit.workload import DataSpec
 
 NAMED_PROBLEMS = 5
@@ -43,14 +43,16 @@ class Pairs:
     skipped: tuple[Problem, ...] = ()
 
 
-def load_pairs(spec: DataSpec) -> Pairs:
+def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
     """The pairs that the spec names, in an order that does not depend on the machine.
+
+    Photos smaller than the resolution are left out, or enlarged where only their number and size matter.
 
     Raises:
         MachineError: an image or caption can't be used and `on_error` is not `skip`, or nothing is left to tune on.
     """
     if spec.source == "photos":
-        return Pairs(tuple(_photo(photo, spec.resolution) for photo in photos()))
+        return _embedded(spec.resolution, enlarge=enlarge)
     listed, problems = list_folder(spec)
     pairs: list[Pair] = []
     for each in listed:
@@ -66,9 +68,23 @@ def load_pairs(spec: DataSpec) -> Pairs:
     return Pairs(split, tuple(problems))
 
 
-def _photo(photo: Photo, resolution: int) -> Pair:
-    image = load_image(photo_path(photo), resolution)
-    return Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image))
+def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
+    used: list[Pair] = []
+    small: list[Problem] = []
+    for photo in photos():
+        path = photo_path(photo)
+        try:
+            image = load_image(path, resolution, enlarge=enlarge)
+        except MachineError as error:
+            small.append(Problem(photo.file, str(error).removeprefix(f"{path} ").partition(":")[0]))
+        else:
+            used.append(Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image)))
+    if not any(pair.split == "tuning" for pair in used):
+        raise MachineError(
+            f"No embedded photo to tune on has {resolution} pixels a side; lower data.resolution, or give your own"
+            ' pictures with data.source = "folder".'
+        )
+    return Pairs(tuple(used), tuple(small))
 
 
 def _of_folder(listed: Listed, resolution: int) -> Pair:

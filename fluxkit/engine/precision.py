@@ -45,8 +45,8 @@ def fp32_products(mode: Mode) -> Iterator[None]:
         set_fp32_products("ieee")
 
 
-def read_back(dtype: torch.dtype, quantization: str = "none") -> dict[str, str]:
+def read_back(dtype: torch.dtype, weights: str = "none") -> dict[str, str]:
     """The dtype in use, the switches in force by backend, and how weights are stored if otherwise."""
     switches = {name: str(backend.fp32_precision) for name, backend in _BACKENDS.items()}
-    stored = {} if quantization == "none" else {"weights": quantization}
+    stored = {} if weights == "none" else {"weights": weights}
     return {"dtype": str(dtype).removeprefix("torch."), **switches, **stored}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,14 +14,15 @@ from diffusers import FluxPipeline
 from peft import get_peft_model_state_dict
 
 from fluxkit import events
-from fluxkit.engine import agree, checkpoint, sample
+from fluxkit.engine import agree, checkpoint, compiled, parallel, speed
 from fluxkit.engine.assistant import Assistant
+from fluxkit.engine.attention import attention, that_ran
 from fluxkit.engine.canary import sing
 from fluxkit.engine.clock import peak_memory_bytes, reset_peak_memory
 from fluxkit.engine.data import prepare
 from fluxkit.engine.evaluate import Evaluator, save_image
 from fluxkit.engine.identity import weights_sha256
-from fluxkit.engine.model import Autoencoder, Flux, load_flux, quiet
+from fluxkit.engine.model import Autoencoder, load_flux, quiet
 from fluxkit.engine.optimise import Optimiser
 from fluxkit.engine.precision import dtype_of, fp32_products, read_back, set_fp32_products
 from fluxkit.engine.samples import Samples
@@ -31,15 +32,15 @@ from fluxkit.witness import Canary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from fluxkit.engine.data import Prepared
     from fluxkit.engine.log import EventLog
+    from fluxkit.engine.model import Flux
     from fluxkit.engine.signals import StopSignal
     from fluxkit.plan import Job
     from fluxkit.witness import TimedPhase, When
-
-ATTENTION = "torch scaled_dot_product_attention"
 
 
 class Run:
@@ -79,28 +80,35 @@ class Run:
         """
         spec = self.job.spec
         with self._phase("prepare"):
-            autoencoder = Autoencoder(spec.model, self.device)
+            autoencoder = Autoencoder(spec.model, self.device) if spec.model.can_draw else None
             prepared = prepare(spec, autoencoder, self.device)
         with self._phase("load"):
             assistant = Assistant(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
             flux = load_flux(spec, self.job.seed, self.device, assistant)
-            flux.forward = self.accelerator.prepare_model(flux.transformer)
+            parallel.spread(flux, self.accelerator, spec.execution.parallelism)
             self._say_inputs(prepared, flux)
         self._certify()
-        trajectory, optimiser = self._tune(prepared, flux)
-        with self._phase("evaluate"):
-            flux.forward = flux.transformer
-            if assistant:
-                assistant.add(flux.transformer, -1.0)
-            self._evaluate(self._evaluator(prepared, autoencoder), flux, optimiser, trajectory)
+        with self._attention(spec.execution.precision):
+            reached = self._tune(prepared, flux)
+            with self._phase("evaluate"), compiled.uncompiled():
+                flux = parallel.in_one_piece(flux)
+                if assistant:
+                    assistant.add(flux.transformer, -1.0)
+                evaluator = self._evaluator(prepared, autoencoder) if autoencoder else None
+                self._evaluate(evaluator, flux, reached)
+        del evaluator, autoencoder  # no part of the memory that inference needs
         precision = spec.execution.inference_precision
         with (
+            self._attention(precision),
             fp32_products("tf32" if precision == "tf32" else "ieee"),
             self._between_canaries("inference", precision),
             self._phase("inference"),
         ):
-            self._inference(prepared, flux)
+            speed.measure(self.job, flux, prepared, self.accelerator, self.log)
         self._tidy()
+
+    def _attention(self, precision: str) -> AbstractContextManager[None]:
+        return attention(self.device.type, precision, self.job.spec.execution.attention)
 
     @contextmanager
     def _phase(self, phase: events.Phase) -> Iterator[None]:
@@ -156,20 +164,24 @@ class Run:
         for precision in dict.fromkeys((tuning, execution.inference_precision)):
             self.log.write(events.Agreement, **agree.certify(self.device, precision))
 
-    def _tune(self, prepared: Prepared, flux: Flux) -> tuple[Trajectory, Optimiser]:
+    def _tune(self, prepared: Prepared, flux: Flux) -> list[dict[str, Any]]:
+        """Facts of the marks reached; the optimiser's memory is free again afterwards."""
         flux.transformer.train()
         optimiser = Optimiser(self.job, flux, Samples(self.job, prepared, flux), self.accelerator)
         trajectory = Trajectory(self.job, self.folder, optimiser, self.accelerator, log=self.log, stop=self.stop)
+        began = compiled.compile_blocks(flux.transformer) if self.job.spec.execution.compile else None
         with self._phase("warm_up"):
-            optimiser.warm_up()
+            kernels = that_ran(optimiser.warm_up)
             trajectory.resume()
+        seconds = None if began is None else compiled.seconds_since(began)
+        self.log.write(events.TuningSetting, attention=kernels, compile_seconds=seconds)
         precision = "ieee_float32" if self.job.spec.execution.precision == "float32" else "bfloat16"
         with self._between_canaries("tune", precision):
             with self._phase("tune"), self.stop.deferred():
                 completed = trajectory.run()
             if not completed:
                 raise StopRequestedError
-        return trajectory, optimiser
+        return trajectory.position.reached
 
     def _evaluator(self, prepared: Prepared, autoencoder: Autoencoder) -> Evaluator:
         plan = self.job.plan
@@ -178,16 +190,19 @@ class Run:
             micro_batch_size=plan.inference_micro_batch_size, processes=plan.processes,
         )  # fmt: skip
 
-    def _evaluate(self, evaluator: Evaluator, flux: Flux, optimiser: Optimiser, trajectory: Trajectory) -> None:
-        """Grades every distinct state once; the last one graded is the one that is saved and timed."""
-        evaluator.anchors()
+    def _evaluate(self, evaluator: Evaluator | None, flux: Flux, reached: list[dict[str, Any]]) -> None:
+        """Grades every distinct state once; the last one is saved and timed. Random weights have nothing to grade."""
         by_iteration: dict[int, list[str]] = {}
-        for mark in trajectory.position.reached:
+        for mark in reached:
             by_iteration.setdefault(mark["iteration"], []).append(mark["id"])
-        for iteration, marks in sorted(by_iteration.items()):
+        states = sorted(by_iteration.items())
+        if evaluator:
+            evaluator.anchors()
+        for iteration, marks in states if evaluator else states[-1:]:
             weights, _ = checkpoint.load(snapshot_path(self.folder, iteration))
-            optimiser.put(weights)
-            evaluator.grade(flux, iteration, marks)
+            parallel.put(flux.trainable(), weights)
+            if evaluator:
+                evaluator.grade(flux, iteration, marks)
         if self.accelerator.is_main_process:
             self._save_tuned(flux)
 
@@ -201,37 +216,6 @@ class Run:
             transformer_lora_layers=get_peft_model_state_dict(flux.transformer),
             transformer_lora_adapter_metadata=flux.transformer.peft_config["default"].to_dict(),
         )
-
-    def _inference(self, prepared: Prepared, flux: Flux) -> None:
-        """Speed of the tuned model with its adapters fused, as it would be used; 8-bit weights keep them apart."""
-        spec, plan = self.job.spec, self.job.plan
-        quantized = spec.execution.quantization != "none"
-        if spec.tune.method == "lora" and not quantized:
-            flux.transformer.fuse_lora()
-            flux.transformer.unload_lora()
-        dtype = dtype_of(spec.execution.inference_precision)
-        flux = Flux(flux.transformer.eval() if quantized else flux.transformer.eval().to(dtype), self.device)
-        share = spec.inference.batch_size // plan.processes
-        images = range(self.log.rank * share, (self.log.rank + 1) * share)
-        _, channels, height, width = prepared.latents_NCHW.shape
-        batch = sample.LatentBatch(
-            prepared.captions, (channels, height, width), images, plan.inference_micro_batch_size
-        )
-        warm_up = sum(sample.step_seconds(flux, batch, 0, sample.WARM_UP_STEPS))
-        self.log.write(
-            events.InferenceSetting,
-            micro_batch_size=plan.inference_micro_batch_size,
-            precision=read_back(flux.dtype, spec.execution.quantization),
-            attention=ATTENTION,
-            warm_up_seconds=warm_up,
-        )
-        for seconds in self._timed_steps(flux, batch):
-            self.log.write(events.InferenceSteps, seconds=tuple(seconds))
-
-    def _timed_steps(self, flux: Flux, batch: sample.LatentBatch) -> Iterator[list[float]]:
-        asked = self.job.spec.inference
-        self.accelerator.wait_for_everyone()
-        return sample.denoising_seconds(flux, batch, asked.num_inference_steps, asked.min_seconds, asked.max_seconds)
 
     def _tidy(self) -> None:
         """Removes what only an interrupted run needs."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fluxkit.engine import flow
-from fluxkit.engine.clock import synchronize
+from fluxkit.engine.clock import LONG_SECONDS, synchronize
 from fluxkit.engine.images import to_uint8
 
 if TYPE_CHECKING:
@@ -82,6 +82,12 @@ def step_seconds(flux: Flux, batch: LatentBatch, first: int, num_inference_steps
     tick()
     denoise(flux, noise, captions, num_inference_steps, tick)
     return [after - before for before, after in pairwise(ticks)]
+
+
+def warm_up_seconds(flux: Flux, batch: LatentBatch) -> float:
+    """Seconds of the untimed steps before the timed ones: three, or one where a step takes long enough by itself."""
+    first = sum(step_seconds(flux, batch, 0, 1))
+    return first if first > LONG_SECONDS else first + sum(step_seconds(flux, batch, 0, WARM_UP_STEPS - 1))
 
 
 def denoising_seconds(

@@ -15,6 +15,7 @@ import torch
 from fluxkit.engine import checkpoint
 from fluxkit.engine.clock import Laps
 from fluxkit.engine.marks import RECENT, Target, block_length, is_over, targets_of
+from fluxkit.engine.parallel import gathered
 from fluxkit.events import CheckpointWritten, Iterations, MarkReached, Resumed
 
 if TYPE_CHECKING:
@@ -121,15 +122,19 @@ class Trajectory:
         facts |= {"iteration": at.iteration, "samples": samples}
         self.position.reached.append(facts)
         self._log.write(MarkReached, **facts)
-        if self._accelerator.is_main_process:
-            checkpoint.save(snapshot_path(self._folder, at.iteration), weights, {})
+        main = self._accelerator.is_main_process
+        whole = gathered(weights, keep=main)
+        if main:
+            checkpoint.save(snapshot_path(self._folder, at.iteration), whole, {})
 
     def _save(self) -> None:
         """Writes a checkpoint on rank 0, off the clock; the others wait, or their clocks would run."""
         began = time.perf_counter()
         self.position.saved_seconds = self.position.seconds
-        if self._accelerator.is_main_process and self.position.iteration:
-            checkpoint.save(self._folder / CHECKPOINT_FILE, self._optimiser.state(), asdict(self.position))
+        main = self._accelerator.is_main_process
+        whole = gathered(self._optimiser.state(), keep=main) if self.position.iteration else {}
+        if whole:
+            checkpoint.save(self._folder / CHECKPOINT_FILE, whole, asdict(self.position))
             seconds = time.perf_counter() - began
             self._log.write(CheckpointWritten, iteration=self.position.iteration, seconds=seconds)
         self._accelerator.wait_for_everyone()

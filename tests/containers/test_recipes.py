@@ -261,7 +261,7 @@ def test_the_job_is_requeued_with_a_checkpoint():
     assert {"--nodes=1", "--ntasks=1", "--requeue", "--open-mode=append", "--signal=B:USR1@180"} <= options
     assert "--resume" in text(JOB)
     assert re.search(r'"\$code" = 75 .*\n.*\n +scontrol requeue', text(JOB))
-    assert text(JOB).count("apptainer exec") == 2, "one container for the node; the other is the comment for more nodes"
+    assert text(JOB).count("apptainer exec") == 1, "one container for each node"
 
 
 @pytest.mark.parametrize(("required", "code"), [("0", 77), ("1", 1)])

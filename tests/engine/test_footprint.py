@@ -14,7 +14,14 @@ from test_transformer_sizes import SMALL, TARGETS  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from fluxkit.footprint import Work, inference_peak_bytes, kept_for_backward, tuning_peak_bytes  # noqa: E402
+from fluxkit.architecture import SCHNELL  # noqa: E402
+from fluxkit.footprint import (  # noqa: E402
+    Work,
+    inference_peak_bytes,
+    kept_for_backward,
+    narrow_saving_bytes,
+    tuning_peak_bytes,
+)
 
 WORK = Work(image_tokens=64, text_tokens=20, batch=8)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -165,6 +172,26 @@ def test_the_peak_of_tuning_is_predicted(sizes, work, rank, precision, checkpoin
     )
     measured = live_peak_of_tuning(sizes, work, rank, precision, checkpointing)
     assert predicted == pytest.approx(measured, rel=0.1)
+
+
+def test_shares_divide_what_full_tuning_holds():
+    """Four shares of schnell's full tuning fit where two do not, and what is left over is blocks and activations."""
+    plain, four = (
+        tuning_peak_bytes(SCHNELL, Work(256, 256), lora_rank=None, shares=shares, gradient_checkpointing=True)
+        for shares in (1, 4)
+    )
+    held = 16 * SCHNELL.parameters()
+    assert plain == pytest.approx(held, rel=0.05)
+    assert held / 4 < four < held / 4 + 12 * 10**9
+    assert tuning_peak_bytes(SCHNELL, Work(256, 256), lora_rank=None, shares=2) > 80 * 10**9 > four
+
+
+def test_narrow_weights_halve_what_fp32_inference_holds():
+    """Stored in bfloat16 schnell's FP32 inference needs half the weights' bytes, but for a matrix and the adapters."""
+    saved = narrow_saving_bytes(SCHNELL, 16)
+    assert saved == pytest.approx(2 * SCHNELL.parameters(), rel=0.03)
+    left = inference_peak_bytes(SCHNELL, Work(256, 256), precision="float32") - saved
+    assert left < 48 * 2**30 * 0.55 < inference_peak_bytes(SCHNELL, Work(256, 256), precision="float32")
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

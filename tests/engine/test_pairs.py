@@ -106,3 +106,24 @@ def test_a_look_from_the_light_room_says_the_same(folder):
     (folder / "text.png").write_text("no image")
     with pytest.raises(MachineError, match=r"text\.png"):
         look(data(folder))
+
+
+def test_photos_that_are_too_small_are_left_out_and_named():
+    """At 256 pixels two held-out photos can't be used: a schnell preset runs on the others, and the result says so."""
+    pairs = load_pairs(DataSpec(resolution=256))
+    assert [problem.name for problem in pairs.skipped] == ["text.png", "microaneurysms.png"]
+    assert "is 448x172 pixels, smaller than the resolution 256" in pairs.skipped[0].reason
+    assert len(pairs.used) == 15
+
+
+def test_where_only_sizes_matter_photos_are_enlarged():
+    """Random weights need no more of a picture than its size, so every photo serves at every resolution."""
+    pairs = load_pairs(DataSpec(resolution=1024), enlarge=True)
+    assert len(pairs.used) == 17
+    assert {pair.image.size for pair in pairs.used} == {(1024, 1024)}
+
+
+def test_no_photo_large_enough_is_refused():
+    """At 1024 pixels no embedded photo is left to tune on, which is one sentence."""
+    with pytest.raises(MachineError, match="No embedded photo to tune on has 1024 pixels a side"):
+        load_pairs(DataSpec(resolution=1024))

@@ -1,0 +1,57 @@
+"""Which attention kernels may run, by device and precision, and which one really ran.
+
+Source: PyTorch `torch.nn.attention`. On CUDA flash and cuDNN attention take half precision only; FP32 goes through the
+memory-efficient kernel, or where that does not fit the plain products. On a CPU torch's choice stands: it has one
+fused kernel, for every precision.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from fluxkit.execution import Attention
+
+HALF = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
+SINGLE = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+NAMED = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+_OPERATOR = "aten::_scaled_dot_product_"
+
+
+def allowed(device: str, precision: str, asked: Attention) -> tuple[SDPBackend, ...]:
+    """The backends that may run, the preferred first; none named means torch's own choice.
+
+    Without plain products in half precision: they would hold a number for every pair of tokens.
+    """
+    if asked != "auto":
+        return (NAMED[asked],)
+    if device != "cuda":
+        return ()
+    return HALF if precision == "bfloat16" else SINGLE
+
+
+def attention(device: str, precision: str, asked: Attention) -> AbstractContextManager[None]:
+    """Only the allowed backends, for a while."""
+    backends = allowed(device, precision, asked)
+    return sdpa_kernel([*backends], set_priority=True) if backends else nullcontext()
+
+
+def that_ran(work: Callable[[], object]) -> str:
+    """Does the work and names torch's attention operators that it called, without their common beginning."""
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        work()
+    names = {event.key for event in seen.key_averages() if event.key.startswith(_OPERATOR)}
+    forward = sorted(name.removeprefix(_OPERATOR) for name in names if not name.endswith("_backward"))
+    return " + ".join(forward) or "none"

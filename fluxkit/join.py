@@ -1,0 +1,111 @@
+"""Further machines of a run: they take part in what the first one has begun, in a folder that all of them see.
+
+The processes find each other by torchrun's own rendezvous. What they write lies in the run's folder as everywhere;
+the first machine alone plans, watches and folds.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fluxkit.child import Engine, engine_command, engine_environment
+from fluxkit.errors import MachineError
+from fluxkit.folder import RESULT_FILE, read_result
+from fluxkit.placement import uuids
+from fluxkit.plan import JOB_FILE, Job
+from fluxkit.progress import Position, Silent, telling
+from fluxkit.study import STUDY_FILE, read_study
+from fluxkit.watch import Asked, Tail, follow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fluxkit.child import EngineCommand
+    from fluxkit.progress import Reporter
+
+LOOK_SECONDS = 0.5
+PATIENCE_SECONDS = 600.0
+"""Without a run to join; as long as torchrun waits for its peers."""
+LOG_LINES = 12
+
+
+def join(
+    folder: Path,
+    *,
+    reporter: Reporter | None = None,
+    command: EngineCommand = engine_command,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> int:
+    """Takes part in every run of the study in `folder` until it is over; gives how many it took part in.
+
+    Args:
+        folder: of the study, which may still have to appear, or of one run.
+        reporter: is told how it goes.
+        command: gives the command line of this machine's processes.
+        patience_seconds: how long to wait for a run to begin.
+
+    Raises:
+        MachineError: no run began.
+        KeyboardInterrupt: interrupted by hand.
+    """
+    joined: set[tuple[Path, int]] = set()
+    waiting_since = time.monotonic()
+    while time.monotonic() - waiting_since < patience_seconds:
+        begun = next((each for each in _begun(folder) if (each[0], each[1].attempt) not in joined), None)
+        if begun:
+            joined.add((begun[0], begun[1].attempt))
+            asked = _take_part(*begun, reporter=reporter or Silent(), command=command)
+            waiting_since = time.monotonic()
+            if asked:
+                break
+        elif joined and _is_over(folder):
+            break
+        time.sleep(LOOK_SECONDS)
+    if not joined:
+        raise MachineError(
+            f"No run of several machines began in {folder}; on the first one give fluxkit run SPEC --out {folder} with "
+            "execution.nodes above 1, in a folder that all of them see."
+        )
+    return len(joined)
+
+
+def _begun(folder: Path) -> Iterator[tuple[Path, Job]]:
+    """Runs of several machines that have begun and not ended, each with its job."""
+    for file in sorted([*folder.glob(JOB_FILE), *folder.glob(f"*/{JOB_FILE}")]):
+        try:
+            job = Job.model_validate_json(file.read_text("utf-8"))
+            if job.plan.nodes > 1 and read_result(file.parent).status == "started":
+                yield file.parent, job
+        except (OSError, ValueError):  # being written
+            continue
+
+
+def _is_over(folder: Path) -> bool:
+    """Whether the first machine has ended everything that was to be done; it may have stopped before that."""
+    runs = [folder]
+    if (folder / STUDY_FILE).is_file():
+        runs = [folder / entry.folder for entry in read_study(folder).runs]
+    ended = [read_result(run).status for run in runs if (run / RESULT_FILE).is_file()]
+    return "interrupted" in ended or (len(ended) == len(runs) and "started" not in ended)
+
+
+def _take_part(folder: Path, job: Job, *, reporter: Reporter, command: EngineCommand) -> int | None:
+    """Runs this machine's processes of one run; gives the signal that they were told to stop by, if any."""
+    from fluxkit.system import probe
+
+    here = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
+    position = Position(job.spec, here)
+    with tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch, Asked() as asked:
+        log = Path(scratch) / "engine.log"
+        with (
+            Engine(command(folder, here), log, engine_environment(job.spec, here)) as engine,
+            telling(reporter, f"{job.spec.name} (seed {job.seed}), from another machine", position),
+        ):
+            code = follow(engine, Tail(folder, job), position, asked, reporter)
+        if code:
+            lines = log.read_text("utf-8", errors="replace").splitlines()[-LOG_LINES:]
+            reporter.say("\n".join([f"This machine's part of {folder.name} ended with exit code {code}:", *lines]))
+    return asked.number

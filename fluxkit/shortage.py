@@ -1,0 +1,112 @@
+"""Whether a run ended because memory ran out, and the smaller micro-batches of its next try.
+
+The global batch never changes: what a pass no longer holds is accumulated.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from fluxkit.memory import Batches, expected_peak_bytes, largest_divisor
+from fluxkit.pipeline import pipeline_folder, read_sizes
+from fluxkit.probes import ROOT, control_groups
+from fluxkit.witness import Attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from fluxkit.plan import Plan
+    from fluxkit.record import RunFailure
+    from fluxkit.spec import RunSpec
+    from fluxkit.witness import Ended
+
+MAX_HALVINGS = 4
+KINDS = frozenset({"OutOfMemoryError", "MemoryError"})
+"""Classes of torch's error on a GPU and of Python's own."""
+# Source: the messages of torch's CPU and CUDA allocators, of the C++ library, of cuBLAS and of oneDNN.
+WORDS = re.compile(
+    r"can(?:'|no)t allocate memory|out of memory|not enough memory|std::bad_alloc|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|could not create a memory",
+    re.IGNORECASE,
+)
+IN_TUNING, IN_INFERENCE = frozenset({"warm_up", "tune"}), frozenset({"evaluate", "inference"})
+"""Phases whose memory depends on either micro-batch."""
+
+
+def killed_for_memory(root: Path = ROOT) -> int:
+    """How often a process was ended for lack of memory, in the control groups around this one and on the machine.
+
+    Source: the kernel's documentation of cgroup v2 (`memory.events`) and of /proc/vmstat: the counter `oom_kill`.
+    """
+    files = [root / "proc/vmstat"]
+    with suppress(OSError, ValueError):
+        files += [folder / "memory.events" for folder in control_groups(root, "memory")]
+    return sum(_oom_kills(file) for file in files)
+
+
+def _oom_kills(file: Path) -> int:
+    try:
+        lines = file.read_text("ascii").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def evidence(error: RunFailure | None, kills: int) -> str | None:
+    """Why a failure was one of memory, in a sentence; None where nothing says so.
+
+    A kill alone proves nothing: it counts where the kernel ended a process for memory while the engine ran.
+    """
+    if error is None:
+        return None
+    if error.kind in KINDS or WORDS.search(error.message):
+        return error.message
+    if error.kind == "Killed" and kills > 0:
+        return f"{error.message} The kernel counted {kills} such end{'s' if kills > 1 else ''} while it ran."
+    return None
+
+
+def attempt_of(plan: Plan, status: Ended, error: RunFailure | None, kills: int) -> Attempt:
+    """One start of the engine and how it ended."""
+    why = evidence(error, kills) if status == "failed" else None
+    return Attempt(
+        micro_batch_size=plan.micro_batch_size,
+        inference_micro_batch_size=plan.inference_micro_batch_size,
+        outcome="out_of_memory" if why else status,
+        phase=error.phase if error else None,
+        evidence=why,
+    )
+
+
+def smaller(spec: RunSpec, plan: Plan, attempts: Sequence[Attempt]) -> Plan | None:
+    """The plan of the next try after the last of `attempts`; None where none is due or nothing smaller is left."""
+    last, tried = attempts[-1], sum(each.outcome == "out_of_memory" for each in attempts)
+    if last.outcome != "out_of_memory" or tried > MAX_HALVINGS:
+        return None
+    tuning, inference = plan.micro_batch_size, plan.inference_micro_batch_size
+    if last.phase in IN_TUNING and tuning > 1:
+        share = spec.tune.global_batch_size // plan.processes
+        return _with(spec, plan, Batches(largest_divisor(share, tuning // 2), inference), f"tuning from {tuning}")
+    if last.phase in IN_INFERENCE and inference > 1:
+        share = spec.inference.batch_size // plan.processes
+        return _with(spec, plan, Batches(tuning, largest_divisor(share, inference // 2)), f"inference from {inference}")
+    return None
+
+
+def _with(spec: RunSpec, plan: Plan, batches: Batches, what: str) -> Plan:
+    """The plan with other micro-batches, and with what they are predicted to need."""
+    now = batches.tuning if what.startswith("tuning") else batches.inference
+    known = plan.predicted_peak_bytes is not None
+    peak = expected_peak_bytes(spec, read_sizes(pipeline_folder(spec.model)), batches) if known else None
+    return plan.model_copy(
+        update={
+            "micro_batch_size": batches.tuning,
+            "accumulation_steps": spec.tune.global_batch_size // (plan.processes * batches.tuning),
+            "inference_micro_batch_size": batches.inference,
+            "predicted_peak_bytes": peak,
+            "notes": (*plan.notes, f"Memory ran out, so the micro-batch of {what} became {now}."),
+        }
+    )

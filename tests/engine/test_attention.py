@@ -1,0 +1,51 @@
+"""Which attention kernels may run, and which one is said to have run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend
+from torch.nn.functional import scaled_dot_product_attention
+
+from fluxkit.engine.attention import allowed, attention, that_ran
+
+FUSED, PLAIN = "flash_attention_for_cpu", "attention_math"
+
+
+def attend() -> torch.Tensor:
+    """Attention of a few tokens."""
+    query = torch.ones(1, 2, 8, 16, requires_grad=True)
+    return scaled_dot_product_attention(query, query, query)
+
+
+def test_what_ran_is_read_back() -> None:
+    """The operator that torch dispatched to is named, and another one when another one is asked for."""
+    assert that_ran(attend) == FUSED
+    with attention("cpu", "float32", "math"):
+        assert that_ran(attend) == PLAIN
+    assert that_ran(attend) == FUSED
+
+
+def test_the_way_back_is_not_named() -> None:
+    """Backward operators say nothing that the forward ones do not."""
+    assert that_ran(lambda: attend().sum().backward()) == FUSED
+    assert that_ran(lambda: torch.ones(2) + 1) == "none"
+
+
+@pytest.mark.parametrize("precision", ["float32", "ieee_float32", "tf32"])
+def test_fp32_never_meets_a_half_precision_kernel(precision: str) -> None:
+    """On a GPU FP32 goes to the memory-efficient kernel, else to plain products."""
+    assert allowed("cuda", precision, "auto") == (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+
+
+def test_bfloat16_never_meets_plain_products() -> None:
+    """On a GPU bfloat16 takes flash or cuDNN attention, and never one that keeps all pairs of tokens."""
+    backends = allowed("cuda", "bfloat16", "auto")
+    assert backends[0] == SDPBackend.FLASH_ATTENTION
+    assert SDPBackend.MATH not in backends
+    assert allowed("cuda", "bfloat16", "cudnn") == (SDPBackend.CUDNN_ATTENTION,)
+
+
+def test_a_cpu_keeps_torchs_choice() -> None:
+    """On a CPU nothing is named, so torch takes its fused kernel."""
+    assert allowed("cpu", "bfloat16", "auto") == allowed("cpu", "float32", "auto") == ()
