@@ -113,6 +113,17 @@ def test_a_container_without_a_gpu_names_its_flag(tmp_path, monkeypatch, machine
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("kind", "mend"), [("docker", "start the CUDA image"), ("none", "install a torch")])
+def test_the_cpu_image_with_a_gpu_leads_to_the_other_image(tmp_path, monkeypatch, machine, inside, kind, mend):
+    """A GPU preset where torch is built for CPUs: in an image another image mends it, elsewhere another torch."""
+    monkeypatch.setattr(pipeline, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
+    inside(kind)
+    system = machine(gpus=1)
+    system = system.model_copy(update={"packages": {**system.packages, "torch": "2.13.0+cpu"}})
+    with pytest.raises(MachineError, match=f"built without CUDA; {mend}"):
+        make_plan(load_spec("nano-single-gpu"), system)
+
+
 @pytest.mark.parametrize(
     ("package", "cuda", "driver", "needed"),
     [("nvidia-cuda-runtime", "13.0.96", "570.86", "580"), ("nvidia-cuda-runtime-cu12", "12.8.90", "470.57", "525")],

@@ -23,6 +23,7 @@ check_machine() {
     [ "$(id -u)" = 0 ] || skip "needs root, to make a base image and to start a Docker Engine"
     for tool in "${TOOLS[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
     [ ${#missing[@]} = 0 ] || skip "these commands are missing: ${missing[*]}"
+    python3 -c 'import pip, tomllib' 2>/dev/null || skip "needs python3, 3.11 or newer, with pip"
     command -v apt-get >/dev/null || skip "needs apt, whose configuration says where Debian's packages are"
     [ -n "$(debian_sources)" ] || skip "apt is not configured for Debian bookworm"
     unshare --mount true 2>/dev/null || skip "this machine refuses mount namespaces"
