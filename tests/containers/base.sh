@@ -51,9 +51,10 @@ make_apptainer() { # Debian has it in sid alone, so it gets a tree of its own
     [ ! -e "$tree/ready" ] || return 0
     mirror=$(debian_sources | awk '$3 == "bookworm" { print $2; exit }')
     rm -rf "$tree"
+    mkdir "$tree" # mmdebstrap fills an empty folder, but does not make one
     # A mirror may be older than the few days for which sid's index calls itself valid.
     mmdebstrap --quiet --variant=apt --mode=root --aptopt='Acquire::Check-Valid-Until "false"' \
-        --include=apptainer,ca-certificates,mount,uidmap,squashfuse sid "$tree/" "deb $mirror sid main" ||
+        --include=apptainer,ca-certificates,mount,uidmap,squashfuse sid "$tree" "deb $mirror sid main" ||
         skip "Apptainer can't be had from Debian sid"
     prepare_apptainer "$tree"
     touch "$tree/ready"
