@@ -60,3 +60,13 @@ containers:
 # Make the embedded nano pipeline again by its recipe: minutes on two cores.
 nano:
     python -m fluxkit.engine.nano
+
+# Collect, for a bare CUDA machine with Python 3.12, the few wheels that it may lack; they go into build/gpu-wheels.
+gpu-wheels:
+    rm -rf build/gpu-wheels
+    sed -n -E 's/^((diffusers|importlib-metadata|zipp|pydantic|pydantic-core|annotated-types|typing-inspection|typing-extensions|rich|markdown-it-py|mdurl|pygments|platformdirs|nvidia-ml-py)==[^ ]+).*/\1/p' docker/requirements-cuda.txt \
+        | xargs pip download --quiet --no-deps --only-binary :all: --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --dest build/gpu-wheels pytest pytest-timeout pluggy iniconfig
+
+# Measure on this machine's NVIDIA GPU what reports/ holds of one: the tests of tests/gpu/, nano, and schnell's architecture.
+gpu-evidence out="runs/gpu-evidence" *steps:
+    tests/gpu/evidence.sh {{ out }} {{ steps }}

@@ -1,0 +1,50 @@
+"""What the GPU computes, and whether the kit can tell its precisions apart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fluxkit import devices
+from fluxkit.agreement import AgreementFacts, departures_of
+from fluxkit.ceilings import IEEE_ERROR, OVER_PEAK
+from fluxkit.engine import agree, canary
+from fluxkit.engine.precision import fp32_products
+
+PRECISIONS = ("ieee_float32", "tf32", "bfloat16")
+
+
+def certificate(device, precision):
+    return AgreementFacts.model_validate(agree.certify(device, precision))
+
+
+def rates(device, precision):
+    with fp32_products("tf32" if precision == "tf32" else "ieee"):
+        return canary.sing(device, precision)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_gpu_agrees_with_the_reference(cuda, precision):
+    """In each precision the certificate is inside its band."""
+    assert departures_of(certificate(cuda, precision)) == []
+
+
+def test_tf32_does_not_pass_for_float32(cuda):
+    """The certificate of TF32, held to the band of IEEE float32, departs from it."""
+    posing = certificate(cuda, "tf32").model_copy(update={"precision": "ieee_float32"})
+    assert departures_of(posing)
+
+
+def test_the_product_tells_tf32_from_float32(cuda):
+    """The canary's error is that of IEEE float32 where IEEE is asked for, and larger in TF32."""
+    assert rates(cuda, "ieee_float32").matmul_relative_error < IEEE_ERROR < rates(cuda, "tf32").matmul_relative_error
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_ceiling_is_a_plausible_share_of_the_published_peak(cuda, precision):
+    """A large product reaches half of the published peak, and not more than the peak."""
+    known = devices.peaks_of(torch.cuda.get_device_name(cuda))
+    if known is None:
+        pytest.skip(f"devices.toml does not know {torch.cuda.get_device_name(cuda)}")
+    share = rates(cuda, precision).matmul_flops_per_second / known.peak_flops_per_second(precision)
+    assert 0.5 < share < OVER_PEAK
