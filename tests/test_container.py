@@ -45,7 +45,7 @@ def test_outside_of_containers_another_folder_is_named(tmp_path, inside):
     """Without a container around, a folder that can't be written leads to --out."""
     inside("none")
     assert unwritable(tmp_path, refusal(errno.EROFS)).endswith(
-        "Read-only file system. Choose another folder with --out."
+        "Read-only file system; choose another folder with --out."
     )
     assert list(warnings(tmp_path, tmp_path)) == []
 

@@ -14,7 +14,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$here/../.." && pwd)
 proven=$here/proven.txt
-cache=${FLUXKIT_CHAIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fluxkit-chain} # base and Apptainer, between runs
+cache=${FLUXKIT_CHAIN_CACHE:-/var/cache/fluxkit-chain} # base and Apptainer, between runs; not in a home that is closed
 certificates=/etc/ssl/certs/ca-certificates.crt
 ordinary=1000 # uid and gid of the user who runs containers and submits jobs
 
@@ -54,6 +54,7 @@ fi
 
 check_machine
 mkdir -p "$cache"
+setpriv --reuid "$ordinary" --regid "$ordinary" --clear-groups test -x "$cache" || skip "user $ordinary can't look into $cache"
 exec 9>"$cache/lock"
 flock 9 # one at a time: the cache and the ports of Slurm are the same for all
 scratch=$(mktemp -d /tmp/fluxkit-chain.XXXXXX) # in /tmp, which the tree of Apptainer sees
