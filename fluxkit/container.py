@@ -42,7 +42,7 @@ FLAGS = {
         f'--bind "$PWD/runs:{RESULTS}" --pwd /bench',
         f'--bind "$PWD/runs:{RESULTS}" of a folder that is yours',
         "--nv",
-        "--env FLUXKIT_SCRATCH=/a/folder/of/yours",
+        "--bind /a/folder/of/yours:/cache",
     ),
 }
 

@@ -86,7 +86,7 @@ def test_a_cache_without_space_is_announced(tmp_path, inside, monkeypatch):
     inside("apptainer")
     monkeypatch.setattr(container, "SCARCE_BYTES", 1 << 60)
     (sentence,) = warnings(tmp_path / "runs", tmp_path / "cache")
-    assert "FLUXKIT_SCRATCH" in sentence
+    assert "--bind /a/folder/of/yours:/cache" in sentence
 
 
 def test_a_cache_of_somebody_else_is_refused(tmp_path, inside, monkeypatch):

@@ -32,18 +32,19 @@ make_sif() { # cpu|cuda: fluxkit.sif or fluxkit-cuda.sif of the archive fluxkit-
 }
 
 sif_proof() {
-    install -d -o "$ordinary" -g "$ordinary" "$scratch/sif" "$scratch/sif-scratch"
+    install -d -o "$ordinary" -g "$ordinary" "$scratch/sif" "$scratch/sif-cache"
     # What the host's ~/.local holds must not get in; this would end Python at once.
     install -d -o "$ordinary" -g "$ordinary" "$scratch/home/.local/lib/python3.11/site-packages"
     echo 'raise SystemExit("the home of the host got in")' >"$scratch/home/.local/lib/python3.11/site-packages/usercustomize.py"
-    as_ordinary HOME="$scratch/home" apptainer --quiet exec --cleanenv --bind "$scratch/sif:/bench/runs,$scratch/sif-scratch:/scratch" --pwd /bench \
-        --env FLUXKIT_SCRATCH=/scratch --env FLUXKIT_IMAGE=fluxkit.sif "$scratch/fluxkit.sif" fluxkit run nano-laptop-cpu --quiet "${tiny[@]}" ||
+    as_ordinary HOME="$scratch/home" apptainer --quiet exec --cleanenv --bind "$scratch/sif:/bench/runs,$scratch/sif-cache:/cache" --pwd /bench \
+        --env FLUXKIT_IMAGE=fluxkit.sif "$scratch/fluxkit.sif" fluxkit run nano-laptop-cpu --quiet "${tiny[@]}" ||
         fail "the SIF's run ended with $?"
     look completed "$scratch/sif" fluxkit.sif "${revision%-dirty}"
+    compgen -G "$scratch/sif-cache/fluxkit/*/*" >/dev/null || fail "the SIF does not use the cache that was bound"
     look same "$scratch/demo" "$scratch/sif"
     as_ordinary apptainer --quiet run --app report "$scratch/fluxkit.sif" --help >/dev/null || fail "--app report does not run"
     as_ordinary apptainer inspect --labels "$scratch/fluxkit.sif" | grep -q 'image.revision: ' || fail "the SIF lost the image's labels"
-    as_ordinary apptainer --quiet exec --cleanenv --no-home --env "FLUXKIT_SCRATCH=$scratch/sif-scratch" \
+    as_ordinary apptainer --quiet exec --cleanenv --no-home --bind "$scratch/sif-cache:/cache" \
         "$scratch/fluxkit.sif" python -c "$compiled" || fail "torch.compile does not work in the SIF"
     sif_bad_input
 }
@@ -52,7 +53,7 @@ sif_bad_input() {
     local run=(run nano-laptop-cpu --quiet "${tiny[@]}")
     sif_refuses "--bind" -- "${run[@]}"
     sif_refuses "of a folder that is yours" --bind "$scratch/others:/bench/runs" -- "${run[@]}"
-    sif_refuses "--env FLUXKIT_SCRATCH=" --bind "$scratch/others:/scratch" --env FLUXKIT_SCRATCH=/scratch -- "${run[@]}"
+    sif_refuses ":/cache" --env "FLUXKIT_CACHE=$scratch/others/cache" -- "${run[@]}"
     sif_refuses "--nv" -- plan nano-single-gpu
 }
 
