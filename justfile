@@ -53,6 +53,10 @@ sif kind="cuda":
 lock:
     docker/lock.sh
 
+# Ask the package index whether the CPU image's lock holds for arm64 as well.
+arm64:
+    python3 tests/containers/arm64.py
+
 # Build and run the images, a SIF and the Slurm script for real; needs root and Debian.
 containers:
     tests/containers/chain.sh

@@ -33,9 +33,10 @@ RUN --mount=type=bind,source=docker,target=/locked \
         ${TORCH_INDEX:+--extra-index-url ${TORCH_INDEX}} --find-links /locked/wheels --requirement /locked/requirements-cuda.txt \
     && python3 -m pip --python /opt/venv/bin/python check \
     && python3 -m pip --python /opt/venv/bin/python freeze > /opt/packages.txt
-# torch's wheel brings the programs that test it, 120 MB that nobody runs.
+# torch's wheel brings the programs that test it, 120 MB that nobody runs; triton's, 77 MB of libraries to link with.
 RUN rm -rf /opt/venv/lib/python3.11/site-packages/torch/test \
-    && find /opt/venv/lib/python3.11/site-packages/torch/bin -name '*test*' -type f -delete
+    && find /opt/venv/lib/python3.11/site-packages/torch/bin -name '*test*' -type f -delete \
+    && find /opt/venv/lib/python3.11/site-packages -path '*/triton/*' -name '*_static.a' -delete
 # -I: nothing but the environment is imported; -B: only the script writes bytecode.
 RUN --mount=type=bind,source=docker,target=/locked \
     /opt/venv/bin/python -I -B /locked/bytecode.py

@@ -42,7 +42,7 @@ FLAGS = {
         f'--bind "$PWD/runs:{RESULTS}" --pwd /bench',
         f'--bind "$PWD/runs:{RESULTS}" of a folder that is yours',
         "--nv",
-        "--env FLUXKIT_SCRATCH=/a/folder/of/yours",
+        "--bind /a/folder/of/yours:/cache",
     ),
 }
 
@@ -59,15 +59,15 @@ def around() -> Flags | None:
 
 def unwritable(folder: Path, error: OSError) -> str:
     """Why `folder` can't be written, and what to do."""
-    said, known = f"{folder} can't be written: {error.strerror}. ", around()
-    out = "hoose another folder with --out."
+    said, known = f"{folder} can't be written: {error.strerror}; ", around()
+    out = "choose another folder with --out."
     if known and error.errno in {errno.EACCES, errno.EPERM} and is_bound(folder):
-        return f"{said}Start the container as the owner of that folder, with {known.user}, or c{out}"
+        return f"{said}start the container as the owner of that folder, with {known.user}, or {out}"
     if known and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"{said}Bind a larger folder in its place, as in {known.bind}, or c{out}"
+        return f"{said}bind a larger folder in its place, as in {known.bind}, or {out}"
     if known and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return f"{said}Start the container with a folder of yours for the results, {known.bind}, or c{out}"
-    return f"{said}C{out}"
+        return f"{said}start the container with a folder of yours for the results, {known.bind}, or {out}"
+    return f"{said}{out}"
 
 
 def warnings(folder: Path, cache: Path) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit.container import flags
+from fluxkit.container import around, flags
 from fluxkit.errors import MachineError
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def check_cuda(system: System) -> None:
     """
     torch = system.packages.get("torch", "")
     if torch.endswith("+cpu"):
-        raise MachineError(f"torch {torch} is built without CUDA; install a torch built for this machine's driver.")
+        mend = "start the CUDA image" if around() else "install a torch built for this machine's driver"
+        raise MachineError(f"torch {torch} is built without CUDA; {mend} instead.")
     cuda = next((version for name, version in system.packages.items() if name.startswith("nvidia-cuda-runtime")), "")
     reading = system.readings.get("nvidia_driver")
     driver, needed = str(reading.value) if reading else "", OLDEST_DRIVER.get(cuda.partition(".")[0])

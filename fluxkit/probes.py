@@ -141,7 +141,8 @@ def container(root: Path, environment: Mapping[str, str]) -> str:
     # Apptainer first: it may run an image that was built for docker and still carries docker's mark.
     if "APPTAINER_CONTAINER" in environment or "SINGULARITY_CONTAINER" in environment:
         return "apptainer"
-    if (root / "run/.containerenv").exists():
+    # With --read-only Podman hides its mark below an empty /run, but not the variable.
+    if (root / "run/.containerenv").exists() or environment.get("container") == "podman":
         return "podman"
     return "docker" if (root / ".dockerenv").exists() else "none"
 

@@ -45,7 +45,7 @@ def test_outside_of_containers_another_folder_is_named(tmp_path, inside):
     """Without a container around, a folder that can't be written leads to --out."""
     inside("none")
     assert unwritable(tmp_path, refusal(errno.EROFS)).endswith(
-        "Read-only file system. Choose another folder with --out."
+        "Read-only file system; choose another folder with --out."
     )
     assert list(warnings(tmp_path, tmp_path)) == []
 
@@ -86,7 +86,7 @@ def test_a_cache_without_space_is_announced(tmp_path, inside, monkeypatch):
     inside("apptainer")
     monkeypatch.setattr(container, "SCARCE_BYTES", 1 << 60)
     (sentence,) = warnings(tmp_path / "runs", tmp_path / "cache")
-    assert "FLUXKIT_SCRATCH" in sentence
+    assert "--bind /a/folder/of/yours:/cache" in sentence
 
 
 def test_a_cache_of_somebody_else_is_refused(tmp_path, inside, monkeypatch):
@@ -111,6 +111,17 @@ def test_a_container_without_a_gpu_names_its_flag(tmp_path, monkeypatch, machine
         make_plan(load_spec("nano-single-gpu"), with_reading(machine(), "container", kind))
     assert caught.value.exit_code == ExitCode.MACHINE
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "mend"), [("docker", "start the CUDA image"), ("none", "install a torch")])
+def test_the_cpu_image_with_a_gpu_leads_to_the_other_image(tmp_path, monkeypatch, machine, inside, kind, mend):
+    """A GPU preset where torch is built for CPUs: in an image another image mends it, elsewhere another torch."""
+    monkeypatch.setattr(pipeline, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
+    inside(kind)
+    system = machine(gpus=1)
+    system = system.model_copy(update={"packages": {**system.packages, "torch": "2.13.0+cpu"}})
+    with pytest.raises(MachineError, match=f"built without CUDA; {mend}"):
+        make_plan(load_spec("nano-single-gpu"), system)
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,7 @@ def test_threads_of_one_core_are_one_physical_core(root):
         ({}, {}, "none"),
         ({".dockerenv": ""}, {}, "docker"),
         ({"run/.containerenv": ""}, {}, "podman"),
+        ({}, {"container": "podman"}, "podman"),
         ({".dockerenv": ""}, {"APPTAINER_CONTAINER": "/x.sif"}, "apptainer"),
         ({}, {"SINGULARITY_CONTAINER": "/x.sif"}, "apptainer"),
     ],

@@ -23,6 +23,7 @@ check_machine() {
     [ "$(id -u)" = 0 ] || skip "needs root, to make a base image and to start a Docker Engine"
     for tool in "${TOOLS[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
     [ ${#missing[@]} = 0 ] || skip "these commands are missing: ${missing[*]}"
+    python3 -c 'import pip, tomllib' 2>/dev/null || skip "needs python3, 3.11 or newer, with pip"
     command -v apt-get >/dev/null || skip "needs apt, whose configuration says where Debian's packages are"
     [ -n "$(debian_sources)" ] || skip "apt is not configured for Debian bookworm"
     unshare --mount true 2>/dev/null || skip "this machine refuses mount namespaces"
@@ -50,9 +51,10 @@ make_apptainer() { # Debian has it in sid alone, so it gets a tree of its own
     [ ! -e "$tree/ready" ] || return 0
     mirror=$(debian_sources | awk '$3 == "bookworm" { print $2; exit }')
     rm -rf "$tree"
+    mkdir "$tree" # mmdebstrap fills an empty folder, but does not make one
     # A mirror may be older than the few days for which sid's index calls itself valid.
     mmdebstrap --quiet --variant=apt --mode=root --aptopt='Acquire::Check-Valid-Until "false"' \
-        --include=apptainer,ca-certificates,mount,uidmap,squashfuse sid "$tree/" "deb $mirror sid main" ||
+        --include=apptainer,ca-certificates,mount,uidmap,squashfuse sid "$tree" "deb $mirror sid main" ||
         skip "Apptainer can't be had from Debian sid"
     prepare_apptainer "$tree"
     touch "$tree/ready"

@@ -4,6 +4,7 @@
 MAX_IMAGE_BYTES=1700000000
 MAX_CUDA_IMAGE_BYTES=5800000000
 MAX_START_SECONDS=1.0
+compiled='import torch; ones = torch.ones(64); assert torch.equal(torch.compile(lambda x: x * 2 + 1)(ones), ones * 3)'
 hardened=(--network none --read-only --cap-drop ALL --security-opt no-new-privileges)
 
 store_up() {
@@ -86,6 +87,8 @@ same_packages() {
     docker_ run --rm --network none --entrypoint cat fluxkit:cpu \
         /etc/fluxkit/packages.txt /etc/fluxkit/build.json >"$scratch/docker.packages"
     diff "$scratch/buildah.packages" "$scratch/docker.packages" || fail "two builds of one commit differ"
+    docker_ image inspect --format '{{json .Config.Labels}}' fluxkit:cpu >"$scratch/labels.json"
+    look labelled "$scratch/labels.json" "$scratch/docker.packages"
     cpu_image_bytes=$image_bytes
     [ "$image_bytes" -le $MAX_IMAGE_BYTES ] || fail "the CPU image has $image_bytes bytes, more than $MAX_IMAGE_BYTES"
 }
@@ -114,20 +117,20 @@ seconds_to_help() {
 }
 
 docker_compile() { # torch.compile finds a compiler, Python's headers and a cache that this user may write
-    docker_ run --rm "${hardened[@]}" --user "$ordinary:$ordinary" --entrypoint python fluxkit:cpu -c \
-        'import torch; ones = torch.ones(64); assert torch.equal(torch.compile(lambda x: x * 2 + 1)(ones), ones * 3)' ||
+    docker_ run --rm "${hardened[@]}" --user "$ordinary:$ordinary" --entrypoint python fluxkit:cpu -c "$compiled" ||
         fail "torch.compile does not work in the image"
 }
 
-docker_stop() { # leads to a checkpoint
+docker_stop() { # leads to a checkpoint, and a cache that is too small to a warning
     local code id
     install -d -o "$ordinary" -g "$ordinary" "$scratch/stopped"
     id=$(docker_ run --detach "${hardened[@]}" --user "$ordinary:$ordinary" --volume "$scratch/stopped:/bench/runs" \
-        fluxkit:cpu run nano-laptop-cpu "${tiny[@]}" --set tune.seconds=600.0 --out runs/stopped)
+        --tmpfs /cache:size=50m,mode=1777 fluxkit:cpu run nano-laptop-cpu "${tiny[@]}" --set tune.seconds=600.0 --out runs/stopped)
     await 120 tuning "$scratch/stopped/stopped" || fail "the run to be stopped does not tune: $(docker_ logs "$id" 2>&1 | tail -n 5)"
     docker_ stop --time 90 "$id" >/dev/null
     code=$(docker_ inspect --format '{{.State.ExitCode}}' "$id")
     [ "$code" = 75 ] || fail "docker stop ended with $code instead of 75: $(docker_ logs "$id" 2>&1 | tail -n 5)"
+    docker_ logs "$id" 2>&1 | tr '\n' ' ' | grep -qF -e "MB left; give it more with -v " || fail "a cache of 50 MB is not named"
     docker_ rm --volumes "$id" >/dev/null
 }
 
@@ -146,6 +149,7 @@ docker_bad_input() {
     local mine=(--user "$ordinary:$ordinary" --volume "$scratch/others:/bench/runs")
     refuses 3 "--user" "${mine[@]}" fluxkit:cpu run nano-laptop-cpu --quiet "${tiny[@]}"
     refuses 3 "-v " --read-only fluxkit:cpu run nano-laptop-cpu --quiet "${tiny[@]}"
+    refuses 3 ":/cache" --volume "$scratch/others:/cache" --user "$ordinary:$ordinary" fluxkit:cpu run nano-laptop-cpu --quiet "${tiny[@]}"
     refuses 3 "--gpus all" fluxkit:cpu plan nano-single-gpu
     refuses 3 "No space left on device" --tmpfs /bench/runs:size=4k,mode=1777 fluxkit:cpu run nano-laptop-cpu --quiet "${tiny[@]}"
 }
@@ -153,10 +157,15 @@ docker_bad_input() {
 docker_cuda() {
     [ "$image_bytes" -le $MAX_CUDA_IMAGE_BYTES ] || fail "the CUDA image has $image_bytes bytes, more than $MAX_CUDA_IMAGE_BYTES"
     refuses 3 "--gpus all" fluxkit:cuda plan nano-single-gpu
+    docker_ run --rm "${hardened[@]}" --user "$ordinary:$ordinary" fluxkit:cuda selftest >/dev/null || fail "the selftest failed in the CUDA image"
+    docker_ save --output "$scratch/fluxkit-cuda.tar" fluxkit:cuda
+    make_sif cuda
+    cuda_figures=", CUDA image $((image_bytes / 1000000)) MB and SIF $((sif_bytes / 1000000)) MB without a GPU"
+    rm "$scratch/fluxkit-cuda.sif"
 }
 
 figures() {
     printf 'built with Buildah (%s s) and Docker (%s s), CPU image %s MB, fluxkit --help %.2f s, SIF %s MB, ' \
         "$buildah_seconds" "$docker_seconds" $((cpu_image_bytes / 1000000)) "$start_seconds" $((sif_bytes / 1000000))
-    printf 'ran under Podman, Docker, Apptainer and Slurm; whole chain %s s' "$SECONDS"
+    printf 'ran under Podman, Docker, Apptainer and Slurm%s; whole chain %s s' "${cuda_figures:-}" "$SECONDS"
 }

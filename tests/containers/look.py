@@ -26,6 +26,18 @@ def metadata(checkout: str) -> None:
     print(json.dumps([stated["project"], stated["build-system"]], sort_keys=True))  # noqa: T201 - its answer
 
 
+def labelled(labels: str, packages_and_build: str) -> None:
+    """An image's labels and its build file, which is the last line of the second file, say the same."""
+    stated = json.loads(Path(labels).read_text("utf-8"))
+    build = json.loads(Path(packages_and_build).read_text("utf-8").splitlines()[-1])
+    for label, name in (("ref.name", "image"), ("revision", "commit"), ("base.name", "base")):
+        assert build[name], (name, build)
+        assert stated[f"org.opencontainers.image.{label}"] == build[name], (label, stated, build)
+    for name in ("version", "created"):
+        assert build[name], (name, build)
+        assert stated[f"org.opencontainers.image.{name}"] == build[name], (name, stated, build)
+
+
 def completed(folder: str, image: str, commit: str) -> None:
     """Every result is completed and names the image and the commit that made it."""
     found = results(folder)
@@ -59,7 +71,7 @@ def interrupted(folder: str) -> None:
     assert result["interruptions"], "the result states no interruption"
 
 
-COMMANDS = {each.__name__: each for each in (version, metadata, completed, same, same_numbers, interrupted)}
+COMMANDS = {each.__name__: each for each in (version, metadata, labelled, completed, same, same_numbers, interrupted)}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -90,7 +90,7 @@ state_is() { # job, word in what Slurm says of it
 submit() { # what to run: prints the job's number; as the ordinary user, with the repository's own script
     install -d -o "$ordinary" -g "$ordinary" "$scratch/jobs"
     (cd "$scratch/jobs" && as_ordinary SLURM_CONF="$SLURM_CONF" SIF="$scratch/fluxkit.sif" RUNS="$scratch/jobs/runs" \
-        sbatch --parsable --gpus-per-node=2 --cpus-per-task=2 --time=30 "$checkout/apptainer/run.sbatch" "$@")
+        sbatch --parsable --gpus-per-node=2 --cpus-per-task=2 --time=30 "$scratch/context/apptainer/run.sbatch" "$@")
 }
 
 ended() { state_is "$1" 'JobState=(COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL)'; }

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -197,29 +195,6 @@ def test_the_cpu_lock_has_a_torch_for_arm64():
     assert noted in hashes
 
 
-def test_the_cpu_lock_resolves_for_arm64(tmp_path):
-    """Every package of the CPU lock has a wheel for arm64 in the locked version; torch's is known by its hash above."""
-    lock = tmp_path / "lock.txt"
-    entries = text(LOCKS["cpu"]).replace("\\\n", " ").splitlines()
-    lock.write_text("\n".join(entry.split()[0] for entry in entries if not entry.startswith(("torch==", "#"))))
-    command = [
-        program("uv"), "pip", "compile", "--quiet", "--no-config", "--no-deps", "--only-binary", ":all:",
-        "--python-version", "3.11", "--python-platform", "aarch64-manylinux_2_28", "--no-header", "--no-annotate",
-        str(lock),
-    ]  # fmt: skip
-    index = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    settings = {**os.environ, **({"UV_DEFAULT_INDEX": index} if index else {})}
-    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300, check=False)
-    if any(word in done.stderr for word in ("error sending request", "Failed to fetch", "Could not connect")):
-        pytest.skip(f"the package index can't be reached: {done.stderr.strip().splitlines()[0]}")
-    assert done.returncode == 0, done.stderr
-    expected = versions(LOCKS["cpu"])
-    del expected["torch"]
-    assert dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", done.stdout, re.MULTILINE)) == expected
-
-
 def test_no_index_is_named():
     """Only the CPU recipe names an index of packages, PyTorch's own; pip and apt have their own configuration."""
     hosts = re.compile(r"https?://[^\s\"'<>)]+|\b[\w.-]*(?:pypi|pythonhosted|debian|npmjs)\.(?:org|net|com)\b")
@@ -276,6 +251,43 @@ def test_a_chain_that_can_not_run_says_why(tmp_path, required, code):
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     assert re.fullmatch(r"SKIP containers: .+\n", done.stderr)
+
+
+def inputs(checkout):
+    done = subprocess.run(
+        [str(checkout / "tests" / "containers" / "chain.sh"), "--inputs"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "worthless"),
+    [
+        ("docker/cpu.Dockerfile", "tini", "dumb-init", True),
+        ("docker/requirements-cuda.txt", "==", "===", True),
+        ("apptainer/run.sbatch", "--requeue", "--no-requeue", True),
+        ("tests/containers/engines.sh", "--read-only", "", True),
+        ("pyproject.toml", '"peft>=0.17"', '"peft>=0.18"', True),
+        ("pyproject.toml", 'fluxkit = "fluxkit.cli:main"', 'fluxkit = "fluxkit.other:main"', True),
+        ("pyproject.toml", '"pytest>=8.3"', '"pytest>=9.0"', False),
+        ("pyproject.toml", "line-length = 120", "line-length = 100", False),
+        ("fluxkit/container.py", "import", "import sys, ", False),
+        ("docker/lock.sh", "uv", "pip", False),
+    ],
+)
+def test_a_proof_holds_until_what_it_is_about_changes(tmp_path, file, old, new, worthless):
+    """What images are made of, and how that is proven, makes a proof worthless; other source and test tools do not."""
+    for folder in ("docker", "apptainer", "tests/containers", "fluxkit"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=lambda *_: ["data", "__pycache__"])
+    for name in ("pyproject.toml", ".dockerignore"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    before = inputs(tmp_path)
+    assert before == inputs(ROOT)
+    changed = tmp_path / file
+    assert old in text(changed)
+    changed.write_text(text(changed).replace(old, new), "utf-8")
+    assert (inputs(tmp_path) != before) == worthless
 
 
 def test_the_last_proof_is_recorded():
