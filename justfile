@@ -18,6 +18,10 @@ report study:
 test:
     pip install '.[engine,test]' && pytest
 
+# The tests that take minutes: several processes, lost ranks, whole runs of FLUX.1-schnell's architecture.
+slow:
+    pytest -m slow
+
 # Lint, formatting and types.
 check:
     ruff check

@@ -7,7 +7,7 @@ fused kernel, for every precision.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -16,6 +16,8 @@ from torch.profiler import ProfilerActivity, profile
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+
+    from torch.nn import Module
 
     from fluxkit.execution import Attention
 
@@ -48,9 +50,16 @@ def attention(device: str, precision: str, asked: Attention) -> AbstractContextM
     return sdpa_kernel([*backends], set_priority=True) if backends else nullcontext()
 
 
-def that_ran(work: Callable[[], object]) -> str:
-    """Does the work and names torch's attention operators that it called, without their common beginning."""
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+def that_ran(work: Callable[[], object], first_pass_of: Module | None = None) -> str:
+    """Does the work and names torch's attention operators that it called, without their common beginning.
+
+    With a module only its first forward pass is watched: whatever is watched takes memory, which is measured too.
+    """
+    with ExitStack() as watching:
+        seen = watching.enter_context(profile(activities=[ProfilerActivity.CPU]))
+        if first_pass_of is not None:
+            hook = first_pass_of.register_forward_hook(lambda *_: watching.close())
+            watching.callback(hook.remove)
         work()
     names = {event.key for event in seen.key_averages() if event.key.startswith(_OPERATOR)}
     forward = sorted(name.removeprefix(_OPERATOR) for name in names if not name.endswith("_backward"))

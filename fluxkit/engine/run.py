@@ -171,7 +171,7 @@ class Run:
         trajectory = Trajectory(self.job, self.folder, optimiser, self.accelerator, log=self.log, stop=self.stop)
         began = compiled.compile_blocks(flux.transformer) if self.job.spec.execution.compile else None
         with self._phase("warm_up"):
-            kernels = that_ran(optimiser.warm_up)
+            kernels = that_ran(optimiser.warm_up, flux.transformer)
             trajectory.resume()
         seconds = None if began is None else compiled.seconds_since(began)
         self.log.write(events.TuningSetting, attention=kernels, compile_seconds=seconds)

@@ -25,7 +25,7 @@ def measure(job: Job, flux: Flux, prepared: Prepared, accelerator: Accelerator, 
     batch = _share_of_the_batch(job, prepared, log.rank)
     began = compiled.compile_blocks(flux.transformer) if spec.execution.compile else None
     seconds: list[float] = []
-    kernels = attention.that_ran(lambda: seconds.append(sample.warm_up_seconds(flux, batch)))
+    kernels = attention.that_ran(lambda: seconds.append(sample.warm_up_seconds(flux, batch)), flux.transformer)
     log.write(
         events.InferenceSetting,
         micro_batch_size=plan.inference_micro_batch_size,

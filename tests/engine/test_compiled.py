@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_compiled_steps_are_the_steps(short_run: EngineRun, tmp_path: Path) -> None:
     """Compiled tuning gives the losses of uncompiled tuning but for rounding, and says what compiling took."""
     compiled = run_engine(tmp_path / "compiled", small_spec(execution={"compile": True}))

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import pytest
 from real_engine import small_spec
 
 from fluxkit.child import engine_command
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxkit.record import RunResult
+
+pytestmark = pytest.mark.slow
 
 RAISES = """
 import os, sys

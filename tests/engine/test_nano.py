@@ -153,6 +153,7 @@ def test_the_recipe_opens_tuning_photos_only(monkeypatch: pytest.MonkeyPatch, tm
     assert set(opened) == {"tuning"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_recipe_writes_the_same_bytes_twice(tmp_path: Path) -> None:
     """Same machine, same libraries, same weights."""

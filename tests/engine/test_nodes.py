@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.slow
+
+
 def free_port() -> int:
     """A port that nobody has."""
     with socket.socket() as probe:

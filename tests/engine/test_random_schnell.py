@@ -202,6 +202,7 @@ def test_the_comparison_says_why_there_is_no_quality(finished):
     assert {anchor.psnr_db.reason for anchor in comparison.workloads[0].anchors} == {"random weights have no quality"}
 
 
+@pytest.mark.slow
 def test_a_run_that_runs_out_of_memory_begins_again_with_half(instead, tmp_path):
     """A real engine with too little memory fails in torch's allocator, and fresh ones with half the micro-batch follow
     until it fits: all are recorded, and the global batch is what was asked."""
@@ -220,10 +221,11 @@ def test_a_run_that_runs_out_of_memory_begins_again_with_half(instead, tmp_path)
     assert len(result.phases) > 7, "each attempt was a process of its own"
 
 
+@pytest.mark.slow
 def test_inference_that_runs_out_halves_its_own_and_keeps_the_tuning(instead, tmp_path):
     """Where only inference is too large, tuning is not done again, and coverage stays whole."""
     spec = spec_of(data={"resolution": 256}, tune={"global_batch_size": 1, "iterations": 2},
-                   inference={"batch_size": 256, "num_inference_steps": 1, "min_seconds": 0.01},
+                   inference={"batch_size": 256, "num_inference_steps": 1, "min_seconds": 9.0},
                    execution={"inference_micro_batch_size": 256})  # fmt: skip
     result = go(tmp_path / "run", instead, spec, str(220_000_000))
     assert result.status == "completed", result.error

@@ -159,6 +159,7 @@ def test_the_assistant_goes_in_and_comes_out(pipeline, tmp_path):
         assert torch.allclose(value, dict(base.named_parameters())[name], atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_the_saved_adapter_does_not_contain_the_assistant(pipeline, tmp_path):
     """Tuning with an assistant saves the user's adapter alone, which loads in plain diffusers."""
     folder = save_assistant(pipeline, tmp_path / "assistant")

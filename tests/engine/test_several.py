@@ -16,6 +16,8 @@ from fluxkit.eventfile import event_path, read_events
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 FULL: dict[str, dict[str, Any]] = {
     "model": {"weights": "random"},
     "tune": {
