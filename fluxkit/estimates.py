@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from fluxkit.cost import Prices
     from fluxkit.measures import Subject
-    from fluxkit.record import Grade, ReconstructionScore, RunResult, ValidationScore
+    from fluxkit.record import Grade, RunResult
+    from fluxkit.scores import ReconstructionScore, ValidationScore
 
 PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}
 READ_BACK_DTYPES = ("dtype", "compute_dtype", "activations")

@@ -9,16 +9,8 @@ from fluxkit.ceilings import predicted_over_measured, share
 from fluxkit.checks import find
 from fluxkit.definition import quality_definition
 from fluxkit.marks import UNTUNED, iteration_mark, time_mark
-from fluxkit.record import (
-    Inference,
-    Quality,
-    Rank,
-    RunFailure,
-    RunInputs,
-    RunResult,
-    Summary,
-    Tuning,
-)
+from fluxkit.record import Inference, Rank, RunFailure, RunInputs, RunResult, Summary, Tuning
+from fluxkit.scores import Quality
 from fluxkit.stats import rate
 from fluxkit.trail import RankTrail, Trail, read_trail
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from fluxkit.errors import UsageError
+from fluxkit.container import unwritable
+from fluxkit.errors import MachineError, UsageError
 from fluxkit.record import RESULT_SCHEMA, RunResult
 
 if TYPE_CHECKING:
@@ -41,6 +44,31 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def new_folder(folder: Path, advice: str) -> Iterator[None]:
+    """Makes `folder` for the block to write into; if the block can't, everything made is taken away again.
+
+    Args:
+        folder: must not exist, or be an empty folder.
+        advice: what to do if it holds something, as the end of a sentence.
+
+    Raises:
+        UsageError: it holds something.
+        MachineError: it can't be written.
+    """
+    absent: list[Path] = []
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} exists and is not empty; {advice}.")
+        absent = [each for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if absent:
+            shutil.rmtree(absent[-1], ignore_errors=True)
+        raise MachineError(unwritable(folder, error)) from error
 
 
 def write_result(folder: Path, result: RunResult) -> None:

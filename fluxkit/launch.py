@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 import shutil
 import signal
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fluxkit.child import LOG_FILE, LOG_HEADER, Engine, engine_command, engine_environment
 from fluxkit.container import unwritable
 from fluxkit.errors import MachineError, UsageError
-from fluxkit.folder import to_json, write_atomically, write_result
+from fluxkit.folder import new_folder, to_json, write_atomically, write_result
 from fluxkit.frozen import canonical_sha256
 from fluxkit.kit import this_kit
 from fluxkit.lock import RunLock
@@ -29,7 +29,6 @@ from fluxkit.watch import Asked, Tail, follow
 from fluxkit.witness import Energy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from fluxkit.child import EngineCommand
@@ -77,7 +76,7 @@ def launch(
     job = Job(spec=spec, plan=plan, seed=seed)
     result = _started(job, probe(), study=study, repeat=repeat, order=order)
     with ExitStack() as stack:
-        with _whole_or_nothing(folder):
+        with new_folder(folder, "a run makes its own folder"):
             lock = stack.enter_context(RunLock(folder))
             write_atomically(folder / JOB_FILE, to_json(job))
             write_result(folder, result)
@@ -263,21 +262,6 @@ def _engine_ending(
     with engine, sampler.watch(engine.pid), telling(reporter, f"{job.spec.name} (seed {job.seed})", position):
         lock.name_engine(engine.pid)
         return Ending(follow(engine, Tail(folder, job), position, asked, reporter), asked.name)
-
-
-@contextmanager
-def _whole_or_nothing(folder: Path) -> Iterator[None]:
-    """Makes the folder; if the block can't write into it, everything made is taken away again."""
-    absent: list[Path] = []
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} exists and is not empty; a run makes its own folder.")
-        absent = [each for each in (folder, *folder.parents) if not each.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        shutil.rmtree(absent[-1], ignore_errors=True) if absent else None
-        raise _unwritable(folder, error) from error
 
 
 def _unwritable(folder: Path, error: OSError) -> MachineError:

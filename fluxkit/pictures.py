@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from fluxkit.comparison import Comparison, Row, Workload
     from fluxkit.events import InputPair
-    from fluxkit.record import AnchorScore, Mark, ReconstructionScore, RunResult
+    from fluxkit.record import Mark, RunResult
+    from fluxkit.scores import AnchorScore, ReconstructionScore
 
 MAX_PAIRS = 12
 MAX_MARKS = 12

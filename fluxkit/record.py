@@ -10,6 +10,7 @@ from fluxkit.agreement import AgreementFacts
 from fluxkit.events import InputPair
 from fluxkit.frozen import FROZEN
 from fluxkit.plan import Plan
+from fluxkit.scores import Quality
 from fluxkit.spec import RunSpec
 from fluxkit.system import System
 from fluxkit.witness import Attempt, CanaryRate, Energy, PredictedOverMeasured, Telemetry
@@ -114,54 +115,6 @@ class Tuning(BaseModel):
     """torch's attention operators that ran on rank 0; null in results that were made without."""
     compile_seconds: float | None = None
     """Compiling on the slowest rank, inside the warm-up and off the budget; null where nothing was compiled."""
-
-
-class ReconstructionScore(BaseModel):
-    """A sample for a tuned pair's caption against its real image."""
-
-    model_config = FROZEN
-    mark: str
-    pair: str
-    seed: int
-    mse: float
-    psnr_db: float | None
-    ssim: float
-    image: str | None = None
-
-
-class ValidationScore(BaseModel):
-    """A held-out image noised to sigma, and the one-step estimate of it."""
-
-    model_config = FROZEN
-    mark: str
-    pair: str
-    sigma: float
-    draw: int
-    loss: float | None
-    psnr_db: float | None
-    ssim: float
-
-
-class AnchorScore(BaseModel):
-    """A score that needs no tuning."""
-
-    model_config = FROZEN
-    anchor: str
-    pair: str
-    mse: float
-    psnr_db: float | None
-    ssim: float
-    image: str | None = None
-
-
-class Quality(BaseModel):
-    """Scores of every graded mark, raw, with the definition they follow."""
-
-    model_config = FROZEN
-    definition: dict[str, str | int | float | bool]
-    reconstruction: tuple[ReconstructionScore, ...]
-    validation: tuple[ValidationScore, ...]
-    anchors: tuple[AnchorScore, ...]
 
 
 class AgreementProbe(AgreementFacts):

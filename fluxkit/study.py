@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fluxkit.cache import cache_folder
 from fluxkit.child import engine_command
-from fluxkit.container import unwritable, warnings
-from fluxkit.errors import MachineError, UsageError
-from fluxkit.folder import RESULT_FILE, to_json, write_atomically
+from fluxkit.container import warnings
+from fluxkit.errors import UsageError
+from fluxkit.folder import RESULT_FILE, new_folder, to_json, write_atomically
 from fluxkit.frozen import FROZEN, canonical_sha256
 from fluxkit.launch import launch, resume
 from fluxkit.privacy import public_spec
@@ -120,7 +120,8 @@ def run_study(
     for warning in warnings(folder, cache_folder()):
         said.say(warning)
     if not resuming:
-        _begin(folder, study)
+        with new_folder(folder, "choose another folder with --out, or continue with --resume"):
+            write_atomically(folder / STUDY_FILE, to_json(study))
     return _run_all(folder, study, specs, plans, reporter=said, command=command)
 
 
@@ -211,23 +212,6 @@ def is_finished(folder: Path, study: Study) -> bool:
 
 def _status(folder: Path) -> Status | None:
     return load(folder).status if (folder / RESULT_FILE).is_file() else None
-
-
-def _begin(folder: Path, study: Study) -> None:
-    """Makes the study's folder with its plan, or nothing."""
-    absent: list[Path] = []
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(
-                f"{folder} exists and is not empty; choose another folder with --out, or continue with --resume."
-            )
-        absent = [each for each in (folder, *folder.parents) if not each.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / STUDY_FILE, to_json(study))
-    except OSError as error:
-        if absent:
-            shutil.rmtree(absent[-1], ignore_errors=True)
-        raise MachineError(unwritable(folder, error)) from error
 
 
 def _run_all(

@@ -26,15 +26,8 @@ from fluxkit.events import (
     TuningSetting,
     Validation,
 )
-from fluxkit.record import (
-    AgreementProbe,
-    AnchorScore,
-    Interruption,
-    Mark,
-    PhaseSeconds,
-    ReconstructionScore,
-    ValidationScore,
-)
+from fluxkit.record import AgreementProbe, Interruption, Mark, PhaseSeconds
+from fluxkit.scores import AnchorScore, ReconstructionScore, ValidationScore
 from fluxkit.witness import Canary, CanaryRate
 
 if TYPE_CHECKING:

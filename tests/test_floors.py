@@ -26,7 +26,7 @@ LIGHT_FLOORS = (
     ("frozen",),
     ("workload", "execution", "architecture"),
     ("spec",),
-    ("agreement",),
+    ("agreement", "scores"),
     ("specfile", "published", "dataset", "probes", "witness", "devices", "pipeline", "footprint", "definition"),
     ("events",),
     ("eventfile",),

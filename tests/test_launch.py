@@ -240,11 +240,12 @@ def test_a_resumed_run_takes_the_devices_that_are_there_now(go, monkeypatch):
 
 def test_an_interrupt_by_hand_is_an_interrupt(go, tmp_path):
     """Ctrl-C lets the engine write a checkpoint, writes the result, and then is an interrupt."""
+    before = signal.getsignal(signal.SIGINT)
     with signal_when_ready(tmp_path / "run", signal.SIGINT), pytest.raises(KeyboardInterrupt):
         go("stoppable")
     result = load(tmp_path / "run")
     assert (result.status, result.error.kind) == ("interrupted", "Checkpointed")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_second_interrupt_ends_it_at_once(go, tmp_path):
