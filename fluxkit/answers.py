@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from fluxkit.comparison import COLUMNS, Contrast, Quantity
 from fluxkit.contrasts import key_of
-from fluxkit.figures import contrast_text, footing, full_text, value_text
+from fluxkit.figures import contrast_text, footing, full_text, further_runs_text, value_text
 from fluxkit.frozen import FROZEN
 from fluxkit.record import Grade
 from fluxkit.stats import MIN_VALUES
@@ -224,7 +224,7 @@ def _open_sentence(
     seen = f" ({_times(question, contrast, flip=flip)})" if contrast.value is not None else ""
     why = f"; {contrast.reason}" if contrast.reason else ""
     enough = min(len(leader.runs), len(nearest.runs)) >= MIN_VALUES
-    more = f"; about {contrast.further_runs} more runs of each would decide" if contrast.further_runs and enough else ""
+    more = f"; {further_runs_text(contrast)} would decide" if contrast.further_runs and enough else ""
     return f"{sentence}{seen}{why}{more}."
 
 

@@ -142,6 +142,12 @@ def verdict_words(contrast: Contrast, *, flipped: bool = False) -> str:
     return OPPOSITES[contrast.verdict] if flipped else contrast.verdict
 
 
+def further_runs_text(contrast: Contrast) -> str:
+    """How many runs more would decide, if they come out like those there are."""
+    count = contrast.further_runs
+    return f"about {count} more run{'' if count == 1 else 's'} of each" if count else ""
+
+
 def target_text(found: TimeToTarget | None) -> str:
     """Time to the target as “30.0 s”; a miss as “> 60 s”, with how many runs missed; or a dash."""
     if found is None:

@@ -19,7 +19,15 @@ from fluxkit.contrasts import MIN_HELD_OUT
 from fluxkit.drawing import swatch
 from fluxkit.embedded import embedded
 from fluxkit.environment import DifferingGroup, clean, differing, facts, spec_toml
-from fluxkit.figures import contrast_text, header, interval_text, plain, value_text, verdict_words
+from fluxkit.figures import (
+    contrast_text,
+    further_runs_text,
+    header,
+    interval_text,
+    plain,
+    value_text,
+    verdict_words,
+)
 from fluxkit.folder import find_results, write_atomically
 from fluxkit.frozen import FROZEN
 from fluxkit.pictures import Pictures, grid
@@ -230,6 +238,7 @@ def _environment() -> Any:
         beside=_beside,
         contrast_text=contrast_text,
         facts=facts,
+        further_runs_text=further_runs_text,
         header=header,
         interval_text=interval_text,
         plain=plain,

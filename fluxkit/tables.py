@@ -1,8 +1,7 @@
-"""A comparison as text: a terminal table, Markdown for a pull request, CSV for a spreadsheet, JSON for a program."""
+"""A comparison as text: a terminal table, Markdown for a pull request; CSV and JSON at the same door."""
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
@@ -17,6 +16,7 @@ from fluxkit.figures import (
     contrast_text,
     energy_text,
     footing,
+    further_runs_text,
     header,
     interval_text,
     number,
@@ -27,17 +27,26 @@ from fluxkit.figures import (
     value_text,
     verdict_words,
 )
+from fluxkit.spreadsheet import as_csv
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.table import Table
+
     from fluxkit.comparison import Contrast, Row, Workload
     from fluxkit.measures import Estimate
 
 Format = Literal["table", "markdown", "csv", "json"]
-CsvValue = str | float | None
 MAX_MARKDOWN_CHARACTERS = 65_000
 """A comment on a pull request holds 65,536."""
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""A cell that begins like this would be calculated by a spreadsheet."""
+
+
+VERDICT_HEADERS = ("Quantity", "First", "Second", "First ÷ second, or first minus second", "The first is", "Grade")
+LEGEND = (
+    "★ best beyond doubt; ☆ best, not decided. [95 % interval over n runs]. "
+    "Grades: A sound, B with a remark, C in doubt, X not to be used."
+)
 
 
 class Cell(NamedTuple):
@@ -56,7 +65,7 @@ def render(comparison: Comparison, format: Format = "table", width: int = 120) -
         values = comparison.model_dump(mode="json", by_alias=True)
         return json.dumps(values, indent=1, allow_nan=False) + "\n"
     if format == "csv":
-        return _csv(comparison)
+        return as_csv(comparison)
     return _markdown(comparison) if format == "markdown" else _table(comparison, width)
 
 
@@ -128,26 +137,23 @@ def _target_line(workload: Workload) -> str:
     return f"Time-to-quality is the tuning time to {number(target.psnr_db, 2)} dB: {target.origin}."
 
 
-def _verdict_lines(workload: Workload) -> list[str]:
-    """A line per contrast; one for all of two machines that may not be compared."""
-    return list(dict.fromkeys(_verdict_line(workload, each) for each in workload.contrasts))
+def _verdicts(workload: Workload) -> list[tuple[str, ...]]:
+    """A line per contrast, in the order of `VERDICT_HEADERS`; one for all of two machines that may not be compared."""
+    return list(dict.fromkeys(_verdict(workload, each) for each in workload.contrasts))
 
 
-def _verdict_line(workload: Workload, contrast: Contrast) -> str:
+def _verdict(workload: Workload, contrast: Contrast) -> tuple[str, ...]:
     first, second = workload.row(contrast.first).name, workload.row(contrast.second).name
     if contrast.value is None:
-        return f"{first} and {second} are not compared: {contrast.reason}."
-    apart = "" if contrast.together else " Measured apart."
-    why = f" ({contrast.reason})" if contrast.reason else ""
-    quantity = metric_of(contrast.quantity).title
-    relation = "to" if contrast.scale == "ratio" else "minus"
-    text, grade = contrast_text(contrast), f", grade {contrast.grade}" if contrast.grade else ""
-    return f"{quantity}: {first} {relation} {second}: {text}, {verdict_words(contrast)}{why}{grade}.{apart}"
+        return ("all", first, second, MISSING, f"not compared: {contrast.reason}", "")
+    more = f"{further_runs_text(contrast)} would decide" if contrast.further_runs else contrast.reason
+    words = [verdict_words(contrast), more or "", "" if contrast.together else "measured apart"]
+    text = "; ".join(word for word in words if word)
+    return (metric_of(contrast.quantity).title, first, second, contrast_text(contrast), text, contrast.grade or "")
 
 
 def _table(comparison: Comparison, width: int) -> str:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     file = io.StringIO()
@@ -155,21 +161,31 @@ def _table(comparison: Comparison, width: int) -> str:
     for warning in comparison.warnings:
         console.print(Text(f"! {warning}"))
     for place, workload in enumerate(comparison.workloads, 1):
-        table = Table(title=Text(_title(workload, place)), title_justify="left", show_lines=False)
-        table.add_column("")
-        for row in workload.rows:
-            table.add_column(Text(row.name), overflow="fold")
-        for name, texts in _lines(workload):
-            table.add_row(Text(name), *[Text(printable(text)) for text in texts])
-        console.print(table)
+        lines = [(name, *texts) for name, texts in _lines(workload)]
+        console.print(_grid(_title(workload, place), ("", *[row.name for row in workload.rows]), lines))
+        console.print(Text(LEGEND))
         console.print(Text(_target_line(workload)))
+        if verdicts := _verdicts(workload):
+            console.print()
+            console.print(_grid("Ratios and differences", VERDICT_HEADERS, verdicts))
+        console.print()
         for answer in answers(workload):
             console.print(Text(f"{answer.scenario}: {answer.sentence}"))
-        for line in _verdict_lines(workload):
-            console.print(Text(f"  {line}"))
     for line in _rest(comparison):
         console.print(Text(line))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _grid(title: str, headers: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", show_lines=False)
+    for name in headers:
+        table.add_column(Text(name), overflow="fold")
+    for texts in lines:
+        table.add_row(*[Text(printable(text)) for text in texts])
+    return table
 
 
 def _rest(comparison: Comparison) -> list[str]:
@@ -199,21 +215,24 @@ def _markdown_text(comparison: Comparison, *, ratios: bool) -> str:
     lines = [f"> {_escaped(warning)}\n" for warning in comparison.warnings]
     for place, workload in enumerate(comparison.workloads, 1):
         lines += [f"### {_escaped(_title(workload, place))}", ""]
-        lines += ["| | " + " | ".join(_escaped(row.name) for row in workload.rows) + " |"]
-        lines += ["|---" * (len(workload.rows) + 1) + "|"]
-        lines += [
-            f"| {_escaped(name)} | " + " | ".join(_escaped(text) for text in texts) + " |"
-            for name, texts in _lines(workload)
-        ]
-        lines += ["", _escaped(_target_line(workload))]
-        lines += ["", *[f"- **{each.scenario}:** {_escaped(each.sentence)}" for each in answers(workload)], ""]
-        verdicts = _verdict_lines(workload)
-        if ratios:
-            lines += [*[f"- {_escaped(line)}" for line in verdicts], ""]
+        lines += [*[f"- **{each.scenario}:** {_escaped(each.sentence)}" for each in answers(workload)], ""]
+        lines += _grid_markdown(
+            ("", *[row.name for row in workload.rows]), [(name, *texts) for name, texts in _lines(workload)]
+        )
+        lines += ["", _escaped(LEGEND), "", _escaped(_target_line(workload))]
+        lines.append("")
+        verdicts = _verdicts(workload)
+        if verdicts and ratios:
+            lines += [*_grid_markdown(VERDICT_HEADERS, verdicts), ""]
         elif verdicts:
             lines += [f"{len(verdicts)} ratios and differences are too many for a comment; a table has them.", ""]
     lines += [f"{'- ' if line.startswith(' ') else ''}{_escaped(line.strip())}\n" for line in _rest(comparison)]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _grid_markdown(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    rows = [f"| {' | '.join(map(_escaped, texts))} |" for texts in (headers, *lines)]
+    return [rows[0], "|---" * len(headers) + "|", *rows[1:]]
 
 
 def _escaped(text: str) -> str:
@@ -222,60 +241,3 @@ def _escaped(text: str) -> str:
     escaped = re.sub(r"([\\`*_{}\[\]|#~!$])", r"\\\1", single)
     entities = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
     return re.sub(r"(?i)\b(https?|ftp|mailto|www)([:.])", r"\1<span>\2</span>", entities)
-
-
-def _csv(comparison: Comparison) -> str:
-    """A line per configuration; numbers unrounded in the units of the header, empty where there is none."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    lines = [
-        {**_csv_facts(workload, row), **{name: value for column in COLUMNS for name, value in _csv_parts(column, row)}}
-        for workload in comparison.workloads
-        for row in workload.rows
-    ]
-    writer.writerow(lines[0] if lines else ())
-    writer.writerows([_defused(value) for value in line.values()] for line in lines)
-    return file.getvalue()
-
-
-def _csv_facts(workload: Workload, row: Row) -> dict[str, CsvValue]:
-    """What is not a metric of its own; censored times are empty, and how far was looked stands beside them."""
-    reached = row.time_to_target
-    facts: dict[str, CsvValue] = {
-        "workload": workload.key,
-        "configuration": row.name,
-        "configuration_sha256": row.configuration_sha256,
-        "devices": " + ".join(row.devices),
-        "processes": row.processes,
-        "precision": row.precision,
-        "inference_precision": row.inference_precision,
-        "usd_per_hour": row.usd_per_hour,
-        "usd_per_kwh": row.usd_per_kwh,
-        "runs": len(row.runs),
-        "agreement": row.agreement,
-        "energy_class": row.energy.class_,
-        "target_psnr_db": workload.target.psnr_db,
-        "seconds_to_target": reached.seconds if reached else None,
-        "seconds_looked_for_target": reached.looked_seconds if reached else None,
-    }
-    facts |= {f"predicted_over_measured_{name}": each.mean for name, each in row.predicted_over_measured.items()}
-    for name, basis in row.bases.items():
-        facts |= {f"{name}_seconds": basis.seconds.mean, f"{name}_joules": basis.joules.mean}
-    return facts
-
-
-def _csv_parts(column: Metric, row: Row) -> list[tuple[str, CsvValue]]:
-    estimate = row.estimate(column.key)
-    interval = estimate.interval
-    parts: dict[str, CsvValue] = {"": estimate.mean, "_low": interval.low if interval else None}
-    parts |= {"_high": interval.high if interval else None, "_n": len(estimate.values)}
-    parts |= {"_grade": estimate.grade, "_reason": estimate.reason}
-    return [(column.key + part, value) for part, value in parts.items()]
-
-
-def _defused(value: CsvValue) -> CsvValue:
-    """A cell that a spreadsheet takes for what it is: numbers stay, text never begins a formula."""
-    if not isinstance(value, str):
-        return value
-    text = printable(value).replace("\n", " ").replace("\t", " ")
-    return f"'{text}" if text.lstrip().startswith(FORMULA_STARTS) else text

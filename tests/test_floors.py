@@ -48,7 +48,7 @@ LIGHT_FLOORS = (
     ("comparison", "certificates", "spending"),
     ("estimates", "targets"),
     ("contrasts",),
-    ("compare", "figures", "drawing", "tiles", "embedded"),
+    ("compare", "figures", "spreadsheet", "drawing", "tiles", "embedded"),
     ("answers", "environment", "pictures", "layers"),
     ("tables", "charts", "belief", "keep"),
     ("steps", "tradeoffs"),

@@ -6,7 +6,7 @@ import io
 import builders
 import pytest
 
-from fluxkit import tables
+from fluxkit import spreadsheet, tables
 from fluxkit.compare import compare
 from fluxkit.comparison import Comparison
 
@@ -85,13 +85,13 @@ def test_csv_text_is_never_a_formula(start):
     asked = builders.spec(hardware={"label": f"{start}1+1"})
     (line,) = rows_of(tables.render(compare([builders.result(of=asked)]), "csv"))
     assert not line["configuration"].lstrip().startswith(("=", "+", "-", "@", "\t"))
-    assert tables._defused(-1.5) == -1.5
+    assert spreadsheet._defused(-1.5) == -1.5
 
 
 def test_markdown_is_a_table_that_strangers_cannot_break():
     """In Markdown a hostile label stays one cell: no pipe, tag, link, mention or control character survives."""
     text = tables.render(hostile_comparison(), "markdown")
-    (header,) = [line for line in text.splitlines() if line.startswith("| | ")]
+    (header,) = [line for line in text.splitlines() if line.startswith("|  | ")]
     cells = header.replace("\\|", "").strip("|").split("|")
     assert len(cells) == 2
     assert "<script" not in text
