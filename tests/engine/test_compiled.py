@@ -6,7 +6,13 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
+from diffusers import FluxTransformer2DModel
 from real_engine import run_engine, small_spec
+from torch._dynamo.utils import counters
+
+from fluxkit.engine import compiled
+from fluxkit.engine.model import add_lora
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,3 +44,29 @@ def test_what_is_not_compiled_says_so(short_run: EngineRun) -> None:
     """Without it there is no time of compiling, which is not the same as none spent."""
     assert short_run.events("tuning_setting")[0].compile_seconds is None
     assert short_run.events("inference_setting")[0].compile_seconds is None
+
+
+def graphs_of(double, single):
+    """How many graphs compiling makes of a tuned transformer with so many blocks of each kind."""
+    torch.manual_seed(0)
+    transformer = FluxTransformer2DModel(
+        in_channels=16, num_layers=double, num_single_layers=single, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=(4, 6, 6),
+    ).requires_grad_(False)  # fmt: skip
+    add_lora(transformer, 4, 4.0, 0)
+    compiled.compile_blocks(transformer.train())
+    counters.clear()
+    for _ in range(2):
+        transformer(
+            hidden_states=torch.randn(2, 16, 16), encoder_hidden_states=torch.randn(2, 8, 32), timestep=torch.rand(2),
+            pooled_projections=torch.randn(2, 32), img_ids=torch.zeros(16, 3), txt_ids=torch.zeros(8, 3),
+        ).sample.square().mean().backward()  # fmt: skip
+    return counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
+def test_a_deep_model_takes_no_more_compiling_than_a_shallow_one():
+    """Each kind of block is compiled for the inputs it meets, first and later, and never again for its depth."""
+    kinds, inputs = 2, 2
+    assert graphs_of(double=3, single=3) == graphs_of(double=5, single=7) == kinds * inputs
