@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 KEY_LENGTH = 12
 """Characters of a hash that stand for it on a page."""
+MOST_FEATURES = 8
+"""Of those in which rows of one label differ, as many as a name holds."""
 NOTHING_GIVEN = Given()
 APART = (
     "Configurations were measured apart, not interleaved in one study on one machine: drift can look like a difference."
@@ -106,7 +107,7 @@ def _sides(results: Sequence[RunResult], start: int, given: Given) -> list[Side]
         completed = [result for result in group if result.status == "completed"]
         ended = [result for result in group if result.status != "completed"]
         prices = given.prices(printable(group[0].spec.hardware.label), spec_prices((*ended, *completed)[-1]))
-        sides.append(Side(row(completed, ended, number, _key(sha256), prices), completed))
+        sides.append(Side(row(completed, ended, number, sha256[:KEY_LENGTH], prices), completed))
     names = _names([(side.row, group[0]) for side, (_, group) in zip(sides, ordered, strict=True)])
     return [
         Side(side.row.model_copy(update={"name": name}), side.results) for side, name in zip(sides, names, strict=True)
@@ -124,11 +125,6 @@ def _scaling(sides: Sequence[Side]) -> tuple[Scaling, ...]:
     )
 
 
-def _key(sha256: str) -> str:
-    """A short name of a hash; what claims to be one and is not gets a hash of its own."""
-    return (sha256 if re.fullmatch(r"[0-9a-f]{64}", sha256) else canonical_sha256(sha256))[:KEY_LENGTH]
-
-
 def _order(result: RunResult) -> tuple[Any, ...]:
     execution = result.spec.execution
     return execution.device, execution.processes, execution.precision != "float32", execution.inference_precision
@@ -136,11 +132,13 @@ def _order(result: RunResult) -> tuple[Any, ...]:
 
 def _names(rows: Sequence[tuple[Row, RunResult]]) -> list[str]:
     """Labels; where several rows share one, with those features in which they differ."""
+    features = [{**_features(each, result), **_packages(result)} for each, result in rows]
     names = []
-    for each, result in rows:
-        rivals = [_features(*other) for other in rows if other[0].label == each.label]
-        mine = _features(each, result)
-        apart = [value for place, value in enumerate(mine) if len({rival[place] for rival in rivals}) > 1]
+    for (each, _), mine in zip(rows, features, strict=True):
+        rivals = [other for (row, _), other in zip(rows, features, strict=True) if row.label == each.label]
+        kinds = dict.fromkeys(kind for rival in rivals for kind in rival)
+        differing = [kind for kind in kinds if len({rival.get(kind) for rival in rivals}) > 1]
+        apart = [mine.get(kind, f"no {kind}") for kind in differing[:MOST_FEATURES]]
         names.append(f"{each.label} ({', '.join(apart)})" if apart else each.label)
     return [
         name if names.count(name) == 1 else f"{name} [{each.key[:6]}]"
@@ -148,18 +146,28 @@ def _names(rows: Sequence[tuple[Row, RunResult]]) -> list[str]:
     ]
 
 
-def _features(each: Row, result: RunResult) -> tuple[str, ...]:
-    """What may tell rows of one label apart, in words."""
-    processes = f"{each.processes} process" + ("es" if each.processes > 1 else "")
-    return (
-        " + ".join(sorted(set(each.devices))),
-        processes,
-        each.precision,
-        f"inference in {each.inference_precision}",
-        f"{each.threads_per_process} threads",
-        f"micro-batch {result.plan.micro_batch_size}",
-        "checkpointing" if result.spec.execution.gradient_checkpointing else "no checkpointing",
-    )
+def _features(each: Row, result: RunResult) -> dict[str, str]:
+    """What may tell rows of one label apart, in words, by kind."""
+    execution, image = result.spec.execution, result.kit.image
+    name, _, digest = (image or "").partition("@sha256:")
+    return {
+        "device": " + ".join(sorted(set(each.devices))),
+        "processes": f"{each.processes} process" + ("es" if each.processes > 1 else ""),
+        "precision": each.precision,
+        "inference": f"inference in {each.inference_precision}",
+        "threads": f"{each.threads_per_process} threads",
+        "micro-batch": f"micro-batch {result.plan.micro_batch_size}",
+        "checkpointing": "checkpointing" if execution.gradient_checkpointing else "no checkpointing",
+        "compile": "compiled" if execution.compile else "not compiled",
+        "kit": f"fluxkit {printable(result.kit.version)}",
+        "image": f"image {printable(name)}{digest and f' {printable(digest[:7])}'}" if image else "no image",
+    }
+
+
+def _packages(result: RunResult) -> dict[str, str]:
+    """Each package with its version, by its name."""
+    found = sorted(result.system.before.packages.items())
+    return {printable(name): printable(f"{name} {version}") for name, version in found}
 
 
 def _differences(groups: Sequence[Sequence[RunResult]], workloads: Sequence[Workload]) -> tuple[KeyDifference, ...]:

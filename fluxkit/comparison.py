@@ -108,6 +108,7 @@ class Row(BaseModel):
     """The label, with what tells it apart where others have the same label."""
     label: str
     configuration_sha256: str
+    """Taken again from its first run's workload, execution, hardware and packages, whatever that run claims."""
     devices: tuple[str, ...]
     processes: int
     threads_per_process: int

@@ -9,6 +9,7 @@ from fluxkit import stats
 from fluxkit.certificates import agreement_of, certificates
 from fluxkit.comparison import METRICS, Anchor, CurvePoint, Metric, Remark, Row
 from fluxkit.errors import printable
+from fluxkit.identity import configuration_sha256
 from fluxkit.marks import time_mark
 from fluxkit.measures import Estimate, estimate, grade_about, known
 from fluxkit.spending import bases, costs, energy_use, spec_prices
@@ -44,7 +45,7 @@ def row(
         number=number,
         name=label,
         label=label,
-        configuration_sha256=first.configuration_sha256,
+        configuration_sha256=configuration_sha256(first.spec, first.system.before),
         devices=_devices(results or ended),
         processes=first.plan.processes,
         threads_per_process=first.plan.threads_per_process,

@@ -262,3 +262,37 @@ def test_answers_are_decided_only_where_the_verdict_is():
     (undecided, *_) = answers(compare(builders.study(repeats=1)).workloads[0])
     assert not undecided.decided
     assert "Laptop CPU (bfloat16) has 1 run, and an interval needs 3" in undecided.sentence
+
+
+def test_a_claimed_configuration_hash_proves_nothing():
+    """Runs with other settings that claim the hash of a configuration are rows of their own, named by the settings."""
+    claim = builders.result().configuration_sha256
+    asked = builders.spec(execution={"threads": 1, "gradient_checkpointing": True})
+    claiming = [builders.result(of=asked, repeat=n, id=f"o-{n}", configuration_sha256=claim) for n in range(3)]
+    rows = compare([*(builders.result(repeat=n) for n in range(3)), *claiming]).workloads[0].rows
+    assert sorted((row.name, len(row.runs)) for row in rows) == [
+        ("Laptop CPU (checkpointing)", 3),
+        ("Laptop CPU (no checkpointing)", 3),
+    ]
+
+
+def test_another_fluxkit_or_another_image_is_another_configuration():
+    """What made the results counts: another version of fluxkit or another image is another row, named by it."""
+    made = {"version": "0.2.0", "commit": None, "dirty": None, "image": f"other@sha256:{'1' * 64}"}
+    results = [builders.result(), builders.result(repeat=1, kit=made), builders.failed(kit=made)]
+    rows = compare(results).workloads[0].rows
+    assert sorted(row.name for row in rows) == [
+        "Laptop CPU (fluxkit 0.1.0, no image)",
+        "Laptop CPU (fluxkit 0.2.0, image other 1111111)",
+    ]
+    assert len({row.key for row in rows}) == 2
+
+
+def test_other_packages_are_another_configuration_named_by_them():
+    """Results whose packages have other versions are rows that say which."""
+    first = builders.result()
+    before = first.system.before
+    before = before.model_copy(update={"packages": {**before.packages, "torch": "2.14.0", "peft": "0.19"}})
+    newer = first.model_copy(update={"id": "newer", "system": first.system.model_copy(update={"before": before})})
+    names = sorted(row.name for row in compare([first, newer]).workloads[0].rows)
+    assert names == ["Laptop CPU (no peft, torch 2.13.0)", "Laptop CPU (peft 0.19, torch 2.14.0)"]
