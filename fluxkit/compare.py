@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from fluxkit.checks import find
@@ -56,7 +55,7 @@ def compare(results: Iterable[RunResult], given: Given = NOTHING_GIVEN) -> Compa
         workloads=tuple(workloads),
         differences=_differences(groups, workloads),
         ended=tuple(_ended(result) for result in unique if result.status != "completed"),
-        warnings=_warnings(unique, workloads, len(measured)),
+        warnings=_warnings(groups, workloads, len(measured)),
     )
 
 
@@ -206,7 +205,7 @@ def _ended(result: RunResult) -> Ended:
     )
 
 
-def _warnings(results: Sequence[RunResult], workloads: Sequence[Workload], measured: int) -> tuple[str, ...]:
+def _warnings(groups: Sequence[Sequence[RunResult]], workloads: Sequence[Workload], measured: int) -> tuple[str, ...]:
     """What a reader must know before reading on, in sentences."""
     found = []
     if measured > 1:
@@ -216,7 +215,9 @@ def _warnings(results: Sequence[RunResult], workloads: Sequence[Workload], measu
     for workload in workloads:
         found += [*_label_warnings(workload), *_count_warnings(workload), *_apart_warnings(workload)]
         found += _uncertified_warnings(workload)
-    return tuple(dict.fromkeys([*found, *_relabelled(results)]))
+    for group in groups:
+        found += _relabelled(group)
+    return tuple(dict.fromkeys(found))
 
 
 def _label_warnings(workload: Workload) -> list[str]:
@@ -247,15 +248,15 @@ def _uncertified_warnings(workload: Workload) -> list[str]:
 
 
 def _relabelled(results: Sequence[RunResult]) -> list[str]:
-    """Labels or prices that differ inside one configuration."""
-    found: dict[str, set[tuple[str, float]]] = defaultdict(set)
-    for result in results:
-        hardware = result.spec.hardware
-        found[result.configuration_sha256].add((hardware.label, hardware.usd_per_hour))
+    """Labels or prices that differ inside one configuration of a workload."""
+    found = [
+        sorted({(result.spec.hardware.label, *spec_prices(result)) for result in group})
+        for group in configurations(results).values()
+    ]
     return [
-        "One configuration carries several labels or prices; its first label and its latest price are used: "
-        + "; ".join(f"“{printable(label)}” at {price:g} USD/h" for label, price in sorted(variants))
+        "One configuration carries several labels or prices; its first label and its latest prices are used: "
+        + "; ".join(f"“{printable(label)}” at {hour:g} USD/h and {kwh:g} USD/kWh" for label, hour, kwh in variants)
         + "."
-        for variants in found.values()
+        for variants in found
         if len(variants) > 1
     ]

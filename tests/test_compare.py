@@ -296,3 +296,15 @@ def test_other_packages_are_another_configuration_named_by_them():
     newer = first.model_copy(update={"id": "newer", "system": first.system.model_copy(update={"before": before})})
     names = sorted(row.name for row in compare([first, newer]).workloads[0].rows)
     assert names == ["Laptop CPU (no peft, torch 2.13.0)", "Laptop CPU (peft 0.19, torch 2.14.0)"]
+
+
+def test_two_prices_of_energy_in_one_row_are_warned_about():
+    """Runs of one configuration with two prices of energy are priced at the latest, and a warning says so."""
+    results = [
+        builders.result(of=builders.spec(hardware={"label": "Laptop CPU", "usd_per_kwh": price}), repeat=repeat)
+        for repeat, price in enumerate((0.2, 0.2, 0.3))
+    ]
+    comparison = compare(results)
+    assert comparison.workloads[0].rows[0].usd_per_kwh == 0.3
+    (said,) = [warning for warning in comparison.warnings if "several labels or prices" in warning]
+    assert "at 0 USD/h and 0.2 USD/kWh; “Laptop CPU” at 0 USD/h and 0.3 USD/kWh" in said
