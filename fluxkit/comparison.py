@@ -37,6 +37,8 @@ class Metric(NamedTuple):
     subject: Subject
     factor: float = 1.0
     """Stored value times this is the value in `unit`."""
+    scale: Literal["difference", "ratio"] = "difference"
+    """A ratio has a geometric mean and an interval on the log scale."""
 
 
 METRICS = (
@@ -57,8 +59,18 @@ METRICS = (
     Metric("peak_memory_bytes", "Peak memory", "GiB", "lower", "run", 2.0**-30),
     Metric("tuning_seconds", "Tuning time", "s", None, "run"),
     Metric("total_seconds", "Whole run", "s", None, "run"),
-    Metric("training_flops_share", "Share of this machine's ceiling, tuning", "%", None, "training_speed", 100.0),
-    Metric("inference_flops_share", "Share of this machine's ceiling, inference", "%", None, "inference_speed", 100.0),
+    Metric(
+        "training_flops_share", "Share of this machine's ceiling, tuning", "%", None, "training_speed", 100.0, "ratio"
+    ),
+    Metric(
+        "inference_flops_share",
+        "Share of this machine's ceiling, inference",
+        "%",
+        None,
+        "inference_speed",
+        100.0,
+        "ratio",
+    ),
     Metric("energy_joules", "Energy of the run, gross", "kJ", "lower", "energy", 1e-3),
 )
 COSTS = (

@@ -11,7 +11,7 @@ from fluxkit.comparison import METRICS, Anchor, CurvePoint, Metric, Remark, Row
 from fluxkit.errors import printable
 from fluxkit.identity import configuration_sha256
 from fluxkit.marks import time_mark
-from fluxkit.measures import Estimate, estimate, grade_about, known
+from fluxkit.measures import Estimate, estimate, grade_about, known, ratio_estimate
 from fluxkit.spending import bases, costs, energy_use, spec_prices
 
 if TYPE_CHECKING:
@@ -110,10 +110,10 @@ def _anchor(results: Sequence[RunResult], name: str, grade: Grade | None) -> Anc
 
 
 def _predictions(results: Sequence[RunResult]) -> dict[str, Estimate]:
-    """What the plan said / what was measured, by run."""
+    """What the plan said / what was measured: the geometric mean over runs."""
     grades: dict[str, Subject] = {"peak_memory": "run", "seconds": "training_speed"}
     return {
-        name: estimate(
+        name: ratio_estimate(
             known(getattr(result.predicted_over_measured, name) for result in results),
             grade_about(results, subject),
             "not predicted or not measured",
@@ -128,7 +128,7 @@ def _metric(results: Sequence[RunResult], metric: Metric, missing: str | None) -
     if not values:
         return estimate((), grade, missing or _reason(results, metric.subject))
     short = f"{len(values)} of {len(results)} runs have it" if len(values) < len(results) else None
-    return estimate(values, grade, short)
+    return (ratio_estimate if metric.scale == "ratio" else estimate)(values, grade, short)
 
 
 def _reason(results: Sequence[RunResult], subject: Subject) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,9 +29,10 @@ class Estimate(BaseModel):
 
     model_config = FROZEN
     mean: float | None = None
+    """Arithmetic; of a ratio to something else than a unit (a share, predicted / measured) geometric."""
     values: tuple[float, ...] = ()
     interval: Interval | None = None
-    """Student's 95 % interval over run means."""
+    """Student's 95 % interval over the values; of a ratio, on the log scale."""
     grade: Grade | None = None
     """Worst of the findings about it, A where there are none; null where there is no run."""
     reason: str | None = None
@@ -137,6 +139,23 @@ def estimate(values: Sequence[float], grade: Grade | None = None, reason: str | 
         return Estimate(grade=grade, reason=reason or "not measured")
     return Estimate(
         mean=stats.mean(values), values=tuple(values), interval=stats.t_interval(values), grade=grade, reason=reason
+    )
+
+
+def ratio_estimate(values: Sequence[float], grade: Grade | None = None, reason: str | None = None) -> Estimate:
+    """Geometric mean over runs of a ratio above 0, with Student's interval of its logarithms, which stays above 0."""
+    if not values:
+        return estimate((), grade, reason)
+    if min(values) <= 0:
+        return Estimate(grade=grade, reason="a ratio of 0 or less has no geometric mean")
+    logs = [math.log(value) for value in values]
+    effect = stats.one_sample(logs)
+    return Estimate(
+        mean=math.exp(stats.mean(logs)),
+        values=tuple(values),
+        interval=stats.ratio_interval(effect) if effect else None,
+        grade=grade,
+        reason=reason,
     )
 
 

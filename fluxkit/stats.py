@@ -22,6 +22,8 @@ SSIM_MARGIN = 0.01
 LOSS_MARGIN = 0.01
 """As a share of the loss itself."""
 MAX_FURTHER_RUNS = 100
+LARGEST_LOG = 700.0
+"""Its exponential is still a finite number."""
 
 Side = Literal["above", "below", "equivalent", "inconclusive"]
 
@@ -141,7 +143,8 @@ def paired(first: Mapping[str, float], second: Mapping[str, float]) -> Effect | 
 def ratio_interval(effect: Effect, level: float = LEVEL) -> Interval:
     """The interval of an effect on the log scale, as a ratio."""
     logs = effect.interval(level)
-    return Interval(low=math.exp(logs.low), high=math.exp(logs.high), level=level)
+    low, high = (math.exp(max(-LARGEST_LOG, min(end, LARGEST_LOG))) for end in (logs.low, logs.high))
+    return Interval(low=low, high=high, level=level)
 
 
 def log_margin(share: float = SPEED_MARGIN) -> tuple[float, float]:

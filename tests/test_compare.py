@@ -1,7 +1,10 @@
 """`fluxkit.compare`: what is grouped, what is put into a ratio, and what never is."""
 
+import math
+
 import builders
 import pytest
+from scipy import stats as reference
 
 from fluxkit.answers import answers, standing
 from fluxkit.compare import compare
@@ -308,3 +311,31 @@ def test_two_prices_of_energy_in_one_row_are_warned_about():
     assert comparison.workloads[0].rows[0].usd_per_kwh == 0.3
     (said,) = [warning for warning in comparison.warnings if "several labels or prices" in warning]
     assert "at 0 USD/h and 0.2 USD/kWh; “Laptop CPU” at 0 USD/h and 0.3 USD/kWh" in said
+
+
+def test_shares_and_predictions_have_intervals_on_the_log_scale():
+    """A share of the ceiling and plan / measured are ratios: geometric mean, and SciPy's interval of the logarithms."""
+    ratios = (0.3, 0.5, 0.9)
+    results = []
+    for repeat, ratio in enumerate(ratios):
+        made = builders.result(repeat=repeat, predicted_over_measured={"peak_memory": ratio, "seconds": ratio})
+        shares = {"training_flops_share": ratio, "inference_flops_share": ratio}
+        results.append(made.model_copy(update={"summary": made.summary.model_copy(update=shares)}))
+    (row,) = compare(results).workloads[0].rows
+    expected = reference.ttest_1samp([math.log(ratio) for ratio in ratios], 0).confidence_interval(0.95)
+    for found in (*row.predicted_over_measured.values(), row.metrics["training_flops_share"]):
+        assert found.mean == pytest.approx(math.prod(ratios) ** (1 / 3))
+        ends = (math.exp(expected.low), math.exp(expected.high))
+        assert (found.interval.low, found.interval.high) == pytest.approx(ends, rel=1e-9)
+
+
+@pytest.mark.parametrize("strange", [0.0, 1e300])
+def test_a_ratio_that_cannot_be_is_no_crash(strange):
+    """A stranger's ratio of nothing has no mean and a reason; an endless spread has an interval all the same."""
+    results = [
+        builders.result(repeat=repeat, predicted_over_measured={"peak_memory": ratio})
+        for repeat, ratio in enumerate((strange, 1.0, 1e-9))
+    ]
+    found = compare(results).workloads[0].rows[0].predicted_over_measured["peak_memory"]
+    assert (found.mean is None) == ("geometric mean" in (found.reason or "")) == (strange == 0)
+    assert (found.interval is None) == (strange == 0)
