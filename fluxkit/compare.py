@@ -19,7 +19,7 @@ from fluxkit.stats import MIN_VALUES
 from fluxkit.targets import target, time_to_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from fluxkit.measures import Target
     from fluxkit.record import RunResult
@@ -207,6 +207,7 @@ def _ended(result: RunResult) -> Ended:
 
 def _warnings(groups: Sequence[Sequence[RunResult]], workloads: Sequence[Workload], measured: int) -> tuple[str, ...]:
     """What a reader must know before reading on, in sentences."""
+    seeds = {result.id: result.seed for group in groups for result in group}
     found = []
     if measured > 1:
         found.append(f"The results belong to {measured} different workloads: they stand apart and are in no ratio.")
@@ -214,7 +215,7 @@ def _warnings(groups: Sequence[Sequence[RunResult]], workloads: Sequence[Workloa
         found.append("No run is complete, so there is nothing to compare yet.")
     for workload in workloads:
         found += [*_label_warnings(workload), *_count_warnings(workload), *_apart_warnings(workload)]
-        found += _uncertified_warnings(workload)
+        found += [*_seed_warnings(workload, seeds), *_uncertified_warnings(workload)]
     for group in groups:
         found += _relabelled(group)
     return tuple(dict.fromkeys(found))
@@ -233,6 +234,18 @@ def _label_warnings(workload: Workload) -> list[str]:
 def _count_warnings(workload: Workload) -> list[str]:
     few = [f"{each.name} ({len(each.runs)})" for each in workload.rows if 0 < len(each.runs) < MIN_VALUES]
     return [f"Too few runs for an interval, {MIN_VALUES} are the least: {', '.join(few)}."] if few else []
+
+
+def _seed_warnings(workload: Workload, seeds: Mapping[str, int]) -> list[str]:
+    """Rows whose runs are fewer seeds than an interval of quality needs; `seeds` by id of the run."""
+    found = []
+    for each in workload.rows:
+        count = len({seeds[run] for run in each.runs})
+        if count < min(MIN_VALUES, len(each.runs)):
+            found.append(f"{each.name} ({len(each.runs)} runs of {count} seed{'s' if count > 1 else ''})")
+    if not found:
+        return []
+    return [f"Runs of one seed count once for quality, and an interval of it needs {MIN_VALUES}: {', '.join(found)}."]
 
 
 def _apart_warnings(workload: Workload) -> list[str]:

@@ -166,10 +166,14 @@ class Contrast(BaseModel):
     second: str
     scale: Literal["ratio", "difference"]
     value: float | None
+    """Of quality the mean over photos: what its interval is about."""
     interval: Interval | None
+    """Where the verdict is equivalent the 90 % one, which is what its two one-sided tests at 5 % are about."""
     p_value: float | None
     p_holm: float | None
-    """Adjusted for all contrasts of the workload."""
+    """Of no difference, adjusted for all contrasts of the workload."""
+    equivalence_p_holm: float | None = None
+    """Of lying outside the band, adjusted likewise."""
     verdict: VerdictWord
     """About the first."""
     reason: str | None

@@ -25,7 +25,7 @@ EnergyClass = Literal["measured", "estimated", "unavailable"]
 
 
 class Estimate(BaseModel):
-    """A number with what it rests on: one value per run, an interval from 3 runs on, a grade."""
+    """A number with what it rests on: one value per run, of quality one per seed, an interval from 3 on, a grade."""
 
     model_config = FROZEN
     mean: float | None = None
@@ -109,7 +109,7 @@ class TimeToTarget(BaseModel):
     looked_seconds: float
     """Mean tuning time at the last graded mark."""
     bounded: bool
-    """Whether the one-sided 95 % lower bound over runs had to pass; below 3 runs it is the mean."""
+    """Whether the one-sided 95 % lower bound over seeds had to pass; below 3 of them it is the mean."""
     values: tuple[float | None, ...]
     """Seconds of each run by its own mean over images; null: that run missed."""
     grade: Grade | None
