@@ -17,13 +17,16 @@ Quantity = Literal[
     "inference_speed",
     "psnr_db",
     "ssim",
+    "psnr_db_at_iterations",
+    "ssim_at_iterations",
     "validation_loss",
+    "peak_memory_bytes",
     "usd_per_1000_iterations",
     "usd_per_adapter",
     "usd_per_1000_images",
 ]
 VerdictWord = Literal[
-    "faster", "slower", "better", "worse", "cheaper", "dearer", "equivalent", "inconclusive"
+    "faster", "slower", "better", "worse", "smaller", "larger", "cheaper", "dearer", "equivalent", "inconclusive"
 ]  # fmt: skip
 
 

@@ -27,7 +27,10 @@ WORDS: dict[str, tuple[VerdictWord, VerdictWord]] = {
     "inference_speed": ("faster", "slower"),
     "psnr_db": ("better", "worse"),
     "ssim": ("better", "worse"),
+    "psnr_db_at_iterations": ("better", "worse"),
+    "ssim_at_iterations": ("better", "worse"),
     "validation_loss": ("worse", "better"),
+    "peak_memory_bytes": ("larger", "smaller"),
 }
 COST_WORDS: tuple[VerdictWord, VerdictWord] = ("dearer", "cheaper")
 

@@ -24,6 +24,8 @@ PERCENT = 95
 BANDS = {
     "psnr_db": f"{PSNR_MARGIN_DB:g} dB",
     "ssim": f"{SSIM_MARGIN:g}",
+    "psnr_db_at_iterations": f"{PSNR_MARGIN_DB:g} dB",
+    "ssim_at_iterations": f"{SSIM_MARGIN:g}",
     "validation_loss": f"{100 * LOSS_MARGIN:g} %",
 }
 """Bands of equivalence; that of every other quantity is the speeds'."""
@@ -32,6 +34,8 @@ OPPOSITES = {
     "slower": "faster",
     "better": "worse",
     "worse": "better",
+    "smaller": "larger",
+    "larger": "smaller",
     "cheaper": "dearer",
     "dearer": "cheaper",
 }

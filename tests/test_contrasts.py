@@ -4,6 +4,7 @@ import builders
 import pytest
 from scipy import stats as reference
 
+from fluxkit.answers import standing
 from fluxkit.compare import compare
 from fluxkit.figures import contrast_text
 from fluxkit.stats import joint_verdict, log_margin, log_ratio, mean
@@ -139,3 +140,41 @@ def test_equivalence_is_adjusted_for_the_family():
     assert joint_verdict((log_ratio(first, second),), log_margin()) == "equivalent"
     assert (contrast.verdict, contrast.interval.level) == ("inconclusive", 0.95)
     assert contrast.equivalence_p_holm > 0.05
+
+
+def test_quality_at_equal_iterations_has_a_verdict():
+    """PSNR and SSIM at the iteration mark are compared by the scores of that mark, with interval and verdict."""
+    results = both((2.0, 2.1, 1.9, 2.0), mark="iterations-200")
+    contrast = found(results, "psnr_db_at_iterations")
+    assert (contrast.verdict, contrast.value) == ("better", pytest.approx(2.0))
+    assert found(results, "ssim_at_iterations").interval is not None
+    (workload,) = compare(results).workloads
+    assert standing(workload, workload.rows[0], "psnr_db_at_iterations") == "best"
+
+
+def test_no_number_is_best_beyond_doubt_without_a_verdict():
+    """Intervals that lie apart do not make a best: a metric that no contrast is about has a hollow star at most."""
+    results = []
+    for run in both((3.0, 3.1, 2.9, 3.0)):
+        better = {"validation_psnr_db": 30.0 if run.id.startswith("a") else 10.0}
+        results.append(run.model_copy(update={"summary": run.summary.model_copy(update=better)}))
+    (workload,) = compare(results).workloads
+    assert standing(workload, workload.rows[0], "validation_psnr_db") == "leading"
+    assert standing(workload, workload.rows[0], "psnr_db") == "best"
+
+
+def test_throughput_has_the_verdict_of_its_speed():
+    """Images a second are iterations a second times one batch, so what is decided of one is of the other."""
+    (workload,) = compare(builders.study()).workloads
+    keys = ("training_iterations_per_second", "training_images_per_second")
+    assert [standing(workload, workload.rows[0], key) for key in keys] == ["best", "best"]
+
+
+def test_memory_has_a_verdict():
+    """Who needs the least memory is decided by a verdict like everything else."""
+    results = []
+    for run in builders.study()[:-1]:
+        needed = {"peak_memory_bytes": (2 if "bf16" in run.id else 1) * 10**9 + run.repeat}
+        results.append(run.model_copy(update={"summary": run.summary.model_copy(update=needed)}))
+    contrast = found(results, "peak_memory_bytes")
+    assert (contrast.verdict, contrast.value) == ("smaller", pytest.approx(0.5))
