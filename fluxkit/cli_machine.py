@@ -23,8 +23,9 @@ def plan(
     usd_per_hour: UsdPerDeviceHour = None,
     as_json: Json = False,
 ) -> None:
-    """Show how specs would run on this machine, or on others by --device, before anything is loaded.
+    """Show how specs would run here, or on a device named by --device.
 
+    Nothing is loaded.
     For this machine everything is decided as a run would decide it. For another one, time and cost are predicted
     from exact FLOPs and a stated efficiency, whose origin is printed: a prediction, not a measurement.
 
@@ -46,8 +47,9 @@ def plan(
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine is and whether it is fit to measure; nothing on it is changed.
+    """Say what this machine is and whether it is fit to measure.
 
+    Nothing on it is changed.
     Each line has a value, where it was read, a verdict (fit, remark, doubt, unknown) and what to do.
     The same readings go into every result, before and after the run.
     """
@@ -63,7 +65,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def join(folder: Study, quiet: Quiet = False) -> None:
-    """Take part in a study of several machines that another one runs, until it is over.
+    """Take part in a study that another machine runs, until it is over.
 
     Give it on every machine but the first, with the same PET_RDZV_ENDPOINT=HOST:PORT that the first one has, and the
     folder of its --out, which all of them must see. What comes of it is told and written on the first machine.
