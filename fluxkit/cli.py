@@ -85,8 +85,8 @@ def run(  # noqa: PLR0917 - each is an option of the command
 ) -> None:
     """Run presets or spec files, each repeat in a fresh process.
 
-    The study's folder is printed. Configurations are interleaved in a seeded random order, so that a drift of the machine does not look like a
-    difference. A failed run does not stop the others. With --resume, completed runs are kept, interrupted ones
+    The study's folder is printed. Configurations are interleaved in a seeded random order, so that a drift of the
+    machine does not look like a difference. A failed run does not stop the others. With --resume, completed runs are kept, interrupted ones
     continue from their checkpoint, and failed ones are run again.
 
     Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --repeats 3
@@ -145,7 +145,7 @@ app.command()(cli_proof.selftest)
 
 @app.command()
 def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this one.")] = None) -> None:
-    """List the presets, or print one as a start for a spec of your own.
+    """List the presets, or print one to start a spec of your own.
 
     Example: fluxkit presets nano-laptop-cpu > mine.toml
     """

@@ -65,7 +65,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def join(folder: Study, quiet: Quiet = False) -> None:
-    """Take part in a study that another machine runs, until it is over.
+    """Take part in a study that another machine runs, to its end.
 
     Give it on every machine but the first, with the same PET_RDZV_ENDPOINT=HOST:PORT that the first one has, and the
     folder of its --out, which all of them must see. What comes of it is told and written on the first machine.
