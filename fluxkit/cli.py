@@ -86,8 +86,8 @@ def run(  # noqa: PLR0917 - each is an option of the command
     """Run presets or spec files, each repeat in a fresh process.
 
     The study's folder is printed. Configurations are interleaved in a seeded random order, so that a drift of the
-    machine does not look like a difference. A failed run does not stop the others. With --resume, completed runs are kept, interrupted ones
-    continue from their checkpoint, and failed ones are run again.
+    machine does not look like a difference. A failed run does not stop the others. With --resume, completed runs are
+    kept, interrupted ones continue from their checkpoint, and failed ones are run again.
 
     Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --repeats 3
     """
