@@ -38,7 +38,7 @@ LIGHT_FLOORS = (
     ("record", "child", "predict", "judgements"),
     ("doctor",),
     ("fetch", "folder", "look", "marks", "trail", "kit", "progress", "schema", "measures"),
-    ("ceilings", "clocks", "disturbances", "metering", "telemetry", "lock", "privacy", "cost", "watch"),
+    ("bands", "ceilings", "clocks", "disturbances", "metering", "telemetry", "lock", "privacy", "cost", "watch"),
     ("again", "checks", "given", "identity"),
     ("fold", "manifest"),
     ("settle", "shortage"),
