@@ -86,19 +86,6 @@ def _ratio(predicted: float | None, measured: float | None) -> float | None:
     return predicted / measured if predicted is not None and measured else None
 
 
-def ceiling_unknown(result: RunResult) -> Iterator[Check]:
-    """Why there is no share of the ceiling."""
-    summary = result.summary
-    speeds: dict[TimedPhase, float | None] = {
-        "tune": summary.training_iterations_per_second,
-        "inference": summary.inference_image_steps_per_second,
-    }
-    for phase, speed in speeds.items():
-        if speed is not None and not moments(result, phase):
-            evidence = f"No canary was measured beside {PHASE_WORDS[phase]}, so its share of the ceiling is not known."
-            yield Check(id="ceiling_unknown", subject=SUBJECTS[phase], grade="A", evidence=evidence)
-
-
 def over_the_ceiling(result: RunResult) -> Iterator[Check]:
     """More FLOPs in a second than this machine can do: a claim of precision is broken, or a clock lies."""
     shares: dict[TimedPhase, float | None] = {
@@ -174,7 +161,6 @@ def canary_against_peak(result: RunResult) -> Iterator[Check]:
 
 
 CEILING_CHECKS: tuple[Finder, ...] = (
-    ceiling_unknown,
     over_the_ceiling,
     canary_moved,
     canary_precision,

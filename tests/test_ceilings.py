@@ -60,7 +60,7 @@ def test_without_a_canary_there_is_no_share_and_a_reason(folded):
 
     result = folded(write)
     assert result.summary.training_flops_share is None
-    assert found(result)["ceiling_unknown", "training_speed"] == "A"
+    assert found(result)["ceiling_unknown", "training_speed"] == "B"
 
 
 def test_a_clock_that_lies_is_found(folded):

@@ -9,15 +9,9 @@ from fluxkit.checks import find
 def result(factor=1.0, seen_seconds=None):
     """A run of 60 s of tuning and 12 s of inference whose launcher saw `factor` times as much."""
     seconds = (0.3,) * 200
-    phases = {"tune": 60.0, "inference": 12.0}
-    samples = {name: round(2 * factor * took) for name, took in phases.items()}
-    facts = {"engine_cores": 2.0, "foreign_cores": 0.0, "stolen_cores": 0.0, "logical_cores": 8}
-    telemetry = {
-        "attempt": 0, "interval_seconds": 0.5, "samples": sum(samples.values()), "sampler_cpu_seconds": 0.1,
-        "wall_seconds": seen_seconds or factor * 72.0, "series": {},
-        "phases": [{"phase": name, "samples": count, **facts} for name, count in samples.items()],
-    }  # fmt: skip
-    return builders.result(iteration_seconds=seconds, telemetry=[telemetry])
+    seen = builders.telemetry({"tune": 60.0, "inference": 12.0}, factor)
+    seen["wall_seconds"] = seen_seconds or seen["wall_seconds"]
+    return builders.result(iteration_seconds=seconds, telemetry=[seen])
 
 
 def clock_findings(run):
