@@ -1,9 +1,12 @@
 """A clock that lies is found by another one."""
 
+from pathlib import Path
+
 import builders
 import pytest
 
 from fluxkit.checks import find
+from fluxkit.folder import find_results
 
 
 def result(factor=1.0, seen_seconds=None):
@@ -25,6 +28,27 @@ CLOCK_IDS = ("clocks_disagree", "steps_outlast_phase")
 def test_clocks_that_agree_give_no_finding():
     """The launcher's samples add up to the engine's phases."""
     assert clock_findings(result()) == {}
+
+
+@pytest.mark.parametrize("factor", [0.97, 1.03])
+def test_a_second_or_two_is_no_lie(factor):
+    """The launcher sees phases begin and end late; what is less than three seconds apart is no finding."""
+    assert clock_findings(result(factor)) == {}
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_a_clock_that_lies_by_a_tenth_is_found(factor):
+    """Over a minute of tuning, a tenth is found; over 12 s of inference it is too little to tell."""
+    found = clock_findings(result(factor))
+    assert found == {("clocks_disagree", "training_speed"): "X", ("clocks_disagree", "quality"): "X"}
+
+
+@pytest.mark.parametrize("study", ["laptop", "schnell-laptop"])
+def test_no_committed_result_has_a_lying_clock(study):
+    """Machines that were really measured, busy ones among them, pass."""
+    results = find_results([Path(__file__).parent.parent / "reports" / study / "results"])
+    assert results
+    assert [clock_findings(run) for _, run in results] == [{}] * len(results)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
