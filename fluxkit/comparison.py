@@ -37,6 +37,8 @@ class Metric(NamedTuple):
     subject: Subject
     factor: float = 1.0
     """Stored value times this is the value in `unit`."""
+    also: tuple[Subject, ...] = ()
+    """What it is a number about besides."""
 
 
 METRICS = (
@@ -55,17 +57,17 @@ METRICS = (
     Metric("validation_psnr_db", "Held-out PSNR", "dB", "higher", "quality"),
     Metric("validation_ssim", "Held-out SSIM", "1", "higher", "quality"),
     Metric("peak_memory_bytes", "Peak memory", "GiB", "lower", "run", 2.0**-30),
-    Metric("tuning_seconds", "Tuning time", "s", None, "run"),
-    Metric("total_seconds", "Whole run", "s", None, "run"),
+    Metric("tuning_seconds", "Tuning time", "s", None, "training_speed"),
+    Metric("total_seconds", "Whole run", "s", None, "training_speed", also=("inference_speed",)),
     Metric("training_flops_share", "Share of this machine's ceiling, tuning", "%", None, "training_speed", 100.0),
     Metric("inference_flops_share", "Share of this machine's ceiling, inference", "%", None, "inference_speed", 100.0),
     Metric("energy_joules", "Energy of the run, gross", "kJ", "lower", "energy", 1e-3),
 )
 COSTS = (
     Metric("usd_per_1000_iterations", "Cost per 1,000 iterations", "USD", "lower", "training_speed"),
-    Metric("usd_per_adapter", "Cost per tuned adapter", "USD", "lower", "run"),
+    Metric("usd_per_adapter", "Cost per tuned adapter", "USD", "lower", "training_speed"),
     Metric("usd_per_1000_images", "Cost per 1,000 images", "USD", "lower", "inference_speed"),
-    Metric("usd_per_db", "Cost per dB gained", "USD", "lower", "quality"),
+    Metric("usd_per_db", "Cost per dB gained", "USD", "lower", "quality", also=("training_speed",)),
 )
 COLUMNS = (*METRICS, *COSTS)
 

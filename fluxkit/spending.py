@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from fluxkit.record import Grade, RunResult
     from fluxkit.witness import Energy, TimedPhase
 
-SUBJECTS: dict[str, Subject] = {
-    "usd_per_1000_iterations": "training_speed",
-    "usd_per_adapter": "run",
-    "usd_per_1000_images": "inference_speed",
-    "usd_per_db": "quality",
+SUBJECTS: dict[str, tuple[Subject, ...]] = {
+    "usd_per_1000_iterations": ("training_speed",),
+    "usd_per_adapter": ("training_speed",),
+    "usd_per_1000_images": ("inference_speed",),
+    "usd_per_db": ("quality", "training_speed"),
 }
-"""What a cost's seconds are a number about."""
+"""What a cost's seconds are a number about: the clock that made them is that of a speed."""
 OF_ALL = ("usd_per_db",)
 """Costs that must come from all runs: those that gained something would flatter those that did not."""
 PHASES: tuple[TimedPhase, ...] = ("tune", "inference")
@@ -46,11 +46,11 @@ def bases(results: Sequence[RunResult], missing: str | None) -> dict[str, CostBa
         joules = known(one.joules for one in each)
         found[name] = CostBasis(
             per=unit,
-            seconds=estimate(seconds, grade_about(results, SUBJECTS[name]), reason),
+            seconds=estimate(seconds, grade_about(results, *SUBJECTS[name]), reason),
             # Part of the runs would make a mean that its seconds do not belong to.
             joules=estimate(
                 joules if len(joules) == len(seconds) else (),
-                grade_about(results, SUBJECTS[name], "energy"),
+                grade_about(results, *SUBJECTS[name], "energy"),
                 no_joules,
             ),
         )

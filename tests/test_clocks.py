@@ -6,6 +6,7 @@ import builders
 import pytest
 
 from fluxkit.checks import find
+from fluxkit.compare import compare
 from fluxkit.folder import find_results
 
 
@@ -72,3 +73,18 @@ def test_steps_can_not_outlast_their_phase():
     )
     found = clock_findings(run.model_copy(update={"phases": phases, "telemetry": ()}))
     assert found == {("steps_outlast_phase", "training_speed"): "X", ("steps_outlast_phase", "quality"): "X"}
+
+
+def test_what_a_lying_clock_made_is_not_to_be_used():
+    """Tuning time, whole run, phases and costs are made by the clock of the speeds, and graded X with it."""
+    of = builders.spec(hardware={"label": "GPU", "usd_per_hour": 3.6})
+    seen = builders.telemetry({"tune": 60.0, "inference": 12.0}, factor=2.0)
+    run = builders.result(of=of, iteration_seconds=(0.3,) * 200, telemetry=[seen])
+    (row,) = compare([run]).workloads[0].rows
+    made = {name: row.metrics[name].grade for name in ("tuning_seconds", "total_seconds", "psnr_db")}
+    made |= {name: cost.grade for name, cost in row.costs.items()} | {name: row.phases[name].grade for name in PHASES}
+    assert made == dict.fromkeys(made, "X")
+    assert row.metrics["peak_memory_bytes"].grade == "A"
+
+
+PHASES = ("tune", "inference")
