@@ -39,7 +39,7 @@ def row(
     prices = prices or spec_prices((*ended, *results)[-1])
     label = printable(first.spec.hardware.label)
     missing = None if results else why_ended(ended[0])
-    took = bases(results, missing)
+    took = bases(results, first.spec.tune.iterations, missing)
     return Row(
         key=key,
         number=number,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit.cost import NO_PRICE, UNITS, Prices, spent
+from fluxkit.cost import NO_PRICE, UNITS, Prices, spent, unit_of
 from fluxkit.measures import CostBasis, EnergyUse, Estimate, estimate, grade_about, known, worst
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def spec_prices(result: RunResult) -> Prices:
     return Prices(result.spec.hardware.usd_per_hour, result.spec.hardware.usd_per_kwh)
 
 
-def bases(results: Sequence[RunResult], missing: str | None) -> dict[str, CostBasis]:
-    """What each cost is made of, by its name; `missing` says why there is no run."""
+def bases(results: Sequence[RunResult], iterations: int, missing: str | None) -> dict[str, CostBasis]:
+    """What each cost is made of, by its name; `iterations` are the spec's, `missing` says why there is no run."""
     took = [spent(result) for result in results]
     found = {}
-    for name, unit in UNITS.items():
+    for name in UNITS:
         each = [run[name] for run in took]
         reason = missing or next((one.reason for one in each if one.reason), None)
         no_joules = missing or next((one.no_joules for one in each if one.no_joules), None)
@@ -45,7 +45,7 @@ def bases(results: Sequence[RunResult], missing: str | None) -> dict[str, CostBa
             seconds = []
         joules = known(one.joules for one in each)
         found[name] = CostBasis(
-            per=unit,
+            per=unit_of(name, iterations),
             seconds=estimate(seconds, grade_about(results, *SUBJECTS[name]), reason),
             # Part of the runs would make a mean that its seconds do not belong to.
             joules=estimate(
