@@ -1,52 +1,25 @@
-"""Whether a run, done again, gave the same numbers: reproduced, drifted, or not comparable, and why."""
+"""Whether a run, done again, gave the same numbers: reproduced, drifted, not decided or not comparable, and why."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
 from fluxkit.agreement import agreement_passed
+from fluxkit.bands import QUANTITIES, TOO_WIDE, Held, held
 from fluxkit.frozen import FROZEN
-from fluxkit.measures import Subject, grade_about
-from fluxkit.record import Grade
-from fluxkit.stats import LEVEL, MIN_VALUES, PSNR_MARGIN_DB, SSIM_MARGIN, mean, standard_deviation
+from fluxkit.measures import grade_about
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from fluxkit.bands import Quantity
     from fluxkit.plan import Plan
     from fluxkit.record import Kit, RunResult
     from fluxkit.system import System
 
-SPEED_MARGINS = {"cuda": 0.02, "cpu": 0.05}
-"""Shares of the original's speed: a CPU is moved more by what else it does."""
-ROUNDING = 1e-9
-"""Equal values whose mean was rounded are still equal."""
 ABSENT = "none"
-
-
-class Quantity(NamedTuple):
-    """A number of the summary that is held against its original."""
-
-    name: str
-    unit: str
-    margin: float | None
-    """Allowed difference in its own unit; None: a share of a speed, by device."""
-    subject: Subject = "quality"
-
-
-QUANTITIES = (
-    Quantity("training_iterations_per_second", "iterations/s", None, "training_speed"),
-    Quantity("inference_image_steps_per_second", "image-steps/s", None, "inference_speed"),
-    Quantity("psnr_db", "dB", PSNR_MARGIN_DB),
-    Quantity("ssim", "", SSIM_MARGIN),
-    Quantity("psnr_db_at_iterations", "dB", PSNR_MARGIN_DB),
-    Quantity("ssim_at_iterations", "", SSIM_MARGIN),
-    Quantity("validation_psnr_db", "dB", PSNR_MARGIN_DB),
-    Quantity("validation_ssim", "", SSIM_MARGIN),
-)
 
 
 class Difference(BaseModel):
@@ -56,24 +29,6 @@ class Difference(BaseModel):
     row: str
     original: str
     again: str
-
-
-class Held(BaseModel):
-    """A number against its band."""
-
-    model_config = FROZEN
-    name: str
-    unit: str
-    original: float
-    again: float
-    """Mean over the completed runs."""
-    low: float
-    high: float
-    band: str
-    """Where the band comes from."""
-    inside: bool
-    grade: Grade | None = None
-    """The worst of both sides'; X is in no verdict."""
 
 
 class Losses(BaseModel):
@@ -95,7 +50,8 @@ class Verdict(BaseModel):
 
     model_config = FROZEN
     schema_: Literal["fluxkit.rerun/1"] = Field(default="fluxkit.rerun/1", alias="schema")
-    verdict: Literal["reproduced", "drifted", "not comparable"]
+    verdict: Literal["reproduced", "drifted", "not decided", "not comparable"]
+    """Not decided: nothing drifted, but `untold` is not empty."""
     original: str
     """Id of the original result."""
     again: tuple[str, ...]
@@ -104,6 +60,8 @@ class Verdict(BaseModel):
     """What makes them not comparable."""
     numbers: tuple[Held, ...]
     losses: Losses | None
+    untold: tuple[str, ...] = ()
+    """Numbers of the original that could not be told, and why, in words."""
 
 
 def judge(original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult] = ()) -> Verdict:
@@ -115,19 +73,37 @@ def judge(original: RunResult, again: Sequence[RunResult], repeats: Sequence[Run
         repeats: the original with the other completed repeats of its configuration.
     """
     differences = tuple(_unique(each for result in again for each in differences_of(original, result)))
-    compared = [quantity for quantity in QUANTITIES if _has(quantity, original, again)]
-    known = tuple(_held(quantity, original, again, repeats, len(compared)) for quantity in compared)
-    losses = _losses(original, again)
-    usable = [number for number in known if number.grade != "X"]
+    numbers = tuple(held(each, original, again, repeats) for each in QUANTITIES if _has(each, original, again))
+    losses, untold = _losses(original, again), tuple(_untold(original, numbers))
+    usable = [number for number in numbers if number.grade != "X"]
     off = any(not number.inside for number in usable) or (losses and losses.promised and not losses.equal)
+    found: Literal["drifted", "not decided", "reproduced"]
+    found = "drifted" if off else "not decided" if untold else "reproduced"
     return Verdict(
-        verdict="not comparable" if differences or not usable else "drifted" if off else "reproduced",
+        verdict="not comparable" if differences or not usable else found,
         original=original.id,
         again=tuple(result.id for result in again),
         differences=differences,
-        numbers=known,
+        numbers=numbers,
         losses=losses,
+        untold=untold,
     )
+
+
+def _untold(original: RunResult, numbers: Sequence[Held]) -> Iterator[str]:
+    """Without each of these a run is not reproduced, however well it did in the others."""
+    known = {number.name: number for number in numbers}
+    for quantity in QUANTITIES:
+        number = known.get(quantity.name)
+        if getattr(original.summary, quantity.name) is None:
+            continue
+        if number is None:
+            yield f"{quantity.name}: it was not measured again"
+        elif number.grade == "X":
+            worse = "the original" if grade_about((original,), quantity.subject) == "X" else "this run"
+            yield f"{quantity.name}: in {worse} it may not be used (grade X)"
+        elif not number.tells:
+            yield f"{quantity.name}: {TOO_WIDE}"
 
 
 def differences_of(original: RunResult, again: RunResult) -> list[Difference]:
@@ -203,53 +179,6 @@ def _unique(differences: Iterator[Difference]) -> Iterator[Difference]:
 def _has(quantity: Quantity, original: RunResult, again: Sequence[RunResult]) -> bool:
     """Whether both sides have such a number."""
     return all(getattr(result.summary, quantity.name) is not None for result in (original, *again))
-
-
-def _held(
-    quantity: Quantity, original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult], family: int
-) -> Held:
-    """One number against its band; the verdict needs `family` of them to be inside at once."""
-    first = getattr(original.summary, quantity.name)
-    values = [getattr(result.summary, quantity.name) for result in again]
-    sound = [result for result in repeats if grade_about((result,), quantity.subject) != "X"]
-    before = [value for result in sound if (value := getattr(result.summary, quantity.name)) is not None]
-    low, high, band = _band(quantity, original, before, len(values), family)
-    now, slack = mean(values), ROUNDING * abs(first)
-    return Held(
-        name=quantity.name, unit=quantity.unit, original=first, again=now, low=low, high=high, band=band,
-        inside=low - slack <= now <= high + slack, grade=grade_about((original, *again), quantity.subject),
-    )  # fmt: skip
-
-
-def _band(
-    quantity: Quantity, original: RunResult, before: Sequence[float], count: int, family: int
-) -> tuple[float, float, str]:
-    """Prediction interval of the repeats where there are 3 or more, else fixed margins around the original.
-
-    The level is for all numbers at once, after Bonferroni: of eight intervals at 95 % each, one would be missed by
-    every fourth run of an unchanged machine.
-    """
-    if len(before) >= MIN_VALUES:
-        low, high = prediction_interval(before, count, 1 - (1 - LEVEL) / family)
-        together = f", all {family} numbers at once" if family > 1 else ""
-        return low, high, f"{LEVEL:.0%} prediction interval of {len(before)} repeats{together}"
-    first: float = getattr(original.summary, quantity.name)
-    if quantity.margin is None:
-        share = SPEED_MARGINS[original.plan.device]
-        return first * (1 - share), first * (1 + share), f"±{share:.0%} of the original"
-    return first - quantity.margin, first + quantity.margin, f"±{quantity.margin:g} {quantity.unit}".rstrip()
-
-
-def prediction_interval(values: Sequence[float], count: int, level: float = LEVEL) -> tuple[float, float]:
-    """Where the mean of `count` further values of the same normal population lies with probability `level`.
-
-    Source: Hahn and Meeker, Statistical Intervals (1991), section 4.7: m +- t(n - 1) s sqrt(1/count + 1/n).
-    """
-    from scipy.special import stdtrit
-
-    spread = standard_deviation(values) * math.sqrt(1 / count + 1 / len(values))
-    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * spread
-    return mean(values) - half, mean(values) + half
 
 
 def _losses(original: RunResult, again: Sequence[RunResult]) -> Losses | None:

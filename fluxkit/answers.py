@@ -227,9 +227,11 @@ def _no_answer(workload: Workload, question: Question) -> Answer:
 
 
 def _beside(question: Question, leader: Row) -> str:
-    """What a number must not stand without: the precision of a speed, the untuned score of a score."""
+    """What a number must not stand without: a speed's precision, what a price is of, the untuned score of a score."""
     if question.quantity == "inference_speed":
         return f" in {leader.inference_precision}"
+    if question.quantity == "usd_per_adapter":
+        return f" for an {leader.bases['usd_per_adapter'].per}"
     untuned, mine = leader.metrics.get(f"{question.quantity}_untuned"), leader.estimate(key_of(question.quantity)).mean
     if untuned is None or untuned.mean is None or mine is None:
         return ""

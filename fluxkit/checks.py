@@ -9,6 +9,7 @@ from fluxkit.agreement import departures_of
 from fluxkit.ceilings import CEILING_CHECKS
 from fluxkit.clocks import CLOCK_CHECKS
 from fluxkit.disturbances import DISTURBANCE_CHECKS
+from fluxkit.evidence import EVIDENCE_CHECKS
 from fluxkit.marks import UNTUNED, time_mark
 from fluxkit.metering import METERING_CHECKS
 from fluxkit.precision import departures
@@ -96,13 +97,19 @@ def losses_finite(result: RunResult) -> Iterator[Check]:
 
 def tuning_precision(result: RunResult) -> Iterator[Check]:
     """The precision of tuning, as the ranks read it back, is the one the spec names."""
-    wanted = "ieee_float32" if result.spec.execution.precision == "float32" else "bfloat16"
-    for rank in result.tuning.ranks if result.tuning else ():
-        wrong = departures(wanted, rank.precision)
-        if wrong:
-            evidence = f"Rank {rank.rank} was asked for {result.spec.execution.precision} but ran with {wrong}."
+    asked = result.spec.execution.precision
+    wanted, ranks = "ieee_float32" if asked == "float32" else "bfloat16", result.tuning.ranks if result.tuning else ()
+    for rank in ranks:
+        if wrong := departures(wanted, rank.precision):
+            evidence = f"Rank {rank.rank} was asked for {asked} but ran with {wrong}."
             yield _check("tuning_precision", "training_speed", "X", evidence)
             return
+    unread = [str(rank.rank) for rank in ranks if not rank.precision]
+    if unread or len(ranks) < result.plan.processes:
+        who = f" by rank {', '.join(unread)}" if unread else " by every rank"
+        if result.tuning and result.tuning.iteration_seconds:
+            evidence = f"{asked} was asked for in tuning and not read back{who}."
+            yield _check("tuning_precision", "training_speed", "C", evidence)
 
 
 def inference_precision(result: RunResult) -> Iterator[Check]:
@@ -251,6 +258,7 @@ CHECKS: tuple[Finder, ...] = (
     held_out_clusters,
     identical_images,
     load_before,
+    *EVIDENCE_CHECKS,
     *CEILING_CHECKS,
     *DISTURBANCE_CHECKS,
     *METERING_CHECKS,

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 SUBJECTS = {"tune": ("training_speed", "quality"), "inference": ("inference_speed",)}
 PHASE_WORDS = {"tune": "tuning", "inference": "inference"}
-APART_SHARE = 0.25
-APART_SECONDS = 5.0
-"""The launcher sees phases change up to a second late and counts them in samples, which a busy machine delays."""
+APART_SHARE = 0.05
+APART_SECONDS = 3.0
+"""The launcher sees phases change up to a second late and counts them in samples, half a second each.
+
+Samples that a busy machine delays are counted by the seconds that they stand for. In 20 committed phases of 10 to 246 s
+the clocks were at most 0.9 s apart, which is 1.4 % of a minute.
+"""
 ROUNDING = 1.02
 
 
@@ -29,9 +33,9 @@ def clocks_disagree(result: RunResult) -> Iterator[Check]:
         for seen in telemetry.phases:
             told = _told(result, seen.phase, telemetry.attempt)
             counted = _counted(telemetry, seen.samples)
-            if told is None or counted is None or abs(told - counted) < APART_SECONDS:
+            if told is None or counted is None:
                 continue
-            if abs(told - counted) > APART_SHARE * max(told, counted):
+            if abs(told - counted) > max(APART_SECONDS, APART_SHARE * max(told, counted)):
                 evidence = (
                     f"By the engine's clock {PHASE_WORDS[seen.phase]} took {told:.4g} s, by the launcher's about"
                     f" {counted:.4g} s: a clock lies."

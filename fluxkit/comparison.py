@@ -42,6 +42,8 @@ class Metric(NamedTuple):
     """Stored value times this is the value in `unit`."""
     scale: Literal["difference", "ratio"] = "difference"
     """A ratio has a geometric mean and an interval on the log scale."""
+    also: tuple[Subject, ...] = ()
+    """What it is a number about besides."""
 
 
 METRICS = (
@@ -60,8 +62,8 @@ METRICS = (
     Metric("validation_psnr_db", "Held-out PSNR", "dB", "higher", "quality"),
     Metric("validation_ssim", "Held-out SSIM", "1", "higher", "quality"),
     Metric("peak_memory_bytes", "Peak memory", "GiB", "lower", "run", 2.0**-30),
-    Metric("tuning_seconds", "Tuning time", "s", None, "run"),
-    Metric("total_seconds", "Whole run", "s", None, "run"),
+    Metric("tuning_seconds", "Tuning time", "s", None, "training_speed"),
+    Metric("total_seconds", "Whole run", "s", None, "training_speed", also=("inference_speed",)),
     Metric(
         "training_flops_share", "Share of this machine's ceiling, tuning", "%", None, "training_speed", 100.0, "ratio"
     ),
@@ -78,9 +80,9 @@ METRICS = (
 )
 COSTS = (
     Metric("usd_per_1000_iterations", "Cost per 1,000 iterations", "USD", "lower", "training_speed"),
-    Metric("usd_per_adapter", "Cost per tuned adapter", "USD", "lower", "run"),
+    Metric("usd_per_adapter", "Cost per tuned adapter", "USD", "lower", "training_speed"),
     Metric("usd_per_1000_images", "Cost per 1,000 images", "USD", "lower", "inference_speed"),
-    Metric("usd_per_db", "Cost per dB gained", "USD", "lower", "quality"),
+    Metric("usd_per_db", "Cost per dB gained", "USD", "lower", "quality", also=("training_speed",)),
 )
 COLUMNS = (*METRICS, *COSTS)
 

@@ -5,6 +5,7 @@ Prices are the reader's: they come from the spec or the command line, are applie
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluxkit.marks import time_mark
@@ -18,9 +19,11 @@ JOULES_PER_KWH = 3.6e6
 LEAST_SECONDS = {"measured": 5.0, "estimated": 60.0}
 """Of a phase whose power is to be known: a counter that moves ten times a second is then off by 2 % at most."""
 NO_PRICE = "no price given: set hardware.usd_per_hour, hardware.usd_per_kwh or both"
+SETUP = ("import", "prepare", "load", "warm_up")
+"""Phases that a configuration goes through before it tunes, and pays for too."""
 UNITS = {
     "usd_per_1000_iterations": "1,000 iterations",
-    "usd_per_adapter": "tuned adapter",
+    "usd_per_adapter": "adapter of {iterations} iterations, loading and warm-up included",
     "usd_per_1000_images": "1,000 images",
     "usd_per_db": "dB gained over untuned",
 }
@@ -54,16 +57,17 @@ class Spent(NamedTuple):
 
 def spent(result: RunResult) -> dict[str, Spent]:
     """Seconds and gross joules of each unit of work of `UNITS`, of one completed run."""
-    adapter, reason = _adapter_seconds(result)
-    gain = _gain_db(result)
-    lost = "tuning gained no PSNR" if gain is not None else "no PSNR was measured before and after"
-    per_db = (adapter / gain, None) if adapter is not None and gain and gain > 0 else (None, reason or lost)
     return {
         "usd_per_1000_iterations": _with_joules(result, "tune", *_iterations_seconds(result)),
-        "usd_per_adapter": _with_joules(result, "tune", adapter, reason),
+        "usd_per_adapter": _adapter(result),
         "usd_per_1000_images": _with_joules(result, "inference", *_images_seconds(result)),
-        "usd_per_db": _with_joules(result, "tune", *per_db),
+        "usd_per_db": _with_joules(result, "tune", *_db_seconds(result)),
     }
+
+
+def unit_of(name: str, iterations: int) -> str:
+    """What a cost is of, in words, where so many iterations are the constant of the protocol."""
+    return UNITS[name].format(iterations=f"{iterations:,}")
 
 
 def _iterations_seconds(result: RunResult) -> tuple[float | None, str | None]:
@@ -72,10 +76,47 @@ def _iterations_seconds(result: RunResult) -> tuple[float | None, str | None]:
     return (1000 / speed, None) if speed else (None, "no training speed was measured")
 
 
-def _adapter_seconds(result: RunResult) -> tuple[float | None, str | None]:
-    """The tuning seconds of the constant-time protocol: loading, preparation and evaluation are not in it."""
-    mark = time_mark(result)
-    return (mark.seconds, None) if mark else (None, "the time budget was not reached")
+def _adapter(result: RunResult) -> Spent:
+    """Setting up once, then the first `tune.iterations` iterations: equal work for all, on whatever it is done.
+
+    No phase of setting up has joules of its own: its power is taken for the mean of the whole run.
+    """
+    tuning, reason = _budget_seconds(result)
+    setup, missing = setup_seconds(result)
+    if tuning is None or setup is None:
+        return Spent(reason=reason or missing, no_joules=reason or missing)
+    watts, no_joules = phase_watts(result, "tune")
+    idle = run_watts(result)
+    joules = None if watts is None or idle is None else watts * tuning + idle * setup
+    return Spent(setup + tuning, joules, None, no_joules)
+
+
+def _budget_seconds(result: RunResult) -> tuple[float | None, str | None]:
+    """The iterations of the constant-iteration protocol at their own speed, which is the slowest rank's."""
+    asked, speed = result.spec.tune.iterations, result.summary.training_iterations_per_second
+    done = len(result.tuning.iteration_seconds) if result.tuning else 0
+    if speed and done >= asked:
+        return asked / speed, None
+    return None, f"{done:,} of {asked:,} iterations were done" if speed else "no training speed was measured"
+
+
+def setup_seconds(result: RunResult) -> tuple[float | None, str | None]:
+    """What import, preparation, loading and warm-up took when they were done last; a run may begin more than once."""
+    took = {phase.name: phase.seconds for phase in result.phases if phase.name in SETUP}
+    lost = [name for name in SETUP if name in took and took[name] is None]
+    if lost or not took:
+        return None, f"the time of {lost[0].replace('_', '-') if lost else 'loading and warm-up'} was not measured"
+    return math.fsum(seconds for seconds in took.values() if seconds is not None), None
+
+
+def _db_seconds(result: RunResult) -> tuple[float | None, str | None]:
+    """The tuning seconds of the constant-time protocol by the PSNR that they gained; nothing else is in it."""
+    mark, gain = time_mark(result), _gain_db(result)
+    if mark is None:
+        return None, "the time budget was not reached"
+    if gain is None:
+        return None, "no PSNR was measured before and after"
+    return (mark.seconds / gain, None) if gain > 0 else (None, "tuning gained no PSNR")
 
 
 def _images_seconds(result: RunResult) -> tuple[float | None, str | None]:
@@ -110,3 +151,11 @@ def phase_watts(result: RunResult, phase: TimedPhase) -> tuple[float | None, str
     if found.seconds < least:
         return None, f"too short: {found.seconds:.0f} s of phase {phase}; {least:.0f} s are wanted"
     return found.joules_gross / found.seconds, None
+
+
+def run_watts(result: RunResult) -> float | None:
+    """Mean gross power of the devices from the engine's start to its end."""
+    energy = result.energy
+    return (
+        energy.joules_gross / energy.seconds if energy and energy.joules_gross is not None and energy.seconds else None
+    )

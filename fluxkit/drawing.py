@@ -51,7 +51,7 @@ def svg(chart: Any, key: str) -> str:
         view={"stroke": None},
         axis={"labelColor": SOFT, "titleColor": SOFT, "gridColor": RULE, "domainColor": RULE, "tickColor": RULE,
               "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
-        legend={"labelColor": SOFT, "labelFontSize": 12},
+        legend={"labelColor": SOFT, "labelFontSize": 12, "symbolBaseStrokeColor": SOFT},
     )  # fmt: skip
     # Not validated here: that costs a second a page, and the compiler parses the same specification.
     return _themed(vl_convert.vegalite_to_svg(styled.to_dict(validate=False)), key)

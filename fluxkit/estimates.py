@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}
 READ_BACK_DTYPES = ("dtype", "compute_dtype", "activations")
+PHASE_SUBJECTS: dict[str, Subject] = {"tune": "training_speed", "inference": "inference_speed"}
 STORED = {"int8", "float8", "int4", "bfloat16"}
 """How weights may be stored otherwise than they are computed with, which a row has to say."""
 
@@ -39,7 +40,7 @@ def row(
     prices = prices or spec_prices((*ended, *results)[-1])
     label = printable(first.spec.hardware.label)
     missing = None if results else why_ended(ended[0])
-    took = bases(results, missing)
+    took = bases(results, first.spec.tune.iterations, missing)
     return Row(
         key=key,
         number=number,
@@ -115,7 +116,7 @@ def _predictions(results: Sequence[RunResult]) -> dict[str, Estimate]:
 
 def _metric(results: Sequence[RunResult], metric: Metric, missing: str | None) -> Estimate:
     values = known(getattr(result.summary, metric.key) for result in results)
-    grade = grade_about(results, metric.subject)
+    grade = grade_about(results, metric.subject, *metric.also)
     if not values:
         return estimate((), grade, missing or _reason(results, metric.subject))
     short = f"{len(values)} of {len(results)} runs have it" if len(values) < len(results) else None
@@ -182,8 +183,10 @@ def _phases(results: Sequence[RunResult]) -> dict[str, Estimate]:
             spent[printable(phase.name)] += phase.seconds or 0.0
         for name, value in spent.items():
             seconds[name].append(value)
-    grade = grade_about(results, "run")
-    return {name: estimate(values, grade) for name, values in seconds.items()}
+    return {
+        name: estimate(values, grade_about(results, PHASE_SUBJECTS.get(name, "run")))
+        for name, values in seconds.items()
+    }
 
 
 def _remarks(results: Sequence[RunResult]) -> tuple[Remark, ...]:

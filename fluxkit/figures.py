@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fluxkit.cost import unit_of
 from fluxkit.stats import LEVEL, LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN
 
 if TYPE_CHECKING:
@@ -223,4 +224,6 @@ def header(metric: Metric, workload: Workload | None = None) -> str:
     title = metric.title
     if metric.subject == "inference_speed" and metric.key.startswith("inference") and workload:
         title = f"{title} at batch size {workload.tables['inference']['batch_size']}"
+    if metric.key == "usd_per_adapter" and workload:
+        title = f"Cost per {unit_of(metric.key, int(workload.tables['tune']['iterations'] or 0))}"
     return f"{title} ({metric.unit})" if metric.unit != "1" else title

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit.cost import NO_PRICE, UNITS, Prices, spent
+from fluxkit.cost import NO_PRICE, UNITS, Prices, spent, unit_of
 from fluxkit.measures import CostBasis, EnergyUse, Estimate, estimate, grade_about, known, worst
 
 if TYPE_CHECKING:
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from fluxkit.record import Grade, RunResult
     from fluxkit.witness import Energy, TimedPhase
 
-SUBJECTS: dict[str, Subject] = {
-    "usd_per_1000_iterations": "training_speed",
-    "usd_per_adapter": "run",
-    "usd_per_1000_images": "inference_speed",
-    "usd_per_db": "quality",
+SUBJECTS: dict[str, tuple[Subject, ...]] = {
+    "usd_per_1000_iterations": ("training_speed",),
+    "usd_per_adapter": ("training_speed",),
+    "usd_per_1000_images": ("inference_speed",),
+    "usd_per_db": ("quality", "training_speed"),
 }
-"""What a cost's seconds are a number about."""
+"""What a cost's seconds are a number about: the clock that made them is that of a speed."""
 OF_ALL = ("usd_per_db",)
 """Costs that must come from all runs: those that gained something would flatter those that did not."""
 PHASES: tuple[TimedPhase, ...] = ("tune", "inference")
@@ -32,11 +32,11 @@ def spec_prices(result: RunResult) -> Prices:
     return Prices(result.spec.hardware.usd_per_hour, result.spec.hardware.usd_per_kwh)
 
 
-def bases(results: Sequence[RunResult], missing: str | None) -> dict[str, CostBasis]:
-    """What each cost is made of, by its name; `missing` says why there is no run."""
+def bases(results: Sequence[RunResult], iterations: int, missing: str | None) -> dict[str, CostBasis]:
+    """What each cost is made of, by its name; `iterations` are the spec's, `missing` says why there is no run."""
     took = [spent(result) for result in results]
     found = {}
-    for name, unit in UNITS.items():
+    for name in UNITS:
         each = [run[name] for run in took]
         reason = missing or next((one.reason for one in each if one.reason), None)
         no_joules = missing or next((one.no_joules for one in each if one.no_joules), None)
@@ -45,12 +45,12 @@ def bases(results: Sequence[RunResult], missing: str | None) -> dict[str, CostBa
             seconds = []
         joules = known(one.joules for one in each)
         found[name] = CostBasis(
-            per=unit,
-            seconds=estimate(seconds, grade_about(results, SUBJECTS[name]), reason),
+            per=unit_of(name, iterations),
+            seconds=estimate(seconds, grade_about(results, *SUBJECTS[name]), reason),
             # Part of the runs would make a mean that its seconds do not belong to.
             joules=estimate(
                 joules if len(joules) == len(seconds) else (),
-                grade_about(results, SUBJECTS[name], "energy"),
+                grade_about(results, *SUBJECTS[name], "energy"),
                 no_joules,
             ),
         )

@@ -110,7 +110,7 @@ def _budget(point: CurvePoint) -> float:
 
 def _priced(offer: Offer) -> Offer | None:
     """The same mark for what its tuning time costs: the instance, and the energy at the tuning phase's mean power."""
-    basis, prices = offer.row.bases["usd_per_adapter"], Prices(offer.row.usd_per_hour, offer.row.usd_per_kwh)
+    basis, prices = offer.row.bases["usd_per_1000_iterations"], Prices(offer.row.usd_per_hour, offer.row.usd_per_kwh)
     watts = basis.joules.mean / basis.seconds.mean if basis.joules.mean is not None and basis.seconds.mean else None
     if not prices.usd_per_hour and (not prices.usd_per_kwh or watts is None):
         return None

@@ -12,7 +12,8 @@ from fluxkit.measures import grade_about
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.again import Held, Losses, Verdict
+    from fluxkit.again import Losses, Verdict
+    from fluxkit.bands import Held
     from fluxkit.measures import Subject
     from fluxkit.plan import Plan
     from fluxkit.record import Kit, RunResult
@@ -123,6 +124,8 @@ def verdict_lines(verdict: Verdict) -> str:
     why = [each.row for each in verdict.differences] or [*outside, *(["losses"] if parted else [])]
     if verdict.verdict == "not comparable" and not verdict.differences:
         why = ["no number is there that may be used"]
+    if verdict.verdict == "not decided":
+        why = list(verdict.untold)
     return printable("\n".join([*lines, verdict.verdict + (f": {', '.join(why)}" if why else "")]))
 
 

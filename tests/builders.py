@@ -92,6 +92,8 @@ def result(
         "quality": quality(asked, draw, psnr_gain, held_out),
         "inference": inference(asked, images_per_second, draw),
         "agreement": [certificate(rank) for rank in range(asked.execution.processes)],
+        "canary": canaries(asked),
+        "telemetry": [telemetry({"tune": math.fsum(seconds), "inference": 12.0})],
         "checks": [
             {"id": "quiet_machine", "subject": "training_speed", "grade": "A", "evidence": "Load was below 0.2."},
             {"id": "precision", "subject": "inference_speed", "grade": "A", "evidence": "FP32 was read back as IEEE."},
@@ -109,6 +111,40 @@ def certificate(rank: int = 0, **changes: Any) -> dict[str, Any]:
     numbers = {"relative_l2": 1.6e-6, "largest_error": 5.8e-6, "loss_errors": [1e-7, 2e-7, 3e-7]}
     numbers |= {"latents_psnr_db": 132.0, "seconds": 0.5}
     return {"precision": "ieee_float32", "weights_equal": True, "rank": rank, **numbers, **changes}
+
+
+def canaries(asked: RunSpec) -> list[dict[str, Any]]:
+    """Every rank's canary, the same at every moment and far above what the made-up work takes."""
+    return [
+        {
+            "phase": phase,
+            "when": when,
+            "rank": rank,
+            "precision": "ieee_float32",
+            "matmul_size": 1024,
+            "matmul_flops_per_second": 1e12,
+            "matmul_relative_error": 2e-7,
+            "copy_bytes_per_second": 1e10,
+        }
+        for phase in ("tune", "inference")
+        for when in ("before", "after")
+        for rank in range(asked.execution.processes)
+    ]
+
+
+def telemetry(phases: dict[str, float], factor: float = 1.0) -> dict[str, Any]:
+    """A quiet machine, by a launcher whose clock saw `factor` times the seconds of each phase."""
+    samples = {name: round(2 * factor * seconds) for name, seconds in phases.items()}
+    quiet = {"engine_cores": 2.0, "foreign_cores": 0.0, "stolen_cores": 0.0, "logical_cores": 8}
+    return {
+        "attempt": 0,
+        "interval_seconds": 0.5,
+        "samples": sum(samples.values()),
+        "sampler_cpu_seconds": 0.1,
+        "wall_seconds": sum(samples.values()) / 2,
+        "series": {},
+        "phases": [{"phase": name, "samples": count, **quiet} for name, count in samples.items()],
+    }
 
 
 def energy(seconds: float = 90.0, watts: float = 40.0, idle_watts: float = 10.0, **changes: Any) -> dict[str, Any]:
@@ -347,6 +383,9 @@ def failed(of: RunSpec | None = None, repeat: int = 0, **changes: Any) -> RunRes
             "tuning": None,
             "quality": None,
             "inference": None,
+            "agreement": None,
+            "canary": [],
+            "telemetry": [],
             "phases": [],
             "summary": {},
             "error": {

@@ -103,8 +103,8 @@ def grade(log, tune_spec):
     log.write("phase_ended", phase="evaluate", seconds=3.0)
 
 
-def infer(log, micro_batch_size=16, count=64, seconds=0.25, precision=PRECISION):
-    canary(log, "inference", "before")
+def infer(log, micro_batch_size=16, count=64, seconds=0.25, precision=PRECISION, flops=1e4):
+    canary(log, "inference", "before", flops=flops)
     log.write("phase_started", phase="inference")
     log.write(
         "inference_setting", micro_batch_size=micro_batch_size, precision=precision, attention="sdpa",
@@ -112,7 +112,7 @@ def infer(log, micro_batch_size=16, count=64, seconds=0.25, precision=PRECISION)
     )  # fmt: skip
     log.write("inference_steps", seconds=[seconds] * count)
     log.write("phase_ended", phase="inference", seconds=16.0)
-    canary(log, "inference", "after")
+    canary(log, "inference", "after", flops=flops)
 
 
 def finish(log, outcome="completed"):

@@ -42,7 +42,7 @@ def on_device(log, name=A100):
 
 
 def test_shares_are_of_the_machines_own_rate(folded, base):
-    """Achieved FLOP/s are plan x rate; the denominator is the canary of the same phase."""
+    """Achieved FLOP/s are plan x rate; the denominator is the fastest canary of the same precision."""
     result = folded(lambda log: whole_run(log, base.spec.tune.model_dump()))
     assert result.summary.training_flops_share == pytest.approx(2.0 * 2400 / 1e4)
     assert result.summary.inference_flops_share == pytest.approx(64 * 100 / 1e4)
@@ -60,7 +60,22 @@ def test_without_a_canary_there_is_no_share_and_a_reason(folded):
 
     result = folded(write)
     assert result.summary.training_flops_share is None
-    assert found(result)["ceiling_unknown", "training_speed"] == "A"
+    assert found(result)["ceiling_unknown", "training_speed"] == "B"
+
+
+@pytest.mark.parametrize(("precision", "share"), [("ieee_float32", 0.64), ("bfloat16", 1.28)])
+def test_a_disturbed_canary_does_not_make_a_lie_of_an_honest_speed(folded, precision, share):
+    """Where both canaries of a phase were slowed down, the run's others in the same precision are its ceiling."""
+
+    def write(log):
+        begin(log)
+        for when in ("before", "after"):
+            canary(log, "tune", when, precision=precision)
+        infer(log, flops=5e3)
+
+    result = folded(write)
+    assert result.summary.inference_flops_share == pytest.approx(share)
+    assert (("over_the_ceiling", "inference_speed") in found(result)) == (share > 1)
 
 
 def test_a_clock_that_lies_is_found(folded):

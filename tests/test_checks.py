@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builders
 import pytest
 from stand_in import PRECISION, Log, begin, grade, infer, mark, steps, tune, whole_run
 
-from fluxkit.checks import CHECKS
+from fluxkit.checks import CHECKS, find
 from fluxkit.fold import fold
 from fluxkit.precision import departures
+from fluxkit.record import RunResult
 from fluxkit.system import Reading
 
 
@@ -20,6 +22,14 @@ def folded(base, tmp_path):
         return fold(tmp_path, base.model_copy(update=changes))
 
     return run
+
+
+@pytest.fixture
+def base(base):
+    """Watched by a launcher, as every run is."""
+    return RunResult.model_validate(
+        {**base.model_dump(mode="json", by_alias=True), "telemetry": [builders.telemetry({"tune": 30.0})]}
+    )
 
 
 def found(result):
@@ -151,6 +161,37 @@ def test_another_precision_than_asked_for_is_not_used(folded):
     assert found(result)["tuning_precision", "training_speed"] == "X"
     assert found(result)["inference_precision", "inference_speed"] == "X"
     assert any("cuda.matmul = tf32" in check.evidence for check in result.checks)
+
+
+@pytest.mark.parametrize(
+    ("lost", "check", "subjects"),
+    [
+        ({"canary": ()}, "ceiling_unknown", {"training_speed", "inference_speed"}),
+        ({"telemetry": ()}, "unwatched", {"training_speed", "inference_speed"}),
+        ({"agreement": None}, "certificate_missing", {"training_speed", "inference_speed", "quality"}),
+    ],
+)
+def test_missing_evidence_is_a_remark(lost, check, subjects):
+    """A completed run without canary, telemetry or certificate has no grade A on what they would have told of."""
+    sound = builders.result()
+    assert not {grade for (_, subject), grade in found_in(sound).items() if subject != "quality"} - {"A"}
+    marked = found_in(sound.model_copy(update=lost))
+    assert {subject: grade for (name, subject), grade in marked.items() if name == check} == dict.fromkeys(
+        subjects, "B"
+    )
+
+
+def found_in(result):
+    return {(check.id, check.subject): check.grade for check in find(result)}
+
+
+@pytest.mark.parametrize("ranks", ["silent", "none"])
+def test_a_tuning_precision_that_was_not_read_back_is_in_doubt(ranks):
+    """FP32 that was asked for and that no rank, or not every rank, read back is graded C, as it is in inference."""
+    run = builders.result()
+    left = (run.tuning.ranks[0].model_copy(update={"precision": {}}),) if ranks == "silent" else ()
+    run = run.model_copy(update={"tuning": run.tuning.model_copy(update={"ranks": left})})
+    assert found_in(run)["tuning_precision", "training_speed"] == "C"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import builders
 import pytest
 
+from fluxkit.answers import answers
 from fluxkit.compare import compare
 from fluxkit.cost import UNITS
 from fluxkit.errors import UsageError
@@ -22,6 +23,10 @@ def timed(label, iterations, seconds, usd_per_hour=0.0, usd_per_kwh=0.0, **chang
     )
     changes.setdefault("id", f"{label}-{iterations}")
     return builders.result(of=asked, iteration_seconds=(seconds / iterations,) * iterations, **changes)
+
+
+SETUP_SECONDS = 3.1 + 1.2 + 0.8 + 2.0
+"""Import, preparation, loading and warm-up of made-up results."""
 
 
 def row_of(*runs, given=Given()):  # noqa: B008 - an immutable value
@@ -64,9 +69,35 @@ def test_costs_are_price_times_seconds():
     run = timed("GPU", 500, 1000.0, usd_per_hour=3.6)
     costs = compare([run]).workloads[0].rows[0].costs
     assert costs["usd_per_1000_iterations"].mean == pytest.approx(2.0)
-    assert costs["usd_per_adapter"].mean == pytest.approx(0.06)
+    assert costs["usd_per_adapter"].mean == pytest.approx((1000 + SETUP_SECONDS) * 0.001)
     steps = run.summary.inference_image_steps_per_second
     assert costs["usd_per_1000_images"].mean == pytest.approx(1000 * 4 / steps * 0.001)
+
+
+def test_an_adapter_is_equal_work_on_every_machine():
+    """At one price the machine that takes half the time makes an adapter at half the price, but for its setting up."""
+    slow, fast = (
+        timed(label, 500, seconds, usd_per_hour=3.6) for label, seconds in (("A40", 2000.0), ("A100", 1000.0))
+    )
+    workload = compare([slow, fast]).workloads[0]
+    costs = {row.label: row.costs["usd_per_adapter"].mean for row in workload.rows}
+    assert costs == {"A40": pytest.approx(2.0 + 0.0071), "A100": pytest.approx(1.0 + 0.0071)}
+    assert {row.bases["usd_per_adapter"].per for row in workload.rows} == {
+        "adapter of 500 iterations, loading and warm-up included"
+    }
+    (answer,) = [each for each in answers(workload) if each.quantity == "usd_per_adapter"]
+    assert "A100 measured 1.01 USD (n = 1, grade A) for an adapter of 500 iterations, loading and" in answer.sentence
+
+
+def test_an_adapter_that_was_not_finished_has_no_price():
+    """Half the iterations are half an adapter: its cost is missing and says how many were done."""
+    of = builders.spec(tune={"iterations": 500}, hardware={"label": "GPU", "usd_per_hour": 3.6})
+    run = builders.result(of=of, iteration_seconds=(1.0,) * 250)
+    cost = row_of(run).costs["usd_per_adapter"]
+    assert (cost.mean, cost.reason) == (None, "250 of 500 iterations were done")
+    lost = tuple(phase.model_copy(update={"seconds": None}) if phase.name == "load" else phase for phase in run.phases)
+    whole = timed("GPU", 500, 1000.0, usd_per_hour=3.6).model_copy(update={"phases": lost})
+    assert row_of(whole).costs["usd_per_adapter"].reason == "the time of load was not measured"
 
 
 def test_no_price_is_no_cost():
@@ -89,8 +120,8 @@ def test_a_missing_rate_is_a_cost_with_its_reason():
     assert costs["usd_per_adapter"].mean is not None
 
 
-def test_a_db_costs_what_the_adapter_costs_by_its_gain():
-    """The cost per dB is the adapter's, divided by what the same run gained over the untuned model."""
+def test_a_db_costs_what_the_equal_time_costs_by_its_gain():
+    """The cost per dB is that of the equal time, divided by what the same run gained in it over the untuned model."""
     run = timed("GPU", 500, 1000.0, usd_per_hour=3.6)
     gain = run.summary.psnr_db - run.summary.psnr_db_untuned
     assert row_of(run).costs["usd_per_db"].mean == pytest.approx(0.06 / gain)
@@ -106,10 +137,10 @@ def test_a_run_that_gained_nothing_has_no_cost_per_db():
 
 
 def test_energy_is_priced_by_the_power_of_the_phase():
-    """At 40 W, 60 s of tuning are 2,400 J: 1 USD a kilowatt-hour adds 1 / 1,500 USD to the adapter."""
+    """At 40 W an adapter of 1,007.1 s takes 40,284 J, and 1 USD a kilowatt-hour adds 0.01119 USD to it."""
     row = row_of(timed("GPU", 500, 1000.0, usd_per_hour=3.6, usd_per_kwh=1.0, energy=builders.energy(watts=40.0)))
-    assert row.bases["usd_per_adapter"].joules.mean == pytest.approx(2400.0)
-    assert row.costs["usd_per_adapter"].mean == pytest.approx(0.06 + 1 / 1500)
+    assert row.bases["usd_per_adapter"].joules.mean == pytest.approx(40_284)
+    assert row.costs["usd_per_adapter"].mean == pytest.approx(1.0071 + 40_284 / 3.6e6)
     assert row.energy.class_ == "measured"
     assert row.energy.net_joules["tune"].mean == pytest.approx(1800.0)
 
@@ -117,7 +148,7 @@ def test_energy_is_priced_by_the_power_of_the_phase():
 def test_energy_alone_can_be_the_price():
     """On a machine of one's own, energy is all that is paid; where it was not measured there is no cost."""
     metered, blind = (timed("Own", 500, 1000.0, usd_per_kwh=0.3, energy=each) for each in (builders.energy(), None))
-    assert row_of(metered).costs["usd_per_adapter"].mean == pytest.approx(0.3 * 2400 / 3.6e6)
+    assert row_of(metered).costs["usd_per_adapter"].mean == pytest.approx(0.3 * 40_284 / 3.6e6)
     assert row_of(blind).costs["usd_per_adapter"].mean is None
     assert "no energy" in row_of(blind).costs["usd_per_adapter"].reason
 
@@ -126,7 +157,7 @@ def test_energy_that_is_too_short_is_left_out_and_said():
     """A cost without the energy that has a price says so, and is in no verdict against one with it."""
     short = {"class": "unavailable", "reason": "too short: 20 s; 60 s are wanted"}
     row = row_of(timed("GPU", 500, 1000.0, usd_per_hour=3.6, usd_per_kwh=1.0, energy=short))
-    assert row.costs["usd_per_adapter"].mean == pytest.approx(0.06)
+    assert row.costs["usd_per_adapter"].mean == pytest.approx(1.0071)
     assert "without its energy: too short" in row.costs["usd_per_adapter"].reason
     assert row.energy.class_ == "unavailable"
     runs = [

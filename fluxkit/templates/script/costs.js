@@ -25,7 +25,7 @@ const placesApart = (places, x) => {
 const budgetOf = (point) => (point.target_seconds === null ? point.seconds : point.target_seconds);
 
 const costPoints = (workload, prices) => workload.rows.flatMap((row) => {
-  const { seconds, joules } = row.bases.usd_per_adapter;
+  const { seconds, joules } = row.bases.usd_per_1000_iterations; // for the mean power of tuning
   const price = prices[row.key] || { hour: 0, kwh: 0 };
   const watts = joules.mean !== null && seconds.mean ? joules.mean / seconds.mean : null;
   if (!price.hour && !(price.kwh && watts !== null)) return [];

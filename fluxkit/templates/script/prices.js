@@ -57,7 +57,7 @@ const cheapest = (rows, costs) => {
     return `${row.name} at ${valueText(cost.mean, cost.interval)} USD (${held}n = ${cost.n}${cost.grade ? `, grade ${cost.grade}` : ""})`;
   };
   const rest = second ? `, then ${words(second)}` : "; no other configuration has a cost";
-  return `At these prices an adapter costs least on ${words(first)}${rest}. Verdicts are not computed again.`;
+  return `At these prices an ${first.bases.usd_per_adapter.per} costs least on ${words(first)}${rest}. Verdicts are not computed again.`;
 };
 
 const repriceable = (panel, workload) => {
