@@ -13,6 +13,7 @@ import threading
 import builders
 import pytest
 
+from fluxkit.folder import write_result
 from fluxkit.record import RunResult
 from fluxkit.report import write_report
 
@@ -149,6 +150,8 @@ def test_the_headline_is_filtered_by_its_configurations(page):
     assert len(column(page, 1)) == 3
 
 
+COST_NUMBERS = """() => [...document.querySelectorAll("#w1-cost-chart ~ details tr")]
+    .map((line) => [...line.cells].map((cell) => cell.textContent))"""
 COSTS = """() => [...document.querySelectorAll("td[data-cost]")].map((cell) => [cell.dataset.cost, cell.dataset.row,
     [...cell.querySelectorAll(".value, .under")].map((each) => each.textContent), Number(cell.dataset.value)])"""
 
@@ -167,8 +170,10 @@ def test_entered_prices_give_the_numbers_that_python_gives(page, browser, tmp_pa
     entered = page.evaluate(COSTS)
     other = browser.new_page()
     other.goto(written(tmp_path, THERE).as_uri())
-    made = other.evaluate(COSTS)
+    made, table = other.evaluate(COSTS), other.evaluate(COST_NUMBERS)
     other.close()
+    assert len(table) > 3
+    assert page.evaluate(COST_NUMBERS) == table
     assert len(entered) == 3 * (3 + 4)
     assert [each[:3] for each in entered] == [each[:3] for each in made]
     assert [each[3] for each in entered] == pytest.approx([each[3] for each in made], rel=1e-12)
@@ -180,12 +185,33 @@ def test_entered_prices_change_the_cheapest_answer_and_can_be_taken_back(page):
     answer = page.locator('li[data-quantity="usd_per_adapter"]')
     assert "Machine A" in answer.inner_text()
     enter(page, ((9.0, 2.0, 1.0), (0.0, 0.0, 0.0)))
-    assert "costs least on Machine C" in page.locator("#w1-cheapest").inner_text()
-    assert "costs least on Machine C" in answer.inner_text()
+    assert "is that of Machine C" in page.locator("#w1-cheapest").inner_text()
+    assert "is that of Machine C" in answer.inner_text()
+    for card in page.locator('li[data-quantity^="usd_"]').all():
+        assert "At these prices" in card.inner_text()
+        assert card.locator(".chip").inner_text() == "priced by you"
+    assert page.locator('li[data-quantity^="usd_"]').count() == 2
     drawn = page.locator("#w1-cost-chart [aria-label*='USD']").first.get_attribute("aria-label")
     assert re.search(r"Machine \w: [\d.]+ dB for [\d.]+ USD", drawn)
     page.get_by_role("button", name="Back to the stored prices").click()
     assert page.locator("body").inner_text() == before
+
+
+def test_a_chart_without_prices_or_without_quality_says_so(browser, page, tmp_path):
+    """Where entered prices leave nothing to draw, the reason stands in the chart's place."""
+    enter(page, ((0, 0, 0), (0, 0, 0)))
+    assert "no price given" in page.locator("#w1-cost-chart").inner_text()
+    assert page.locator("#w1-cost-chart ~ details").count() == 0
+    page.get_by_role("button", name="Back to the stored prices").click()
+    assert page.locator("#w1-cost-chart ~ details").count() == 1
+    write_result(tmp_path, builders.result().model_copy(update={"quality": None}))
+    write_report([tmp_path], tmp_path / "index.html")
+    other = browser.new_page()
+    other.goto((tmp_path / "index.html").as_uri())
+    assert "no quality was measured at a mark" in other.locator("#w1-cost-chart").inner_text()
+    other.locator("input[data-price=hour]").first.fill("2")
+    assert "no quality was measured at a mark" in other.locator("#w1-cost-chart").inner_text()
+    other.close()
 
 
 def test_marks_of_charts_tell_their_words_by_pointer_and_keyboard(page):

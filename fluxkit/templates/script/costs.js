@@ -24,12 +24,14 @@ const placesApart = (places, x) => {
 
 const budgetOf = (point) => (point.target_seconds === null ? point.seconds : point.target_seconds);
 
+const graded = ({ psnr_db, seconds }) => psnr_db.mean !== null && psnr_db.grade !== "X" && seconds > 0;
+
 const costPoints = (workload, prices) => workload.rows.flatMap((row) => {
   const { seconds, joules } = row.bases.usd_per_1000_iterations; // for the mean power of tuning
   const price = prices[row.key] || { hour: 0, kwh: 0 };
   const watts = joules.mean !== null && seconds.mean ? joules.mean / seconds.mean : null;
   if (!price.hour && !(price.kwh && watts !== null)) return [];
-  return row.curve.filter((point) => point.psnr_db.mean !== null && point.seconds > 0).map((point) => ({
+  return row.curve.filter(graded).map((point) => ({
     row, x: usd(price, budgetOf(point), watts === null ? null : watts * budgetOf(point)), y: point.psnr_db.mean,
     ends: point.psnr_db.interval && [point.psnr_db.interval.low, point.psnr_db.interval.high],
   }));
@@ -43,10 +45,47 @@ const frontOf = (points) => {
   return front;
 };
 
+const part = (tag, facts, ...inside) => {
+  const made = Object.assign(document.createElement(tag), facts);
+  made.append(...inside);
+  return made;
+};
+
+// The numbers of the chart, as the stored one has them.
+const costNumbers = (points, front) => {
+  const heads = ["Configuration", "USD for the tuning time", "PSNR (dB)", "95 % interval", "On the front"];
+  const lines = [...points].sort((a, b) => a.x - b.x).map((point) => part("tr", {},
+    part("th", { scope: "row" }, point.row.name),
+    ...[valueText(point.x), valueText(point.y), point.ends ? `[${point.ends.map((end) => valueText(end)).join(", ")}]` : "—", front.includes(point) ? "yes" : ""]
+      .map((text) => part("td", {}, text)),
+  ));
+  const head = part("tr", {}, ...heads.map((text) => part("th", { scope: "col" }, text)));
+  return part("table", {}, part("thead", {}, head), part("tbody", {}, ...lines));
+};
+
+const showNumbers = (figure, points, front) => {
+  let details = figure.querySelector("details");
+  if (!details) {
+    const read = "Each marker is a graded mark at the prices entered; the dashed front joins those that no other one beats.";
+    const scroll = part("div", { className: "scroll", tabIndex: 0, role: "region" });
+    scroll.setAttribute("aria-label", `Numbers of the chart: quality over cost`);
+    details = part("details", {}, part("summary", {}, "How to read it, and the numbers"), part("p", {}, read), scroll);
+    figure.append(details);
+  }
+  details.querySelector(".scroll").replaceChildren(costNumbers(points, front));
+};
+
+const whyNoCosts = (workload, prices) => {
+  if (!workload.rows.some((row) => row.curve.some(graded))) return "no quality was measured at a mark";
+  return Object.values(prices).some(({ hour, kwh }) => hour || kwh) ? "no price but the energy's, and no energy" : "no price given: enter one below";
+};
+
 const drawCosts = (place, workload, prices) => {
   const points = costPoints(workload, prices);
+  const figure = place.closest("figure");
   if (!points.length) {
-    place.replaceChildren();
+    place.replaceChildren(part("p", { className: "soft" }, `— (${whyNoCosts(workload, prices)})`));
+    figure.querySelector("details")?.remove();
     return;
   }
   const [width, height, left, bottom] = [480, 290, 54, 44];
@@ -89,5 +128,6 @@ const drawCosts = (place, workload, prices) => {
     svg.append(swatch);
   }
   place.replaceChildren(svg);
-  reachable(place.closest("figure"));
+  showNumbers(figure, points, front);
+  reachable(figure);
 };

@@ -48,27 +48,26 @@ const leaderOf = (rows, costs, name) => {
   return known.sort((a, b) => costs[a.key][name].mean - costs[b.key][name].mean);
 };
 
-const cheapest = (rows, costs) => {
-  const [first, second] = leaderOf(rows, costs, "usd_per_adapter");
+const cheapest = (rows, costs, name) => {
+  const [first, second] = leaderOf(rows, costs, name);
   if (!first) return "At these prices no configuration has a cost.";
   const words = (row) => {
-    const cost = costs[row.key].usd_per_adapter;
+    const cost = costs[row.key][name];
     const held = cost.interval ? `95 % interval ${intervalText(cost.mean, cost.interval)}, ` : "";
     return `${row.name} at ${valueText(cost.mean, cost.interval)} USD (${held}n = ${cost.n}${cost.grade ? `, grade ${cost.grade}` : ""})`;
   };
   const rest = second ? `, then ${words(second)}` : "; no other configuration has a cost";
-  return `At these prices an ${first.bases.usd_per_adapter.per} costs least on ${words(first)}${rest}. Verdicts are not computed again.`;
+  return `At these prices the lowest cost per ${first.bases[name].per} is that of ${words(first)}${rest}. Verdicts are not computed again.`;
 };
 
 const repriceable = (panel, workload) => {
   const quantiles = JSON.parse(panel.dataset.quantiles);
   const section = (name) => document.getElementById(panel.dataset.workload + name);
   const cells = [...document.querySelectorAll(`[data-workload="${panel.dataset.workload}"] td[data-cost]`)];
-  const card = section("").querySelector('li[data-quantity="usd_per_adapter"]');
-  const stored = new Map([...cells, card].filter(Boolean).map((each) => [each, [each.innerHTML, each.dataset.value]]));
+  const cards = [...section("").querySelectorAll('li[data-quantity^="usd_"]')];
+  const figure = section("-cost-chart").closest("figure");
+  const stored = new Map([...cells, ...cards, figure].map((each) => [each, [each.innerHTML, each.dataset.value]]));
   const inputs = [...panel.querySelectorAll("input[data-price]")];
-  const chart = section("-cost-chart");
-  const drawn = chart.innerHTML;
   const sentence = section("-cheapest");
 
   const reprice = () => {
@@ -88,13 +87,13 @@ const repriceable = (panel, workload) => {
       const order = leaderOf(workload.rows, costs, name);
       fillCost(cell, costs[cell.dataset.row][name], order.length > 1 && order[0].key === cell.dataset.row);
     }
-    sentence.textContent = cheapest(workload.rows, costs);
-    if (card) {
-      card.querySelector("p").textContent = sentence.textContent;
+    sentence.textContent = cheapest(workload.rows, costs, "usd_per_adapter");
+    for (const card of cards) {
+      card.querySelector("p").textContent = cheapest(workload.rows, costs, card.dataset.quantity);
       card.querySelector(".chip").textContent = "priced by you";
       card.querySelector(".chip").classList.remove("decided");
     }
-    drawCosts(chart, workload, prices);
+    drawCosts(section("-cost-chart"), workload, prices);
   };
 
   const restore = () => {
@@ -103,7 +102,6 @@ const repriceable = (panel, workload) => {
       each.innerHTML = markup;
       if (value === undefined) delete each.dataset.value; else each.dataset.value = value;
     }
-    chart.innerHTML = drawn;
     sentence.textContent = "";
   };
 
