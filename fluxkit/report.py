@@ -49,7 +49,6 @@ HEADLINE = (
     "training_iterations_per_second",
     "training_images_per_second",
     "inference_image_steps_per_second",
-    "inference_batch_steps_per_second",
     "psnr_db",
     "ssim",
     "validation_loss",

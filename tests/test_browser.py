@@ -298,6 +298,24 @@ def test_a_phone_needs_no_sideways_scrolling(browser, file):
     page.close()
 
 
+@pytest.mark.parametrize(("width", "hidden"), [(390, True), (1600, False)])
+def test_the_headline_uses_the_room_there_is(browser, file, width, hidden):
+    """In a wide window no column is hidden; on a phone the names leave room, and a shadow says there is more."""
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(file.as_uri())
+    table = page.get_by_role("region", name="Headline numbers")
+    names = page.locator("#w1-numbers tbody th").first
+    assert names.bounding_box()["width"] <= 0.4 * width + 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert table.evaluate("each => each.scrollWidth > each.clientWidth") is hidden
+    shadow = "each => getComputedStyle(each).boxShadow !== 'none'"
+    assert table.evaluate(shadow) is hidden
+    table.evaluate("each => each.scrollTo(10000, 0)")
+    page.wait_for_timeout(200)
+    assert table.evaluate(shadow) is False
+    page.close()
+
+
 @pytest.fixture
 def served(file):
     """Serves the page on the loopback with a policy of the test's choice."""

@@ -41,3 +41,12 @@ for (const field of document.querySelectorAll("input[data-filters]")) {
     said.textContent = words.length ? `${shown} of ${rows.length} shown` : "";
   });
 }
+
+// A shadow at the edge says that a table goes on there.
+const sees = (each) => each?.classList.toggle("more", each.scrollLeft + each.clientWidth < each.scrollWidth - 1);
+const edges = new ResizeObserver((found) => found.forEach(({ target }) => sees(target.closest(".scroll"))));
+for (const each of document.querySelectorAll(".scroll")) {
+  each.addEventListener("scroll", () => sees(each), { passive: true });
+  edges.observe(each);
+  if (each.firstElementChild) edges.observe(each.firstElementChild);
+}
