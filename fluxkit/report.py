@@ -16,7 +16,7 @@ from fluxkit.belief import BOARD, Square, Stopped, board, stopped
 from fluxkit.compare import NOTHING_GIVEN, compare
 from fluxkit.comparison import COLUMNS, Comparison, Metric, Row, Workload
 from fluxkit.contrasts import MIN_HELD_OUT
-from fluxkit.drawing import swatch
+from fluxkit.drawing import named, swatch
 from fluxkit.embedded import embedded
 from fluxkit.environment import DifferingGroup, clean, differing, facts, spec_toml
 from fluxkit.figures import (
@@ -246,7 +246,7 @@ def _environment() -> Any:
         sort_value=lambda row, column: row.estimate(column.key).mean,
         spec_toml=spec_toml,
         swatch=lambda number: Markup(swatch(number)),  # noqa: S704 - made of constants only
-        svg=lambda chart: Markup(chart.svg),  # noqa: S704 - the chart compiler escapes every text it draws
+        svg=lambda chart, where: Markup(named(chart.svg, clean(chart.title + where))),  # noqa: S704 - the chart compiler escapes every text it draws
         trusted=Markup,  # the page's own script, and JSON by `inside_script`
         value_text=value_text,
         verdict_words=verdict_words,

@@ -68,7 +68,7 @@ const showNumbers = (figure, points, front) => {
   if (!details) {
     const read = "Each marker is a graded mark at the prices entered; the dashed front joins those that no other one beats.";
     const scroll = part("div", { className: "scroll", tabIndex: 0, role: "region" });
-    scroll.setAttribute("aria-label", `Numbers of the chart: quality over cost`);
+    scroll.setAttribute("aria-label", `Numbers of the chart: quality over cost of workload ${figure.closest("[data-workload]").dataset.workload.slice(1)}`);
     details = part("details", {}, part("summary", {}, "How to read it, and the numbers"), part("p", {}, read), scroll);
     figure.append(details);
   }
