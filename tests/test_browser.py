@@ -401,6 +401,14 @@ def test_print_shows_everything_but_the_controls(browser, file):
     assert page.locator("input:visible:not(.choice input)").count() == 0
     assert page.locator(".choice label:visible").inner_text() == "60.0 s"
     assert page.locator("#w1-tradeoffs td span:visible").first.inner_text() == "0.500"
+    hidden = "all => all.filter((each) => !each.checkVisibility()).map((each) => each.textContent.slice(0, 60))"
+    assert page.locator("details table, details pre").evaluate_all(hidden) == []
+    wide = [each.bounding_box() for each in page.locator("#w1-quality .charts > figure").all()[:2]]
+    assert wide[0]["y"] == wide[1]["y"]
+    page.emulate_media(media="screen")
+    for event, opened in (("beforeprint", True), ("afterprint", False)):
+        page.evaluate("event => dispatchEvent(new Event(event))", event)
+        assert page.locator("details").evaluate_all("all => all.some((each) => each.open)") is opened
     page.close()
 
 

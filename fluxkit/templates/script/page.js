@@ -14,3 +14,15 @@ document.getElementById("download").addEventListener("click", () => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 });
+
+// On paper nothing can be opened, so everything is: where a browser's style cannot do it, this does.
+const opened = [];
+addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("details:not([open])")) {
+    each.open = true;
+    opened.push(each);
+  }
+});
+addEventListener("afterprint", () => {
+  for (const each of opened.splice(0)) each.open = false;
+});
