@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from fluxkit.record import RunResult
 
 BOARD: tuple[Subject, ...] = get_args(Subject)
+NUMBERS: dict[Subject, tuple[str, ...]] = {
+    "training_speed": ("training_iterations_per_second",),
+    "inference_speed": ("inference_image_steps_per_second",),
+    "quality": ("psnr_db", "validation_loss"),
+    "energy": ("energy_joules",),
+}
+"""What a subject's grade is about: where none of them is known there is nothing to grade."""
 
 
 class Square(BaseModel):
@@ -27,8 +34,11 @@ class Square(BaseModel):
 
     model_config = FROZEN
     grade: Grade | None
+    """Worst of the findings, A where there are none, as beside the numbers; null where there is nothing to grade."""
     words: tuple[str, ...]
     """Checks below A, with the number of runs they concern."""
+    reason: str = ""
+    """Why there is nothing to grade."""
 
 
 class Stopped(BaseModel):
@@ -43,20 +53,23 @@ class Stopped(BaseModel):
 def board(workload: Workload, runs: Mapping[str, RunResult]) -> tuple[tuple[Row, tuple[Square, ...]], ...]:
     """A line per configuration, a square per subject."""
     return tuple(
-        (row, tuple(_square([runs[id_] for id_ in row.runs if id_ in runs], subject) for subject in BOARD))
+        (row, tuple(_square(row, [runs[id_] for id_ in row.runs if id_ in runs], subject) for subject in BOARD))
         for row in workload.rows
         if row.runs
     )
 
 
-def _square(results: Sequence[RunResult], subject: Subject) -> Square:
+def _square(row: Row, results: Sequence[RunResult], subject: Subject) -> Square:
     checks = [(check, result.id) for result in results for check in result.checks if check.subject == subject]
     spoilt: dict[str, set[str]] = defaultdict(set)
     for check, id_ in checks:
         if check.grade != "A":
             spoilt[clean(check.id).replace("_", " ")].add(id_)
+    numbers = [row.estimate(key) for key in NUMBERS.get(subject, ())]
+    if numbers and not spoilt and all(number.mean is None for number in numbers):
+        return Square(grade=None, words=(), reason=numbers[0].reason or "not measured")
     return Square(
-        grade=worst(tuple(check.grade for check, _ in checks)),
+        grade=worst(("A", *(check.grade for check, _ in checks))),
         words=tuple(f"{name}: {len(ids)} of {len(results)} runs" for name, ids in sorted(spoilt.items())),
     )
 

@@ -348,3 +348,16 @@ def test_board_says_which_check_spoilt_a_grade():
     by_subject = dict(zip(BOARD, squares, strict=True))
     assert (by_subject["quality"].grade, by_subject["quality"].words) == ("B", ("split: 3 of 3 runs",))
     assert (by_subject["training_speed"].grade, by_subject["training_speed"].words) == ("A", ())
+
+
+def test_the_board_grades_as_the_numbers_do_and_only_what_was_measured():
+    """Where nothing was found a square has the A of the number, and where there is no number it says why."""
+    unknown = {"class": "unavailable", "reason": "no counter can be read"}
+    check = {"id": "energy_unknown", "subject": "energy", "grade": "A", "evidence": "Energy is not known."}
+    runs = [builders.result(repeat=repeat, energy=unknown, checks=[check]) for repeat in range(3)]
+    workload = compare(runs).workloads[0]
+    ((row, squares),) = board(workload, {run.id: run for run in runs})
+    by_subject = dict(zip(BOARD, squares, strict=True))
+    assert (by_subject["energy"].grade, by_subject["energy"].reason) == (None, "no counter can be read")
+    assert by_subject["training_speed"].grade == row.estimate("training_iterations_per_second").grade == "A"
+    assert "— (unknown: no counter can be read)" in re.sub(r"<[^>]*>", " ", rendered(runs)).replace("—  (", "— (")
