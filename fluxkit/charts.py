@@ -8,10 +8,11 @@ from pydantic import BaseModel
 
 from fluxkit.answers import best_row, between
 from fluxkit.contrasts import key_of
-from fluxkit.drawing import phase_place, svg
+from fluxkit.drawing import svg
 from fluxkit.figures import plain, turned, verdict_words
 from fluxkit.frozen import FROZEN
 from fluxkit.layers import bar_layers, curve_layers, forest_layers, phase_layers
+from fluxkit.timeline import part_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +127,7 @@ def phases(workload: Workload, key: str) -> Chart | None:
     rows = [row for row in workload.rows if row.phases]
     if not rows:
         return None
-    names = sorted({name for row in rows for name in row.phases}, key=lambda name: (phase_place(name), name))
+    names = sorted({name for row in rows for name in row.phases}, key=lambda name: (part_place(name), name))
     values = [
         {
             "name": row.name,
@@ -142,7 +143,10 @@ def phases(workload: Workload, key: str) -> Chart | None:
     return Chart(
         key=key,
         title="Seconds of each phase, mean over runs",
-        how_to_read="Mean seconds of each phase on the first process. Only the tuning phase is on the budget's clock.",
+        how_to_read=(
+            "Mean seconds on the first process, in the order of a run. Compiling is told apart from the warm-up and "
+            "the inference that it was in, checkpoints from tuning. Only tuning itself is on the budget's clock."
+        ),
         svg=svg(phase_layers(rows, values, [name.replace("_", " ") for name in names]), key),
         columns=("Configuration", *(f"{name.replace('_', ' ')} (s)" for name in names)),
         table=tuple(

@@ -154,7 +154,7 @@ class Row(BaseModel):
     """How far the plan was from the runs, for `peak_memory` and `seconds`: 1 is exact, 2 is twice what was measured."""
     curve: tuple[CurvePoint, ...]
     phases: dict[str, Estimate]
-    """Seconds on rank 0, by phase."""
+    """Seconds on rank 0, by phase; compiling and checkpoints stand apart from the phases that they were in."""
     remarks: tuple[Remark, ...]
 
     def estimate(self, key: str) -> Estimate:

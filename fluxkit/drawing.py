@@ -16,9 +16,10 @@ FONT = "Liberation Sans"
 NUMBER = ",.10~g"
 """Axis labels in plain digits: 20,000, not 20k, of which small ticks would read 0k."""
 WIDTH, HEIGHT = 400, 220
-PHASES = ("import", "load", "prepare", "warm_up", "tune", "inference", "evaluate")
-PHASE_COLOURS = ("#9AA5B1", "#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B")
-
+PHASE_COLOURS = (
+    "#9AA5B1", "#C3CAD2", "#76828F", "#CDBB99", "#A08F6E", "#46566A", "#C9B8C0", "#8FA08A", "#5F7360", "#B5B5B0",
+)  # fmt: skip
+"""Of the parts of a run in their order and of unknown ones: dull, because bright colours mean configurations."""
 
 VARIABLES = {
     **{colour.lower(): f"p{place}" for place, colour in enumerate(PHASE_COLOURS)},
@@ -32,13 +33,12 @@ VARIABLES = {
 
 
 def style_of(number: int) -> tuple[str, str, tuple[int, ...]]:
-    """Colour, marker and dash of a configuration, the same through the whole page."""
-    return COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)], DASHES[number % len(DASHES)]
+    """Colour, marker and dash of a configuration, the same through the whole page.
 
-
-def phase_place(name: str) -> int:
-    """Place of a phase in the order of a run; unknown ones last."""
-    return PHASES.index(name) if name in PHASES else len(PHASES)
+    Where colours begin again, markers and dashes are shifted, so that 64 configurations are all different.
+    """
+    shifted = number + number // len(COLOURS)
+    return COLOURS[number % len(COLOURS)], SHAPES[shifted % len(SHAPES)], DASHES[shifted % len(DASHES)]
 
 
 def svg(chart: Any, key: str) -> str:

@@ -13,6 +13,7 @@ from fluxkit.errors import printable
 from fluxkit.identity import configuration_sha256
 from fluxkit.measures import Estimate, estimate, grade_about, known, ratio_estimate
 from fluxkit.spending import bases, costs, energy_use, spec_prices
+from fluxkit.timeline import part_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -178,10 +179,7 @@ def _point(mark: str, runs: Sequence[tuple[int, Mapping[str, float | None]]], gr
 def _phases(results: Sequence[RunResult]) -> dict[str, Estimate]:
     seconds: dict[str, list[float]] = defaultdict(list)
     for result in results:
-        spent: dict[str, float] = defaultdict(float)
-        for phase in result.phases:
-            spent[printable(phase.name)] += phase.seconds or 0.0
-        for name, value in spent.items():
+        for name, value in part_seconds(result).items():
             seconds[name].append(value)
     return {
         name: estimate(values, grade_about(results, PHASE_SUBJECTS.get(name, "run")))

@@ -171,7 +171,14 @@ def _tuning(base: RunResult, trail: Trail) -> Tuning | None:
         ranks=tuple(_rank(number, facts) for number, facts in sorted(trail.ranks.items()) if facts.started),
         attention=settings[0].attention if 0 in settings else None,
         compile_seconds=max(compiling, default=None),
+        checkpoint_seconds=_checkpoint_seconds(trail),
     )
+
+
+def _checkpoint_seconds(trail: Trail) -> float:
+    """Of the attempts whose tuning phase has seconds, because only in those can a part of it be told."""
+    ended = {phase.attempt for phase in trail.phases if phase.name == "tune" and phase.seconds is not None}
+    return math.fsum(seconds for attempt, seconds in trail.checkpoints if attempt in ended)
 
 
 def _rank(number: int, facts: RankTrail) -> Rank:

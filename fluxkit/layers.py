@@ -14,10 +14,10 @@ from fluxkit.drawing import (
     RULE,
     SOFT,
     WIDTH,
-    phase_place,
     style_of,
 )
 from fluxkit.stats import SPEED_MARGIN
+from fluxkit.timeline import part_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +136,7 @@ def phase_layers(rows: Sequence[Row], values: Any, names: Sequence[str]) -> Any:
     """Seconds of the phases, stacked in their order."""
     import altair as alt
 
-    scale = alt.Scale(domain=list(names), range=[PHASE_COLOURS[phase_place(n.replace(" ", "_"))] for n in names])
+    scale = alt.Scale(domain=list(names), range=[PHASE_COLOURS[part_place(n.replace(" ", "_"))] for n in names])
     legend = alt.Legend(orient="bottom", title=None, columns=4, symbolType="square", labelLimit=120)
     return (
         alt.Chart(_data(alt, values))

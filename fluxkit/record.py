@@ -115,6 +115,9 @@ class Tuning(BaseModel):
     """torch's attention operators that ran on rank 0; null in results that were made without."""
     compile_seconds: float | None = None
     """Compiling on the slowest rank, inside the warm-up and off the budget; null where nothing was compiled."""
+    checkpoint_seconds: float | None = None
+    """Writing checkpoints on rank 0, inside the tuning phases that ended and off the budget; null in results that were
+    made without."""
 
 
 class AgreementProbe(AgreementFacts):

@@ -10,6 +10,7 @@ from fluxkit.eventfile import event_path, read_events
 from fluxkit.events import (
     Agreement,
     Anchor,
+    CheckpointWritten,
     Failed,
     Finished,
     InferenceSetting,
@@ -61,6 +62,8 @@ class Trail:
         self.inputs: Inputs | None = None
         self.phases: list[PhaseSeconds] = []
         self.interruptions: list[Interruption] = []
+        self.checkpoints: list[tuple[int, float]] = []
+        """Attempt, and the seconds of writing one in it."""
         self.losses: list[float | None] = []
         self.marks: dict[str, Mark] = {}
         self.reconstruction: dict[tuple[str, str, int], ReconstructionScore] = {}
@@ -143,6 +146,8 @@ class Trail:
                 self.phases.append(PhaseSeconds(name=event.phase, attempt=self.attempt, seconds=None))
             case PhaseEnded():
                 self._end_phase(event)
+            case CheckpointWritten():
+                self.checkpoints.append((self.attempt, event.seconds))
             case MarkReached():
                 self.marks.pop(event.id, None)
                 self.marks[event.id] = Mark.model_validate(event.model_dump(exclude={"event", "at_seconds"}))

@@ -98,6 +98,8 @@ def _events(folder: Path, result: RunResult) -> Iterator[str]:
     if not any(each.path.startswith("events/") for each in result.artifacts) or not (folder / "events").is_dir():
         return
     again = fold(folder, result)
+    if result.tuning and again.tuning and result.tuning.checkpoint_seconds is None:  # made before it was stored
+        again = again.model_copy(update={"tuning": again.tuning.model_copy(update={"checkpoint_seconds": None})})
     for name in FOLDED:
         stored, told = (_plain(getattr(each, name)) for each in (result, again))
         if stored != told:

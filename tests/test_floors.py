@@ -37,7 +37,7 @@ LIGHT_FLOORS = (
     ("plan",),
     ("record", "child", "predict", "judgements"),
     ("doctor",),
-    ("fetch", "folder", "look", "marks", "trail", "kit", "progress", "schema", "measures"),
+    ("fetch", "folder", "look", "marks", "trail", "kit", "progress", "schema", "measures", "timeline"),
     ("bands", "ceilings", "clocks", "disturbances", "metering", "telemetry", "lock", "privacy", "cost", "watch"),
     ("again", "evidence", "given", "identity"),
     ("checks",),

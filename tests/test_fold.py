@@ -137,6 +137,18 @@ def test_how_tuning_ran_is_kept(base, tmp_path):
     assert (tuning.attention, tuning.compile_seconds) == ("flash_attention", 3.0)
 
 
+def test_checkpoints_are_counted_where_their_phase_ended(base, tmp_path):
+    """Seconds of checkpoints are those of the attempts whose tuning phase has seconds that they can be a part of."""
+    for attempt, seconds in enumerate((4.0, 2.0)):
+        log = Log(tmp_path, attempt=attempt)
+        begin(log)
+        log.write("checkpoint", iteration=1, seconds=seconds)
+        log.write("checkpoint", iteration=2, seconds=0.5)
+    assert fold(tmp_path, base).tuning.checkpoint_seconds == 0.0
+    log.write("phase_ended", phase="tune", seconds=30.0)
+    assert fold(tmp_path, base).tuning.checkpoint_seconds == 2.5
+
+
 def test_a_loss_that_is_no_number_is_null(base, tmp_path):
     """Neither NaN nor infinity reaches a result, and no validation loss is made up from the others."""
     log = Log(tmp_path)

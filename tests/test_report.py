@@ -14,12 +14,15 @@ import pytest
 
 from fluxkit import report
 from fluxkit.belief import BOARD, board
+from fluxkit.charts import phases
 from fluxkit.compare import compare
+from fluxkit.drawing import COLOURS, PHASE_COLOURS, style_of
 from fluxkit.embedded import inside_script
 from fluxkit.environment import differing
 from fluxkit.errors import UsageError
 from fluxkit.folder import find_results, safe_path, write_result
 from fluxkit.keep import keep
+from fluxkit.timeline import PARTS, part_seconds
 from fluxkit.tradeoffs import tradeoffs
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'>{{ 7*7 }}"
@@ -361,3 +364,25 @@ def test_the_board_grades_as_the_numbers_do_and_only_what_was_measured():
     assert (by_subject["energy"].grade, by_subject["energy"].reason) == (None, "no counter can be read")
     assert by_subject["training_speed"].grade == row.estimate("training_iterations_per_second").grade == "A"
     assert "— (unknown: no counter can be read)" in re.sub(r"<[^>]*>", " ", rendered(runs)).replace("—  (", "— (")
+
+
+def test_compiling_and_checkpoints_stand_apart_in_the_order_of_a_run():
+    """Parts are taken out of the phases that they were in, and the chart has them where the run had them."""
+    run = builders.result()
+    compiled = run.tuning.model_copy(update={"compile_seconds": 1.5, "checkpoint_seconds": 4.0})
+    inference = run.inference.model_copy(update={"compile_seconds": 2.0})
+    whole = run.model_copy(update={"tuning": compiled, "inference": inference})
+    before, parts = part_seconds(run), part_seconds(whole)
+    assert sum(parts.values()) == pytest.approx(sum(before.values()))
+    assert (parts["compile"], parts["checkpoint"]) == (3.5, 4.0)
+    assert parts["tune"] == before["tune"] - 4.0
+    drawn = phases(compare([whole]).workloads[0], "key")
+    assert [name.removesuffix(" (s)").replace(" ", "_") for name in drawn.columns[1:]] == list(PARTS)
+
+
+def test_no_two_configurations_look_alike_and_no_phase_looks_like_one():
+    """64 configurations differ in colour, marker or dash, and phases have colours of their own."""
+    assert len({style_of(number)[:2] for number in range(64)}) == 64
+    assert len({style_of(number)[::2] for number in range(64)}) == 64
+    assert len(PHASE_COLOURS) == len(set(PHASE_COLOURS)) == len(PARTS) + 1
+    assert not set(map(str.lower, PHASE_COLOURS)) & set(map(str.lower, COLOURS))
