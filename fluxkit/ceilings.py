@@ -53,6 +53,16 @@ def moments(result: RunResult, phase: TimedPhase) -> list[Moment]:
     ]  # fmt: skip
 
 
+def before_and_after(result: RunResult, phase: TimedPhase) -> list[tuple[Moment, Moment]]:
+    """Of each attempt that has both, what the machine did before a phase and after it."""
+    seen = {(moment.attempt, moment.when): moment for moment in moments(result, phase)}
+    return [
+        (before, seen[attempt, "after"])
+        for (attempt, when), before in seen.items()
+        if when == "before" and (attempt, "after") in seen
+    ]
+
+
 def ceiling(result: RunResult, phase: TimedPhase) -> float | None:
     """FLOP/s of matrix products that this machine did in the phase's precision: its fastest moment in the whole run.
 
@@ -114,11 +124,7 @@ def canary_moved(result: RunResult) -> Iterator[Check]:
     """The machine was faster or slower after a phase than before it."""
     limit = MOVED[result.plan.device]
     for phase, subject in SUBJECTS.items():
-        seen = {(moment.attempt, moment.when): moment for moment in moments(result, phase)}
-        for (attempt, when), before in seen.items():
-            after = seen.get((attempt, "after"))
-            if when != "before" or after is None:
-                continue
+        for before, after in before_and_after(result, phase):
             moves = (
                 ("matrix products", after.matmul_flops_per_second / before.matmul_flops_per_second - 1),
                 ("copies in memory", after.copy_bytes_per_second / before.copy_bytes_per_second - 1),

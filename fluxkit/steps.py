@@ -6,6 +6,7 @@ import itertools
 import statistics
 from typing import TYPE_CHECKING, Any
 
+from fluxkit.ceilings import SUBJECTS, before_and_after
 from fluxkit.charts import Chart
 from fluxkit.drawing import svg
 from fluxkit.figures import plain
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from fluxkit.comparison import Row, Workload
     from fluxkit.record import RunResult
-    from fluxkit.witness import CanaryRate
 
 PARTS = 20
 """Of a run, for its drift."""
@@ -110,12 +110,12 @@ def _parts(seconds: Sequence[float]) -> list[float]:
 
 def change(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart | None:
     """The canary after a timed phase against before it."""
-    found = [
-        (row, run, phase, *_ends(run.canary, phase))
+    pairs = [
+        (row, run, phase, before, after)
         for row, run in _shown(workload, runs)
-        for phase in ("tune", "inference")
+        for phase in SUBJECTS
+        for before, after in before_and_after(run, phase)
     ]
-    pairs = [(row, run, phase, before, after) for row, run, phase, before, after in found if before and after]
     if not pairs:
         return None
     values, table = [], []
@@ -137,8 +137,8 @@ def change(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart
         title="The machine itself, before and after",
         how_to_read=(
             "The canary is the same small work before and after each timed phase: products of matrices and copies in "
-            "memory. A point at 1 means that the machine was as fast after as before; a point left of it, that it had "
-            "become slower, whatever the run did."
+            "memory, of all processes together. A point at 1 means that the machine was as fast after as before; a "
+            "point left of it, that it had become slower, whatever the run did."
         ),
         svg=svg(change_layers([row for row in workload.rows if row.runs], values), key),
         columns=(
@@ -147,17 +147,6 @@ def change(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart
         ),
         table=tuple(table),
     )  # fmt: skip
-
-
-def _ends(canary: Sequence[CanaryRate], phase: str) -> tuple[CanaryRate | None, CanaryRate | None]:
-    """Rank 0's canary before and after a phase of the last attempt that has both."""
-    ends = {
-        when: [each for each in canary if (each.rank, each.phase, each.when) == (0, phase, when)]
-        for when in ("before", "after")
-    }
-    if not ends["before"] or not ends["after"] or ends["before"][-1].attempt != ends["after"][-1].attempt:
-        return None, None
-    return ends["before"][-1], ends["after"][-1]
 
 
 def settings(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart | None:

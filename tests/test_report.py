@@ -22,6 +22,7 @@ from fluxkit.environment import differing
 from fluxkit.errors import UsageError
 from fluxkit.folder import find_results, safe_path, write_result
 from fluxkit.keep import keep
+from fluxkit.steps import change
 from fluxkit.timeline import PARTS, part_seconds
 from fluxkit.tradeoffs import tradeoffs
 
@@ -386,3 +387,29 @@ def test_no_two_configurations_look_alike_and_no_phase_looks_like_one():
     assert len({style_of(number)[::2] for number in range(64)}) == 64
     assert len(PHASE_COLOURS) == len(set(PHASE_COLOURS)) == len(PARTS) + 1
     assert not set(map(str.lower, PHASE_COLOURS)) & set(map(str.lower, COLOURS))
+
+
+def test_the_canary_chart_has_all_processes_together():
+    """The chart holds the sum over processes before and after a phase, which is what the checks look at."""
+    asked = builders.spec(execution={"processes": 2})
+    rates = {("before", 0): 4e9, ("after", 0): 2e9, ("before", 1): 4e9, ("after", 1): 6e9}
+    canary = [
+        {
+            "phase": "tune", "when": when, "rank": rank, "precision": "ieee_float32", "matmul_size": 8,
+            "matmul_flops_per_second": rate, "copy_bytes_per_second": rate,
+        }
+        for (when, rank), rate in rates.items()
+    ]  # fmt: skip
+    run = builders.result(of=asked, canary=canary)
+    found = change(compare([run]).workloads[0], {run.id: run}, "key")
+    assert [line[2:] for line in found.table] == [("tune", "8.00", "8.00", "8.00", "8.00", "1.00", "1.00")]
+
+
+def test_a_tiny_p_is_not_written_as_nothing():
+    """The page says that a p is below 0.001 instead of giving a 0 or digits that mean nothing."""
+    runs = []
+    for place in range(2):
+        asked = builders.spec(name=f"n{place}", execution={"threads": place + 1}, hardware={"label": f"M{place}"})
+        seconds = [tuple((0.02 + 0.3 * place) * (1 + 1e-6 * repeat) for _ in range(300)) for repeat in range(3)]
+        runs += [builders.result(of=asked, repeat=n, iteration_seconds=each) for n, each in enumerate(seconds)]
+    assert "&lt; 0.001</td>" in rendered(runs)
