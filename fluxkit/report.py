@@ -64,6 +64,8 @@ BESIDE = {
     "validation_loss": "validation_loss_untuned",
 }
 """No score stands without what it is measured from."""
+SMALLEST_P = 0.001
+"""Below it the assumptions of a test matter more than the number."""
 MADE_WITH = ("altair", "vl-convert-python", "jinja2")
 """Packages whose versions decide the bytes of a page."""
 SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
@@ -240,10 +242,12 @@ def _environment() -> Any:
         further_runs_text=further_runs_text,
         header=header,
         interval_text=interval_text,
+        p_text=lambda p: f"< {SMALLEST_P:g}" if p is not None and p < SMALLEST_P else plain(p, 2),
         plain=plain,
         quantity_title=lambda quantity: metric_of(quantity).title,
         sci=lambda value: "—" if value is None else f"{value:.2g}",
         sort_value=lambda row, column: row.estimate(column.key).mean,
+        sorting=lambda value: "" if value is None else Markup(' data-value="{}"').format(value),
         spec_toml=spec_toml,
         swatch=lambda number: Markup(swatch(number)),  # noqa: S704 - made of constants only
         svg=lambda chart, where: Markup(named(chart.svg, clean(chart.title + where))),  # noqa: S704 - the chart compiler escapes every text it draws

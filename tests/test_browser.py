@@ -141,6 +141,17 @@ def test_a_missing_value_sorts_last_both_ways(page):
         assert column(page, place)[-1].startswith("—")
 
 
+def test_every_column_of_numbers_is_sorted_as_numbers(page):
+    """In each sortable table a column that begins with numbers is sorted by their values, not by their letters."""
+    wrong = page.evaluate("""() => [...document.querySelectorAll("table.sortable")].flatMap((table) =>
+        [...table.tHead.rows[0].cells].filter((head, place) => [...table.tBodies[0].rows].some((row) => {
+            const cell = row.cells[place];
+            const number = /^[<>+-]? ?\\d[\\d.,]*(e-?\\d+)?\\b/.test(cell?.textContent || "");
+            return cell?.tagName === "TD" && number && !("value" in cell.dataset);
+        })).map((head) => head.textContent))""")
+    assert [head for head in wrong if not head.startswith("Single runs")] == []
+
+
 def test_the_headline_is_filtered_by_its_configurations(page):
     """Words in the filter leave the configurations that hold them, and the page says how many."""
     page.get_by_label("Filter configurations").fill("machine b")
