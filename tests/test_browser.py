@@ -269,6 +269,24 @@ def test_the_lightbox_opens_slides_and_closes_by_keyboard(page):
     assert opener.evaluate("each => each === document.activeElement")
 
 
+def test_the_lightbox_offers_what_a_picture_can_show(page):
+    """The real photo has nothing to be held against; a difference ends with its picture, and the slider rests in it."""
+    box, cells = page.locator("#lightbox"), page.locator("#w1-images tbody tr").first.locator("td")
+    cells.nth(1).locator(".enlarge").click()
+    assert "Autoencoder's copy" in box.locator(".ends").inner_text()
+    box.get_by_label("Show the difference of the lossy copies").check()
+    assert box.get_by_role("slider").is_disabled()
+    page.keyboard.press("Escape")
+    cells.nth(2).locator(".enlarge").click()
+    assert "Generated" in box.locator(".ends").inner_text()
+    assert box.get_by_role("slider").is_enabled()
+    assert box.locator(".stage.difference").count() == 0
+    page.keyboard.press("Escape")
+    cells.nth(0).locator(".enlarge").click()
+    assert box.get_by_role("slider").count() == box.get_by_role("checkbox").count() == 0
+    assert "Generated" not in box.inner_text()
+
+
 def test_the_difference_of_equal_pictures_is_black(page):
     """The difference view lays the real photo over each picture."""
     page.get_by_label("Show the difference to the real photo").check()

@@ -6,12 +6,20 @@ const cut = () => {
   parts.line.style.left = `${parts.slider.value}%`;
 };
 
+const differ = () => {
+  parts.stage.classList.toggle("difference", parts.difference.checked);
+  parts.slider.disabled = parts.difference.checked;
+};
+
 const showTile = (tile) => {
   const [line, image] = [tile.closest("tr"), tile.querySelector("img")];
+  const alone = Boolean(tile.closest(".real")) || !line.querySelector(".real img");
   const real = line.querySelector(".real img");
   parts.title.textContent = tile.dataset.label;
   parts.caption.textContent = line.cells[0].querySelector(".caption").textContent;
   parts.chip.textContent = tile.querySelector(".tilechip")?.textContent || "";
+  parts.right.textContent = tile.dataset.label === "Autoencoder" ? "Autoencoder's copy" : "Generated";
+  for (const name of ["slider", "left", "right", "line", "switch"]) parts[name].hidden = alone;
   parts.over.src = image.src;
   parts.over.alt = image.alt;
   parts.under.src = (real || image).src;
@@ -45,11 +53,13 @@ for (const tile of document.querySelectorAll(".pictures .tile")) {
   button.append(frame);
   button.addEventListener("click", () => {
     parts.slider.value = 50;
+    parts.difference.checked = false;
+    differ();
     showTile(tile);
     box.showModal();
   });
 }
 parts.slider.addEventListener("input", cut);
-parts.difference.addEventListener("change", () => parts.stage.classList.toggle("difference", parts.difference.checked));
+parts.difference.addEventListener("change", differ);
 parts.close.addEventListener("click", () => box.close());
 box.addEventListener("click", (event) => { if (event.target === box) box.close(); });
