@@ -92,7 +92,8 @@ def grid(workload: Workload, sources: Sequence[tuple[Path, RunResult]], spent: S
     shown = [(row, run) for row in workload.rows if (run := _first_with_pictures(row, runs)) is not None]
     columns = ("Real photo", "Autoencoder", "Untuned", *(row.name for row, _ in shown))
     if not shown:
-        return Pictures(columns=columns, rows=(), note="— (images not beside the results)")
+        reasons = sorted({_why_none(row, runs) for row in workload.rows})
+        return Pictures(columns=columns, rows=(), note=f"— ({'; '.join(reasons)})")
     ordered = _ordered_pairs([run.result for _, run in shown])
     for extent in EXTENTS:
         left = Spent(spent.left, extent.copy)
@@ -108,7 +109,7 @@ def grid(workload: Workload, sources: Sequence[tuple[Path, RunResult]], spent: S
         moments=tuple(moments),
         chosen=_chosen(moments, shown[0][1].result),
         rows=tuple(rows),
-        note=_note(len(rows), len(ordered), extent),
+        note=" ".join([_note(len(rows), len(ordered), extent), *_without(workload, shown, runs)]),
     )
 
 
@@ -130,6 +131,22 @@ def _note(rows: int, pairs: int, extent: Extent) -> str:
         return " ".join([f"All {pairs} pairs that have pictures.", *words])
     why = "the others are left out" if rows == MAX_PAIRS else f"the others are left out {kept}"
     return " ".join([f"{rows} of {pairs} pairs: {why}.", *words])
+
+
+def _without(workload: Workload, shown: Sequence[tuple[Row, Shown]], runs: Mapping[str, Shown]) -> list[str]:
+    """A sentence for each configuration that has no column."""
+    there = {row.key for row, _ in shown}
+    return [f"No pictures of {row.name}: {_why_none(row, runs)}." for row in workload.rows if row.key not in there]
+
+
+def _why_none(row: Row, runs: Mapping[str, Shown]) -> str:
+    done = [runs[id_].result for id_ in row.runs if id_ in runs]
+    if not done:
+        return "no complete run"
+    if not any(run.spec.model.can_draw for run in done):
+        return "random weights draw nothing"
+    kept = any(score.image for run in done if run.quality for score in run.quality.reconstruction)
+    return "images not beside the results" if kept else "none were kept"
 
 
 def _first_with_pictures(row: Row, runs: Mapping[str, Shown]) -> Shown | None:

@@ -413,3 +413,18 @@ def test_a_tiny_p_is_not_written_as_nothing():
         seconds = [tuple((0.02 + 0.3 * place) * (1 + 1e-6 * repeat) for _ in range(300)) for repeat in range(3)]
         runs += [builders.result(of=asked, repeat=n, iteration_seconds=each) for n, each in enumerate(seconds)]
     assert "&lt; 0.001</td>" in rendered(runs)
+
+
+def test_configurations_without_pictures_are_named_with_the_reason(tmp_path):
+    """A configuration that has no column among the pictures is named, and weights that cannot draw are the reason."""
+    runs = {}
+    for name in ("with", "without"):
+        asked = builders.spec(name=name, execution={"threads": len(name)}, hardware={"label": f"Machine {name}"})
+        runs[name] = builders.result(of=asked)
+    builders.run_folder(tmp_path / "with", runs["with"])
+    write_result(tmp_path / "without", runs["without"])
+    report.write_report([tmp_path], tmp_path / "page.html")
+    assert "No pictures of Machine without: images not beside the results." in (tmp_path / "page.html").read_text()
+    asked = builders.spec(model={"family": "schnell", "weights": "random"})
+    blind = runs["with"].model_copy(update={"spec": asked, "quality": None})
+    assert "— (random weights draw nothing)" in rendered([blind])
