@@ -50,27 +50,23 @@ class Stopped(BaseModel):
     words: str
 
 
-def board(workload: Workload, runs: Mapping[str, RunResult]) -> tuple[tuple[Row, tuple[Square, ...]], ...]:
-    """A line per configuration, a square per subject."""
-    return tuple(
-        (row, tuple(_square(row, [runs[id_] for id_ in row.runs if id_ in runs], subject) for subject in BOARD))
-        for row in workload.rows
-        if row.runs
-    )
+def board(workload: Workload) -> tuple[tuple[Row, tuple[Square, ...]], ...]:
+    """A line per configuration, a square per subject: of the findings that the numbers' own grades come from."""
+    return tuple((row, tuple(_square(row, subject) for subject in BOARD)) for row in workload.rows if row.runs)
 
 
-def _square(row: Row, results: Sequence[RunResult], subject: Subject) -> Square:
-    checks = [(check, result.id) for result in results for check in result.checks if check.subject == subject]
+def _square(row: Row, subject: Subject) -> Square:
+    completed = set(row.runs)
+    found = [each for each in row.remarks if each.subject == subject and completed.intersection(each.runs)]
     spoilt: dict[str, set[str]] = defaultdict(set)
-    for check, id_ in checks:
-        if check.grade != "A":
-            spoilt[clean(check.id).replace("_", " ")].add(id_)
+    for remark in found:
+        spoilt[clean(remark.id).replace("_", " ")].update(completed.intersection(remark.runs))
     numbers = [row.estimate(key) for key in NUMBERS.get(subject, ())]
     if numbers and not spoilt and all(number.mean is None for number in numbers):
         return Square(grade=None, words=(), reason=numbers[0].reason or "not measured")
     return Square(
-        grade=worst(("A", *(check.grade for check, _ in checks))),
-        words=tuple(f"{name}: {len(ids)} of {len(results)} runs" for name, ids in sorted(spoilt.items())),
+        grade=worst(("A", *(remark.grade for remark in found))),
+        words=tuple(f"{name}: {len(ids)} of {len(row.runs)} runs" for name, ids in sorted(spoilt.items())),
     )
 
 

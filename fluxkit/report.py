@@ -180,7 +180,7 @@ def _section(
         phase_chart=charts.phases(workload, f"{key}-phases"),
         step_charts=tuple(chart for chart in _step_charts(workload, runs, key) if chart),
         pictures=grid(workload, sources, spent),
-        board=board(workload, runs),
+        board=board(workload),
         stopped=stopped(workload, runs),
         differing=differing(workload.rows, runs),
     )

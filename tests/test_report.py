@@ -348,7 +348,7 @@ def test_the_front_holds_what_nothing_beats():
 def test_board_says_which_check_spoilt_a_grade():
     """The board's squares hold the worst grade about a subject and the check behind it, with its runs."""
     runs = builders.study()
-    ((_, squares), _) = board(compare(runs).workloads[0], {run.id: run for run in runs})
+    ((_, squares), _) = board(compare(runs).workloads[0])
     by_subject = dict(zip(BOARD, squares, strict=True))
     assert (by_subject["quality"].grade, by_subject["quality"].words) == ("B", ("split: 3 of 3 runs",))
     assert (by_subject["training_speed"].grade, by_subject["training_speed"].words) == ("A", ())
@@ -360,7 +360,7 @@ def test_the_board_grades_as_the_numbers_do_and_only_what_was_measured():
     check = {"id": "energy_unknown", "subject": "energy", "grade": "A", "evidence": "Energy is not known."}
     runs = [builders.result(repeat=repeat, energy=unknown, checks=[check]) for repeat in range(3)]
     workload = compare(runs).workloads[0]
-    ((row, squares),) = board(workload, {run.id: run for run in runs})
+    ((row, squares),) = board(workload)
     by_subject = dict(zip(BOARD, squares, strict=True))
     assert (by_subject["energy"].grade, by_subject["energy"].reason) == (None, "no counter can be read")
     assert by_subject["training_speed"].grade == row.estimate("training_iterations_per_second").grade == "A"
@@ -428,3 +428,11 @@ def test_configurations_without_pictures_are_named_with_the_reason(tmp_path):
     asked = builders.spec(model={"family": "schnell", "weights": "random"})
     blind = runs["with"].model_copy(update={"spec": asked, "quality": None})
     assert "— (random weights draw nothing)" in rendered([blind])
+
+
+def test_the_board_knows_what_comparing_found():
+    """What comparing finds in old results spoils the square as it spoils the number."""
+    runs = [builders.result(repeat=repeat, canary=[]) for repeat in range(3)]
+    ((row, squares),) = board(compare(runs).workloads[0])
+    grades = dict(zip(BOARD, (square.grade for square in squares), strict=True))
+    assert grades["training_speed"] == row.estimate("training_iterations_per_second").grade == "B"
