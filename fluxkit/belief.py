@@ -14,7 +14,7 @@ from fluxkit.measures import Subject, worst
 from fluxkit.record import Grade
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from fluxkit.comparison import Row, Workload
     from fluxkit.record import RunResult

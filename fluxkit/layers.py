@@ -84,7 +84,7 @@ def _ticks(values: Sequence[float]) -> list[float]:
 
 
 def _name_axis(alt: Any, rows: Sequence[Row]) -> Any:
-    axis = alt.Axis(labelLimit=170, ticks=False, domain=False, minExtent=175, maxExtent=175)
+    axis = alt.Axis(labelLimit=165, labelPadding=8, ticks=False, domain=False, minExtent=175, maxExtent=175)
     return alt.Y("name:N", title=None, sort=[row.name for row in rows], axis=axis)
 
 
@@ -108,6 +108,10 @@ def bar_layers(rows: Sequence[Row], values: Any, dots: Any, unit: str) -> Any:
     return alt.layer(*layers).properties(width=WIDTH - 130, height={"step": 34})
 
 
+def _ratio_axis(alt: Any) -> Any:
+    return alt.Axis(tickCount=6, format=NUMBER, grid=False, labelOverlap="greedy", labelSeparation=8)
+
+
 def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
     """Ratios on a logarithmic axis with the band of equivalence."""
     import altair as alt
@@ -116,7 +120,7 @@ def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
     band = alt.Chart(_data(alt, [{"low": 1 - SPEED_MARGIN, "high": 1 + SPEED_MARGIN}]))
     one = alt.Chart(_data(alt, [{"x": 1.0}])).mark_rule(color=SOFT, aria=False).encode(x=alt.X("x:Q"))
     scale = alt.Scale(type="log", nice=False, padding=12)
-    x = alt.X("x:Q", title="ratio (logarithmic)", scale=scale, axis=alt.Axis(tickCount=6, format=".2~f", grid=False))
+    x = alt.X("x:Q", title="ratio (logarithmic)", scale=scale, axis=_ratio_axis(alt))
     base = alt.Chart(_data(alt, lines)).encode(
         y=_name_axis(alt, shown), color=alt.Color("name:N", scale=_colour(shown, alt), legend=None)
     )

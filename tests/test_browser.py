@@ -369,6 +369,19 @@ def test_the_headline_uses_the_room_there_is(browser, file, width, hidden):
     page.close()
 
 
+def test_a_phone_shows_the_last_mark_of_every_chart(browser, file):
+    """At a phone's width each chart is seen whole, or a shadow says that it goes on."""
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(file.as_uri())
+    page.wait_for_timeout(200)
+    cut = page.locator("figure.chart").evaluate_all("""all => all.filter((each) => {
+        const beyond = each.querySelector("svg")?.getBoundingClientRect().right > each.getBoundingClientRect().right;
+        return beyond && getComputedStyle(each).boxShadow === "none";
+    }).length""")
+    assert cut == 0
+    page.close()
+
+
 @pytest.fixture
 def served(file):
     """Serves the page on the loopback with a policy of the test's choice."""

@@ -436,3 +436,14 @@ def test_the_board_knows_what_comparing_found():
     ((row, squares),) = board(compare(runs).workloads[0])
     grades = dict(zip(BOARD, (square.grade for square in squares), strict=True))
     assert grades["training_speed"] == row.estimate("training_iterations_per_second").grade == "B"
+
+
+def test_a_failure_is_told_once_and_not_in_every_cell():
+    """Where a configuration has no complete run its cells say that, and the whole error stands where it belongs."""
+    error = {"phase": "load", "kind": "OutOfMemoryError", "message": "needed 12 GiB"}
+    other = builders.spec(name="other", execution={"threads": 7}, hardware={"label": "Never worked"})
+    page = rendered([builders.result(), builders.failed(of=other, error=error)])
+    held_out = re.search(r'aria-label="Held-out scores".*?</table>', page, re.DOTALL)[0]
+    assert held_out.count("(no complete run)") == 4
+    assert "needed 12 GiB" not in held_out
+    assert "needed 12 GiB" in page

@@ -42,10 +42,11 @@ for (const field of document.querySelectorAll("input[data-filters]")) {
   });
 }
 
-// A shadow at the edge says that a table goes on there.
+// A shadow at the edge says that a table or a chart goes on there.
 const sees = (each) => each?.classList.toggle("more", each.scrollLeft + each.clientWidth < each.scrollWidth - 1);
-const edges = new ResizeObserver((found) => found.forEach(({ target }) => sees(target.closest(".scroll"))));
-for (const each of document.querySelectorAll(".scroll")) {
+const SLIDING = ".scroll, .wide figure";
+const edges = new ResizeObserver((found) => found.forEach(({ target }) => sees(target.closest(SLIDING))));
+for (const each of document.querySelectorAll(SLIDING)) {
   each.addEventListener("scroll", () => sees(each), { passive: true });
   edges.observe(each);
   if (each.firstElementChild) edges.observe(each.firstElementChild);
