@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from pydantic import BaseModel
 
 from fluxkit.frozen import FROZEN, canonical_sha256
@@ -45,9 +47,15 @@ class System(BaseModel):
 
         A CPU is identified by its usable cores too: one name covers machines of 2 and of 128.
         """
-        devices = [(device.kind, device.name, device.memory_bytes) for device in self.devices_of(kind)[:count]]
+        devices = tuple((device.kind, device.name, device.memory_bytes) for device in self.devices_of(kind)[:count])
         cores = self.number("cpu_usable_cores") if kind == "cpu" else None
-        return canonical_sha256([devices, cores, count])
+        return _fingerprint(devices, cores, count)
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _fingerprint(devices: tuple[tuple[str, str, int | None], ...], cores: float | None, count: int) -> str:
+    """Kept, because every contrast of a comparison asks for it again."""
+    return canonical_sha256([devices, cores, count])
 
 
 def probe() -> System:
