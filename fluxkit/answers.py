@@ -47,11 +47,17 @@ QUESTIONS = (
     Question(
         "Least money per iteration", "usd_per_1000_iterations", "iterates cheapest", "cost the same per iteration"
     ),
+    Question("Runs on what I have", "peak_memory_bytes", "needs the least memory", "need the same memory"),
 )
 
 
+SAME = {
+    "training_images_per_second": "training_iterations_per_second",
+    "inference_batch_steps_per_second": "inference_image_steps_per_second",
+}
+"""Speeds in another unit: inside a workload the batch is the same, so the verdict is."""
 STARS = {"best": "★", "leading": "☆", "": ""}
-"""Filled: the lead is beyond doubt. Hollow: the best mean, but the lead is not decided."""
+"""Filled: verdicts say that it leads all others. Hollow: the best mean, but the lead is not decided."""
 
 
 class Answer(BaseModel):
@@ -59,7 +65,7 @@ class Answer(BaseModel):
 
     model_config = FROZEN
     scenario: str
-    quantity: Quantity | Literal["peak_memory_bytes"]
+    quantity: Quantity
     decided: bool
     row: str | None
     """Key of the configuration to take, where one leads."""
@@ -71,7 +77,7 @@ def answers(workload: Workload) -> tuple[Answer, ...]:
     """An answer to each question of one workload; without any price one says so for all costs."""
     priced = any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
     asked = [each for each in QUESTIONS if priced or each.quantity != "usd_per_1000_iterations"]
-    return (*(_answer(workload, question) for question in asked), _runs_on(workload))
+    return tuple(_answer(workload, question) for question in asked)
 
 
 def metric_of(quantity: Quantity) -> Metric:
@@ -101,14 +107,10 @@ def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading
 
 
 def _ahead(workload: Workload, row: Row, rival: Row, key: str) -> bool:
-    """By verdict where the metric has one, else by intervals that do not touch."""
-    contrast = next(
-        (between(workload, each, row, rival)[0] for each in get_args(Quantity) if key_of(each) == key), None
-    )
-    if contrast is not None:
-        return contrast.verdict not in {"equivalent", "inconclusive"}
-    mine, theirs = row.estimate(key).interval, rival.estimate(key).interval
-    return mine is not None and theirs is not None and (mine.low > theirs.high or mine.high < theirs.low)
+    """By verdict alone: intervals that do not touch say nothing about a whole family of comparisons."""
+    quantity = next((each for each in get_args(Quantity) if SAME.get(key, key) == key_of(each)), None)
+    contrast = between(workload, quantity, row, rival)[0] if quantity else None
+    return contrast is not None and contrast.verdict not in {"equivalent", "inconclusive"}
 
 
 def between(workload: Workload, quantity: Quantity, first: Row, second: Row) -> tuple[Contrast | None, bool]:
@@ -117,40 +119,6 @@ def between(workload: Workload, quantity: Quantity, first: Row, second: Row) -> 
         if contrast.quantity == quantity and {contrast.first, contrast.second} == {first.key, second.key}:
             return contrast, contrast.first == second.key
     return None, False
-
-
-def _runs_on(workload: Workload) -> Answer:
-    """Which configuration asks least of the machine that a reader has."""
-    metric = next(column for column in COLUMNS if column.key == "peak_memory_bytes")
-    ranked = _ranked(workload, metric.key)
-    decided, row, grade = False, None, None
-    if not ranked:
-        reasons = sorted({each.estimate(metric.key).reason or "graded X" for each in workload.rows})
-        sentence = f"Not answered which needs the least memory: {'; '.join(reasons)}."
-    else:
-        leader, *others = ranked
-        decided = standing(workload, leader, metric.key) == "best"
-        row, grade = (leader.key if decided else None), leader.estimate(metric.key).grade
-        number = full_text(leader.estimate(metric.key), metric)
-        rest = [f"{each.name} {value_text(each.estimate(metric.key), metric.factor)} {metric.unit}" for each in others]
-        if not others:
-            sentence = f"Only {leader.name} has this number: {number}."
-        elif decided:
-            sentence = (
-                f"{leader.name} needs the least memory: {number}; {_list(rest)} {'need' if rest[1:] else 'needs'} more."
-            )
-        else:
-            sentence = (
-                f"Not decided which needs the least memory: {_list([f'{leader.name} measured {number}', *rest])}."
-            )
-    return Answer(
-        scenario="Runs on what I have",
-        quantity="peak_memory_bytes",
-        decided=decided,
-        row=row,
-        sentence=sentence,
-        grade=grade,
-    )
 
 
 def _answer(workload: Workload, question: Question) -> Answer:

@@ -104,10 +104,11 @@ def forest(workload: Workload, key: str, quantity: Quantity, title: str) -> Char
         title=f"{title}, as a ratio to {leader.name}",
         how_to_read=(
             "A point left of 1 is slower than the leader. The grey band is ±2 %, inside which speeds are called "
-            "equivalent; the line is the 95 % interval. Without three runs of each there is no line and no verdict."
+            "equivalent; the line is the 95 % interval, where equivalent the 90 % one. "
+            "Without three runs of each there is no line and no verdict."
         ),
         svg=svg(forest_layers(workload.rows, lines), key),
-        columns=("Configuration", "Ratio", "95 % interval", "Verdict"),
+        columns=("Configuration", "Ratio", "Interval", "Verdict"),
         table=tuple(
             (
                 line["name"],

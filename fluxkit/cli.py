@@ -52,10 +52,10 @@ def _options(
 
 @app.command()
 def demo(out: Out = None, sets: Sets = None, quiet: Quiet = False) -> None:
-    """Run the laptop study end to end, offline, and name its HTML report.
+    """Run the laptop study end to end, offline, and write its report.
 
     Two configurations of the small FLUX that ships with fluxkit are tuned on real photographs, in FP32 and in BF16.
-    It takes about five minutes on two quiet cores.
+    It takes about five minutes on two quiet cores, and names the HTML file at its end.
     """
     from fluxkit.demo import run_demo
     from fluxkit.progress import reporter
@@ -83,11 +83,11 @@ def run(  # noqa: PLR0917 - each is an option of the command
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run presets or spec files, each repeat in a process of its own, and print the study's folder.
+    """Run presets or spec files, each repeat in a fresh process.
 
-    Configurations are interleaved in a seeded random order, so that a drift of the machine does not look like a
-    difference. A failed run does not stop the others. With --resume, completed runs are kept, interrupted ones
-    continue from their checkpoint, and failed ones are run again.
+    The study's folder is printed. Configurations are interleaved in a seeded random order, so that a drift of the
+    machine does not look like a difference. A failed run does not stop the others. With --resume, completed runs are
+    kept, interrupted ones continue from their checkpoint, and failed ones are run again.
 
     Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --repeats 3
     """
@@ -145,7 +145,7 @@ app.command()(cli_proof.selftest)
 
 @app.command()
 def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this one.")] = None) -> None:
-    """List the presets, or print one as a start for a spec of your own.
+    """List the presets, or print one to start a spec of your own.
 
     Example: fluxkit presets nano-laptop-cpu > mine.toml
     """
@@ -158,7 +158,7 @@ def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="P
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False,
 ) -> None:
-    """Say where encoded images and captions are kept and how much that is, or clear them.
+    """Say where encoded images and captions are kept, or clear them.
 
     Entries are named by the hash of all they depend on, so none is ever stale. FLUXKIT_CACHE moves the folder.
     """

@@ -20,7 +20,9 @@ def compare(
     usd_per_kwh: UsdPerKwh = None,
     target_psnr: TargetPsnr = None,
 ) -> None:
-    """Compare results in the terminal: one row for each configuration, ratios with intervals.
+    """Compare results in the terminal, as Markdown, CSV or JSON.
+
+    A column for each configuration, then ratios with intervals and verdicts, then the answers.
 
     Results of different workloads are shown apart, never as a ratio, and end with exit code 5.
 

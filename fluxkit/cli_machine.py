@@ -7,19 +7,29 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fluxkit.cli_options import Devices, Json, Quiet, Sets, Specs, Study  # noqa: TC001 - typer reads the annotations
+from fluxkit.cli_options import Devices, Json, Quiet, Sets, Specs, Study, UsdPerDeviceHour  # noqa: TC001 - typer reads them
+from fluxkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fluxkit.spec import RunSpec
 
 
-def plan(specs: Specs, sets: Sets = None, devices: Devices = None, as_json: Json = False) -> None:
-    """Show how specs would run on this machine, or on others by --device, before anything is loaded.
+def plan(
+    specs: Specs,
+    sets: Sets = None,
+    devices: Devices = None,
+    usd_per_hour: UsdPerDeviceHour = None,
+    as_json: Json = False,
+) -> None:
+    """Show how specs would run here, or on a device named by --device.
 
+    Nothing is loaded.
     For this machine everything is decided as a run would decide it. For another one, time and cost are predicted
     from exact FLOPs and a stated efficiency, whose origin is printed: a prediction, not a measurement.
 
-    Example: fluxkit plan schnell-single-gpu --device A100-80GB --device H200 --set hardware.usd_per_hour=2.5
+    Example: fluxkit plan schnell-single-gpu --device A40 --device H200 --usd-per-hour A40=0.5 --usd-per-hour H200=3.5
     """
     from fluxkit.specfile import load_spec
     from fluxkit.study import plan_all
@@ -27,16 +37,19 @@ def plan(specs: Specs, sets: Sets = None, devices: Devices = None, as_json: Json
 
     loaded = [load_spec(spec, sets or ()) for spec in specs]
     if devices:
-        typer.echo(_predictions(loaded, devices, as_json=as_json))
+        typer.echo(_predictions(loaded, devices, usd_per_hour or (), as_json=as_json))
         return
+    if usd_per_hour:
+        raise UsageError("--usd-per-hour prices a device named with --device; name one, or set hardware.usd_per_hour.")
     plans = plan_all(loaded, to_run=False)
     values = {spec.name: plan.model_dump(mode="json") for spec, plan in zip(loaded, plans, strict=True)}
     typer.echo(json.dumps(values, indent=1) if as_json else plan_table(loaded, plans))
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine is and whether it is fit to measure; nothing on it is changed.
+    """Say what this machine is and whether it is fit to measure.
 
+    Nothing on it is changed.
     Each line has a value, where it was read, a verdict (fit, remark, doubt, unknown) and what to do.
     The same readings go into every result, before and after the run.
     """
@@ -52,7 +65,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def join(folder: Study, quiet: Quiet = False) -> None:
-    """Take part in a study of several machines that another one runs, until it is over.
+    """Take part in a study that another machine runs, to its end.
 
     Give it on every machine but the first, with the same PET_RDZV_ENDPOINT=HOST:PORT that the first one has, and the
     folder of its --out, which all of them must see. What comes of it is told and written on the first machine.
@@ -66,12 +79,22 @@ def join(folder: Study, quiet: Quiet = False) -> None:
     typer.echo(f"Took part in {count} run{'s' if count > 1 else ''}.", err=True)
 
 
-def _predictions(specs: list[RunSpec], names: list[str], *, as_json: bool) -> str:
+def _predictions(specs: list[RunSpec], names: list[str], prices: Sequence[str], *, as_json: bool) -> str:
     from fluxkit.devices import device_named
+    from fluxkit.given import ALL, price_sheet
     from fluxkit.predict import predict, prediction_table
 
     devices = [device_named(name) for name in names]
-    predictions = {spec.name: tuple(predict(spec, device) for device in devices) for spec in specs}
+    sheet = {
+        label and device_named(label).name: price for label, price in price_sheet(prices, "--usd-per-hour").items()
+    }
+    unknown = sorted(sheet.keys() - {ALL, *(device.name for device in devices)})
+    if unknown:
+        raise UsageError(f"--usd-per-hour prices {unknown[0]}, which no --device names; add --device {unknown[0]}.")
+    predictions = {
+        spec.name: tuple(predict(spec, each, sheet.get(each.name, sheet.get(ALL))) for each in devices)
+        for spec in specs
+    }
     if as_json:
         values = {name: [each.model_dump(mode="json") for each in found] for name, found in predictions.items()}
         return json.dumps(values, indent=1)

@@ -59,6 +59,14 @@ UsdPerHour = Annotated[
         "--usd-per-hour", metavar="[LABEL=]USD", help="Price of an instance instead of the spec's; with LABEL: of one."
     ),
 ]
+UsdPerDeviceHour = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--usd-per-hour",
+        metavar="[NAME=]USD",
+        help="Price of all devices of the spec; with NAME: of that --device.",
+    ),
+]
 UsdPerKwh = Annotated[
     list[str] | None,
     typer.Option(

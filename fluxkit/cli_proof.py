@@ -13,8 +13,9 @@ from fluxkit.cli_options import Json, Out, Quiet, Results, Sets  # noqa: TC001
 
 
 def selftest(as_json: Json = False) -> None:
-    """Check in seconds that everything works here: metrics, a tiny run, agreement with a reference, its report.
+    """Try every part of this installation once, in seconds.
 
+    Metrics, statistics, a tiny run, its agreement with a reference, its report.
     Nothing is left behind. A step that fails is named, and the exit code is 4.
 
     Example: fluxkit selftest
@@ -39,7 +40,7 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run again what a result says was run, and say whether it was reproduced, drifted, or can't be told.
+    """Run a result again: reproduced, drifted or not comparable?
 
     A result keeps only the last part of a path, so paths are given again with --set. What will be run, read and
     downloaded is shown first. A verdict other than reproduced ends with exit code 5.
@@ -66,7 +67,7 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
 
 
 def verify(results: Results, as_json: Json = False) -> None:
-    """Check results against their schema, their files' hashes, and their own raw values.
+    """Check results: schema, hashes of files, numbers derived again.
 
     Anything that does not hold is named, and the exit code is 5.
 

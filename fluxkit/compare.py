@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from fluxkit.checks import find
@@ -21,7 +19,7 @@ from fluxkit.stats import MIN_VALUES
 from fluxkit.targets import target, time_to_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from fluxkit.measures import Target
     from fluxkit.record import RunResult
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 
 KEY_LENGTH = 12
 """Characters of a hash that stand for it on a page."""
+MOST_FEATURES = 8
+"""Of those in which rows of one label differ, as many as a name holds."""
 NOTHING_GIVEN = Given()
 APART = (
     "Configurations were measured apart, not interleaved in one study on one machine: drift can look like a difference."
@@ -55,7 +55,7 @@ def compare(results: Iterable[RunResult], given: Given = NOTHING_GIVEN) -> Compa
         workloads=tuple(workloads),
         differences=_differences(groups, workloads),
         ended=tuple(_ended(result) for result in unique if result.status != "completed"),
-        warnings=_warnings(unique, workloads, len(measured)),
+        warnings=_warnings(groups, workloads, len(measured)),
     )
 
 
@@ -106,7 +106,7 @@ def _sides(results: Sequence[RunResult], start: int, given: Given) -> list[Side]
         completed = [result for result in group if result.status == "completed"]
         ended = [result for result in group if result.status != "completed"]
         prices = given.prices(printable(group[0].spec.hardware.label), spec_prices((*ended, *completed)[-1]))
-        sides.append(Side(row(completed, ended, number, _key(sha256), prices), completed))
+        sides.append(Side(row(completed, ended, number, sha256[:KEY_LENGTH], prices), completed))
     names = _names([(side.row, group[0]) for side, (_, group) in zip(sides, ordered, strict=True)])
     return [
         Side(side.row.model_copy(update={"name": name}), side.results) for side, name in zip(sides, names, strict=True)
@@ -124,11 +124,6 @@ def _scaling(sides: Sequence[Side]) -> tuple[Scaling, ...]:
     )
 
 
-def _key(sha256: str) -> str:
-    """A short name of a hash; what claims to be one and is not gets a hash of its own."""
-    return (sha256 if re.fullmatch(r"[0-9a-f]{64}", sha256) else canonical_sha256(sha256))[:KEY_LENGTH]
-
-
 def _order(result: RunResult) -> tuple[Any, ...]:
     execution = result.spec.execution
     return execution.device, execution.processes, execution.precision != "float32", execution.inference_precision
@@ -136,11 +131,13 @@ def _order(result: RunResult) -> tuple[Any, ...]:
 
 def _names(rows: Sequence[tuple[Row, RunResult]]) -> list[str]:
     """Labels; where several rows share one, with those features in which they differ."""
+    features = [{**_features(each, result), **_packages(result)} for each, result in rows]
     names = []
-    for each, result in rows:
-        rivals = [_features(*other) for other in rows if other[0].label == each.label]
-        mine = _features(each, result)
-        apart = [value for place, value in enumerate(mine) if len({rival[place] for rival in rivals}) > 1]
+    for (each, _), mine in zip(rows, features, strict=True):
+        rivals = [other for (row, _), other in zip(rows, features, strict=True) if row.label == each.label]
+        kinds = dict.fromkeys(kind for rival in rivals for kind in rival)
+        differing = [kind for kind in kinds if len({rival.get(kind) for rival in rivals}) > 1]
+        apart = [mine.get(kind, f"no {kind}") for kind in differing[:MOST_FEATURES]]
         names.append(f"{each.label} ({', '.join(apart)})" if apart else each.label)
     return [
         name if names.count(name) == 1 else f"{name} [{each.key[:6]}]"
@@ -148,18 +145,28 @@ def _names(rows: Sequence[tuple[Row, RunResult]]) -> list[str]:
     ]
 
 
-def _features(each: Row, result: RunResult) -> tuple[str, ...]:
-    """What may tell rows of one label apart, in words."""
-    processes = f"{each.processes} process" + ("es" if each.processes > 1 else "")
-    return (
-        " + ".join(sorted(set(each.devices))),
-        processes,
-        each.precision,
-        f"inference in {each.inference_precision}",
-        f"{each.threads_per_process} threads",
-        f"micro-batch {result.plan.micro_batch_size}",
-        "checkpointing" if result.spec.execution.gradient_checkpointing else "no checkpointing",
-    )
+def _features(each: Row, result: RunResult) -> dict[str, str]:
+    """What may tell rows of one label apart, in words, by kind."""
+    execution, image = result.spec.execution, result.kit.image
+    name, _, digest = (image or "").partition("@sha256:")
+    return {
+        "device": " + ".join(sorted(set(each.devices))),
+        "processes": f"{each.processes} process" + ("es" if each.processes > 1 else ""),
+        "precision": each.precision,
+        "inference": f"inference in {each.inference_precision}",
+        "threads": f"{each.threads_per_process} threads",
+        "micro-batch": f"micro-batch {result.plan.micro_batch_size}",
+        "checkpointing": "checkpointing" if execution.gradient_checkpointing else "no checkpointing",
+        "compile": "compiled" if execution.compile else "not compiled",
+        "kit": f"fluxkit {printable(result.kit.version)}",
+        "image": f"image {printable(name)}{digest and f' {printable(digest[:7])}'}" if image else "no image",
+    }
+
+
+def _packages(result: RunResult) -> dict[str, str]:
+    """Each package with its version, by its name."""
+    found = sorted(result.system.before.packages.items())
+    return {printable(name): printable(f"{name} {version}") for name, version in found}
 
 
 def _differences(groups: Sequence[Sequence[RunResult]], workloads: Sequence[Workload]) -> tuple[KeyDifference, ...]:
@@ -198,8 +205,9 @@ def _ended(result: RunResult) -> Ended:
     )
 
 
-def _warnings(results: Sequence[RunResult], workloads: Sequence[Workload], measured: int) -> tuple[str, ...]:
+def _warnings(groups: Sequence[Sequence[RunResult]], workloads: Sequence[Workload], measured: int) -> tuple[str, ...]:
     """What a reader must know before reading on, in sentences."""
+    seeds = {result.id: result.seed for group in groups for result in group}
     found = []
     if measured > 1:
         found.append(f"The results belong to {measured} different workloads: they stand apart and are in no ratio.")
@@ -207,8 +215,10 @@ def _warnings(results: Sequence[RunResult], workloads: Sequence[Workload], measu
         found.append("No run is complete, so there is nothing to compare yet.")
     for workload in workloads:
         found += [*_label_warnings(workload), *_count_warnings(workload), *_apart_warnings(workload)]
-        found += _uncertified_warnings(workload)
-    return tuple(dict.fromkeys([*found, *_relabelled(results)]))
+        found += [*_seed_warnings(workload, seeds), *_uncertified_warnings(workload)]
+    for group in groups:
+        found += _relabelled(group)
+    return tuple(dict.fromkeys(found))
 
 
 def _label_warnings(workload: Workload) -> list[str]:
@@ -226,6 +236,18 @@ def _count_warnings(workload: Workload) -> list[str]:
     return [f"Too few runs for an interval, {MIN_VALUES} are the least: {', '.join(few)}."] if few else []
 
 
+def _seed_warnings(workload: Workload, seeds: Mapping[str, int]) -> list[str]:
+    """Rows whose runs are fewer seeds than an interval of quality needs; `seeds` by id of the run."""
+    found = []
+    for each in workload.rows:
+        count = len({seeds[run] for run in each.runs})
+        if count < min(MIN_VALUES, len(each.runs)):
+            found.append(f"{each.name} ({len(each.runs)} runs of {count} seed{'s' if count > 1 else ''})")
+    if not found:
+        return []
+    return [f"Runs of one seed count once for quality, and an interval of it needs {MIN_VALUES}: {', '.join(found)}."]
+
+
 def _apart_warnings(workload: Workload) -> list[str]:
     if all(each.together for each in workload.contrasts):
         return []
@@ -239,15 +261,15 @@ def _uncertified_warnings(workload: Workload) -> list[str]:
 
 
 def _relabelled(results: Sequence[RunResult]) -> list[str]:
-    """Labels or prices that differ inside one configuration."""
-    found: dict[str, set[tuple[str, float]]] = defaultdict(set)
-    for result in results:
-        hardware = result.spec.hardware
-        found[result.configuration_sha256].add((hardware.label, hardware.usd_per_hour))
+    """Labels or prices that differ inside one configuration of a workload."""
+    found = [
+        sorted({(result.spec.hardware.label, *spec_prices(result)) for result in group})
+        for group in configurations(results).values()
+    ]
     return [
-        "One configuration carries several labels or prices; its first label and its latest price are used: "
-        + "; ".join(f"“{printable(label)}” at {price:g} USD/h" for label, price in sorted(variants))
+        "One configuration carries several labels or prices; its first label and its latest prices are used: "
+        + "; ".join(f"“{printable(label)}” at {hour:g} USD/h and {kwh:g} USD/kWh" for label, hour, kwh in variants)
         + "."
-        for variants in found.values()
+        for variants in found
         if len(variants) > 1
     ]

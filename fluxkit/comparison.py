@@ -17,13 +17,16 @@ Quantity = Literal[
     "inference_speed",
     "psnr_db",
     "ssim",
+    "psnr_db_at_iterations",
+    "ssim_at_iterations",
     "validation_loss",
+    "peak_memory_bytes",
     "usd_per_1000_iterations",
     "usd_per_adapter",
     "usd_per_1000_images",
 ]
 VerdictWord = Literal[
-    "faster", "slower", "better", "worse", "cheaper", "dearer", "equivalent", "inconclusive"
+    "faster", "slower", "better", "worse", "smaller", "larger", "cheaper", "dearer", "equivalent", "inconclusive"
 ]  # fmt: skip
 
 
@@ -37,6 +40,8 @@ class Metric(NamedTuple):
     subject: Subject
     factor: float = 1.0
     """Stored value times this is the value in `unit`."""
+    scale: Literal["difference", "ratio"] = "difference"
+    """A ratio has a geometric mean and an interval on the log scale."""
     also: tuple[Subject, ...] = ()
     """What it is a number about besides."""
 
@@ -59,8 +64,18 @@ METRICS = (
     Metric("peak_memory_bytes", "Peak memory", "GiB", "lower", "run", 2.0**-30),
     Metric("tuning_seconds", "Tuning time", "s", None, "training_speed"),
     Metric("total_seconds", "Whole run", "s", None, "training_speed", also=("inference_speed",)),
-    Metric("training_flops_share", "Share of this machine's ceiling, tuning", "%", None, "training_speed", 100.0),
-    Metric("inference_flops_share", "Share of this machine's ceiling, inference", "%", None, "inference_speed", 100.0),
+    Metric(
+        "training_flops_share", "Share of this machine's ceiling, tuning", "%", None, "training_speed", 100.0, "ratio"
+    ),
+    Metric(
+        "inference_flops_share",
+        "Share of this machine's ceiling, inference",
+        "%",
+        None,
+        "inference_speed",
+        100.0,
+        "ratio",
+    ),
     Metric("energy_joules", "Energy of the run, gross", "kJ", "lower", "energy", 1e-3),
 )
 COSTS = (
@@ -110,6 +125,7 @@ class Row(BaseModel):
     """The label, with what tells it apart where others have the same label."""
     label: str
     configuration_sha256: str
+    """Taken again from its first run's workload, execution, hardware and packages, whatever that run claims."""
     devices: tuple[str, ...]
     processes: int
     threads_per_process: int
@@ -155,10 +171,14 @@ class Contrast(BaseModel):
     second: str
     scale: Literal["ratio", "difference"]
     value: float | None
+    """Of quality the mean over photos: what its interval is about."""
     interval: Interval | None
+    """Where the verdict is equivalent the 90 % one, which is what its two one-sided tests at 5 % are about."""
     p_value: float | None
     p_holm: float | None
-    """Adjusted for all contrasts of the workload."""
+    """Of no difference, adjusted for all contrasts of the workload."""
+    equivalence_p_holm: float | None = None
+    """Of lying outside the band, adjusted likewise."""
     verdict: VerdictWord
     """About the first."""
     reason: str | None

@@ -7,13 +7,14 @@ import math
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from fluxkit import stats
+from fluxkit.clusters import SCORED, gap, photos_by_seed
 from fluxkit.comparison import Contrast, Quantity, VerdictWord
-from fluxkit.estimates import cluster_means
 from fluxkit.measures import worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fluxkit.clusters import Photos
     from fluxkit.comparison import Row
     from fluxkit.measures import Estimate
     from fluxkit.record import RunResult
@@ -26,7 +27,10 @@ WORDS: dict[str, tuple[VerdictWord, VerdictWord]] = {
     "inference_speed": ("faster", "slower"),
     "psnr_db": ("better", "worse"),
     "ssim": ("better", "worse"),
+    "psnr_db_at_iterations": ("better", "worse"),
+    "ssim_at_iterations": ("better", "worse"),
     "validation_loss": ("worse", "better"),
+    "peak_memory_bytes": ("larger", "smaller"),
 }
 COST_WORDS: tuple[VerdictWord, VerdictWord] = ("dearer", "cheaper")
 
@@ -47,7 +51,7 @@ class Test(NamedTuple):
     scale: Literal["ratio", "difference"]
     value: float | None
     effects: tuple[stats.Effect, ...]
-    """All of them must agree: over images and over runs for quality, over runs alone for the others."""
+    """All of them must agree: over runs, and for quality over images too, with one estimate."""
     margin: tuple[float, float]
     runs: tuple[tuple[float, ...], tuple[float, ...]]
     """Run values on the scale of the test."""
@@ -58,9 +62,20 @@ class Test(NamedTuple):
     apart: bool = False
     """Whether the numbers may not even stand in a ratio."""
 
-    def p_value(self) -> float | None:
+    def p_value(self) -> float:
         """The largest p of the effects: an intersection-union test needs no further adjustment inside itself."""
-        return max(effect.p_value() for effect in self.effects) if self.effects else None
+        return max(effect.p_value() for effect in self.effects)
+
+    def equivalence_p_value(self) -> float:
+        """The largest p of lying outside the band, likewise."""
+        return max(effect.equivalence_p_value(*self.margin) for effect in self.effects)
+
+
+class Adjusted(NamedTuple):
+    """The p values of a contrast, each adjusted for all contrasts of the workload."""
+
+    difference: float
+    equivalence: float
 
 
 def key_of(quantity: Quantity) -> str:
@@ -72,23 +87,17 @@ def contrasts(sides: Sequence[Side], held_out_clusters: int) -> tuple[Contrast, 
     """Every quantity of every pair of configurations, with p values adjusted over all of them."""
     quantities: tuple[Quantity, ...] = get_args(Quantity)
     pairs = itertools.combinations([side for side in sides if side.results], 2)
-    clusters = {
-        (side.row.key, quantity): cluster_means(side.results, quantity)
-        for side in sides
-        for quantity in ("psnr_db", "ssim", "validation_loss")
-    }
+    photos = {(side.row.key, quantity): photos_by_seed(side.results, quantity) for side in sides for quantity in SCORED}
     tests = [
-        _test(quantity, first, second, clusters, held_out_clusters)
-        for first, second in pairs
-        for quantity in quantities
+        _test(quantity, first, second, photos, held_out_clusters) for first, second in pairs for quantity in quantities
     ]
     tests = [test for test in tests if test.value is not None or test.apart]
-    p_values = [test.p_value() for test in tests]
-    adjusted = iter(stats.holm([p for p in p_values if p is not None]))
-    family = sum(p is not None for p in p_values)
+    tested = [test for test in tests if test.effects]
+    differences = iter(stats.holm([test.p_value() for test in tested]))
+    equivalences = iter(stats.holm([test.equivalence_p_value() for test in tested]))
     return tuple(
-        _contrast(test, p, None if p is None else next(adjusted), family)
-        for test, p in zip(tests, p_values, strict=True)
+        _contrast(test, Adjusted(next(differences), next(equivalences)) if test.effects else None, len(tested))
+        for test in tests
     )
 
 
@@ -96,33 +105,31 @@ def _test(
     quantity: Quantity,
     first: Side,
     second: Side,
-    clusters: Mapping[tuple[str, str], dict[str, float]],
+    photos: Mapping[tuple[str, str], Sequence[Photos]],
     held_out_clusters: int,
 ) -> Test:
     a, b = (side.row.estimate(key_of(quantity)) for side in (first, second))
     if why := uncertified(first, second):
         measured = a.mean is not None and b.mean is not None
         return Test(quantity, first, second, "ratio", None, (), (0.0, 0.0), ((), ()), why, apart=measured)
-    if quantity not in {"psnr_db", "ssim", "validation_loss"}:
+    if quantity not in SCORED:
         return _ratio_test(quantity, first, second, a, b)
-    images = stats.paired(clusters[first.row.key, quantity], clusters[second.row.key, quantity])
-    runs = stats.welch(a.values, b.values)
-    effects = (images, runs) if images and runs else ()
-    value = a.mean - b.mean if a.mean is not None and b.mean is not None else None
+    found = gap(photos[first.row.key, quantity], photos[second.row.key, quantity])
     barred = _barred(quantity, first, second, a, b)
     if quantity == "validation_loss" and held_out_clusters < MIN_HELD_OUT:
         barred = barred or f"indicative: only {held_out_clusters} held-out photos, {MIN_HELD_OUT} are the least"
-    if runs and not images:
+    barred = barred or _few_seeds(first, second)
+    if found.seeds and not found.images:
         barred = barred or f"fewer than {stats.MIN_VALUES} independent images were scored in both"
     return Test(
         quantity=quantity,
         first=first,
         second=second,
         scale="difference",
-        value=value,
-        effects=effects,
+        value=found.value,
+        effects=(found.seeds, found.images) if found.seeds and found.images else (),
         margin=_quality_margin(quantity, a, b),
-        runs=(a.values, b.values),
+        runs=found.runs,
         barred=barred,
         few=_few(first, second, a, b),
     )
@@ -150,7 +157,7 @@ def _quality_margin(quantity: Quantity, a: Estimate, b: Estimate) -> tuple[float
     if quantity == "validation_loss":
         margin = stats.LOSS_MARGIN * stats.mean([a.mean or 0.0, b.mean or 0.0])
     else:
-        margin = stats.PSNR_MARGIN_DB if quantity == "psnr_db" else stats.SSIM_MARGIN
+        margin = stats.PSNR_MARGIN_DB if quantity.startswith("psnr_db") else stats.SSIM_MARGIN
     return -margin, margin
 
 
@@ -177,8 +184,19 @@ def _few(first: Side, second: Side, a: Estimate, b: Estimate) -> str | None:
     return None
 
 
-def _contrast(test: Test, p_value: float | None, p_holm: float | None, family: int) -> Contrast:
-    verdict, reason = _verdict(test, p_holm)
+def _few_seeds(first: Side, second: Side) -> str | None:
+    """Which side has runs enough, but of too few seeds: they share their luck, however many there are."""
+    counts = [(side, len({result.seed for result in side.results})) for side in (first, second)]
+    few = [
+        f"{side.row.name} has {len(side.results)} runs of {count} seed{'s' if count > 1 else ''}"
+        for side, count in counts
+        if count < min(stats.MIN_VALUES, len(side.results))
+    ]
+    return f"{' and '.join(few)}, and an interval of quality needs {stats.MIN_VALUES} seeds" if few else None
+
+
+def _contrast(test: Test, adjusted: Adjusted | None, family: int) -> Contrast:
+    verdict, reason = _verdict(test, adjusted, family)
     a, b = (side.row.estimate(key_of(test.quantity)) for side in (test.first, test.second))
     return Contrast(
         quantity=test.quantity,
@@ -186,9 +204,10 @@ def _contrast(test: Test, p_value: float | None, p_holm: float | None, family: i
         second=test.second.row.key,
         scale=test.scale,
         value=test.value,
-        interval=_interval(test),
-        p_value=p_value,
-        p_holm=p_holm,
+        interval=_interval(test, stats.EQUIVALENCE_LEVEL if verdict == "equivalent" else stats.LEVEL),
+        p_value=test.p_value() if test.effects else None,
+        p_holm=adjusted.difference if adjusted else None,
+        equivalence_p_holm=adjusted.equivalence if adjusted else None,
         verdict=verdict,
         reason=reason,
         further_runs=_further_runs(test, family) if verdict == "inconclusive" else None,
@@ -199,29 +218,36 @@ def _contrast(test: Test, p_value: float | None, p_holm: float | None, family: i
 
 def _further_runs(test: Test, family: int) -> int | None:
     """None where more runs would decide nothing: what bars the verdict must be mended first."""
-    return None if test.barred else stats.further_runs(*test.runs, test.margin, family)
+    return None if test.barred else stats.further_runs(*test.runs, test.margin, family, _images(test))
 
 
-def _interval(test: Test) -> stats.Interval | None:
+def _images(test: Test) -> stats.Effect | None:
+    return test.effects[1] if len(test.effects) > 1 else None
+
+
+def _interval(test: Test, level: float) -> stats.Interval | None:
     """The widest of the effects' intervals: what all of them leave open."""
     if not test.effects:
         return None
     if test.scale == "ratio":
-        return stats.ratio_interval(test.effects[0])
-    return max((effect.interval() for effect in test.effects), key=lambda interval: interval.high - interval.low)
+        return stats.ratio_interval(test.effects[0], level)
+    return max((effect.interval(level) for effect in test.effects), key=lambda interval: interval.high - interval.low)
 
 
-def _verdict(test: Test, p_holm: float | None) -> tuple[VerdictWord, str | None]:
-    if test.barred or test.few or p_holm is None:
+def _verdict(test: Test, adjusted: Adjusted | None, family: int) -> tuple[VerdictWord, str | None]:
+    if test.barred or test.few or adjusted is None:
         return "inconclusive", test.barred or test.few or "no interval could be made"
-    sides = {stats.verdict(effect, p_holm, test.margin) for effect in test.effects}
+    sides = {stats.verdict(effect, *adjusted) for effect in test.effects}
     side = sides.pop() if len(sides) == 1 else "inconclusive"
     if side == "equivalent":
         return "equivalent", None
     above, below = WORDS.get(test.quantity, COST_WORDS)
     if side in {"above", "below"}:
         return (above if side == "above" else below), None
-    return "inconclusive", "the spread of runs or images is too large for a verdict"
+    images = _images(test)
+    if images and stats.joint_verdict((images,), test.margin, family) == "inconclusive":
+        return "inconclusive", "the images differ too much: more images, not more runs, would decide"
+    return "inconclusive", "the spread between runs is too large for a verdict"
 
 
 def uncertified(first: Side, second: Side) -> str | None:

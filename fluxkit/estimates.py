@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from fluxkit import stats
 from fluxkit.certificates import agreement_of, certificates
+from fluxkit.clusters import by_seed
 from fluxkit.comparison import METRICS, Anchor, CurvePoint, Metric, Remark, Row
 from fluxkit.errors import printable
-from fluxkit.marks import time_mark
-from fluxkit.measures import Estimate, estimate, grade_about, known
+from fluxkit.identity import configuration_sha256
+from fluxkit.measures import Estimate, estimate, grade_about, known, ratio_estimate
 from fluxkit.spending import bases, costs, energy_use, spec_prices
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def row(
         number=number,
         name=label,
         label=label,
-        configuration_sha256=first.configuration_sha256,
+        configuration_sha256=configuration_sha256(first.spec, first.system.before),
         devices=_devices(results or ended),
         processes=first.plan.processes,
         threads_per_process=first.plan.threads_per_process,
@@ -76,15 +77,6 @@ def why_ended(result: RunResult) -> str:
     return printable(f"{result.status}{where}: {result.error.kind}: {result.error.message}")
 
 
-def cluster_means(results: Sequence[RunResult], quantity: str) -> dict[str, float]:
-    """Mean of a quality quantity at the constant-time mark by cluster of images, over runs, pairs and noise seeds."""
-    values: dict[str, list[float]] = defaultdict(list)
-    for result in results:
-        for cluster, value in _graded(result, quantity):
-            values[cluster].append(value)
-    return {cluster: stats.mean(found) for cluster, found in sorted(values.items())}
-
-
 def anchors(results: Sequence[RunResult]) -> tuple[Anchor, ...]:
     """Scores that need no tuning, over all runs of a workload: untuned, autoencoder, flat colour."""
     grade = grade_about(results, "quality")
@@ -110,10 +102,10 @@ def _anchor(results: Sequence[RunResult], name: str, grade: Grade | None) -> Anc
 
 
 def _predictions(results: Sequence[RunResult]) -> dict[str, Estimate]:
-    """What the plan said / what was measured, by run."""
+    """What the plan said / what was measured: the geometric mean over runs."""
     grades: dict[str, Subject] = {"peak_memory": "run", "seconds": "training_speed"}
     return {
-        name: estimate(
+        name: ratio_estimate(
             known(getattr(result.predicted_over_measured, name) for result in results),
             grade_about(results, subject),
             "not predicted or not measured",
@@ -128,7 +120,9 @@ def _metric(results: Sequence[RunResult], metric: Metric, missing: str | None) -
     if not values:
         return estimate((), grade, missing or _reason(results, metric.subject))
     short = f"{len(values)} of {len(results)} runs have it" if len(values) < len(results) else None
-    return estimate(values, grade, short)
+    if metric.subject == "quality":
+        values = by_seed((result.seed, getattr(result.summary, metric.key)) for result in results)
+    return (ratio_estimate if metric.scale == "ratio" else estimate)(values, grade, short)
 
 
 def _reason(results: Sequence[RunResult], subject: Subject) -> str:
@@ -141,10 +135,10 @@ def _reason(results: Sequence[RunResult], subject: Subject) -> str:
 
 
 def _curve(results: Sequence[RunResult]) -> tuple[CurvePoint, ...]:
-    runs = [_curve_of(result) for result in results]
-    ids = sorted({mark for run in runs for mark in run})
+    runs = [(result.seed, _curve_of(result)) for result in results]
+    ids = sorted({mark for _, run in runs for mark in run})
     grade = grade_about(results, "quality")
-    points = [_point(mark, [run[mark] for run in runs if mark in run], grade) for mark in ids]
+    points = [_point(mark, [(seed, run[mark]) for seed, run in runs if mark in run], grade) for mark in ids]
     return tuple(sorted(points, key=lambda point: (point.seconds, point.iteration, point.mark)))
 
 
@@ -172,12 +166,13 @@ def _curve_of(result: RunResult) -> dict[str, dict[str, float | None]]:
     }
 
 
-def _point(mark: str, runs: Sequence[Mapping[str, float | None]], grade: Grade | None) -> CurvePoint:
-    where = {name: stats.mean(known(run[name] for run in runs)) for name in ("seconds", "iteration", "samples")}
+def _point(mark: str, runs: Sequence[tuple[int, Mapping[str, float | None]]], grade: Grade | None) -> CurvePoint:
+    where = {name: stats.mean(known(run[name] for _, run in runs)) for name in ("seconds", "iteration", "samples")}
     scores = {
-        name: estimate(known(run[name] for run in runs), grade) for name in ("psnr_db", "ssim", "validation_loss")
+        name: estimate(by_seed((seed, run[name]) for seed, run in runs), grade)
+        for name in ("psnr_db", "ssim", "validation_loss")
     }
-    return CurvePoint(mark=printable(mark), target_seconds=runs[0]["target_seconds"], **where, **scores)
+    return CurvePoint(mark=printable(mark), target_seconds=runs[0][1]["target_seconds"], **where, **scores)
 
 
 def _phases(results: Sequence[RunResult]) -> dict[str, Estimate]:
@@ -205,21 +200,6 @@ def _remarks(results: Sequence[RunResult]) -> tuple[Remark, ...]:
         Remark(id=printable(id_), subject=printable(about), grade=grade, evidence=printable(evidence), runs=tuple(runs))
         for (id_, about, grade, evidence), runs in ordered
     )
-
-
-def _graded(result: RunResult, quantity: str) -> list[tuple[str, float]]:
-    """(cluster, value) of each score of a run at the constant-time mark."""
-    mark = time_mark(result)
-    if result.quality is None or result.inputs is None or mark is None:
-        return []
-    clusters = {pair.id: pair.cluster for pair in result.inputs.pairs}
-    if quantity == "validation_loss":
-        held_out = [score for score in result.quality.validation if score.mark == mark.id]
-        found = [(clusters.get(score.pair, score.pair), score.loss) for score in held_out]
-    else:
-        samples = [score for score in result.quality.reconstruction if score.mark == mark.id]
-        found = [(clusters.get(score.pair, score.pair), getattr(score, quantity)) for score in samples]
-    return [(cluster, value) for cluster, value in found if value is not None]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

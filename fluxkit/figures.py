@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fluxkit.cost import unit_of
-from fluxkit.stats import LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN
+from fluxkit.stats import LEVEL, LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,8 @@ PERCENT = 95
 BANDS = {
     "psnr_db": f"{PSNR_MARGIN_DB:g} dB",
     "ssim": f"{SSIM_MARGIN:g}",
+    "psnr_db_at_iterations": f"{PSNR_MARGIN_DB:g} dB",
+    "ssim_at_iterations": f"{SSIM_MARGIN:g}",
     "validation_loss": f"{100 * LOSS_MARGIN:g} %",
 }
 """Bands of equivalence; that of every other quantity is the speeds'."""
@@ -33,6 +35,8 @@ OPPOSITES = {
     "slower": "faster",
     "better": "worse",
     "worse": "better",
+    "smaller": "larger",
+    "larger": "smaller",
     "cheaper": "dearer",
     "dearer": "cheaper",
 }
@@ -109,12 +113,14 @@ def full_text(estimate: Estimate, metric: Metric) -> str:
 
 
 def contrast_text(contrast: Contrast, *, flipped: bool = False) -> str:
-    """The ratio as “1.72 times”, or the difference with its sign; with the interval where there is one."""
+    """The ratio as “1.72 times”, or the difference with its sign; with its interval, named where it is not at 95 %."""
     if contrast.value is None:
         return MISSING
     value, interval = turned(contrast) if flipped else (contrast.value, contrast.interval)
     decimals = decimals_of(value, interval)
     held = f" [{number(interval.low, decimals)}, {number(interval.high, decimals)}]" if interval else ""
+    if interval and interval.level != LEVEL:
+        held += f" ({100 * interval.level:g} % interval)"
     if contrast.scale == "ratio":
         return f"{number(value, decimals)} times{held}"
     return f"{'+' if value > 0 else ''}{number(value, decimals)}{held}"

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fluxkit.record import RunResult
+    from fluxkit.spec import RunSpec
+    from fluxkit.system import System
 
 
 def once_each(results: Iterable[RunResult]) -> list[RunResult]:
@@ -52,26 +54,39 @@ def _agree(known: tuple[str | None, ...], mine: tuple[str | None, ...]) -> bool:
     return all(each is None or each == theirs for theirs, each in zip(known, mine, strict=True))
 
 
+def configuration_sha256(spec: RunSpec, system: System) -> str:
+    """What a result claims to have been made by: workload, execution, hardware fingerprint and package versions."""
+    execution = spec.execution
+    fingerprint = system.fingerprint(execution.device, execution.processes)
+    return canonical_sha256(
+        [spec.workload_sha256(), execution.model_dump(mode="json"), fingerprint, dict(system.packages)]
+    )
+
+
 def configurations(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
     """Results of one workload by configuration, each in the given order.
 
-    The hash that a result claims is not enough: results of one hash that saw different hardware stand apart.
+    The hash is taken again from the result: what it claims proves nothing. Results of one hash stand apart where
+    another version of fluxkit, another image or other devices made them.
     """
-    claims: dict[str, dict[tuple[str, ...], list[RunResult]]] = defaultdict(dict)
+    hashes: dict[str, dict[tuple[str | None, ...], list[RunResult]]] = defaultdict(dict)
     for result in sorted(results, key=lambda each: each.status != "completed"):
-        machines, seen = claims[result.configuration_sha256], _seen(result)
+        makers, seen = hashes[configuration_sha256(result.spec, result.system.before)], _seen(result)
         # A run that ended early may not have named its devices; it belongs to what the same probe saw.
-        known = next((key for key in machines if key[: len(seen)] == seen), seen)
-        machines.setdefault(known, []).append(result)
+        known = next((key for key in makers if key[: len(seen)] == seen), seen)
+        makers.setdefault(known, []).append(result)
     return {
-        claim if len(machines) == 1 else canonical_sha256([claim, seen]): group
-        for claim, machines in claims.items()
-        for seen, group in machines.items()
+        sha256 if len(makers) == 1 else canonical_sha256([sha256, seen]): group
+        for sha256, makers in hashes.items()
+        for seen, group in makers.items()
     }
 
 
-def _seen(result: RunResult) -> tuple[str, ...]:
-    """The hardware as it was probed, and the devices that the ranks of a complete run named."""
+def _seen(result: RunResult) -> tuple[str | None, ...]:
+    """The version and image that made a result, the hardware as probed, the devices that a complete run's ranks named.
+
+    They are not in the stored hash, so that a claim made by its formula can still be verified.
+    """
     ranks = result.tuning.ranks if result.tuning and result.status == "completed" else ()
     probed = result.system.before.fingerprint(result.plan.device, result.plan.processes)
-    return (probed, *(rank.device_name for rank in ranks))
+    return (result.kit.version, result.kit.image, probed, *(rank.device_name for rank in ranks))

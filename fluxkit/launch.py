@@ -13,7 +13,7 @@ from fluxkit.child import LOG_FILE, LOG_HEADER, Engine, engine_command, engine_e
 from fluxkit.container import unwritable
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.folder import new_folder, to_json, write_atomically, write_result
-from fluxkit.frozen import canonical_sha256
+from fluxkit.identity import configuration_sha256
 from fluxkit.kit import this_kit
 from fluxkit.lock import RunLock
 from fluxkit.placement import uuids
@@ -117,15 +117,6 @@ def resume(
         except OSError as error:
             raise _unwritable(folder, error) from error
         return _attempt(folder, job, again, lock, reporter=reporter, command=command)
-
-
-def configuration_sha256(spec: RunSpec, system: System) -> str:
-    """Identity of a row: workload, execution, hardware fingerprint and package versions."""
-    execution = spec.execution
-    fingerprint = system.fingerprint(execution.device, execution.processes)
-    return canonical_sha256(
-        [spec.workload_sha256(), execution.model_dump(mode="json"), fingerprint, dict(system.packages)]
-    )
 
 
 def _started(job: Job, before: System, *, study: str, repeat: int, order: int) -> RunResult:

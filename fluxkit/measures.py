@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,13 +25,14 @@ EnergyClass = Literal["measured", "estimated", "unavailable"]
 
 
 class Estimate(BaseModel):
-    """A number with what it rests on: one value per run, an interval from 3 runs on, a grade."""
+    """A number with what it rests on: one value per run, of quality one per seed, an interval from 3 on, a grade."""
 
     model_config = FROZEN
     mean: float | None = None
+    """Arithmetic; of a ratio to something else than a unit (a share, predicted / measured) geometric."""
     values: tuple[float, ...] = ()
     interval: Interval | None = None
-    """Student's 95 % interval over run means."""
+    """Student's 95 % interval over the values; of a ratio, on the log scale."""
     grade: Grade | None = None
     """Worst of the findings about it, A where there are none; null where there is no run."""
     reason: str | None = None
@@ -107,7 +109,7 @@ class TimeToTarget(BaseModel):
     looked_seconds: float
     """Mean tuning time at the last graded mark."""
     bounded: bool
-    """Whether the one-sided 95 % lower bound over runs had to pass; below 3 runs it is the mean."""
+    """Whether the one-sided 95 % lower bound over seeds had to pass; below 3 of them it is the mean."""
     values: tuple[float | None, ...]
     """Seconds of each run by its own mean over images; null: that run missed."""
     grade: Grade | None
@@ -137,6 +139,23 @@ def estimate(values: Sequence[float], grade: Grade | None = None, reason: str | 
         return Estimate(grade=grade, reason=reason or "not measured")
     return Estimate(
         mean=stats.mean(values), values=tuple(values), interval=stats.t_interval(values), grade=grade, reason=reason
+    )
+
+
+def ratio_estimate(values: Sequence[float], grade: Grade | None = None, reason: str | None = None) -> Estimate:
+    """Geometric mean over runs of a ratio above 0, with Student's interval of its logarithms, which stays above 0."""
+    if not values:
+        return estimate((), grade, reason)
+    if min(values) <= 0:
+        return Estimate(grade=grade, reason="a ratio of 0 or less has no geometric mean")
+    logs = [math.log(value) for value in values]
+    effect = stats.one_sample(logs)
+    return Estimate(
+        mean=math.exp(stats.mean(logs)),
+        values=tuple(values),
+        interval=stats.ratio_interval(effect) if effect else None,
+        grade=grade,
+        reason=reason,
     )
 
 

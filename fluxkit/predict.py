@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from fluxkit.devices import efficiency, flops_per_second
 from fluxkit.errors import MachineError
-from fluxkit.expected import REFERENCE_CORES, devices_at_work, inference_seconds, tuning_precision
+from fluxkit.expected import HOUR, REFERENCE_CORES, devices_at_work, inference_seconds, span, tuning_precision
 from fluxkit.frozen import FROZEN
 from fluxkit.memory import CONTEXT_BYTES, Room
 from fluxkit.pipeline import SCHNELL_FOLDER, pipeline_folder, read_sizes
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from fluxkit.pipeline import PipelineSizes
     from fluxkit.plan import Plan
     from fluxkit.spec import RunSpec
-
-SECONDS_PER_HOUR = 3600
 
 
 class Prediction(BaseModel):
@@ -52,14 +51,25 @@ class Prediction(BaseModel):
     tuning_seconds: float | None = None
     """Until both budgets are met, or `tune.max_seconds`."""
     inference_seconds: float | None = None
-    usd: float | None = None
-    """Tuning and inference at `hardware.usd_per_hour`; null without a price."""
+    iterations_usd: float | None = None
+    """What `tune.iterations` steps cost: equal work; null without a price or a time."""
+    time_usd: float | None = None
+    """What `tune.seconds` of tuning cost: equal time; null without a price."""
+    cut_after: int | None = None
+    """Steps after which `tune.max_seconds` would end tuning; null where it would not."""
     basis: tuple[str, ...] = ()
     """Efficiencies that the seconds rest on, with their origin."""
 
 
-def predict(spec: RunSpec, device: Peaks) -> Prediction:
-    """What `spec` would need and give on `device`: as many of it as the spec has processes."""
+def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> Prediction:
+    """What `spec` would need and give on `device`: as many of it as the spec has processes.
+
+    Args:
+        spec: what is asked.
+        device: what it would run on.
+        usd_per_hour: price of all of them together; the spec's if None.
+    """
+    price = spec.hardware.usd_per_hour if usd_per_hour is None else usd_per_hour
     execution = spec.execution.model_copy(update={"device": device.kind, "threads": 0})
     there = spec.model_copy(update={"execution": execution})
     known = {
@@ -72,16 +82,16 @@ def predict(spec: RunSpec, device: Peaks) -> Prediction:
         plan = make_plan(there, _machine(device, execution.processes), to_run=False, sizes=_sizes(spec))
     except MachineError as error:
         return Prediction(**known, refusal=str(error))
-    return Prediction(**known, **_times(there, plan, device))
+    return Prediction(**known, **_times(there, plan, device, price))
 
 
-def _times(spec: RunSpec, plan: Plan, device: Peaks) -> dict[str, object]:
+def _times(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict[str, object]:
     at_work, precision = devices_at_work(spec), tuning_precision(spec)
     tuning = _rate(device, spec, "tuning", precision, at_work / plan.train_flops_per_iteration)
     images = _rate(
         device, spec, "inference", spec.execution.inference_precision, at_work / plan.forward_flops_per_sample
     )
-    tuning_seconds = _tuning_seconds(spec, tuning)
+    iteration_seconds = spec.tune.iterations / tuning if tuning else None
     peak = plan.predicted_peak_bytes and plan.predicted_peak_bytes // plan.processes
     together = plan.inference_micro_batch_size * plan.processes
     timed_seconds = inference_seconds(spec, together, images) if images else None
@@ -92,12 +102,14 @@ def _times(spec: RunSpec, plan: Plan, device: Peaks) -> dict[str, object]:
         "tight": peak is not None
         and not Room(device.title, device.memory_bytes, CONTEXT_BYTES[device.kind]).holds(peak),
         "iterations_per_second": tuning,
-        "iteration_seconds": spec.tune.iterations / tuning if tuning else None,
+        "iteration_seconds": iteration_seconds,
         "iterations_in_time": int(spec.tune.seconds * tuning) if tuning else None,
         "image_steps_per_second": images,
-        "tuning_seconds": tuning_seconds,
+        "tuning_seconds": _tuning_seconds(spec, tuning),
         "inference_seconds": timed_seconds,
-        "usd": _usd(spec, tuning_seconds, timed_seconds),
+        "iterations_usd": _usd(price, iteration_seconds),
+        "time_usd": _usd(price, spec.tune.seconds),
+        "cut_after": _cut_after(spec, tuning),
         "basis": _basis(device, spec, precision),
     }
 
@@ -113,11 +125,14 @@ def _tuning_seconds(spec: RunSpec, speed: float | None) -> float | None:
     return min(max(spec.tune.seconds, spec.tune.iterations / speed), spec.tune.max_seconds)
 
 
-def _usd(spec: RunSpec, *seconds: float | None) -> float | None:
-    known = [each for each in seconds if each is not None]
-    if not spec.hardware.usd_per_hour or len(known) < len(seconds):
+def _cut_after(spec: RunSpec, speed: float | None) -> int | None:
+    if not speed or spec.tune.iterations / speed <= spec.tune.max_seconds:
         return None
-    return spec.hardware.usd_per_hour * sum(known) / SECONDS_PER_HOUR
+    return math.ceil(spec.tune.max_seconds * speed)
+
+
+def _usd(price: float, seconds: float | None) -> float | None:
+    return price * seconds / HOUR if price and seconds is not None else None
 
 
 def _basis(device: Peaks, spec: RunSpec, tuning: InferencePrecision) -> tuple[str, ...]:
@@ -164,15 +179,24 @@ def prediction_table(spec: RunSpec, predictions: tuple[Prediction, ...]) -> str:
     """One line a device, and what the numbers rest on."""
     names = (
         "device", "fits", "micro-batch", "peak memory", "iterations/s", f"{spec.tune.iterations} iterations",
-        f"in {spec.tune.seconds:g} s", "image-steps/s", "cost",
+        f"in {spec.tune.seconds:g} s", "image-steps/s", f"USD, {spec.tune.iterations} iterations",
+        f"USD, {spec.tune.seconds:g} s",
     )  # fmt: skip
     rows = [names, *(_row(each) for each in predictions)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(names))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     title = f"Prediction for {spec.name}: computed from FLOPs and a stated efficiency, not measured."
-    refusals = [f"{each.title}: {each.refusal}" for each in predictions if each.refusal]
-    basis = dict.fromkeys(sentence for each in predictions for sentence in each.basis)
-    return "\n".join([title, *lines, *([""] if refusals or basis else []), *refusals, *basis])
+    notes = [f"{each.title}: {each.refusal}" for each in predictions if each.refusal]
+    notes += [_cut_note(spec, each) for each in predictions if each.cut_after]
+    notes += dict.fromkeys(sentence for each in predictions for sentence in each.basis)
+    return "\n".join([title, *lines, *([""] if notes else []), *notes])
+
+
+def _cut_note(spec: RunSpec, each: Prediction) -> str:
+    return (
+        f"{each.title}: tune.max_seconds = {spec.tune.max_seconds:g} ends tuning after about {each.cut_after} of"
+        f" {spec.tune.iterations} iterations; the cost is that of all of them."
+    )
 
 
 def _row(each: Prediction) -> tuple[str, ...]:
@@ -185,12 +209,13 @@ def _row(each: Prediction) -> tuple[str, ...]:
         "—" if each.micro_batch_size is None else f"{each.micro_batch_size}",
         memory,
         _number(each.iterations_per_second),
-        _number(each.iteration_seconds, " s"),
+        "—" if each.iteration_seconds is None else span(each.iteration_seconds),
         "—" if each.iterations_in_time is None else f"{each.iterations_in_time} iterations",
         _number(each.image_steps_per_second),
-        "—" if each.usd is None else f"{each.usd:.2f} USD",
+        _number(each.iterations_usd),
+        _number(each.time_usd),
     )
 
 
-def _number(value: float | None, unit: str = "") -> str:
-    return "—" if value is None else f"{value:.3g}{unit}"
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.3g}"

@@ -79,18 +79,15 @@ def _of(side: Side, subject: Subject, single: Sequence[Side]) -> tuple[Scaling |
     if side.row.estimate(RATES[subject]).mean is None:
         return ()
     strong, weak = (_against(side, subject, kind, single) for kind in ("strong", "weak"))
-    return (strong, weak) if strong or weak else (_alone(side, subject),)
+    return (strong, weak) if strong or weak else (_against_none(side, subject, "strong", ()),)
 
 
 def _against(side: Side, subject: Subject, kind: Kind, single: Sequence[Side]) -> Scaling | None:
-    """Against the fastest of one device, or None: a slow one of them would flatter."""
-    rivals = [
-        other
-        for other in single
-        if other.row.estimate(RATES[subject]).mean and _kind(side.results[0], other.results[0], subject) == kind
-    ]
+    """Against the fastest of one device that may be used, or None: a slow one of them would flatter."""
+    alike = _alike(side, subject, kind, single)
+    rivals = [other for other in alike if other.row.estimate(RATES[subject]).grade != "X"]
     if not rivals:
-        return None
+        return _against_none(side, subject, kind, alike) if alike else None
     other = max(rivals, key=lambda each: each.row.estimate(RATES[subject]).mean or 0.0)
     several, one = (each.row.estimate(RATES[subject]) for each in (side, other))
     devices, effect = side.results[0].plan.processes, stats.log_ratio(several.values, one.values)
@@ -105,13 +102,22 @@ def _against(side: Side, subject: Subject, kind: Kind, single: Sequence[Side]) -
     )  # fmt: skip
 
 
-def _alone(side: Side, subject: Subject) -> Scaling:
+def _alike(side: Side, subject: Subject, kind: Kind, single: Sequence[Side]) -> list[Side]:
+    """Rows of one device that did comparable work."""
+    measured = [other for other in single if other.row.estimate(RATES[subject]).mean]
+    return [other for other in measured if _kind(side.results[0], other.results[0], subject) == kind]
+
+
+def _against_none(side: Side, subject: Subject, kind: Kind, unusable: Sequence[Side]) -> Scaling:
+    """No efficiency, because nothing was measured on one device, or nothing that may be used."""
     result = side.results[0]
     device = result.plan.device_names[0]
+    reason = f"no completed run of one {device} in the same precision"
+    if unusable:
+        reason = f"graded X: {', '.join(other.row.name for other in unusable)}, all there is of one {device}"
     return Scaling(
-        subject=subject, kind="strong", several=side.row.key, single=None, devices=result.plan.processes,
-        efficiency=None, formula=_formula(subject, "strong", result.plan.processes),
-        reason=f"no completed run of one {device} in the same precision",
+        subject=subject, kind=kind, several=side.row.key, single=None, devices=result.plan.processes,
+        efficiency=None, formula=_formula(subject, kind, result.plan.processes), reason=reason,
     )  # fmt: skip
 
 

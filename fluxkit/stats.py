@@ -15,6 +15,8 @@ MIN_VALUES = 3
 """An interval needs at least so many values; with fewer, spread is a guess."""
 LEVEL = 0.95
 ALPHA = 0.05
+EQUIVALENCE_LEVEL = 1 - 2 * ALPHA
+"""Of the interval that lies inside the margin where two one-sided tests at 5 % say equivalent."""
 SPEED_MARGIN = 0.02
 """Two speeds within 2 % of each other are equivalent."""
 PSNR_MARGIN_DB = 0.5
@@ -22,6 +24,8 @@ SSIM_MARGIN = 0.01
 LOSS_MARGIN = 0.01
 """As a share of the loss itself."""
 MAX_FURTHER_RUNS = 100
+LARGEST_LOG = 700.0
+"""Its exponential is still a finite number."""
 
 Side = Literal["above", "below", "equivalent", "inconclusive"]
 
@@ -141,7 +145,8 @@ def paired(first: Mapping[str, float], second: Mapping[str, float]) -> Effect | 
 def ratio_interval(effect: Effect, level: float = LEVEL) -> Interval:
     """The interval of an effect on the log scale, as a ratio."""
     logs = effect.interval(level)
-    return Interval(low=math.exp(logs.low), high=math.exp(logs.high), level=level)
+    low, high = (math.exp(max(-LARGEST_LOG, min(end, LARGEST_LOG))) for end in (logs.low, logs.high))
+    return Interval(low=low, high=high, level=level)
 
 
 def log_margin(share: float = SPEED_MARGIN) -> tuple[float, float]:
@@ -149,15 +154,29 @@ def log_margin(share: float = SPEED_MARGIN) -> tuple[float, float]:
     return math.log1p(-share), math.log1p(share)
 
 
-def verdict(effect: Effect | None, p_adjusted: float, margin: tuple[float, float]) -> Side:
-    """Equivalent if both one-sided tests at 5 % put it inside the margin, else the side that p supports, if any."""
+def verdict(effect: Effect | None, p_difference: float, p_equivalence: float) -> Side:
+    """Equivalent if its p is below 5 %, else the side that the difference's p supports, if any.
+
+    Each p is adjusted for its own family: that of all differences, and that of all equivalences.
+    """
     if effect is None:
         return "inconclusive"
-    if effect.equivalence_p_value(*margin) < ALPHA:
+    if p_equivalence < ALPHA:
         return "equivalent"
-    if p_adjusted < ALPHA:
+    if p_difference < ALPHA:
         return "above" if effect.estimate > 0 else "below"
     return "inconclusive"
+
+
+def joint_verdict(effects: Sequence[Effect], margin: tuple[float, float], family: int = 1) -> Side:
+    """The verdict that every one of the effects supports, each p times the number of tests of its family.
+
+    Source: Berger, Technometrics 24 (1982) 295: tests that all have to reject need no adjustment among themselves.
+    """
+    difference = min(1.0, family * max(effect.p_value() for effect in effects))
+    equivalence = min(1.0, family * max(effect.equivalence_p_value(*margin) for effect in effects))
+    sides = {verdict(effect, difference, equivalence) for effect in effects}
+    return sides.pop() if len(sides) == 1 else "inconclusive"
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -174,19 +193,26 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def further_runs(
-    first: Sequence[float], second: Sequence[float], margin: tuple[float, float], family: int = 1
+    first: Sequence[float],
+    second: Sequence[float],
+    margin: tuple[float, float],
+    family: int = 1,
+    images: Effect | None = None,
 ) -> int | None:
     """Runs more of each side that would decide, if means and spread stay as they are; None: unknown or over 100.
 
-    Values are on the scale of the test (logarithms for ratios); `family` is the number of tests of the Holm family.
+    Values are on the scale of the test (logarithms for ratios); `family` is the number of tests of the Holm family;
+    `images` has to support the verdict too, and more runs do not shrink its spread.
     """
     if min(len(first), len(second)) < MIN_VALUES:
         return MIN_VALUES - min(len(first), len(second))
+    if images and joint_verdict((images,), margin, family) == "inconclusive":
+        return None
     difference = mean(first) - mean(second)
     spread = (standard_deviation(first), standard_deviation(second))
     for more in range(1, MAX_FURTHER_RUNS + 1):
-        effect = _welch(difference, spread, (len(first) + more, len(second) + more))
-        if verdict(effect, min(1.0, family * effect.p_value()), margin) != "inconclusive":
+        runs = _welch(difference, spread, (len(first) + more, len(second) + more))
+        if joint_verdict((runs, images) if images else (runs,), margin, family) != "inconclusive":
             return more
     return None
 

@@ -44,7 +44,7 @@ MAX_MARKDOWN_CHARACTERS = 65_000
 
 VERDICT_HEADERS = ("Quantity", "First", "Second", "First ÷ second, or first minus second", "The first is", "Grade")
 LEGEND = (
-    "★ best beyond doubt; ☆ best, not decided. [95 % interval over n runs]. "
+    "★ best beyond doubt; ☆ best, not decided. [95 % interval over n runs; of quality, n seeds]. "
     "Grades: A sound, B with a remark, C in doubt, X not to be used."
 )
 

@@ -1,6 +1,6 @@
 """Time-to-quality: which PSNR is asked for, and when each configuration first reaches it.
 
-A configuration has reached the target at the first graded mark whose one-sided 95 % lower bound over its runs is at
+A configuration has reached the target at the first graded mark whose one-sided 95 % lower bound over its seeds is at
 or above it, if the next mark's is too: a single lucky mark would favour whoever is graded most often. What was never
 reached is censored: longer than the last mark that was looked at, never left out.
 """
@@ -49,7 +49,7 @@ def time_to_target(row: Row, results: Sequence[RunResult], psnr_db: float | None
     points = [point for point in row.curve if point.mark != UNTUNED and point.psnr_db.mean is not None]
     if psnr_db is None or not points:
         return None
-    count = len(row.runs)
+    count = len({result.seed for result in results})
     bounded = count >= stats.MIN_VALUES
     reached = _first(points, lambda point: _passes(point, psnr_db, count))
     return TimeToTarget(
@@ -65,7 +65,7 @@ def time_to_target(row: Row, results: Sequence[RunResult], psnr_db: float | None
 
 
 def _passes(point: CurvePoint, psnr_db: float, count: int) -> bool:
-    """Whether the lower bound over all runs is at or above the target; below 3 runs the mean."""
+    """Whether the lower bound over all seeds is at or above the target; below 3 seeds the mean."""
     values = point.psnr_db.values
     if len(values) < count:
         return False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fluxkit.errors import UsageError, printable
 from fluxkit.fold import fold, summarise
 from fluxkit.folder import RESULT_FILE
+from fluxkit.identity import configuration_sha256
 from fluxkit.manifest import file_sha256, inside
 from fluxkit.settle import load
 
@@ -63,6 +64,8 @@ def _status(result: RunResult) -> Iterator[str]:
 def _hashes(result: RunResult) -> Iterator[str]:
     if result.spec.workload_sha256() != result.workload_sha256:
         yield "workload_sha256 is not the hash of the spec in it"
+    if configuration_sha256(result.spec, result.system.before) != result.configuration_sha256:
+        yield "configuration_sha256 is not the hash of the spec, the hardware and the packages in it"
 
 
 def _summary(result: RunResult) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
+from fluxkit.expected import HOUR
 from fluxkit.measures import grade_about
 
 if TYPE_CHECKING:
@@ -48,7 +49,19 @@ def _plan_facts(spec: RunSpec, plan: Plan) -> dict[str, str]:
         "parameters": f"{amount(plan.parameters)}, of which {amount(plan.trainable_parameters)} are tuned",
         "forward pass": f"{amount(plan.forward_flops_per_sample)}FLOP per sample",
         "iteration": f"{amount(plan.train_flops_per_iteration)}FLOP",
+        "cost": _plan_cost(spec, plan),
     }
+
+
+def _plan_cost(spec: RunSpec, plan: Plan) -> str:
+    """Of both protocols at the spec's price."""
+    price = spec.hardware.usd_per_hour / HOUR
+    if not price:
+        return "no price given (hardware.usd_per_hour)"
+    iterations = f"{price * plan.predicted_seconds:.3g} USD" if plan.predicted_seconds else "not predicted"
+    return (
+        f"{spec.tune.iterations} iterations {iterations}, {spec.tune.seconds:g} s {price * spec.tune.seconds:.3g} USD"
+    )
 
 
 def study_order(study: Study) -> str:

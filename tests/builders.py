@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from fluxkit.events import InputPair
 from fluxkit.folder import write_result
-from fluxkit.frozen import canonical_sha256
+from fluxkit.identity import configuration_sha256
 from fluxkit.plan import Plan
 from fluxkit.record import RunResult
 from fluxkit.spec import RunSpec
 from fluxkit.stats import mean, rate
+from fluxkit.system import System
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,9 +83,7 @@ def result(
         "kit": {"version": "0.1.0", "commit": "0" * 40, "dirty": False, "image": None},
         "spec": asked.model_dump(mode="json", by_alias=True),
         "workload_sha256": asked.workload_sha256(),
-        "configuration_sha256": canonical_sha256(
-            [asked.workload(), asked.execution.model_dump(mode="json"), [device["name"] for device in devices]]
-        ),
+        "configuration_sha256": configuration_sha256(asked, System.model_validate(system(devices))),
         "plan": plan(asked, gpu=gpu).model_dump(mode="json"),
         "system": {"before": system(devices, load=0.1 * repeat), "after": system(devices, load=1.5)},
         "inputs": inputs(held_out),

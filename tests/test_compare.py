@@ -1,7 +1,10 @@
 """`fluxkit.compare`: what is grouped, what is put into a ratio, and what never is."""
 
+import math
+
 import builders
 import pytest
+from scipy import stats as reference
 
 from fluxkit.answers import answers, standing
 from fluxkit.compare import compare
@@ -262,3 +265,77 @@ def test_answers_are_decided_only_where_the_verdict_is():
     (undecided, *_) = answers(compare(builders.study(repeats=1)).workloads[0])
     assert not undecided.decided
     assert "Laptop CPU (bfloat16) has 1 run, and an interval needs 3" in undecided.sentence
+
+
+def test_a_claimed_configuration_hash_proves_nothing():
+    """Runs with other settings that claim the hash of a configuration are rows of their own, named by the settings."""
+    claim = builders.result().configuration_sha256
+    asked = builders.spec(execution={"threads": 1, "gradient_checkpointing": True})
+    claiming = [builders.result(of=asked, repeat=n, id=f"o-{n}", configuration_sha256=claim) for n in range(3)]
+    rows = compare([*(builders.result(repeat=n) for n in range(3)), *claiming]).workloads[0].rows
+    assert sorted((row.name, len(row.runs)) for row in rows) == [
+        ("Laptop CPU (checkpointing)", 3),
+        ("Laptop CPU (no checkpointing)", 3),
+    ]
+
+
+def test_another_fluxkit_or_another_image_is_another_configuration():
+    """What made the results counts: another version of fluxkit or another image is another row, named by it."""
+    made = {"version": "0.2.0", "commit": None, "dirty": None, "image": f"other@sha256:{'1' * 64}"}
+    results = [builders.result(), builders.result(repeat=1, kit=made), builders.failed(kit=made)]
+    rows = compare(results).workloads[0].rows
+    assert sorted(row.name for row in rows) == [
+        "Laptop CPU (fluxkit 0.1.0, no image)",
+        "Laptop CPU (fluxkit 0.2.0, image other 1111111)",
+    ]
+    assert len({row.key for row in rows}) == 2
+
+
+def test_other_packages_are_another_configuration_named_by_them():
+    """Results whose packages have other versions are rows that say which."""
+    first = builders.result()
+    before = first.system.before
+    before = before.model_copy(update={"packages": {**before.packages, "torch": "2.14.0", "peft": "0.19"}})
+    newer = first.model_copy(update={"id": "newer", "system": first.system.model_copy(update={"before": before})})
+    names = sorted(row.name for row in compare([first, newer]).workloads[0].rows)
+    assert names == ["Laptop CPU (no peft, torch 2.13.0)", "Laptop CPU (peft 0.19, torch 2.14.0)"]
+
+
+def test_two_prices_of_energy_in_one_row_are_warned_about():
+    """Runs of one configuration with two prices of energy are priced at the latest, and a warning says so."""
+    results = [
+        builders.result(of=builders.spec(hardware={"label": "Laptop CPU", "usd_per_kwh": price}), repeat=repeat)
+        for repeat, price in enumerate((0.2, 0.2, 0.3))
+    ]
+    comparison = compare(results)
+    assert comparison.workloads[0].rows[0].usd_per_kwh == 0.3
+    (said,) = [warning for warning in comparison.warnings if "several labels or prices" in warning]
+    assert "at 0 USD/h and 0.2 USD/kWh; “Laptop CPU” at 0 USD/h and 0.3 USD/kWh" in said
+
+
+def test_shares_and_predictions_have_intervals_on_the_log_scale():
+    """A share of the ceiling and plan / measured are ratios: geometric mean, and SciPy's interval of the logarithms."""
+    ratios = (0.3, 0.5, 0.9)
+    results = []
+    for repeat, ratio in enumerate(ratios):
+        made = builders.result(repeat=repeat, predicted_over_measured={"peak_memory": ratio, "seconds": ratio})
+        shares = {"training_flops_share": ratio, "inference_flops_share": ratio}
+        results.append(made.model_copy(update={"summary": made.summary.model_copy(update=shares)}))
+    (row,) = compare(results).workloads[0].rows
+    expected = reference.ttest_1samp([math.log(ratio) for ratio in ratios], 0).confidence_interval(0.95)
+    for found in (*row.predicted_over_measured.values(), row.metrics["training_flops_share"]):
+        assert found.mean == pytest.approx(math.prod(ratios) ** (1 / 3))
+        ends = (math.exp(expected.low), math.exp(expected.high))
+        assert (found.interval.low, found.interval.high) == pytest.approx(ends, rel=1e-9)
+
+
+@pytest.mark.parametrize("strange", [0.0, 1e300])
+def test_a_ratio_that_cannot_be_is_no_crash(strange):
+    """A stranger's ratio of nothing has no mean and a reason; an endless spread has an interval all the same."""
+    results = [
+        builders.result(repeat=repeat, predicted_over_measured={"peak_memory": ratio})
+        for repeat, ratio in enumerate((strange, 1.0, 1e-9))
+    ]
+    found = compare(results).workloads[0].rows[0].predicted_over_measured["peak_memory"]
+    assert (found.mean is None) == ("geometric mean" in (found.reason or "")) == (strange == 0)
+    assert (found.interval is None) == (strange == 0)

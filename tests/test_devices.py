@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+from pathlib import Path
+from statistics import mean
 
 import pytest
 
 from fluxkit.architecture import SCHNELL
 from fluxkit.devices import device_named, efficiency, flops_per_second, known_devices, peaks_of
 from fluxkit.errors import UsageError
+from fluxkit.folder import find_results
 from fluxkit.pipeline import SCHNELL_FOLDER, read_sizes
 from fluxkit.plan import make_plan
 from fluxkit.predict import predict, prediction_table
 from fluxkit.system import Device
 from fluxkit.workload import ModelSpec
+
+REPORTS = Path(__file__).parents[1] / "reports"
 
 
 @pytest.fixture
@@ -70,7 +76,9 @@ def test_a_prediction_can_be_worked_out_by_hand(schnell):
     assert found.iterations_per_second == pytest.approx(989.4e12 * 0.26 / flops)
     assert found.iteration_seconds == pytest.approx(schnell.tune.iterations / found.iterations_per_second)
     assert found.image_steps_per_second == pytest.approx(66.9e12 * 0.58 / SCHNELL.forward_flops(1024, 256))
-    assert found.usd == pytest.approx(2.0 * (found.tuning_seconds + found.inference_seconds) / 3600)
+    assert found.iterations_usd == pytest.approx(2.0 * found.iteration_seconds / 3600)
+    assert found.time_usd == pytest.approx(2.0 * schnell.tune.seconds / 3600)
+    assert predict(schnell, device, usd_per_hour=1.0).iterations_usd == pytest.approx(found.iterations_usd / 2)
 
 
 def test_the_published_speed_is_predicted_again():
@@ -138,3 +146,33 @@ def test_a_prediction_round_trips(spec):
     found = predict(spec(), device_named("laptop-cpu"))
     assert type(found).model_validate(json.loads(found.model_dump_json())) == found
     assert found.iterations_per_second > 0
+
+
+def test_the_laptop_is_what_the_committed_results_say():
+    """Rates and shares of the laptop are the best canary and the mean speeds of reports/, not typed from memory."""
+    laptop, found = device_named("laptop-cpu"), [result for _, result in find_results([REPORTS])]
+    single = [result for result in found if result.plan.processes == 1]
+    for precision in ("ieee_float32", "bfloat16"):
+        moments = [moment for result in single for moment in result.canary if moment.precision == precision]
+        best = max(moment.matmul_flops_per_second for moment in moments)
+        assert laptop.peak_flops_per_second(precision) == pytest.approx(best, rel=0.002)
+        for family in ("nano", "schnell") if precision == "bfloat16" else ("nano",):
+            rows = [result for result in single if result.spec.model.family == family]
+            rows = [result for result in rows if result.spec.execution.inference_precision == precision]
+            tuning = mean(
+                row.summary.training_iterations_per_second * row.plan.train_flops_per_iteration for row in rows
+            )
+            images = mean(
+                row.summary.inference_image_steps_per_second * row.plan.forward_flops_per_sample for row in rows
+            )
+            assert efficiency(laptop, family, "tuning", precision).share == pytest.approx(tuning / best, rel=0.005)
+            assert efficiency(laptop, family, "inference", precision).share == pytest.approx(images / best, rel=0.005)
+
+
+@pytest.mark.usefixtures("small_pipeline")
+def test_a_cut_of_the_iterations_is_said(spec):
+    """Where tune.max_seconds ends tuning before its iterations, the table says after how many."""
+    asked = spec(tune={"iterations": 100_000, "seconds": 5.0, "max_seconds": 10.0})
+    found = predict(asked, device_named("laptop-cpu"))
+    assert found.cut_after == math.ceil(10.0 * found.iterations_per_second)
+    assert f"after about {found.cut_after} of 100000 iterations" in prediction_table(asked, (found,))

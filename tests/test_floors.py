@@ -46,7 +46,7 @@ LIGHT_FLOORS = (
     ("launch", "verify", "words", "cli_options"),
     ("study",),
     ("scaling",),
-    ("comparison", "certificates", "spending"),
+    ("comparison", "certificates", "clusters", "spending"),
     ("estimates", "targets"),
     ("contrasts",),
     ("compare", "figures", "spreadsheet", "drawing", "tiles", "embedded"),

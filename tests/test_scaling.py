@@ -99,3 +99,21 @@ def test_processes_that_share_a_cpu_are_not_several_devices():
     asked = builders.spec(execution={"processes": 2})
     results = [builders.result(of=asked)]
     assert efficiencies([Side(row(results, [], 0, "cpu"), results)]) == ()
+
+
+def unusable(each):
+    """The same row with its training speed graded X."""
+    key = "training_images_per_second"
+    graded = {**each.row.metrics, key: each.row.metrics[key].model_copy(update={"grade": "X"})}
+    return Side(each.row.model_copy(update={"metrics": graded}), each.results)
+
+
+def test_a_number_graded_x_is_no_measure():
+    """A single device whose speed is graded X is left out; where only such are left, the reason is said."""
+    slow, fast, several = side(1, 10.0, gradient_checkpointing=True), unusable(side(1, 20.0, key="1x20")), side(2, 15.0)
+    found = one(efficiencies([slow, fast, several]), "training_speed")
+    assert (found.single, found.efficiency) == ("1x10", pytest.approx(0.75))
+    found = one(efficiencies([fast, several]), "training_speed")
+    assert (found.efficiency, found.single) == (None, None)
+    assert found.reason == "graded X: Laptop CPU, all there is of one Example GPU 48GB"
+    assert one(efficiencies([fast, several]), "inference_speed").efficiency == pytest.approx(0.375)

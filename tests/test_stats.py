@@ -103,18 +103,38 @@ def test_verdicts_take_the_four_sides():
     margin = stats.log_margin()
     apart, close = stats.log_ratio(A, B), stats.log_ratio(A, (10.0, 10.01, 9.99))
     wide = stats.log_ratio((8.0, 10.0, 12.0), (9.0, 11.0, 12.5))
-    assert stats.verdict(apart, apart.p_value(), margin) == "above"
-    assert stats.verdict(stats.log_ratio(B, A), apart.p_value(), margin) == "below"
-    assert stats.verdict(close, 1.0, margin) == "equivalent"
-    assert stats.verdict(wide, wide.p_value(), margin) == "inconclusive"
-    assert stats.verdict(None, 1.0, margin) == "inconclusive"
+    assert stats.joint_verdict((apart,), margin) == "above"
+    assert stats.joint_verdict((stats.log_ratio(B, A),), margin) == "below"
+    assert stats.joint_verdict((close,), margin) == "equivalent"
+    assert stats.joint_verdict((wide,), margin) == "inconclusive"
+    assert stats.verdict(None, 0.0, 0.0) == "inconclusive"
+
+
+def test_effects_that_say_different_things_decide_nothing():
+    """What runs call better and images worse is not decided, and what only one of them shows is not either."""
+    margin, better = (-0.5, 0.5), stats.one_sample((2.0, 2.1, 1.9))
+    worse, vague = stats.one_sample((-2.0, -2.1, -1.9)), stats.one_sample((5.0, 2.0, -1.0))
+    assert stats.joint_verdict((better, better), margin) == "above"
+    assert stats.joint_verdict((better, worse), margin) == "inconclusive"
+    assert stats.joint_verdict((better, vague), margin) == "inconclusive"
+
+
+@pytest.mark.parametrize("values", [(-0.1, 0.02, 0.1, 0.15), (0.1, 0.2, 0.3, 0.45), (0.2, 0.3, 0.4, 0.5, 0.6)])
+def test_the_interval_of_two_one_sided_tests_is_inside_the_band_where_they_are_passed(values):
+    """Two of SciPy's one-sided tests at 5 % are passed exactly where the 90 % interval lies inside the band."""
+    bound, effect = 0.5, stats.one_sample(values)
+    above = reference.ttest_1samp(values, -bound, alternative="greater").pvalue
+    below = reference.ttest_1samp(values, bound, alternative="less").pvalue
+    interval = effect.interval(stats.EQUIVALENCE_LEVEL)
+    assert (max(above, below) < stats.ALPHA) == (-bound < interval.low and interval.high < bound)
+    assert (stats.joint_verdict((effect,), (-bound, bound)) == "equivalent") == (max(above, below) < stats.ALPHA)
 
 
 def test_identical_runs_are_equivalent_without_dividing_by_zero():
     """Runs without any spread have a p of 1 and are equivalent."""
     same = stats.log_ratio((2.0, 2.0, 2.0), (2.0, 2.0, 2.0))
     assert same.p_value() == 1.0
-    assert stats.verdict(same, 1.0, stats.log_margin()) == "equivalent"
+    assert stats.joint_verdict((same,), stats.log_margin()) == "equivalent"
 
 
 def test_further_runs_decide_and_are_the_fewest():
@@ -125,6 +145,16 @@ def test_further_runs_decide_and_are_the_fewest():
     assert more is not None
     assert more >= 1
     assert stats.further_runs((1.0, 5.0, 9.0), (1.0, 5.0, 9.0), (-1e-6, 1e-6)) is None
+
+
+def test_no_number_of_runs_makes_up_for_images_that_differ():
+    """Where the images leave it open, more runs decide nothing; where they decide, runs are counted as without them."""
+    first, second, margin = (1.0, 1.4, 1.8), (2.0, 2.4, 2.9), (-0.01, 0.01)
+    vague, clear = stats.one_sample((3.0, -1.5, 1.5, 0.0)), stats.one_sample((-1.0, -1.01, -1.04, -1.0))
+    alone = stats.further_runs(first, second, margin)
+    assert alone is not None
+    assert stats.further_runs(first, second, margin, images=vague) is None
+    assert stats.further_runs(first, second, margin, images=clear) == alone
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():

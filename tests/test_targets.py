@@ -115,3 +115,10 @@ def test_the_curve_holds_time_iterations_and_samples_of_one_trajectory():
         assert point.samples == pytest.approx(8 * point.iteration)
         assert (point.psnr_db.grade, len(point.psnr_db.values)) == ("B", 3)
     assert [point.seconds for point in row.curve] == sorted(point.seconds for point in row.curve)
+
+
+def test_runs_of_one_seed_make_no_bound():
+    """Three runs of one seed are one value of quality: their mean has to pass, for there is no bound."""
+    results = [each.model_copy(update={"seed": 0}) for each in repeated(0.5, 10, 12, 14, 15.2, 20)]
+    (row,) = workload(results, target_psnr_db=15.0).rows
+    assert (row.time_to_target.mark, row.time_to_target.bounded) == ("seconds-30", False)

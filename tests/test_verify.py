@@ -126,3 +126,9 @@ def test_what_is_no_result_is_said(folder, tmp_path):
 def test_all_results_of_a_study_are_verified(folder):
     """A study folder stands for every result under it."""
     assert [file.name for file, _ in verify_all([folder.parent])] == ["result.json"]
+
+
+def test_a_configuration_that_is_not_its_own_is_found(folder):
+    """A result that claims another configuration's hash, or whose settings were changed after it, does not verify."""
+    change(folder, lambda values: values["spec"]["execution"].update(gradient_checkpointing=True))
+    assert "configuration_sha256 is not the hash of the spec, the hardware and the packages in it" in problems(folder)

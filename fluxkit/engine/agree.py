@@ -131,13 +131,15 @@ def weights_sha256(transformer: FluxTransformer2DModel) -> str:
     return digest.hexdigest()
 
 
-def outcome(transformer: FluxTransformer2DModel, device: torch.device, dtype: torch.dtype) -> Outcome:
+def outcome(
+    transformer: FluxTransformer2DModel, device: torch.device, dtype: torch.dtype, *, autocast: bool = False
+) -> Outcome:
     """Forward pass, tuning steps and a four-step sample of `build()`'s transformer, which is changed by it."""
     clean, noise, start = (halves(LATENTS, name) for name in ("latents", "noise", "start"))
     captions = Embeddings(halves(TEXT, "text"), halves(POOLED, "pooled"))
     float64 = dtype == torch.float64
     with Float64() if float64 else nullcontext():  # type: ignore[no-untyped-call]  # torch's constructor
-        flux = _Flux(_cast(transformer, dtype), device, autocast=False)
+        flux = _Flux(_cast(transformer, dtype), device, autocast=autocast)
         clean_BLD, noise_BLD = (flow.pack(each.to(device)) for each in (clean, noise))
         sigma_B = torch.tensor(SIGMAS, device=device)
         noisy_BLD = flow.add_noise(clean_BLD, noise_BLD, sigma_B)
@@ -164,18 +166,20 @@ def _cast(transformer: FluxTransformer2DModel, dtype: torch.dtype) -> FluxTransf
     return transformer
 
 
-def certify(device: torch.device, precision: str) -> dict[str, Any]:
+def certify(device: torch.device, precision: str, *, autocast: bool = False) -> dict[str, Any]:
     """How far `device` in `precision` lies from the reference, as facts of an `Agreement` event, in about a second.
 
     Args:
         device: runs the probe.
         precision: `ieee_float32`, `tf32` or `bfloat16`; the products of FP32 are IEEE afterwards.
+        autocast: bfloat16 by autocast over FP32 weights, as in full tuning.
     """
     began, reference = time.perf_counter(), read_reference()
     transformer = build()
     equal = weights_sha256(transformer) == reference["weights_sha256"]
     with fp32_products("tf32" if precision == "tf32" else "ieee"):
-        here = outcome(transformer, device, dtype_of(precision))
+        dtype = torch.float32 if autocast else dtype_of(precision)
+        here = outcome(transformer, device, dtype, autocast=autocast)
     facts = {"precision": precision, "weights_equal": equal, **distances(here, reference)}
     return {**facts, "seconds": time.perf_counter() - began}
 

@@ -87,7 +87,7 @@ class Run:
             flux = load_flux(spec, self.job.seed, self.device, assistant)
             parallel.spread(flux, self.accelerator, spec.execution.parallelism)
             self._say_inputs(prepared, flux)
-        self._certify()
+        self._certify(autocast=flux.autocast)
         with self._attention(spec.execution.precision):
             reached = self._tune(prepared, flux)
             with self._phase("evaluate"), compiled.uncompiled():
@@ -157,12 +157,17 @@ class Run:
             trainable_parameters=sum(value.numel() for value in trainable.values()),
         )
 
-    def _certify(self) -> None:
-        """Whether this device computes what the others compute, in each precision of the run, outside of all phases."""
+    def _certify(self, *, autocast: bool) -> None:
+        """Whether this device computes what the others compute, in each precision of the run, outside of all phases.
+
+        With the kernels of attention that the run may use, and where the run tunes by autocast, by autocast too.
+        """
         execution = self.job.spec.execution
         tuning = "ieee_float32" if execution.precision == "float32" else execution.precision
         for precision in dict.fromkeys((tuning, execution.inference_precision)):
-            self.log.write(events.Agreement, **agree.certify(self.device, precision))
+            with self._attention(precision):
+                facts = agree.certify(self.device, precision, autocast=autocast and precision == tuning)
+            self.log.write(events.Agreement, **facts)
 
     def _tune(self, prepared: Prepared, flux: Flux) -> list[dict[str, Any]]:
         """Facts of the marks reached; the optimiser's memory is free again afterwards."""
