@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from fluxkit.answers import best_row, between
 from fluxkit.contrasts import key_of
 from fluxkit.drawing import phase_place, svg
 from fluxkit.figures import plain, turned, verdict_words
 from fluxkit.frozen import FROZEN
 from fluxkit.layers import bar_layers, curve_layers, forest_layers, phase_layers
+from fluxkit.ranking import best_row, between
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from fluxkit import charts, steps
 from fluxkit.agreement import BANDS
-from fluxkit.answers import Answer, answers, metric_of
+from fluxkit.answers import Answer, answers
 from fluxkit.belief import BOARD, Square, Stopped, board, stopped
 from fluxkit.compare import NOTHING_GIVEN, compare
 from fluxkit.comparison import COLUMNS, Comparison, Metric, Row, Workload
@@ -31,6 +31,7 @@ from fluxkit.figures import (
 from fluxkit.folder import find_results, write_atomically
 from fluxkit.frozen import FROZEN
 from fluxkit.pictures import Pictures, grid
+from fluxkit.ranking import metric_of
 from fluxkit.scaling import Scaling
 from fluxkit.stats import LEVEL, MIN_VALUES
 from fluxkit.tables import cell
@@ -68,7 +69,7 @@ BESIDE = {
 MADE_WITH = ("altair", "vl-convert-python", "jinja2")
 """Packages whose versions decide the bytes of a page."""
 SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
-STYLES = ("base", "tables", "charts", "images", "print")
+STYLES = ("base", "answers", "tables", "charts", "images", "print")
 
 
 class Section(BaseModel):

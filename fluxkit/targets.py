@@ -36,10 +36,10 @@ def target(rows: Sequence[Row], given_psnr_db: float | None = None) -> Target:
     untuned = stats.mean(starts)
     lowest, row = min(usable, key=lambda pair: (pair[0], pair[1].number))
     if lowest <= untuned:
-        return Target(psnr_db=None, origin=f"{row.name} gained no PSNR in equal time, so there is no way to share")
+        return Target(psnr_db=None, origin=f"“{row.name}” gained no PSNR in equal time, so there is no way to share")
     origin = (
         f"{TARGET_SHARE:.0%} of the way from the untuned model's {untuned:.2f} dB to {lowest:.2f} dB, "
-        f"the lowest PSNR after equal time ({row.name})"
+        f"the lowest PSNR after equal time (“{row.name}”)"
     )
     return Target(psnr_db=untuned + TARGET_SHARE * (lowest - untuned), origin=origin)
 

@@ -4,9 +4,9 @@ import builders
 import pytest
 from scipy import stats as reference
 
-from fluxkit.answers import standing
 from fluxkit.compare import compare
 from fluxkit.figures import contrast_text
+from fluxkit.ranking import standing
 from fluxkit.stats import joint_verdict, log_margin, log_ratio, mean
 
 EQUAL = (0.0, 0.0, 0.0, 0.0)
@@ -85,7 +85,7 @@ def test_runs_of_one_seed_are_one_value_of_quality():
     (said,) = [warning for warning in comparison.warnings if "seed" in warning]
     assert said == (
         "Runs of one seed count once for quality, and an interval of it needs 3: "
-        "Laptop CPU (FP32) (3 runs of 1 seed), Laptop CPU (bfloat16) (3 runs of 1 seed)."
+        "“Laptop CPU (FP32)” (3 runs of 1 seed), “Laptop CPU (bfloat16)” (3 runs of 1 seed)."
     )
 
 

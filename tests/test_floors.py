@@ -49,7 +49,7 @@ LIGHT_FLOORS = (
     ("comparison", "certificates", "clusters", "spending"),
     ("estimates", "targets"),
     ("contrasts",),
-    ("compare", "figures", "spreadsheet", "drawing", "tiles", "embedded"),
+    ("compare", "figures", "ranking", "spreadsheet", "drawing", "tiles", "embedded"),
     ("answers", "environment", "pictures", "layers"),
     ("tables", "charts", "belief", "keep"),
     ("steps", "tradeoffs"),
