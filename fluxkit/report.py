@@ -30,6 +30,7 @@ from fluxkit.figures import (
 )
 from fluxkit.folder import find_results, write_atomically
 from fluxkit.frozen import FROZEN
+from fluxkit.lede import about_the_model, lede, title, work
 from fluxkit.pictures import Pictures, grid
 from fluxkit.ranking import metric_of
 from fluxkit.scaling import Scaling
@@ -121,7 +122,8 @@ def render(
     script = _script()
     page = _environment().get_template("report.html.jinja")
     text: str = page.render(
-        configurations=sum(len(workload.rows) for workload in comparison.workloads),
+        title=title(comparison),
+        lede=lede(comparison, list(runs.values())),
         comparison=comparison,
         sections=sections,
         names={row.key: row.name for workload in comparison.workloads for row in workload.rows},
@@ -242,6 +244,8 @@ def _environment() -> Any:
         further_runs_text=further_runs_text,
         header=header,
         interval_text=interval_text,
+        about_the_model=about_the_model,
+        work=work,
         plain=plain,
         quantity_title=lambda quantity: metric_of(quantity).title,
         sci=lambda value: "—" if value is None else f"{value:.2g}",

@@ -51,7 +51,7 @@ LIGHT_FLOORS = (
     ("contrasts",),
     ("compare", "figures", "ranking", "spreadsheet", "drawing", "tiles", "embedded"),
     ("answers", "environment", "pictures", "layers"),
-    ("tables", "charts", "belief", "keep"),
+    ("tables", "charts", "belief", "keep", "lede"),
     ("steps", "tradeoffs"),
     ("report",),
     ("demo", "join", "rerun", "selftest", "cli_compare"),
