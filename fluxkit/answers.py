@@ -180,7 +180,7 @@ def _made(workload: Workload, question: Question, rows: Sequence[Row], said: Sai
         names=tuple(names),
         more=more,
         unit=unit,
-        detail=f"{detail[0].upper()}{detail[1:]}.",
+        detail=_begun(detail),
         sentence=f"{body}{';' if shown else ','} {detail}.",
         grade=rows[0].estimate(metric.key).grade,
     )
@@ -267,7 +267,12 @@ def _no_answer(workload: Workload, question: Question) -> Answer:
         names=(),
         more=0,
         unit="",
-        detail=f"{detail[0].upper()}{detail[1:]}.",
+        detail=_begun(detail),
         sentence=f"{verdict}, so it is not known which {question.leads}: {detail}.",
         grade=None,
     )
+
+
+def _begun(detail: str) -> str:
+    """A sentence; the n of runs stays small."""
+    return f"{detail if detail.startswith('n = ') else detail[0].upper() + detail[1:]}."
