@@ -169,7 +169,7 @@ def further_runs_text(contrast: Contrast) -> str:
 
 
 def target_text(found: TimeToTarget | None) -> str:
-    """Time to the target as “30.0 s”; a miss as “> 60 s”, with how many runs missed; or a dash."""
+    """Time to the target as “15.0 to 30.0 s”; a miss as “> 60 s”, with how many runs missed; or a dash."""
     if found is None:
         return MISSING
     missed = sum(value is None for value in found.values)
@@ -178,7 +178,14 @@ def target_text(found: TimeToTarget | None) -> str:
     bound = "" if found.bounded else ", by the mean"
     if found.seconds is None:
         return f"> {plain(found.looked_seconds)} s ({runs}{grade}{bound})"
-    return f"{plain(found.seconds)} s ({runs}{grade}{bound})"
+    return f"{bracket_text(found)} s ({runs}{grade}{bound})"
+
+
+def bracket_text(found: TimeToTarget) -> str:
+    """Between which marks the target was reached: “15.0 to 30.0”, or “up to 15.0” at the first one."""
+    if not found.since_seconds:
+        return f"up to {plain(found.seconds)}"
+    return f"{plain(found.since_seconds)} to {plain(found.seconds)}"
 
 
 def agreement_text(row: Row) -> str:

@@ -20,6 +20,7 @@ from fluxkit.drawing import swatch
 from fluxkit.embedded import embedded
 from fluxkit.environment import DifferingGroup, clean, differing, facts, spec_toml
 from fluxkit.figures import (
+    bracket_text,
     contrast_text,
     further_runs_text,
     header,
@@ -239,6 +240,7 @@ def _environment() -> Any:
     environment.globals.update(
         cell=cell,
         beside=_beside,
+        bracket_text=bracket_text,
         contrast_text=contrast_text,
         facts=facts,
         further_runs_text=further_runs_text,
