@@ -49,7 +49,7 @@ LIGHT_FLOORS = (
     ("comparison", "certificates", "clusters", "spending"),
     ("estimates", "targets"),
     ("contrasts",),
-    ("compare", "figures", "ranking", "spreadsheet", "drawing", "tiles", "embedded"),
+    ("compare", "figures", "ranking", "spreadsheet", "axes", "drawing", "tiles", "embedded"),
     ("answers", "environment", "pictures", "layers"),
     ("tables", "charts", "belief", "keep", "lede"),
     ("steps", "tradeoffs"),
