@@ -8,7 +8,7 @@ from fluxkit.comparison import COLUMNS, Quantity
 from fluxkit.contrasts import key_of
 
 if TYPE_CHECKING:
-    from fluxkit.comparison import Contrast, Metric, Row, Workload
+    from fluxkit.comparison import Contrast, Metric, Row, VerdictWord, Workload
 
 SAME = {
     "training_images_per_second": "training_iterations_per_second",
@@ -54,20 +54,23 @@ def best_row(workload: Workload, key: str) -> Row | None:
 
 
 def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading", ""]:
-    """Whether a row is best in a metric beyond doubt, only has the best mean, or neither."""
+    """Whether a row is best in a metric beyond doubt, has the best mean of those that it lies between, or neither."""
     leader, rivals = best_row(workload, key), ranked(workload, key)[1:]
     if leader is None or leader.key != row.key or not rivals or rivals[0].estimate(key).mean == row.estimate(key).mean:
         return ""
     if any(contrast.value is None for contrast in workload.contrasts if row.key in {contrast.first, contrast.second}):
         return ""  # it may not be compared with another machine, so it leads nobody
-    return "best" if all(_ahead(workload, row, rival, key) for rival in rivals) else "leading"
+    verdicts = {_verdict(workload, row, rival, key) for rival in rivals}
+    if "inconclusive" in verdicts:
+        return "leading"
+    return "" if "equivalent" in verdicts else "best"
 
 
-def _ahead(workload: Workload, row: Row, rival: Row, key: str) -> bool:
-    """By verdict alone: intervals that do not touch say nothing about a whole family of comparisons."""
+def _verdict(workload: Workload, row: Row, rival: Row, key: str) -> VerdictWord:
+    """By contrast alone: intervals that do not touch say nothing about a whole family of comparisons."""
     quantity = next((each for each in get_args(Quantity) if SAME.get(key, key) == key_of(each)), None)
     contrast = between(workload, quantity, row, rival)[0] if quantity else None
-    return contrast is not None and contrast.verdict not in UNSETTLED
+    return contrast.verdict if contrast else "inconclusive"
 
 
 def between(workload: Workload, quantity: Quantity, first: Row, second: Row) -> tuple[Contrast | None, bool]:

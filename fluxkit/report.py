@@ -14,7 +14,7 @@ from fluxkit.agreement import BANDS
 from fluxkit.answers import Answer, answers
 from fluxkit.belief import BOARD, Square, Stopped, board, stopped
 from fluxkit.compare import NOTHING_GIVEN, compare
-from fluxkit.comparison import COLUMNS, Comparison, Metric, Row, Workload
+from fluxkit.comparison import COLUMNS, COSTS, Comparison, Metric, Row, Workload
 from fluxkit.contrasts import MIN_HELD_OUT
 from fluxkit.drawing import swatch
 from fluxkit.embedded import embedded
@@ -36,7 +36,7 @@ from fluxkit.pictures import Pictures, grid
 from fluxkit.ranking import metric_of
 from fluxkit.scaling import Scaling
 from fluxkit.stats import LEVEL, MIN_VALUES
-from fluxkit.tables import cell
+from fluxkit.tables import cell, shown_columns
 from fluxkit.tiles import Spent
 from fluxkit.tradeoffs import Tradeoffs, tradeoffs
 
@@ -82,6 +82,8 @@ class Section(BaseModel):
     workload: Workload
     answers: tuple[Answer, ...]
     columns: tuple[Metric, ...]
+    all_columns: tuple[Metric, ...]
+    """Whatever was measured; costs stand with the prices."""
     quality_charts: tuple[charts.Chart, ...]
     speed_charts: tuple[charts.Chart, ...]
     scaling: tuple[Scaling, ...]
@@ -176,6 +178,7 @@ def _section(
         workload=workload,
         answers=answers(workload),
         columns=tuple(_headline_columns(workload)),
+        all_columns=tuple(column for column in shown_columns(workload) if column not in COSTS),
         quality_charts=tuple(chart for chart in _quality_charts(workload, key) if chart),
         speed_charts=tuple(chart for chart in _speed_charts(workload, runs, key) if chart),
         scaling=tuple(each for each in comparison.scaling if each.several in own),

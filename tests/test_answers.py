@@ -71,6 +71,12 @@ def test_a_tie_says_what_to_choose_by():
     assert "of these “M1” tunes fastest" in answer.detail
 
 
+def test_what_is_equal_has_no_star():
+    """A hollow star says that a lead is not decided; of equal ones nobody leads."""
+    (workload,) = compare(many(2)).workloads
+    assert {standing(workload, row, "peak_memory_bytes") for row in workload.rows} == {""}
+
+
 def test_one_configuration_is_no_open_question():
     """A lone configuration has nothing to be decided against, and the answer says that instead of not decided."""
     answer = asked([builders.result()], "training_speed")
