@@ -244,10 +244,18 @@ def _verdict(test: Test, adjusted: Adjusted | None, family: int) -> tuple[Verdic
     above, below = WORDS.get(test.quantity, COST_WORDS)
     if side in {"above", "below"}:
         return (above if side == "above" else below), None
+    return "inconclusive", _why_open(test, family)
+
+
+def _why_open(test: Test, family: int) -> str:
+    """What leaves it open: the adjustment for the family where it is decided by itself, else the spread."""
     images = _images(test)
+    alone = stats.joint_verdict(test.effects, test.margin) != "inconclusive"
+    by_itself = f"by itself it would be decided, but not among all {family} comparisons of this workload (Holm)"
     if images and stats.joint_verdict((images,), test.margin, family) == "inconclusive":
-        return "inconclusive", "the images differ too much: more images, not more runs, would decide"
-    return "inconclusive", "the spread between runs is too large for a verdict"
+        why = by_itself if alone else "the images differ too much"
+        return f"{why}: more images, not more runs, would decide"
+    return by_itself if alone else "the spread between runs is too large for a verdict"
 
 
 def uncertified(first: Side, second: Side) -> str | None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from fluxkit import charts, steps
 from fluxkit.agreement import BANDS
 from fluxkit.answers import Answer, answers
-from fluxkit.belief import BOARD, Square, Stopped, board, stopped
+from fluxkit.belief import BOARD, Found, Square, Stopped, board, findings, stopped
 from fluxkit.compare import NOTHING_GIVEN, compare
 from fluxkit.comparison import COLUMNS, COSTS, Comparison, Metric, Row, Workload
 from fluxkit.contrasts import MIN_HELD_OUT
@@ -92,6 +92,7 @@ class Section(BaseModel):
     step_charts: tuple[charts.Chart, ...]
     pictures: Pictures
     board: tuple[tuple[Row, tuple[Square, ...]], ...]
+    findings: tuple[Found, ...]
     stopped: tuple[Stopped, ...]
     differing: tuple[DifferingGroup, ...]
 
@@ -187,6 +188,7 @@ def _section(
         step_charts=tuple(chart for chart in _step_charts(workload, runs, key) if chart),
         pictures=grid(workload, sources, spent),
         board=board(workload, runs),
+        findings=findings(workload, runs),
         stopped=stopped(workload, runs),
         differing=differing(workload.rows, runs),
     )

@@ -152,6 +152,20 @@ def test_quality_at_equal_iterations_has_a_verdict():
     assert standing(workload, workload.rows[0], "psnr_db_at_iterations") == "best"
 
 
+def test_what_only_the_family_leaves_open_is_said_to_be():
+    """A difference that is decided by itself, but not among all comparisons, blames the adjustment, not the spread."""
+    runs = []
+    for threads, base in ((1, 0.100), (2, 0.104)):
+        of = builders.spec(execution={"threads": threads})
+        for repeat in range(3):
+            each = (base + 0.001 * repeat,) * 220
+            runs.append(builders.result(of=of, repeat=repeat, iteration_seconds=each, id=f"{threads}-{repeat}"))
+    contrast = found(runs, "training_speed")
+    assert contrast.p_value < 0.05 < contrast.p_holm
+    assert contrast.verdict == "inconclusive"
+    assert contrast.reason.startswith("by itself it would be decided, but not among all ")
+
+
 def test_no_number_is_best_beyond_doubt_without_a_verdict():
     """Intervals that lie apart do not make a best: a metric that no contrast is about has a hollow star at most."""
     results = []
