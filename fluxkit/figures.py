@@ -110,9 +110,9 @@ def listed(texts: Sequence[str], more: int = 0) -> str:
 
 
 def footing(estimate: Estimate) -> str:
-    """What a number rests on: runs and grade."""
-    runs = f"n = {len(estimate.values)}"
-    return f"{runs}, grade {estimate.grade}" if estimate.grade else runs
+    """What a number rests on: runs, grade, and what is missing of it."""
+    words = [f"n = {len(estimate.values)}", f"grade {estimate.grade}" if estimate.grade else "", estimate.reason or ""]
+    return ", ".join(word for word in words if word)
 
 
 def full_text(estimate: Estimate, metric: Metric) -> str:

@@ -22,7 +22,7 @@ LAZY = ("scipy", "altair", "vl_convert", "psutil", "pynvml", "rich", "jinja2")
 # From the ground up; a module may import modules of the rows above its own.
 LIGHT_FLOORS = (
     ("errors", "stats", "precision", "cache"),
-    ("weights",),
+    ("weights", "trials"),
     ("frozen",),
     ("workload", "execution", "architecture"),
     ("spec",),
@@ -30,7 +30,7 @@ LIGHT_FLOORS = (
     ("specfile", "published", "dataset", "probes", "witness", "devices", "pipeline", "footprint", "definition"),
     ("events",),
     ("eventfile",),
-    ("gpus", "nvml", "energy", "vitals", "container"),
+    ("gpus", "nvml", "energy", "vitals", "libraries", "container"),
     ("system",),
     ("expected", "nvidia"),
     ("memory", "placement"),
