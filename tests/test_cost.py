@@ -86,7 +86,8 @@ def test_an_adapter_is_equal_work_on_every_machine():
         "adapter of 500 iterations, loading and warm-up included"
     }
     (answer,) = [each for each in answers(workload) if each.quantity == "usd_per_adapter"]
-    assert "A100 measured 1.01 USD (n = 1, grade A) for an adapter of 500 iterations, loading and" in answer.sentence
+    assert "“A100” measured 1.01 USD" in answer.sentence
+    assert "for an adapter of 500 iterations, loading and warm-up included, n = 1, grade A" in answer.detail
 
 
 def test_an_adapter_that_was_not_finished_has_no_price():

@@ -41,6 +41,14 @@ def test_csv_has_a_typed_line_per_configuration():
     assert "no price" in lines[0]["usd_per_adapter_reason"]
 
 
+def test_csv_has_both_ends_of_the_time_to_quality():
+    """The mark that had not passed and the one that did stand in columns of their own."""
+    comparison = compare(builders.study())
+    line, found = rows_of(tables.render(comparison, "csv"))[0], comparison.workloads[0].rows[0].time_to_target
+    assert float(line["seconds_to_target_after"]) == found.since_seconds
+    assert float(line["seconds_to_target"]) == found.seconds > found.since_seconds
+
+
 def test_csv_columns_have_one_type_each():
     """Every column is a number, a truth value or text in all lines, with empty cells where nothing is known."""
     metered = builders.result(energy=builders.energy(), of=builders.spec(execution={"threads": 3}), id="metered")

@@ -22,15 +22,13 @@ const placesApart = (places, x) => {
   return apart;
 };
 
-const budgetOf = (point) => (point.target_seconds === null ? point.seconds : point.target_seconds);
-
 const costPoints = (workload, prices) => workload.rows.flatMap((row) => {
   const { seconds, joules } = row.bases.usd_per_1000_iterations; // for the mean power of tuning
   const price = prices[row.key] || { hour: 0, kwh: 0 };
   const watts = joules.mean !== null && seconds.mean ? joules.mean / seconds.mean : null;
   if (!price.hour && !(price.kwh && watts !== null)) return [];
-  return row.curve.filter((point) => point.psnr_db.mean !== null && point.seconds > 0).map((point) => ({
-    row, x: usd(price, budgetOf(point), watts === null ? null : watts * budgetOf(point)), y: point.psnr_db.mean,
+  return row.curve.filter((point) => point.psnr_db.mean !== null && point.target_seconds && point.psnr_db.grade !== "X").map((point) => ({
+    row, x: usd(price, point.target_seconds, watts === null ? null : watts * point.target_seconds), y: point.psnr_db.mean,
     ends: point.psnr_db.interval && [point.psnr_db.interval.low, point.psnr_db.interval.high],
   }));
 });

@@ -91,9 +91,10 @@ const repriceable = (panel, workload) => {
     }
     sentence.textContent = cheapest(workload.rows, costs);
     if (card) {
-      card.querySelector("p").textContent = sentence.textContent;
-      card.querySelector(".chip").textContent = "priced by you";
-      card.querySelector(".chip").classList.remove("decided");
+      card.querySelector("[data-answer]").textContent = sentence.textContent;
+      const chip = card.querySelector(".chip") || card.querySelector(".asked").appendChild(document.createElement("span"));
+      chip.textContent = "priced by you";
+      chip.className = "chip";
     }
     drawCosts(chart, workload, prices);
   };
