@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel
 
-from fluxkit.comparison import COLUMNS, Contrast, Quantity
+from fluxkit.comparison import Quantity
 from fluxkit.contrasts import key_of
-from fluxkit.figures import contrast_text, footing, full_text, further_runs_text, value_text
+from fluxkit.figures import contrast_text, footing, further_runs_text, interval_text, listed, quoted, value_text
 from fluxkit.frozen import FROZEN
+from fluxkit.ranking import ASKED_PRECISION, UNSETTLED, between, decided_leader, metric_of, ranked
 from fluxkit.record import Grade
 from fluxkit.stats import MIN_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.comparison import Metric, Row, Workload
+    from fluxkit.comparison import Contrast, Row, Workload
+
+State = Literal["decided", "not decided", "one configuration", "not measured", "graded X", "no price given"]
+MOST_NAMES = 3
+"""In a sentence; of the others it says how many."""
 
 
 class Question(NamedTuple):
@@ -37,6 +42,12 @@ QUESTIONS = (
         "draw the tuned images equally well after equal time",
     ),
     Question(
+        "Best quality after equal iterations",
+        "psnr_db_at_iterations",
+        "draws the tuned images best after equal iterations",
+        "draw the tuned images equally well after equal iterations",
+    ),
+    Question(
         "Best held-out score in equal time",
         "validation_loss",
         "does best on images it never saw",
@@ -49,15 +60,24 @@ QUESTIONS = (
     ),
     Question("Runs on what I have", "peak_memory_bytes", "needs the least memory", "need the same memory"),
 )
-
-
-SAME = {
-    "training_images_per_second": "training_iterations_per_second",
-    "inference_batch_steps_per_second": "inference_image_steps_per_second",
+UNTUNED = {
+    "psnr_db": "psnr_db_untuned",
+    "psnr_db_at_iterations": "psnr_db_untuned",
+    "validation_loss": "validation_loss_untuned",
 }
-"""Speeds in another unit: inside a workload the batch is the same, so the verdict is."""
-STARS = {"best": "★", "leading": "☆", "": ""}
-"""Filled: verdicts say that it leads all others. Hollow: the best mean, but the lead is not decided."""
+"""No score stands without what it is measured from."""
+ASK_FOR_PRICES = "give --usd-per-hour or --usd-per-kwh, or set hardware.usd_per_hour or hardware.usd_per_kwh"
+
+
+class Name(BaseModel):
+    """A configuration in an answer: “quoted” in a text, with its marker on a page."""
+
+    model_config = FROZEN
+    name: str
+    number: int
+    """Of its colour and marker."""
+    value: str
+    """Its mean, without the unit."""
 
 
 class Answer(BaseModel):
@@ -66,179 +86,193 @@ class Answer(BaseModel):
     model_config = FROZEN
     scenario: str
     quantity: Quantity
-    decided: bool
+    state: State
     row: str | None
     """Key of the configuration to take, where one leads."""
+    verdict: str
+    """In large type where no single configuration is the answer."""
+    names: tuple[Name, ...]
+    """The one that is the answer, or the first of those that it lies between, the best mean before the others."""
+    more: int
+    """How many others it lies between."""
+    unit: str
+    detail: str
+    """What the number rests on and what is known against the others: for small type."""
     sentence: str
+    """All of it, as a text says it."""
     grade: Grade | None
+
+    @property
+    def decided(self) -> bool:
+        """Whether a verdict answers it: one leads, or all that may lead are equal."""
+        return self.state == "decided"
+
+
+class Said(NamedTuple):
+    """What is said of the rows that an answer names."""
+
+    state: State
+    verdict: str
+    words: str
+    clauses: Sequence[str]
+    """About the first of them."""
 
 
 def answers(workload: Workload) -> tuple[Answer, ...]:
     """An answer to each question of one workload; without any price one says so for all costs."""
-    priced = any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
+    priced = _priced(workload)
     asked = [each for each in QUESTIONS if priced or each.quantity != "usd_per_1000_iterations"]
     return tuple(_answer(workload, question) for question in asked)
 
 
-def metric_of(quantity: Quantity) -> Metric:
-    """The column that a quantity compares."""
-    return next(metric for metric in COLUMNS if metric.key == key_of(quantity))
-
-
-def best_row(workload: Workload, key: str) -> Row | None:
-    """The row with the best mean of a metric among those not graded X; None where nothing is better or worse."""
-    metric = next(column for column in COLUMNS if column.key == key)
-    usable = [row for row in workload.rows if row.estimate(key).mean is not None and row.estimate(key).grade != "X"]
-    if metric.better is None or not usable:
-        return None
-    sign = 1 if metric.better == "higher" else -1
-    return max(usable, key=lambda row: (sign * (row.estimate(key).mean or 0.0), -row.number))
-
-
-def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading", ""]:
-    """Whether a row is best in a metric beyond doubt, only has the best mean, or neither."""
-    leader = best_row(workload, key)
-    rivals = [each for each in _ranked(workload, key) if each.key != row.key]
-    if leader is None or leader.key != row.key or not rivals or rivals[0].estimate(key).mean == row.estimate(key).mean:
-        return ""
-    if any(contrast.value is None for contrast in workload.contrasts if row.key in {contrast.first, contrast.second}):
-        return ""  # it may not be compared with another machine, so it leads nobody
-    return "best" if all(_ahead(workload, row, rival, key) for rival in rivals) else "leading"
-
-
-def _ahead(workload: Workload, row: Row, rival: Row, key: str) -> bool:
-    """By verdict alone: intervals that do not touch say nothing about a whole family of comparisons."""
-    quantity = next((each for each in get_args(Quantity) if SAME.get(key, key) == key_of(each)), None)
-    contrast = between(workload, quantity, row, rival)[0] if quantity else None
-    return contrast is not None and contrast.verdict not in {"equivalent", "inconclusive"}
-
-
-def between(workload: Workload, quantity: Quantity, first: Row, second: Row) -> tuple[Contrast | None, bool]:
-    """The contrast of two rows, and whether it is stored the other way round."""
-    for contrast in workload.contrasts:
-        if contrast.quantity == quantity and {contrast.first, contrast.second} == {first.key, second.key}:
-            return contrast, contrast.first == second.key
-    return None, False
+def _priced(workload: Workload) -> bool:
+    return any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
 
 
 def _answer(workload: Workload, question: Question) -> Answer:
-    key = key_of(question.quantity)
-    leader = best_row(workload, key)
-    if leader is None:
+    rows = ranked(workload, key_of(question.quantity))
+    if not rows:
         return _no_answer(workload, question)
-    others = [row for row in _ranked(workload, key) if row.key != leader.key]
-    grade = leader.estimate(key).grade
-    number = full_text(leader.estimate(key), metric_of(question.quantity)) + _beside(question, leader)
+    leader, *others = rows
     if not others:
-        sentence = f"Only {leader.name} has this number: {number}."
-        return Answer(
-            scenario=question.scenario,
-            quantity=question.quantity,
-            decided=False,
-            row=None,
-            sentence=sentence,
-            grade=grade,
-        )
+        said = f"Only {quoted(leader.name)} has this number"
+        return _made(workload, question, [leader], Said("one configuration", "", said, []))
     found = [(row, *between(workload, question.quantity, leader, row)) for row in others]
-    return _ranking(question, leader, number, found)
-
-
-def _ranked(workload: Workload, key: str) -> list[Row]:
-    usable = [row for row in workload.rows if row.estimate(key).mean is not None and row.estimate(key).grade != "X"]
-    leader_sign = -1 if next(column for column in COLUMNS if column.key == key).better == "higher" else 1
-    return sorted(usable, key=lambda row: (leader_sign * (row.estimate(key).mean or 0.0), row.number))
-
-
-def _ranking(
-    question: Question, leader: Row, number: str, found: Sequence[tuple[Row, Contrast | None, bool]]
-) -> Answer:
-    """The answer from the leader's contrasts with all others, in the order of their means."""
-    open_ones = [
-        (row, contrast, flip) for row, contrast, flip in found if contrast is None or contrast.verdict == "inconclusive"
-    ]
-    ties = [row for row, contrast, _ in found if contrast is not None and contrast.verdict == "equivalent"]
-    nearest, contrast, flip = found[0]
-    grade = leader.estimate(key_of(question.quantity)).grade
+    open_ones = [each for each in found if each[1] is None or each[1].verdict == "inconclusive"]
+    may_lead = [leader, *(row for row, contrast, _ in found if contrast is None or contrast.verdict in UNSETTLED)]
     if open_ones:
-        sentence = _open_sentence(question, leader, number, open_ones)
-    elif ties:
-        names = _list([leader.name, *(row.name for row in ties)])
-        sentence = f"{names} {question.ties}: {leader.name} has {number}."
+        said = f"Not decided which {question.leads}"
+        clauses = [*_margin(question, *open_ones[0]), *_why_open(leader, *open_ones[0][:2])]
+        return _made(workload, question, may_lead, Said("not decided", "Not decided", said, clauses))
+    if may_lead[1:]:
+        clauses = [_choice(workload, question, may_lead)]
+        return _made(workload, question, may_lead, Said("decided", "Equal", question.ties, clauses))
+    said = f"{quoted(leader.name)} {question.leads}"
+    return _made(workload, question, [leader], Said("decided", "", said, _margin(question, *found[0])))
+
+
+def _made(workload: Workload, question: Question, rows: Sequence[Row], said: Said) -> Answer:
+    """The answer about some rows, the best mean first."""
+    metric = metric_of(question.quantity)
+    unit = "" if metric.unit == "1" else metric.unit
+    names = [
+        Name(name=row.name, number=row.number, value=value_text(row.estimate(metric.key), metric.factor))
+        for row in rows[:MOST_NAMES]
+    ]
+    more = len(rows) - len(names)
+    first = " ".join(filter(None, (names[0].value, unit)))
+    shown = [f"{quoted(each.name)} {each.value}" for each in names[1:]]
+    if said.verdict == "Equal":
+        body = f"{listed([quoted(each.name) for each in names], more)} {said.words}: {first}"
+    elif shown:
+        body = f"{said.words}: {listed([f'{quoted(names[0].name)} measured {first}', *shown], more)}"
     else:
-        margin = _against(question, contrast, nearest, flip=flip)
-        sentence = f"{leader.name} {question.leads}: {number}{margin}."
+        body = f"{said.words}: {first}"
+    rests = ", ".join(filter(None, (_of_what(question, rows[0]), _footing(question, rows[0]))))
+    rests = f"the first: {rests}" if shown else rests
+    detail = "; ".join([rests, *said.clauses, *_other_precisions(workload, question)])
     return Answer(
         scenario=question.scenario,
         quantity=question.quantity,
-        decided=not open_ones,
-        row=None if open_ones or ties else leader.key,
-        sentence=sentence,
-        grade=grade,
+        state=said.state,
+        row=rows[0].key if said.state == "decided" and not said.verdict else None,
+        verdict=said.verdict,
+        names=tuple(names),
+        more=more,
+        unit=unit,
+        detail=_begun(detail),
+        sentence=f"{body}{';' if shown else ','} {detail}.",
+        grade=rows[0].estimate(metric.key).grade,
     )
 
 
-def _open_sentence(
-    question: Question, leader: Row, number: str, open_ones: Sequence[tuple[Row, Contrast | None, bool]]
-) -> str:
-    """Says that it is not decided, what was seen, why not, and how many runs more would decide."""
-    nearest, contrast, flip = open_ones[0]
+def _footing(question: Question, row: Row) -> str:
+    """What a number rests on: its interval, runs and grade."""
     metric = metric_of(question.quantity)
-    second = nearest.estimate(metric.key)
-    unit = "" if metric.unit == "1" else f" {metric.unit}"
-    theirs = f"{value_text(second, metric.factor)}{unit} ({footing(second)})"
-    sentence = f"Not decided which {question.leads}: {leader.name} measured {number}, {nearest.name} {theirs}"
-    if contrast is None:
-        return f"{sentence}."
-    seen = f" ({_times(question, contrast, flip=flip)})" if contrast.value is not None else ""
-    why = f"; {contrast.reason}" if contrast.reason else ""
-    enough = min(len(leader.runs), len(nearest.runs)) >= MIN_VALUES
-    more = f"; {further_runs_text(contrast)} would decide" if contrast.further_runs and enough else ""
-    return f"{sentence}{seen}{why}{more}."
+    held = interval_text(row.estimate(metric.key), metric.factor)
+    return ", ".join(filter(None, (held and f"95 % interval {held}", footing(row.estimate(metric.key)))))
 
 
-def _against(question: Question, contrast: Contrast | None, other: Row, *, flip: bool) -> str:
-    if contrast is None:
+def _of_what(question: Question, leader: Row) -> str:
+    """What a number must not stand without: a speed's precision, what a price is of, the untuned score of a score."""
+    if question.quantity == "inference_speed":
+        return f"in {leader.inference_precision}"
+    if question.quantity == "usd_per_adapter":
+        return f"for an {leader.bases['usd_per_adapter'].per}"
+    untuned = leader.metrics.get(UNTUNED.get(question.quantity, ""))
+    mine = leader.estimate(key_of(question.quantity)).mean
+    if untuned is None or untuned.mean is None or mine is None:
         return ""
-    apart = "" if contrast.together else ", measured apart"
-    return f", {_times(question, contrast, flip=flip)} against {other.name}{apart}"
+    gained = mine > untuned.mean if metric_of(question.quantity).better == "higher" else mine < untuned.mean
+    return f"from {value_text(untuned)} untuned" if gained else f"worse than the untuned model's {value_text(untuned)}"
 
 
-def _times(question: Question, contrast: Contrast, *, flip: bool) -> str:
-    text = contrast_text(contrast, flipped=flip)
-    metric = metric_of(question.quantity)
+def _other_precisions(workload: Workload, question: Question) -> list[str]:
+    """Generation in another precision than the one that is asked about, which stands in no order with it."""
+    key = key_of(question.quantity)
+    asked = {row.key for row in ranked(workload, key)}
+    others = [row for row in workload.rows if row.key not in asked and row.estimate(key).mean is not None]
+    texts = [
+        f"{quoted(row.name)} {value_text(row.estimate(key))} in {row.inference_precision}"
+        for row in others
+        if question.quantity == "inference_speed" and row.estimate(key).grade != "X"
+    ]
     return (
-        text
-        if contrast.scale == "ratio"
-        else f"a difference of {text}" + ("" if metric.unit == "1" else f" {metric.unit}")
+        [f"beside it, not in {ASKED_PRECISION}: {listed(texts[:MOST_NAMES], len(texts) - MOST_NAMES)}"] if texts else []
     )
+
+
+def _margin(question: Question, other: Row, contrast: Contrast | None, flip: bool) -> list[str]:
+    """The leader to its nearest rival, with the interval."""
+    if contrast is None or contrast.value is None:
+        return []
+    unit = "" if metric_of(question.quantity).unit == "1" else f" {metric_of(question.quantity).unit}"
+    text = contrast_text(contrast, flipped=flip)
+    seen = text if contrast.scale == "ratio" else f"a difference of {text}{unit}"
+    return [f"{seen} against {quoted(other.name)}{'' if contrast.together else ', measured apart'}"]
+
+
+def _why_open(leader: Row, nearest: Row, contrast: Contrast | None) -> list[str]:
+    """Why it is not decided, and how many runs more would decide."""
+    if contrast is None:
+        return []
+    enough = min(len(leader.runs), len(nearest.runs)) >= MIN_VALUES
+    more = f"{further_runs_text(contrast)} would decide" if contrast.further_runs and enough else None
+    return [text for text in (contrast.reason, more) if text]
+
+
+def _choice(workload: Workload, question: Question, equal: list[Row]) -> str:
+    """What to choose by where the question itself leaves several: the first one that tells them apart."""
+    for other in QUESTIONS:
+        leader = decided_leader(workload, other.quantity, equal) if other.quantity != question.quantity else None
+        if leader:
+            return f"of these {quoted(leader.name)} {other.leads}"
+    return "no other question here tells these apart: choose by price or by what is at hand"
 
 
 def _no_answer(workload: Workload, question: Question) -> Answer:
     key = key_of(question.quantity)
     reasons = sorted({row.estimate(key).reason or "graded X" for row in workload.rows})
+    state: State = "graded X" if any(row.estimate(key).mean is not None for row in workload.rows) else "not measured"
+    detail = "; ".join(reasons)
+    if question.quantity.startswith("usd_") and not _priced(workload):
+        state, detail = "no price given", ASK_FOR_PRICES
+    verdict = "No usable number" if state == "graded X" else state.capitalize()
     return Answer(
         scenario=question.scenario,
         quantity=question.quantity,
-        decided=False,
+        state=state,
         row=None,
-        sentence=f"Not answered which {question.leads}: {'; '.join(reasons)}.",
+        verdict=verdict,
+        names=(),
+        more=0,
+        unit="",
+        detail=_begun(detail),
+        sentence=f"{verdict}, so it is not known which {question.leads}: {detail}.",
         grade=None,
     )
 
 
-def _beside(question: Question, leader: Row) -> str:
-    """What a number must not stand without: a speed's precision, what a price is of, the untuned score of a score."""
-    if question.quantity == "inference_speed":
-        return f" in {leader.inference_precision}"
-    if question.quantity == "usd_per_adapter":
-        return f" for an {leader.bases['usd_per_adapter'].per}"
-    untuned, mine = leader.metrics.get(f"{question.quantity}_untuned"), leader.estimate(key_of(question.quantity)).mean
-    if untuned is None or untuned.mean is None or mine is None:
-        return ""
-    gained = mine > untuned.mean if metric_of(question.quantity).better == "higher" else mine < untuned.mean
-    start = value_text(untuned)
-    return f" from {start} untuned" if gained else f", which is worse than the {start} of the untuned model"
-
-
-def _list(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if names[1:] else names[0]
+def _begun(detail: str) -> str:
+    """A sentence; the n of runs stays small."""
+    return f"{detail if detail.startswith('n = ') else detail[0].upper() + detail[1:]}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, get_args
 
@@ -14,9 +15,9 @@ from fluxkit.measures import Subject, worst
 from fluxkit.record import Grade
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from fluxkit.comparison import Row, Workload
+    from fluxkit.comparison import Remark, Row, Workload
     from fluxkit.record import RunResult
 
 BOARD: tuple[Subject, ...] = get_args(Subject)
@@ -27,6 +28,7 @@ NUMBERS: dict[Subject, tuple[str, ...]] = {
     "energy": ("energy_joules",),
 }
 """What a subject's grade is about: where none of them is known there is nothing to grade."""
+PERCENT = re.compile(r"[+-]?\d+(?:\.\d+)?%")
 
 
 class Square(BaseModel):
@@ -39,6 +41,19 @@ class Square(BaseModel):
     """Checks below A, with the number of runs they concern."""
     reason: str = ""
     """Why there is nothing to grade."""
+
+
+class Found(BaseModel):
+    """What a check found in a configuration, over its runs."""
+
+    model_config = FROZEN
+    name: str
+    grade: Grade
+    subject: str
+    words: str
+    each: tuple[str, ...]
+    """What was seen in each run, where the runs differ."""
+    repeats: str
 
 
 class Stopped(BaseModel):
@@ -66,8 +81,47 @@ def _square(row: Row, subject: Subject) -> Square:
         return Square(grade=None, words=(), reason=numbers[0].reason or "not measured")
     return Square(
         grade=worst(("A", *(remark.grade for remark in found))),
-        words=tuple(f"{name}: {len(ids)} of {len(row.runs)} runs" for name, ids in sorted(spoilt.items())),
+        words=tuple(f"{name}: {_of_runs(len(ids), len(row.runs))}" for name, ids in sorted(spoilt.items())),
     )
+
+
+def _of_runs(count: int, total: int) -> str:
+    return "the only run" if total == 1 else f"{count} of {total} runs"
+
+
+def findings(workload: Workload, runs: Mapping[str, RunResult]) -> tuple[Found, ...]:
+    """Checks that found something, worst first in each configuration: a line for each, however many runs it has."""
+    return tuple(_found(row, group, runs) for row in workload.rows for group in _groups(row.remarks))
+
+
+def _groups(remarks: Iterable[Remark]) -> list[list[Remark]]:
+    found: dict[tuple[str, str, Grade], list[Remark]] = defaultdict(list)
+    for remark in remarks:
+        found[remark.id, remark.subject, remark.grade].append(remark)
+    return list(found.values())
+
+
+def _found(row: Row, group: Sequence[Remark], runs: Mapping[str, RunResult]) -> Found:
+    first = group[0]
+    affected = sorted({id_ for remark in group for id_ in remark.runs}, key=lambda id_: _repeat(id_, runs))
+    each = [
+        f"repeat {_repeat(id_, runs)}: {remark.evidence}" for id_ in affected for remark in group if id_ in remark.runs
+    ]
+    shares = [share for remark in group for share in PERCENT.findall(remark.evidence)]
+    most = f", up to {max(shares, key=lambda share: abs(float(share[:-1])))}" if shares else ""
+    many = f"{first.id.replace('_', ' ').capitalize()} in {_of_runs(len(affected), len({*row.runs, *affected}))}{most}."
+    return Found(
+        name=row.name,
+        grade=first.grade,
+        subject=first.subject,
+        words=first.evidence if len(group) == 1 else many,
+        each=() if len(group) == 1 else tuple(each),
+        repeats=", ".join(dict.fromkeys(str(_repeat(id_, runs)) for id_ in affected)),
+    )
+
+
+def _repeat(id_: str, runs: Mapping[str, RunResult]) -> int:
+    return runs[id_].repeat if id_ in runs else 0
 
 
 def stopped(workload: Workload, runs: Mapping[str, RunResult]) -> tuple[Stopped, ...]:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from fluxkit.answers import best_row, between
+from fluxkit.axes import Across, round_places, ticks
 from fluxkit.contrasts import key_of
 from fluxkit.drawing import svg
 from fluxkit.figures import plain, turned, verdict_words
 from fluxkit.frozen import FROZEN
 from fluxkit.layers import bar_layers, curve_layers, forest_layers, phase_layers
+from fluxkit.ranking import best_row, between
 from fluxkit.timeline import part_place
 
 if TYPE_CHECKING:
@@ -41,24 +42,25 @@ def curve(workload: Workload, key: str, score: str, over: str) -> Chart | None:
         "ssim": ("SSIM of the tuned images", ""),
         "validation_loss": ("Loss on held-out images", ""),
     }[score]
-    axis = "Tuning time (s)" if over == "seconds" else "Tuning iterations"
     points = [(row, point) for row in workload.rows for point in row.curve if getattr(point, score).mean is not None]
     if len({point.mark for _, point in points}) < 2:  # noqa: PLR2004 - a curve takes two points
         return None
     values = [_curve_value(row, point, score, over) for row, point in points]
     levels = [] if score == "validation_loss" else _levels(workload.anchors, score)
-    marks = sorted({value["x"] for value in values})
-    drawn = svg(curve_layers(workload.rows, values, levels, axis, f"{title}{f' ({unit})' if unit else ''}"), key)
+    marks = {point.mark for _, point in points}
+    across = _across(workload, values, over)
+    drawn = svg(curve_layers(workload.rows, values, levels, across, f"{title}{f' ({unit})' if unit else ''}"), key)
     return Chart(
         key=key,
         title=f"{title} over {'tuning time' if over == 'seconds' else 'iterations'}",
         how_to_read=(
             "Each point is a graded mark, the mean over runs; the band is the 95 % interval over runs where there are "
-            f"three. The horizontal scale is compressed towards the end. {len(marks)} marks; "
+            f"three. {'A mark at a time stands at the time that was given. ' if over == 'seconds' else ''}"
+            f"The axis is compressed towards the end; the dotted line is the budget. {len(marks)} marks; "
             + ("lower is better." if score == "validation_loss" else "higher is better; dashed lines need no tuning.")
         ),
         svg=drawn,
-        columns=("Configuration", axis, title + (f" ({unit})" if unit else ""), "95 % interval", "Runs"),
+        columns=("Configuration", across.title, title + (f" ({unit})" if unit else ""), "95 % interval", "Runs"),
         table=tuple(_curve_line(value, point, score) for value, (_, point) in zip(values, points, strict=True)),
     )
 
@@ -155,10 +157,23 @@ def phases(workload: Workload, key: str) -> Chart | None:
     )
 
 
+def _across(workload: Workload, values: Sequence[dict[str, Any]], over: str) -> Across:
+    """Time has ticks where marks were set, iterations at round numbers; both at their budget."""
+    tune = workload.tables["tune"]
+    constant = min((value["x"] for value in values if value["x"] > 0), default=1.0)
+    if over == "iteration":
+        budget = float(tune["iterations"] or 0)
+        places = round_places(max(value["x"] for value in values))
+        return Across("Tuning iterations", constant, ticks(places, constant, [budget, 0.0]), budget)
+    set_seconds = {point.target_seconds or 0.0 for row in workload.rows for point in row.curve}
+    budget = float(tune["seconds"] or 0.0)
+    return Across("Tuning time (s)", constant, ticks(set_seconds, constant, [budget]), budget)
+
+
 def _curve_value(row: Row, point: CurvePoint, score: str, over: str) -> dict[str, Any]:
     estimate: Estimate = getattr(point, score)
     interval = estimate.interval
-    x = point.seconds if over == "seconds" else point.iteration
+    x = (point.target_seconds or point.seconds) if over == "seconds" else point.iteration
     where = f"{plain(x)} {'s' if over == 'seconds' else 'iterations'}"
     return {
         "name": row.name,

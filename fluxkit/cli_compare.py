@@ -68,8 +68,10 @@ def report(  # noqa: PLR0917 - each is an option of the command
 
 def _given(usd_per_hour: list[str] | None, usd_per_kwh: list[str] | None, target_psnr: float | None) -> Given:
     """What the reader adds to the results."""
-    from fluxkit.given import Given, price_sheet
+    from fluxkit.given import Given, price_sheet, target_of
 
     return Given(
-        price_sheet(usd_per_hour or (), "--usd-per-hour"), price_sheet(usd_per_kwh or (), "--usd-per-kwh"), target_psnr
+        price_sheet(usd_per_hour or (), "--usd-per-hour"),
+        price_sheet(usd_per_kwh or (), "--usd-per-kwh"),
+        target_of(target_psnr, "--target-psnr"),
     )

@@ -75,5 +75,5 @@ UsdPerKwh = Annotated[
 ]
 TargetPsnr = Annotated[
     float | None,
-    typer.Option("--target-psnr", metavar="DB", help="PSNR to time against, instead of one chosen from the results."),
+    typer.Option("--target-psnr", metavar="DB", help="PSNR to time against (0 to 100), not one from the results."),
 ]

@@ -40,7 +40,7 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a result again: reproduced, drifted or not comparable?
+    """Run a result again: reproduced, drifted, or not to be told?
 
     A result keeps only the last part of a path, so paths are given again with --set. What will be run, read and
     downloaded is shown first. A verdict other than reproduced ends with exit code 5.

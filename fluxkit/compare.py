@@ -232,7 +232,7 @@ def _label_warnings(workload: Workload) -> list[str]:
 
 
 def _count_warnings(workload: Workload) -> list[str]:
-    few = [f"{each.name} ({len(each.runs)})" for each in workload.rows if 0 < len(each.runs) < MIN_VALUES]
+    few = [f"“{each.name}” ({len(each.runs)})" for each in workload.rows if 0 < len(each.runs) < MIN_VALUES]
     return [f"Too few runs for an interval, {MIN_VALUES} are the least: {', '.join(few)}."] if few else []
 
 
@@ -242,7 +242,7 @@ def _seed_warnings(workload: Workload, seeds: Mapping[str, int]) -> list[str]:
     for each in workload.rows:
         count = len({seeds[run] for run in each.runs})
         if count < min(MIN_VALUES, len(each.runs)):
-            found.append(f"{each.name} ({len(each.runs)} runs of {count} seed{'s' if count > 1 else ''})")
+            found.append(f"“{each.name}” ({len(each.runs)} runs of {count} seed{'s' if count > 1 else ''})")
     if not found:
         return []
     return [f"Runs of one seed count once for quality, and an interval of it needs {MIN_VALUES}: {', '.join(found)}."]

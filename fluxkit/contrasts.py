@@ -167,7 +167,7 @@ def _metered(row: Row, quantity: Quantity) -> bool:
 
 
 def _barred(quantity: Quantity, first: Side, second: Side, a: Estimate, b: Estimate) -> str | None:
-    unusable = [side.row.name for side, estimate in ((first, a), (second, b)) if estimate.grade == "X"]
+    unusable = [f"“{side.row.name}”" for side, estimate in ((first, a), (second, b)) if estimate.grade == "X"]
     if unusable:
         return f"graded X: {', '.join(unusable)}"
     if quantity.startswith("usd_") and _metered(first.row, quantity) != _metered(second.row, quantity):
@@ -178,7 +178,7 @@ def _barred(quantity: Quantity, first: Side, second: Side, a: Estimate, b: Estim
 def _few(first: Side, second: Side, a: Estimate, b: Estimate) -> str | None:
     """Which side has too few runs for an interval."""
     counts = [(side.row.name, len(estimate.values)) for side, estimate in ((first, a), (second, b))]
-    few = [f"{name} has {count} run{'s' if count > 1 else ''}" for name, count in counts if count < stats.MIN_VALUES]
+    few = [f"“{name}” has {count} run{'s' if count > 1 else ''}" for name, count in counts if count < stats.MIN_VALUES]
     if few:
         return f"{' and '.join(few)}, and an interval needs {stats.MIN_VALUES}"
     return None
@@ -188,7 +188,7 @@ def _few_seeds(first: Side, second: Side) -> str | None:
     """Which side has runs enough, but of too few seeds: they share their luck, however many there are."""
     counts = [(side, len({result.seed for result in side.results})) for side in (first, second)]
     few = [
-        f"{side.row.name} has {len(side.results)} runs of {count} seed{'s' if count > 1 else ''}"
+        f"“{side.row.name}” has {len(side.results)} runs of {count} seed{'s' if count > 1 else ''}"
         for side, count in counts
         if count < min(stats.MIN_VALUES, len(side.results))
     ]
@@ -244,20 +244,28 @@ def _verdict(test: Test, adjusted: Adjusted | None, family: int) -> tuple[Verdic
     above, below = WORDS.get(test.quantity, COST_WORDS)
     if side in {"above", "below"}:
         return (above if side == "above" else below), None
+    return "inconclusive", _why_open(test, family)
+
+
+def _why_open(test: Test, family: int) -> str:
+    """What leaves it open: the adjustment for the family where it is decided by itself, else the spread."""
     images = _images(test)
+    alone = stats.joint_verdict(test.effects, test.margin) != "inconclusive"
+    by_itself = f"by itself it would be decided, but not among all {family} comparisons of this workload (Holm)"
     if images and stats.joint_verdict((images,), test.margin, family) == "inconclusive":
-        return "inconclusive", "the images differ too much: more images, not more runs, would decide"
-    return "inconclusive", "the spread between runs is too large for a verdict"
+        why = by_itself if alone else "the images differ too much"
+        return f"{why}: more images, not more runs, would decide"
+    return by_itself if alone else "the spread between runs is too large for a verdict"
 
 
 def uncertified(first: Side, second: Side) -> str | None:
     """Why two machines may not be compared: it must be certified that both compute the same. One machine always may."""
     if len({_machine(result) for result in (*first.results, *second.results)}) == 1:
         return None
-    failed = [side.row.name for side in (first, second) if side.row.agreement is False]
+    failed = [f"“{side.row.name}”" for side in (first, second) if side.row.agreement is False]
     if failed:
         return f"the agreement certificate failed: {', '.join(failed)}"
-    lacking = [side.row.name for side in (first, second) if side.row.agreement is None]
+    lacking = [f"“{side.row.name}”" for side in (first, second) if side.row.agreement is None]
     return f"measured on two machines, and no agreement certificate of {' and of '.join(lacking)}" if lacking else None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from fluxkit.energy import too_short
 from fluxkit.marks import time_mark
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 SECONDS_PER_HOUR = 3600.0
 JOULES_PER_KWH = 3.6e6
-LEAST_SECONDS = {"measured": 5.0, "estimated": 60.0}
-"""Of a phase whose power is to be known: a counter that moves ten times a second is then off by 2 % at most."""
 NO_PRICE = "no price given: set hardware.usd_per_hour, hardware.usd_per_kwh or both"
 SETUP = ("import", "prepare", "load", "warm_up")
 """Phases that a configuration goes through before it tunes, and pays for too."""
@@ -145,11 +144,10 @@ def phase_watts(result: RunResult, phase: TimedPhase) -> tuple[float | None, str
     if energy is None or energy.class_ == "unavailable":
         return None, (energy.reason if energy else None) or "no energy was measured"
     found = next((each for each in energy.phases if each.phase == phase), None)
-    least = LEAST_SECONDS[energy.class_]
     if found is None:
         return None, f"no energy of phase {phase} was measured"
-    if found.seconds < least:
-        return None, f"too short: {found.seconds:.0f} s of phase {phase}; {least:.0f} s are wanted"
+    if short := too_short(found.seconds, f" of phase {phase}"):
+        return None, short
     return found.joules_gross / found.seconds, None
 
 

@@ -55,7 +55,8 @@ def examine(system: System, kit: Kit | None = None) -> tuple[Finding, ...]:
     count = sum(re.fullmatch(r"gpu_\d+_uuid", name) is not None for name in system.readings)
     for index in range(count):
         findings += [_finding(row, f"gpu_{index}_{row.reading}", system, f"GPU {index} ") for row in GPU_ROWS]
-    return (*findings, _image(kit.image if kit else None), *([_kit(kit)] if kit else []), _packages(system))
+    about_kit = [_kit(kit)] if kit else []
+    return (*findings, _precision(), _image(kit.image if kit else None), *about_kit, _packages(system))
 
 
 def tally(findings: Iterable[Finding]) -> Tally:
@@ -115,6 +116,21 @@ def _kit(kit: Kit) -> Finding:
     )
 
 
+def _precision() -> Finding:
+    """A machine has no precision of its own: every run sets torch's switches, and what it read back is in its result.
+
+    What overrides them from outside has rows of its own.
+    """
+    return Finding(
+        check="precision switches",
+        value="each run sets them as its spec asks, reads them back and is graded X if they differ",
+        unavailable=None,
+        source="fluxkit's engine; overrides: the environment, in the two rows about it",
+        verdict="fit",
+        advice="",
+    )
+
+
 def _packages(system: System) -> Finding:
     """Versions of what measures; missing ones are the one thing that stops every run."""
     missing = [name for name in ENGINE if name not in system.packages]
@@ -140,9 +156,13 @@ def conclusion(findings: Sequence[Finding]) -> str:
     count = tally(findings)
     state = "is fit to measure" if not count.doubt else "is not fit to measure as it is"
     return (
-        f"This machine {state}: {count.fit} fit, {count.remark} remarks, {count.doubt} doubts, "
+        f"This machine {state}: {count.fit} fit, {_counted(count.remark, 'remark')}, {_counted(count.doubt, 'doubt')}, "
         f"{count.unknown} unknown ({MEANINGS})."
     )
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def plain_text(findings: Sequence[Finding]) -> str:

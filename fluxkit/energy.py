@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from fluxkit.witness import TimedPhase
 
 LEAST_SECONDS = 60.0
-"""A counter that moves in steps says little over less."""
+"""Of a run or a phase: a counter that moves in steps says little over less."""
 IDLE_SECONDS = 0.25
-"""How long a processor's idle power is measured before the engine starts; a GPU's driver states a mean by itself."""
+"""How long idle power is measured before the engine starts."""
+IDLE_READINGS = 5
+"""Of a GPU's power in that time: a single one may be of the moment at which something else was drawn."""
 NVML_COUNTER, NVML_POWER, RAPL = (
     "NVML total energy counter",
     "NVML power, sampled twice a second",
@@ -44,7 +46,7 @@ class Meter:
         self.missing: str | None = None
         self.class_: Literal["measured", "estimated"] = "measured"
         self.source = RAPL
-        self._gpus, self._total = gpus, 0.0
+        self._gpus, self._total, self._watts = gpus, 0.0, 0.0
         self._domains: list[_Domain] = []
         self._moment = time.monotonic()
         if gpus is None:
@@ -73,8 +75,8 @@ class Meter:
         counter = gpus.joules()
         if counter is not None:
             self.source, self._total = NVML_COUNTER, -counter
-        elif gpus.watts() is not None:
-            self.class_, self.source = "estimated", NVML_POWER
+        elif (watts := gpus.watts()) is not None:
+            self.class_, self.source, self._watts = "estimated", NVML_POWER, watts
         else:
             self.missing = gpus.missing or "the GPU states neither energy nor power"
 
@@ -83,16 +85,28 @@ class Meter:
             counter = gpus.joules()
             return None if counter is None else counter + self._total
         now, watts = time.monotonic(), gpus.watts()
-        self._total += (watts or 0.0) * (now - self._moment)
+        # A reading that the driver refuses does not mean that nothing was drawn: the last one holds.
+        self._watts = self._watts if watts is None else watts
+        self._total += self._watts * (now - self._moment)
         self._moment = now
         return self._total
 
     def _idle_watts(self) -> float | None:
         if self._gpus is not None:
-            return self._gpus.watts()
+            return _mean_watts(self._gpus)
         before, began = self.joules() or 0.0, time.monotonic()
         time.sleep(IDLE_SECONDS)
         return ((self.joules() or 0.0) - before) / (time.monotonic() - began)
+
+
+def _mean_watts(gpus: Gpus) -> float | None:
+    """Of a few readings; None where there was none."""
+    known = []
+    for _ in range(IDLE_READINGS):
+        watts = gpus.watts()
+        known += [] if watts is None else [watts]
+        time.sleep(IDLE_SECONDS / IDLE_READINGS)
+    return sum(known) / len(known) if known else None
 
 
 class _Domain:
@@ -129,8 +143,7 @@ def energy_of(meter: Meter, samples: Sequence[EnergySample]) -> Energy:
         return Energy(class_="unavailable", reason=meter.missing or "nothing was sampled")
     seconds = samples[-1].at_seconds - samples[0].at_seconds
     if seconds < LEAST_SECONDS:
-        reason_ = f"too short: {seconds:.0f} s; {LEAST_SECONDS:.0f} s are wanted"
-        return Energy(class_="unavailable", source=meter.source, reason=reason_, seconds=seconds)
+        return Energy(class_="unavailable", source=meter.source, reason=too_short(seconds), seconds=seconds)
     gross = samples[-1].joules - samples[0].joules
     estimated = "the GPU has no energy counter" if meter.class_ == "estimated" else None
     return Energy(
@@ -145,6 +158,13 @@ def energy_of(meter: Meter, samples: Sequence[EnergySample]) -> Energy:
     )
 
 
+def too_short(seconds: float, what: str = "") -> str | None:
+    """Why so many seconds give no energy; None if they do."""
+    if seconds >= LEAST_SECONDS:
+        return None
+    return f"too short: {seconds:.0f} s{what}; {LEAST_SECONDS:.0f} s are wanted"
+
+
 def _phases(samples: Sequence[EnergySample], idle_watts: float | None) -> list[PhaseEnergy]:
     found = []
     timed: tuple[TimedPhase, ...] = ("tune", "inference")
@@ -153,7 +173,8 @@ def _phases(samples: Sequence[EnergySample], idle_watts: float | None) -> list[P
         if len(inside) > 1:
             seconds, gross = inside[-1].at_seconds - inside[0].at_seconds, inside[-1].joules - inside[0].joules
             net = _net(gross, seconds, idle_watts)
-            found.append(PhaseEnergy(phase=phase, joules_gross=gross, joules_net=net, seconds=seconds))
+            short = too_short(seconds)
+            found.append(PhaseEnergy(phase=phase, joules_gross=gross, joules_net=net, seconds=seconds, reason=short))
     return found
 
 

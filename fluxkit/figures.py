@@ -9,7 +9,7 @@ from fluxkit.cost import unit_of
 from fluxkit.stats import LEVEL, LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fluxkit.comparison import Contrast, Metric, Row, Workload
     from fluxkit.measures import Estimate, TimeToTarget
@@ -21,6 +21,8 @@ PLAIN_DIGITS = 3
 """Significant digits of a number without an interval."""
 MOST_DECIMALS = 6
 SMALLEST_PLAIN = 1e-4
+ROUNDING = 1e-9
+"""An interval that is narrower than this share of its value is that of equal numbers."""
 PERCENT = 95
 BANDS = {
     "psnr_db": f"{PSNR_MARGIN_DB:g} dB",
@@ -51,7 +53,7 @@ def number(value: float, decimals: int) -> str:
 def decimals_of(value: float, interval: Interval | None) -> int:
     """Decimals worth printing: two digits of the half-width, or three significant digits where there is no interval."""
     half = (interval.high - interval.low) / 2 if interval else 0.0
-    if half > 0:
+    if half > ROUNDING * abs(value):
         wanted = 1 - math.floor(math.log10(half))
         return max(0, min(wanted, _decimals(value, 5), MOST_DECIMALS))
     return min(_decimals(value, PLAIN_DIGITS), MOST_DECIMALS)
@@ -96,10 +98,21 @@ def interval_text(estimate: Estimate, factor: float = 1.0) -> str:
     return f"[{number(interval.low, decimals)}, {number(interval.high, decimals)}]"
 
 
+def quoted(name: str) -> str:
+    """A configuration's name inside a sentence: it may hold commas and brackets of its own."""
+    return f"“{name}”"
+
+
+def listed(texts: Sequence[str], more: int = 0) -> str:
+    """Texts as “a, b and c”, or as “a, b, c and 17 more”."""
+    parts = [*texts, *([f"{more} more"] if more > 0 else [])]
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if parts[1:] else parts[0]
+
+
 def footing(estimate: Estimate) -> str:
-    """What a number rests on: runs and grade."""
-    runs = f"n = {len(estimate.values)}"
-    return f"{runs}, grade {estimate.grade}" if estimate.grade else runs
+    """What a number rests on: runs, grade, and what is missing of it."""
+    words = [f"n = {len(estimate.values)}", f"grade {estimate.grade}" if estimate.grade else "", estimate.reason or ""]
+    return ", ".join(word for word in words if word)
 
 
 def full_text(estimate: Estimate, metric: Metric) -> str:
@@ -156,7 +169,7 @@ def further_runs_text(contrast: Contrast) -> str:
 
 
 def target_text(found: TimeToTarget | None) -> str:
-    """Time to the target as “30.0 s”; a miss as “> 60 s”, with how many runs missed; or a dash."""
+    """Time to the target as “15.0 to 30.0 s”; a miss as “> 60 s”, with how many runs missed; or a dash."""
     if found is None:
         return MISSING
     missed = sum(value is None for value in found.values)
@@ -165,7 +178,14 @@ def target_text(found: TimeToTarget | None) -> str:
     bound = "" if found.bounded else ", by the mean"
     if found.seconds is None:
         return f"> {plain(found.looked_seconds)} s ({runs}{grade}{bound})"
-    return f"{plain(found.seconds)} s ({runs}{grade}{bound})"
+    return f"{bracket_text(found)} s ({runs}{grade}{bound})"
+
+
+def bracket_text(found: TimeToTarget) -> str:
+    """Between which marks the target was reached: “15.0 to 30.0”, or “up to 15.0” at the first one."""
+    if not found.since_seconds:
+        return f"up to {plain(found.seconds)}"
+    return f"{plain(found.since_seconds)} to {plain(found.seconds)}"
 
 
 def agreement_text(row: Row) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 ALL = ""
 """Stands for every label in a price sheet."""
 MAX_USD = 1e6
+MAX_PSNR_DB = 100.0
+"""Far above what pictures reach: rounding to eight bits alone leaves 10 log10(12 x 255^2) = 58.9 dB."""
 
 
 class Given(NamedTuple):
@@ -50,6 +52,17 @@ def price_sheet(texts: Sequence[str], option: str) -> dict[str, float]:
         label, _, price = text.rpartition("=")
         found[label.strip()] = _price(price, f"{option} {printable(text)}")
     return found
+
+
+def target_of(psnr_db: float | None, option: str) -> float | None:
+    """The PSNR to time against, in dB.
+
+    Raises:
+        UsageError: no pictures have such a PSNR.
+    """
+    if psnr_db is not None and not 0 <= psnr_db <= MAX_PSNR_DB:
+        raise UsageError(f"{option} {psnr_db:g}: write a PSNR in dB, from 0 to {MAX_PSNR_DB:g}.")
+    return psnr_db
 
 
 def _price(text: str, source: str) -> float:

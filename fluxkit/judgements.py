@@ -105,6 +105,11 @@ def _on(value: Any) -> str:
     return "on" if value else "off"
 
 
+def _nodes(value: Any) -> str:
+    """Their numbers as the kernel lists them: one node is called 0."""
+    return f"nodes {value}" if set(str(value)) & set(",-") else f"node {value}"
+
+
 _GOVERNOR = "speeds will vary; an administrator can run: cpupower frequency-set -g performance"
 _LOAD = "others are using the processor: wait, or close programs"
 _QUOTA = "a CPU quota stops processes: give the container or job more CPUs than the run has threads"
@@ -119,7 +124,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("affinity", "cpu_affinity", _stated),
     Row("threads per core", "cpu_simultaneous_multithreading", _stated, lambda value: "several" if value else "one"),
-    Row("memory nodes (NUMA)", "numa_nodes", _stated),
+    Row("memory nodes (NUMA)", "numa_nodes", _stated, _nodes),
     Row("governor", "cpu_governor", _judge(lambda value: value != "performance", "remark", _GOVERNOR)),
     Row("turbo", "cpu_turbo", _judge(lambda value: value == "on", "remark", "its clock depends on heat")),
     Row("lowest clock", "cpu_frequency_min_hertz", _stated, _hertz),
@@ -179,6 +184,9 @@ ROWS: tuple[Row, ...] = (
         _judge(lambda value: value != "0", "doubt", "unset NVIDIA_TF32_OVERRIDE: it overrides every precision switch"),
         fit_if_absent=("it is not set",)),
     Row("NVIDIA driver", "nvidia_driver", _stated),
+    Row("CUDA", "cuda_version", _stated),
+    Row("cuDNN", "cudnn_version", _stated),
+    Row("NCCL", "nccl_version", _stated),
     Row("GPUs to use", "gpus_visible", _stated),
 )  # fmt: skip
 

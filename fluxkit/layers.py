@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from fluxkit.axes import TICK, ticks
 from fluxkit.drawing import (
     HEIGHT,
     INK,
@@ -22,6 +23,7 @@ from fluxkit.timeline import part_place
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fluxkit.axes import Across
     from fluxkit.comparison import Row
 
 
@@ -34,14 +36,13 @@ def _data(alt: Any, values: Any) -> Any:
     return alt.Data(values=json.dumps(values), format=alt.DataFormat(type="json"))
 
 
-def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title: str) -> Any:
-    """Bands, lines and marks of quality over time or iterations, with the levels that need no tuning."""
+def curve_layers(rows: Sequence[Row], values: Any, levels: Any, across: Across, title: str) -> Any:
+    """Bands, lines and marks of quality over time or iterations, with the budget and the levels that need no tuning."""
     import altair as alt
 
-    positive = [value["x"] for value in values if value["x"] > 0]
-    scale = alt.Scale(type="symlog", constant=min(positive, default=1.0), nice=False)
-    ticks = _ticks([value["x"] for value in values])
-    x = alt.X("x:Q", title=axis, scale=scale, axis=alt.Axis(values=ticks, format=NUMBER, grid=False))
+    scale = alt.Scale(type="symlog", constant=across.constant, nice=False)
+    axis = alt.Axis(values=list(across.ticks), format=TICK, grid=False)
+    x = alt.X("x:Q", title=across.title, scale=scale, axis=axis)
     y = alt.Y("y:Q", title=title, scale=alt.Scale(zero=False, padding=14))
     colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
     dash = alt.StrokeDash("name:N", scale=_dash(rows, alt), legend=None)
@@ -52,7 +53,7 @@ def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title
     point = base.mark_point(size=55, filled=True, opacity=1).encode(
         y=y, shape=shape, description=alt.Description("label:N")
     )
-    layers = [band, line, point]
+    layers = [*_budget_layers(alt, across, scale), band, line, point]
     if levels:
         rule = alt.Chart(_data(alt, levels)).encode(y=alt.Y("level:Q", title=title))
         layers.insert(0, rule.mark_rule(strokeDash=[3, 3], color=SOFT, aria=False))
@@ -70,17 +71,17 @@ def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: str, title
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
-def _ticks(values: Sequence[float]) -> list[float]:
-    """At most seven of the marks' own places, the first and the last among them."""
-    places = sorted({float(f"{value:.3g}") for value in values})
-    apart = [places[0]]
-    for place in places[1:]:
-        if place >= 1.45 * apart[-1]:
-            apart.append(place)
-    if apart[-1] != places[-1]:
-        apart[-1] = places[-1]
-    step = max(1, -(-len(apart) // 7))
-    return apart[::-1][::step][::-1]
+def _budget_layers(alt: Any, across: Across, scale: Any) -> list[Any]:
+    """A line at the budget, with its name above it."""
+    base = alt.Chart(_data(alt, [{"x": across.budget, "text": "budget", "label": f"budget: {across.budget:g}"}]))
+    x = alt.X("x:Q", title=across.title, scale=scale)
+    text = base.mark_text(align="right", baseline="bottom", dy=-2, fontSize=11, color=SOFT)
+    return [
+        base.mark_rule(color=SOFT, strokeDash=[1, 3], aria=False).encode(x=x),
+        text.encode(
+            x=x, y=alt.value(0), text=alt.Text("text:N"), description=alt.Description("label:N")
+        ),
+    ]  # fmt: skip
 
 
 def _name_axis(alt: Any, rows: Sequence[Row]) -> Any:
@@ -162,7 +163,9 @@ def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_
 
     places = [value["x"] for value in values]
     scale = alt.Scale(type="symlog", constant=min(places), nice=False, padding=16)
-    x = alt.X("x:Q", title=x_title, scale=scale, axis=alt.Axis(values=_ticks(places), format=NUMBER, grid=False))
+    x = alt.X(
+        "x:Q", title=x_title, scale=scale, axis=alt.Axis(values=ticks(places, min(places)), format=TICK, grid=False)
+    )
     y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=14))
     base = alt.Chart(_data(alt, values)).encode(
         x=x,

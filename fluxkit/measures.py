@@ -103,6 +103,8 @@ class TimeToTarget(BaseModel):
     model_config = FROZEN
     seconds: float | None
     """Mean tuning time at that mark; null: the target was missed, so it is longer than `looked_seconds`."""
+    since_seconds: float | None = None
+    """Mean tuning time at the graded mark before, where it had not passed: the truth lies between the two."""
     mark: str | None
     iteration: float | None
     samples: float | None

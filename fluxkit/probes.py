@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,10 +94,7 @@ def processor(root: Path = ROOT) -> dict[str, Reading]:
             "sched_getaffinity, cgroup and /sys/devices/system/cpu",
             lambda: _within(quota, physical_cores(_affinity(), root)),
         ),
-        "cpu_governor": attempt(
-            "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
-            lambda: (root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text("ascii").strip(),
-        ),
+        "cpu_governor": attempt("/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor", lambda: governor(root)),
     }
 
 
@@ -160,6 +158,20 @@ def power_source(root: Path) -> str:
     if any(supply.get("online") == "1" for supply in chargers):
         return "mains"
     return "battery" if any(supply.get("status") == "Discharging" for supply in supplies) else "mains"
+
+
+def governor(root: Path) -> str:
+    """The governor of all logical processors; where they differ, each with how many have it.
+
+    Raises:
+        OSError: the kernel does not show it.
+    """
+    cpus = root / "sys/devices/system/cpu"
+    files = sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")) or [cpus / "cpu0/cpufreq/scaling_governor"]
+    count = Counter(file.read_text("ascii").strip() for file in files)
+    if len(count) == 1:
+        return next(iter(count))
+    return ", ".join(f"{name} on {number} of {len(files)} processors" for name, number in sorted(count.items()))
 
 
 def cpu_quota(root: Path) -> float | None:

@@ -11,15 +11,16 @@ from pydantic import BaseModel
 
 from fluxkit import charts, steps
 from fluxkit.agreement import BANDS
-from fluxkit.answers import Answer, answers, metric_of
-from fluxkit.belief import BOARD, Square, Stopped, board, stopped
+from fluxkit.answers import Answer, answers
+from fluxkit.belief import BOARD, Found, Square, Stopped, board, findings, stopped
 from fluxkit.compare import NOTHING_GIVEN, compare
-from fluxkit.comparison import COLUMNS, Comparison, Metric, Row, Workload
+from fluxkit.comparison import COLUMNS, COSTS, Comparison, Metric, Row, Workload
 from fluxkit.contrasts import MIN_HELD_OUT
 from fluxkit.drawing import named, swatch
 from fluxkit.embedded import embedded
 from fluxkit.environment import DifferingGroup, clean, differing, facts, spec_toml
 from fluxkit.figures import (
+    bracket_text,
     contrast_text,
     further_runs_text,
     header,
@@ -30,10 +31,12 @@ from fluxkit.figures import (
 )
 from fluxkit.folder import find_results, write_atomically
 from fluxkit.frozen import FROZEN
+from fluxkit.lede import about_the_model, lede, title, work
 from fluxkit.pictures import Pictures, grid
+from fluxkit.ranking import metric_of
 from fluxkit.scaling import Scaling
 from fluxkit.stats import LEVEL, MIN_VALUES
-from fluxkit.tables import cell
+from fluxkit.tables import cell, shown_columns
 from fluxkit.tiles import Spent
 from fluxkit.tradeoffs import Tradeoffs, tradeoffs
 
@@ -69,7 +72,7 @@ SMALLEST_P = 0.001
 MADE_WITH = ("altair", "vl-convert-python", "jinja2")
 """Packages whose versions decide the bytes of a page."""
 SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
-STYLES = ("base", "tables", "charts", "images", "print")
+STYLES = ("base", "answers", "tables", "charts", "images", "print")
 
 
 class Section(BaseModel):
@@ -80,6 +83,8 @@ class Section(BaseModel):
     workload: Workload
     answers: tuple[Answer, ...]
     columns: tuple[Metric, ...]
+    all_columns: tuple[Metric, ...]
+    """Whatever was measured; costs stand with the prices."""
     quality_charts: tuple[charts.Chart, ...]
     speed_charts: tuple[charts.Chart, ...]
     scaling: tuple[Scaling, ...]
@@ -88,6 +93,7 @@ class Section(BaseModel):
     step_charts: tuple[charts.Chart, ...]
     pictures: Pictures
     board: tuple[tuple[Row, tuple[Square, ...]], ...]
+    findings: tuple[Found, ...]
     stopped: tuple[Stopped, ...]
     differing: tuple[DifferingGroup, ...]
 
@@ -121,7 +127,8 @@ def render(
     script = _script()
     page = _environment().get_template("report.html.jinja")
     text: str = page.render(
-        configurations=sum(len(workload.rows) for workload in comparison.workloads),
+        title=title(comparison),
+        lede=lede(comparison, list(runs.values())),
         comparison=comparison,
         sections=sections,
         names={row.key: row.name for workload in comparison.workloads for row in workload.rows},
@@ -173,6 +180,7 @@ def _section(
         workload=workload,
         answers=answers(workload),
         columns=tuple(_headline_columns(workload)),
+        all_columns=tuple(column for column in shown_columns(workload) if column not in COSTS),
         quality_charts=tuple(chart for chart in _quality_charts(workload, key) if chart),
         speed_charts=tuple(chart for chart in _speed_charts(workload, runs, key) if chart),
         scaling=tuple(each for each in comparison.scaling if each.several in own),
@@ -181,6 +189,7 @@ def _section(
         step_charts=tuple(chart for chart in _step_charts(workload, runs, key) if chart),
         pictures=grid(workload, sources, spent),
         board=board(workload),
+        findings=findings(workload, runs),
         stopped=stopped(workload, runs),
         differing=differing(workload.rows, runs),
     )
@@ -237,12 +246,15 @@ def _environment() -> Any:
     environment.globals.update(
         cell=cell,
         beside=_beside,
+        bracket_text=bracket_text,
         contrast_text=contrast_text,
         facts=facts,
         further_runs_text=further_runs_text,
         header=header,
         interval_text=interval_text,
         p_text=lambda p: f"< {SMALLEST_P:g}" if p is not None and p < SMALLEST_P else plain(p, 2),
+        about_the_model=about_the_model,
+        work=work,
         plain=plain,
         quantity_title=lambda quantity: metric_of(quantity).title,
         sci=lambda value: "—" if value is None else f"{value:.2g}",

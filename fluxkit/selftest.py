@@ -24,6 +24,8 @@ from fluxkit.frozen import FROZEN
 from fluxkit.launch import launch
 from fluxkit.plan import make_plan
 from fluxkit.specfile import load_spec
+from fluxkit.stats import ALPHA
+from fluxkit.trials import COVERED, coverage, false_positives, ratio_coverage
 from fluxkit.verify import problems
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ OVERRIDES = (
 TOLERANCE = 1e-6
 """Between a metric and its golden value."""
 CHILD_SECONDS = 300
+STUDIES = 2500
+"""Made-up ones for the statistics, which take a second or two."""
 
 
 class Step(BaseModel):
@@ -194,8 +198,27 @@ def _report(ground: _Ground) -> tuple[str, Numbers]:
     return f"a page of {page.stat().st_size / 1e3:.0f} kB", {}
 
 
+def _statistics(_ground: _Ground) -> tuple[str, Numbers]:
+    """Seeded studies: intervals cover the truth, and interleaving is what keeps drift from being a difference."""
+    covered = {"of means": coverage(3, STUDIES), "of ratios": ratio_coverage(STUDIES)}
+    for what, share in covered.items():
+        if not COVERED[0] <= share <= COVERED[1]:
+            raise RunError(f"95 % intervals {what} hold the truth in {share:.1%} of {STUDIES:,} made-up studies")
+    mixed, apart = (false_positives(order, STUDIES) for order in ("interleaved", "one after the other"))
+    if mixed > ALPHA or apart <= ALPHA:
+        raise RunError(
+            f"of made-up studies of two equal configurations {mixed:.1%} find a difference where runs are interleaved, "
+            f"and {apart:.1%} where they are not"
+        )
+    words = f"intervals cover {covered['of means']:.1%} and {covered['of ratios']:.1%} of {STUDIES:,} studies, "
+    numbers = {"coverage_of_means": covered["of means"], "coverage_of_ratios": covered["of ratios"]}
+    numbers |= {"false_positives_interleaved": mixed, "false_positives_apart": apart}
+    return words + f"equal ones differ in {mixed:.1%}, not interleaved in {apart:.0%}", numbers
+
+
 STEPS: dict[str, Callable[[_Ground], tuple[str, Numbers]]] = {
     "metric": _metric,
+    "statistics": _statistics,
     "tune": _tune,
     "agreement": _agreement,
     "fold": _fold,

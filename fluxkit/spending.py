@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluxkit.cost import NO_PRICE, UNITS, Prices, spent, unit_of
+from fluxkit.energy import too_short
 from fluxkit.measures import CostBasis, EnergyUse, Estimate, estimate, grade_about, known, worst
 
 if TYPE_CHECKING:
@@ -94,9 +95,12 @@ def energy_use(results: Sequence[RunResult], missing: str | None) -> EnergyUse:
 
 
 def _joules(seen: Sequence[Energy], grade: Grade | None, reason: str | None, *, net: bool) -> dict[str, Estimate]:
-    """By phase, and of the whole run."""
-    found: dict[str, list[float | None]] = {"run": [each.joules_net if net else each.joules_gross for each in seen]}
+    """By phase, and of the whole run; a phase that was too short in one of the runs has none."""
+    whole = [each.joules_net if net else each.joules_gross for each in seen]
+    found = {"run": estimate(known(whole), grade, reason)}
     for phase in PHASES:
         parts = [part for each in seen for part in each.phases if part.phase == phase]
-        found[phase] = [part.joules_net if net else part.joules_gross for part in parts]
-    return {name: estimate(known(values), grade, reason) for name, values in found.items()}
+        short = next((why for part in parts if (why := too_short(part.seconds))), None)
+        values = [part.joules_net if net else part.joules_gross for part in parts]
+        found[phase] = estimate(() if short else known(values), grade, short or reason)
+    return found

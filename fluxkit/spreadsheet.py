@@ -48,6 +48,7 @@ def _facts(workload: Workload, row: Row) -> dict[str, CsvValue]:
         "agreement": row.agreement,
         "energy_class": row.energy.class_,
         "target_psnr_db": workload.target.psnr_db,
+        "seconds_to_target_after": reached.since_seconds if reached else None,
         "seconds_to_target": reached.seconds if reached else None,
         "seconds_looked_for_target": reached.looked_seconds if reached else None,
     }

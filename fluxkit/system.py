@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from fluxkit.frozen import FROZEN, canonical_sha256
 from fluxkit.gpus import gpus
+from fluxkit.libraries import libraries
 from fluxkit.probes import Device, Reading, conditions, memory, operating_system, processor, surroundings
 from fluxkit.vitals import vitals
 
@@ -60,7 +61,7 @@ def _fingerprint(devices: tuple[tuple[str, str, int | None], ...], cores: float 
 
 def probe() -> System:
     """One look at this machine, in milliseconds. No host name, user name or home path is in it."""
-    readings = operating_system() | processor() | memory() | conditions() | surroundings() | vitals()
+    readings = operating_system() | processor() | memory() | conditions() | surroundings() | vitals() | libraries()
     about_gpus, gpu_devices = gpus()
     return System(readings=readings | about_gpus, devices=(_cpu(readings), *gpu_devices), packages=installed_packages())
 

@@ -7,7 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fluxkit.answers import STARS, answers, metric_of, standing
+from fluxkit.answers import answers
 from fluxkit.comparison import COLUMNS, Comparison, Metric
 from fluxkit.errors import printable
 from fluxkit.figures import (
@@ -27,6 +27,7 @@ from fluxkit.figures import (
     value_text,
     verdict_words,
 )
+from fluxkit.ranking import STARS, metric_of, standing
 from fluxkit.spreadsheet import as_csv
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 A configuration has reached the target at the first graded mark whose one-sided 95 % lower bound over its seeds is at
 or above it, if the next mark's is too: a single lucky mark would favour whoever is graded most often. What was never
-reached is censored: longer than the last mark that was looked at, never left out.
+reached is censored: longer than the last mark that was looked at, never left out. Nobody looked
+between two marks, so a time is a bracket: later than the mark before, at the latest at the mark that passed.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def target(rows: Sequence[Row], given_psnr_db: float | None = None) -> Target:
     untuned = stats.mean(starts)
     lowest, row = min(usable, key=lambda pair: (pair[0], pair[1].number))
     if lowest <= untuned:
-        return Target(psnr_db=None, origin=f"{row.name} gained no PSNR in equal time, so there is no way to share")
+        return Target(psnr_db=None, origin=f"“{row.name}” gained no PSNR in equal time, so there is no way to share")
     origin = (
         f"{TARGET_SHARE:.0%} of the way from the untuned model's {untuned:.2f} dB to {lowest:.2f} dB, "
-        f"the lowest PSNR after equal time ({row.name})"
+        f"the lowest PSNR after equal time (“{row.name}”)"
     )
     return Target(psnr_db=untuned + TARGET_SHARE * (lowest - untuned), origin=origin)
 
@@ -52,8 +53,10 @@ def time_to_target(row: Row, results: Sequence[RunResult], psnr_db: float | None
     count = len({result.seed for result in results})
     bounded = count >= stats.MIN_VALUES
     reached = _first(points, lambda point: _passes(point, psnr_db, count))
+    before = [0.0, *(point.seconds for point in points)]
     return TimeToTarget(
         seconds=reached.seconds if reached else None,
+        since_seconds=before[points.index(reached)] if reached else None,
         mark=reached.mark if reached else None,
         iteration=reached.iteration if reached else None,
         samples=reached.samples if reached else None,

@@ -11,7 +11,7 @@ from fluxkit.charts import Chart
 from fluxkit.comparison import COSTS, Metric
 from fluxkit.cost import Prices
 from fluxkit.drawing import svg
-from fluxkit.figures import plain
+from fluxkit.figures import listed, plain, quoted
 from fluxkit.frozen import FROZEN
 from fluxkit.layers import pareto_layers
 from fluxkit.stats import MIN_VALUES, t_quantile
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
     from fluxkit.comparison import CurvePoint, Row, Workload
 
+MOST_NAMES = 3
+"""In a sentence; of the others it says how many."""
 MOST_RUNS = 40
 """Runs of one configuration for which a page can make an interval by itself."""
 READ = (
     "Each marker is the state of a configuration at a graded mark, its whisker the 95 % interval over runs. "
-    "Left is {less}, up is better. The dashed front joins the marks that no other mark beats in both."
+    "Left is {less}, up is better. The dashed front joins the marks that no other mark beats in both, by their means; "
+    "whiskers that overlap leave it open which is better."
 )
 
 
@@ -64,7 +67,7 @@ class Tradeoffs(BaseModel):
     cost: Chart | None
     """Null where no price is given."""
     sentence: str
-    """Who leads for which tuning time."""
+    """Who leads for which tuning time, beyond the intervals."""
     columns: tuple[Metric, ...]
     quantiles: str
     """Student's 0.975 quantile / 1 by number of runs, as JSON."""
@@ -74,12 +77,11 @@ def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
     """Quality over tuning time and over its cost at the given prices."""
     offers = _offers(workload.rows)
     priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
-    front = pareto(offers)
     most = max((len(row.runs) for row in workload.rows), default=0)
     return Tradeoffs(
         time=_chart(offers, f"{key}-pareto-time", TIME),
         cost=_chart(priced, f"{key}-pareto-cost", COST),
-        sentence=_sentence(front),
+        sentence=_sentence(offers),
         columns=COSTS,
         quantiles=json.dumps({count: t_quantile(count) for count in range(MIN_VALUES, min(most, MOST_RUNS) + 1)}),
     )
@@ -95,17 +97,13 @@ def pareto(offers: Sequence[Offer]) -> list[Offer]:
 
 
 def _offers(rows: Sequence[Row]) -> list[Offer]:
+    """Marks at a time that all were given; the one at equal iterations comes at another moment for each."""
     return [
-        Offer(row, point, _budget(point))
+        Offer(row, point, point.target_seconds)
         for row in rows
         for point in row.curve
-        if point.psnr_db.mean is not None and point.seconds > 0 and point.psnr_db.grade != "X"
+        if point.psnr_db.mean is not None and point.target_seconds and point.psnr_db.grade != "X"
     ]
-
-
-def _budget(point: CurvePoint) -> float:
-    """Seconds that the mark stands for, where it stands for a time: all configurations were given the same."""
-    return point.seconds if point.target_seconds is None else point.target_seconds
 
 
 def _priced(offer: Offer) -> Offer | None:
@@ -114,7 +112,7 @@ def _priced(offer: Offer) -> Offer | None:
     watts = basis.joules.mean / basis.seconds.mean if basis.joules.mean is not None and basis.seconds.mean else None
     if not prices.usd_per_hour and (not prices.usd_per_kwh or watts is None):
         return None
-    seconds = _budget(offer.point)
+    seconds = offer.takes
     return offer._replace(takes=prices.usd(seconds, None if watts is None else watts * seconds))
 
 
@@ -147,14 +145,45 @@ def _line(offer: Offer, *, on_front: bool) -> tuple[str, ...]:
     return offer.row.name, plain(offer.takes), plain(offer.psnr_db), interval, "yes" if on_front else ""
 
 
-def _sentence(front: Sequence[Offer]) -> str:
-    """Which configuration's marks make the front, from which time on, by means."""
-    if not front:
-        return "No quality was measured at a mark, so there is no front."
-    changes = [offer for place, offer in enumerate(front) if not place or front[place - 1].row.key != offer.row.key]
-    parts = [f"from {plain(offer.takes)} s on {offer.row.name} ({plain(offer.psnr_db)} dB)" for offer in changes]
-    last = front[-1]
-    ends = f"; the best of all is {plain(last.psnr_db)} dB after {plain(last.takes)} s"
+def _sentence(offers: Sequence[Offer]) -> str:
+    """Who is best for which tuning time; a lead within the intervals is none."""
+    if not offers:
+        return "No quality was measured at a time mark, so there is no front."
+    times = sorted({offer.takes for offer in offers})
+    stretches: list[tuple[float, float, tuple[str, ...]]] = []
+    for seconds in times:
+        names = _best_at([offer for offer in offers if offer.takes == seconds])
+        if stretches and stretches[-1][2] == names:
+            stretches[-1] = (stretches[-1][0], seconds, names)
+        else:
+            stretches.append((seconds, seconds, names))
+    parts = [f"{_when(first, last)} {_who(names)}" for first, last, names in stretches]
+    best = max(offers, key=lambda offer: offer.psnr_db)
     return (
-        f"By means, the best for the time: {', '.join(parts)}{ends}. Whether a lead is beyond doubt, the answers say."
+        f"Best for the tuning time: {'; '.join(parts)}. The front is one of means; the highest is "
+        f"{plain(best.psnr_db, 4)} dB after {plain(best.takes)} s, {quoted(best.row.name)}."
     )
+
+
+def _best_at(offers: Sequence[Offer]) -> tuple[str, ...]:
+    """Of the offers at one time the best, with those whose intervals reach it, in the order of their rows."""
+    leader = max(offers, key=lambda offer: offer.psnr_db)
+    near = [offer for offer in offers if offer is leader or not _apart(leader, offer)]
+    return tuple(offer.row.name for offer in sorted(near, key=lambda offer: offer.row.number))
+
+
+def _apart(leader: Offer, other: Offer) -> bool:
+    """Whether the intervals of two marks leave room between them; without an interval nothing is known to."""
+    high, low = leader.point.psnr_db.interval, other.point.psnr_db.interval
+    return high is not None and low is not None and high.low > low.high
+
+
+def _when(first: float, last: float) -> str:
+    return f"at {plain(first)} s" if first == last else f"from {plain(first)} to {plain(last)} s"
+
+
+def _who(names: Sequence[str]) -> str:
+    """One name, or those it is not decided between."""
+    if len(names) == 1:
+        return quoted(names[0])
+    return f"not decided between {listed([quoted(name) for name in names[:MOST_NAMES]], len(names) - MOST_NAMES)}"

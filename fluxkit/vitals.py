@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CPUS = "sys/devices/system/cpu"
 NO_SUCH = "the kernel does not show it"
+PLACES = ("physical_package_id", "core_id")
+"""Where a logical processor sits."""
 OVERRIDING = (
     "MKL_NUM_THREADS", "MKL_DYNAMIC", "OMP_DYNAMIC", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY",
     "KMP_AFFINITY", "ONEDNN_MAX_CPU_ISA", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG",
@@ -167,9 +169,17 @@ def temperature(root: Path) -> float | None:
 
 
 def throttle_count(root: Path) -> int | None:
-    """Times that cores and packages were throttled by heat, added up over all logical processors."""
-    files = list((root / CPUS).glob("cpu[0-9]*/thermal_throttle/*_throttle_count"))
-    return int(sum(_number(file) for file in files)) if files else None
+    """Times that cores and packages were throttled by heat: every logical processor counts its core's and package's.
+
+    Each core and each package counts once, by the processor that counted most; without topology each is its own.
+    """
+    most: dict[tuple[str, ...], float] = {}
+    for file in (root / CPUS).glob("cpu[0-9]*/thermal_throttle/*_throttle_count"):
+        what, places = file.name.split("_")[0], [file.parents[1] / "topology" / name for name in PLACES]
+        known = [_text(place) if place.is_file() else file.parents[1].name for place in places]
+        key = (what, *(known[:1] if what == "package" else known))
+        most[key] = max(most.get(key, 0.0), _number(file))
+    return int(sum(most.values())) if most else None
 
 
 def stolen_share(root: Path) -> float:

@@ -93,6 +93,8 @@ class PhaseEnergy(BaseModel):
     joules_net: float | None
     """Less what the idle device would have used in the same time."""
     seconds: float
+    reason: str | None = None
+    """Why these joules are not to be used: over too short a time they say little."""
 
 
 class Energy(BaseModel):

@@ -147,9 +147,11 @@ def telemetry(phases: dict[str, float], factor: float = 1.0) -> dict[str, Any]:
     }
 
 
-def energy(seconds: float = 90.0, watts: float = 40.0, idle_watts: float = 10.0, **changes: Any) -> dict[str, Any]:
+def energy(
+    seconds: float = 150.0, watts: float = 40.0, idle_watts: float = 10.0, inference: float = 60.0, **changes: Any
+) -> dict[str, Any]:
     """Energy by a counter, at one power through a run with a minute of tuning; `changes` replace keys."""
-    phases = [("tune", 60.0), ("inference", 12.0)]
+    phases = [("tune", 60.0), ("inference", inference)]
     return {
         "class": "measured",
         "joules_gross": watts * seconds,

@@ -3,10 +3,10 @@
 import builders
 import pytest
 
-from fluxkit.answers import standing
 from fluxkit.certificates import agreement_of, certificates
 from fluxkit.compare import compare
 from fluxkit.figures import agreement_text
+from fluxkit.ranking import standing
 from fluxkit.tables import render
 
 GOOD, BAD = [builders.certificate()], [builders.certificate(relative_l2=5e-4)]
@@ -36,7 +36,7 @@ def test_certified_machines_are_compared():
 
 
 @pytest.mark.parametrize(
-    ("gpu", "why"), [(None, "no agreement certificate of Cluster GPU"), (BAD, "certificate failed: Cluster GPU")]
+    ("gpu", "why"), [(None, "no agreement certificate of “Cluster GPU”"), (BAD, "certificate failed: “Cluster GPU”")]
 )
 def test_an_uncertified_machine_stands_in_no_ratio(gpu, why):
     """Without a passed certificate there is neither ratio nor verdict nor star, and the reason says why."""

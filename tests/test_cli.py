@@ -381,6 +381,14 @@ def test_a_price_that_prices_nothing_is_wrong_usage(fluxkit, two_labels, words):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "101"])
+def test_a_target_that_no_picture_has_is_wrong_usage(fluxkit, two_labels, value):
+    """A PSNR that is not from 0 to 100 dB ends with exit code 2 and one sentence that names the option."""
+    code, out, err = fluxkit("compare", two_labels, "--target-psnr", value, "--format", "json")
+    assert (code, out) == (2, "")
+    assert f"--target-psnr {value}: write a PSNR in dB, from 0 to 100." in err
+
+
 def test_a_pair_of_other_workloads_is_refused_by_row(fluxkit, tmp_path):
     """Two result files that ask for different work give no ratio, exit code 5, and each differing row by name."""
     for name, tune in (("one", {}), ("two", {"learning_rate": 1e-3, "lora_rank": 8})):

@@ -6,9 +6,10 @@ import builders
 import pytest
 from scipy import stats as reference
 
-from fluxkit.answers import answers, standing
+from fluxkit.answers import answers
 from fluxkit.compare import compare
 from fluxkit.comparison import Comparison
+from fluxkit.ranking import standing
 
 
 def contrast(comparison, quantity):
@@ -261,10 +262,10 @@ def test_answers_are_decided_only_where_the_verdict_is():
     """The answer names the fastest where that is decided, and says how many runs are missing where it is not."""
     (decided, *_) = answers(compare(builders.study()).workloads[0])
     assert decided.decided
-    assert decided.sentence.startswith("Laptop CPU (FP32) tunes fastest: ")
+    assert decided.sentence.startswith("“Laptop CPU (FP32)” tunes fastest: ")
     (undecided, *_) = answers(compare(builders.study(repeats=1)).workloads[0])
     assert not undecided.decided
-    assert "Laptop CPU (bfloat16) has 1 run, and an interval needs 3" in undecided.sentence
+    assert "“Laptop CPU (bfloat16)” has 1 run, and an interval needs 3" in undecided.sentence
 
 
 def test_a_claimed_configuration_hash_proves_nothing():

@@ -4,9 +4,9 @@ import builders
 import pytest
 from scipy import stats as reference
 
-from fluxkit.answers import standing
 from fluxkit.compare import compare
 from fluxkit.figures import contrast_text
+from fluxkit.ranking import standing
 from fluxkit.stats import joint_verdict, log_margin, log_ratio, mean
 
 EQUAL = (0.0, 0.0, 0.0, 0.0)
@@ -85,7 +85,7 @@ def test_runs_of_one_seed_are_one_value_of_quality():
     (said,) = [warning for warning in comparison.warnings if "seed" in warning]
     assert said == (
         "Runs of one seed count once for quality, and an interval of it needs 3: "
-        "Laptop CPU (FP32) (3 runs of 1 seed), Laptop CPU (bfloat16) (3 runs of 1 seed)."
+        "“Laptop CPU (FP32)” (3 runs of 1 seed), “Laptop CPU (bfloat16)” (3 runs of 1 seed)."
     )
 
 
@@ -150,6 +150,20 @@ def test_quality_at_equal_iterations_has_a_verdict():
     assert found(results, "ssim_at_iterations").interval is not None
     (workload,) = compare(results).workloads
     assert standing(workload, workload.rows[0], "psnr_db_at_iterations") == "best"
+
+
+def test_what_only_the_family_leaves_open_is_said_to_be():
+    """A difference that is decided by itself, but not among all comparisons, blames the adjustment, not the spread."""
+    runs = []
+    for threads, base in ((1, 0.100), (2, 0.104)):
+        of = builders.spec(execution={"threads": threads})
+        for repeat in range(3):
+            each = (base + 0.001 * repeat,) * 220
+            runs.append(builders.result(of=of, repeat=repeat, iteration_seconds=each, id=f"{threads}-{repeat}"))
+    contrast = found(runs, "training_speed")
+    assert contrast.p_value < 0.05 < contrast.p_holm
+    assert contrast.verdict == "inconclusive"
+    assert contrast.reason.startswith("by itself it would be decided, but not among all ")
 
 
 def test_no_number_is_best_beyond_doubt_without_a_verdict():

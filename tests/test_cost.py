@@ -86,7 +86,8 @@ def test_an_adapter_is_equal_work_on_every_machine():
         "adapter of 500 iterations, loading and warm-up included"
     }
     (answer,) = [each for each in answers(workload) if each.quantity == "usd_per_adapter"]
-    assert "A100 measured 1.01 USD (n = 1, grade A) for an adapter of 500 iterations, loading and" in answer.sentence
+    assert "“A100” measured 1.01 USD" in answer.sentence
+    assert "for an adapter of 500 iterations, loading and warm-up included, n = 1, grade A" in answer.detail
 
 
 def test_an_adapter_that_was_not_finished_has_no_price():
@@ -179,13 +180,13 @@ def test_estimated_energy_says_so_and_lowers_the_grade():
 
 
 def test_a_phase_that_is_too_short_has_no_power():
-    """Ten seconds of inference are enough for a counter, and not for power that is sampled twice a second."""
-    for class_, known in (("measured", True), ("estimated", False)):
-        basis = row_of(timed("GPU", 500, 1000.0, energy=builders.energy(**{"class": class_}))).bases[
-            "usd_per_1000_images"
-        ]
-        assert (basis.joules.mean is not None) == known
-    assert "too short: 12 s of phase inference" in basis.joules.reason
+    """Twelve seconds of inference are too short for any meter, and sixty are enough for a counter and for samples."""
+    for class_ in ("measured", "estimated"):
+        for seconds, known in ((12.0, False), (60.0, True)):
+            row = row_of(timed("GPU", 500, 1000.0, energy=builders.energy(inference=seconds, **{"class": class_})))
+            basis = row.bases["usd_per_1000_images"]
+            assert (basis.joules.mean is not None) == (row.energy.gross_joules["inference"].mean is not None) == known
+            assert known or "too short: 12 s of phase inference; 60 s are wanted" in basis.joules.reason
 
 
 @pytest.mark.parametrize("name", UNITS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from importlib.metadata import PackageNotFoundError
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from fluxkit.doctor import conclusion, examine, examine_json, plain_text, show
 from fluxkit.gpus import gpus
 from fluxkit.judgements import GPU_ROWS, ROWS
-from fluxkit.probes import Reading
+from fluxkit.libraries import libraries
+from fluxkit.probes import Reading, processor
 from fluxkit.record import Kit
 from fluxkit.system import System, probe
 from fluxkit.vitals import ranges, stolen_share, temperature, throttle_count, throttled, turbo, vitals
@@ -231,6 +233,72 @@ def test_heat(root):
         }
     )
     assert (temperature(place), throttle_count(place)) == (71.5, 5)
+
+
+def test_heat_that_eight_processors_count_happened_once(root):
+    """One event of a package of 8 logical processors on 4 cores is 1, and 2 events of one of its cores are 2 more."""
+    files = {}
+    for number in range(8):
+        cpu = f"sys/devices/system/cpu/cpu{number}"
+        files |= {
+            f"{cpu}/topology/physical_package_id": "0\n",
+            f"{cpu}/topology/core_id": f"{number % 4}\n",
+            f"{cpu}/thermal_throttle/package_throttle_count": "1\n",
+            f"{cpu}/thermal_throttle/core_throttle_count": "2\n" if number % 4 == 3 else "0\n",
+        }
+    assert throttle_count(root(files)) == 3
+
+
+@pytest.mark.parametrize(
+    ("governors", "words"),
+    [(("powersave",) * 2, "powersave"),
+     (("performance", "powersave", "powersave"), "performance on 1 of 3 processors, powersave on 2 of 3 processors")],
+)  # fmt: skip
+def test_a_governor_is_that_of_all_processors(root, governors, words):
+    """One word where they agree; where they differ, each governor with how many have it."""
+    cpu = "sys/devices/system/cpu/cpu"
+    found = processor(root({f"{cpu}{n}/cpufreq/scaling_governor": f"{each}\n" for n, each in enumerate(governors)}))
+    assert found["cpu_governor"].value == words
+
+
+@pytest.mark.parametrize(
+    ("installed", "cuda", "cudnn"),
+    [
+        ({"torch": "2.13.0+cpu"}, None, "torch 2.13.0+cpu is built for the CPU alone"),
+        (
+            {"torch": "2.13.0+cu126"},
+            "12.6",
+            "torch 2.13.0+cu126 does not name it, and no nvidia-cudnn package is installed",
+        ),
+        ({"torch": "2.13.0", "nvidia-cuda-runtime": "13.0.96", "nvidia-cudnn-cu13": "9.15"}, "13.0.96", "9.15"),
+        ({}, None, "torch is not installed"),
+    ],
+)
+def test_nvidias_libraries_are_named_by_their_packages(monkeypatch, installed, cuda, cudnn):
+    """CUDA, cuDNN and NCCL come from package metadata or torch's build, or have a reason; nothing is loaded."""
+
+    def version(name):
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr("fluxkit.libraries.version", version)
+    found = libraries()
+    assert found["cuda_version"].value == cuda
+    assert cudnn in {found["cudnn_version"].value, found["cudnn_version"].unavailable}
+
+
+def test_the_doctor_counts_and_names_in_plain_words():
+    """One remark is one remark, node 0 is a node, and the row about precision says what a run does."""
+    findings = examine(
+        System(readings=reading(numa_nodes="0", cpu_governor="powersave").readings, devices=(), packages={})
+    )
+    said = {finding.check: finding for finding in findings}
+    assert said["memory nodes (NUMA)"].value == "node 0"
+    assert "sets them as its spec asks" in said["precision switches"].value
+    assert "1 remark, 1 doubt, " in conclusion(findings)
+    several = examine(reading(numa_nodes="0-1"))
+    assert next(each.value for each in several if each.check == "memory nodes (NUMA)") == "nodes 0-1"
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,11 @@ from fluxkit.drawing import COLOURS, PHASE_COLOURS, style_of
 from fluxkit.embedded import inside_script
 from fluxkit.environment import differing
 from fluxkit.errors import UsageError
+from fluxkit.figures import header
 from fluxkit.folder import find_results, safe_path, write_result
 from fluxkit.keep import keep
 from fluxkit.steps import change
+from fluxkit.tables import cell, shown_columns
 from fluxkit.timeline import PARTS, part_seconds
 from fluxkit.tradeoffs import tradeoffs
 
@@ -98,7 +100,8 @@ def test_the_page_says_the_numbers_of_the_comparison(study_page):
     """The answers, the numbers with n and grade, what reconstruction measures and the failures are on the page."""
     words = re.sub(r"\s+", " ", " ".join(Page(study_page[1]).words))
     for part in (
-        "tunes fastest",
+        "Least time to tune decided, grade A Laptop CPU (FP32) 9.99",
+        "Enter what this hardware costs",
         "n = 3, grade A",
         "it measures how well the tuning set was learnt",
         "OutOfMemoryError",
@@ -106,6 +109,19 @@ def test_the_page_says_the_numbers_of_the_comparison(study_page):
         "fluxkit run spec-0.toml spec-1.toml --repeats 3",
     ):
         assert part in words
+
+
+def test_all_numbers_that_compare_prints_are_on_the_page(study_page):
+    """Each metric with a value has a line in the folded table, with value, interval, runs and grade."""
+    (workload,) = compare(builders.study()).workloads
+    table = re.search(r'<table id="w1-all">.*?</table>', study_page[1], re.DOTALL)[0]
+    words = re.sub(r"\s+", " ", " ".join(Page(table).words))
+    for column in shown_columns(workload):
+        assert header(column, workload) in words
+        for row in workload.rows:
+            assert " ".join(filter(None, cell(workload, row, column)[:1])) in words
+    assert "PSNR at equal iterations (dB)" in words
+    assert "Whole run (s)" in words
 
 
 def test_pictures_have_alternative_texts_and_scores(study_page):

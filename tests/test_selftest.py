@@ -35,12 +35,24 @@ def test_every_part_is_tried_once_and_nothing_is_left(scenario, tmp_path):
     """Metric, run, certificate, fold, verification and page pass; the temporary folder and its cache are gone."""
     before = os.environ.get(ENVIRONMENT_VARIABLE), cache_folder()
     steps = scenario("completed")
-    assert list(steps) == ["metric", "tune", "agreement", "fold", "verify", "report"]
+    assert list(steps) == ["metric", "statistics", "tune", "agreement", "fold", "verify", "report"]
     assert [step.words for step in steps.values() if not step.passed] == []
     assert steps["tune"].numbers["last_loss"] == 0.5
     assert steps["agreement"].numbers == {"relative_l2_ieee_float32": 1.6e-6}
     assert list(tmp_path.iterdir()) == []
     assert (os.environ.get(ENVIRONMENT_VARIABLE), cache_folder()) == before
+
+
+def test_statistics_that_do_not_hold_are_named(scenario, monkeypatch):
+    """Intervals that cover too little, or an A/A test that finds differences, fail their step with the shares."""
+    monkeypatch.setattr(selftest, "STUDIES", 200)
+    monkeypatch.setattr(selftest, "coverage", lambda *_: 0.9)
+    assert "hold the truth in 90.0%" in scenario("completed")["statistics"].words
+    monkeypatch.setattr(selftest, "coverage", lambda *_: 0.95)
+    monkeypatch.setattr(selftest, "false_positives", lambda *_: 0.3)
+    step = scenario("completed")["statistics"]
+    assert not step.passed
+    assert "30.0% find a difference where runs are interleaved" in step.words
 
 
 def test_a_failed_run_is_named_and_the_others_are_still_tried(scenario, tmp_path):

@@ -41,6 +41,14 @@ def test_csv_has_a_typed_line_per_configuration():
     assert "no price" in lines[0]["usd_per_adapter_reason"]
 
 
+def test_csv_has_both_ends_of_the_time_to_quality():
+    """The mark that had not passed and the one that did stand in columns of their own."""
+    comparison = compare(builders.study())
+    line, found = rows_of(tables.render(comparison, "csv"))[0], comparison.workloads[0].rows[0].time_to_target
+    assert float(line["seconds_to_target_after"]) == found.since_seconds
+    assert float(line["seconds_to_target"]) == found.seconds > found.since_seconds
+
+
 def test_csv_columns_have_one_type_each():
     """Every column is a number, a truth value or text in all lines, with empty cells where nothing is known."""
     metered = builders.result(energy=builders.energy(), of=builders.spec(execution={"threads": 3}), id="metered")
@@ -131,3 +139,16 @@ def test_digits_follow_the_spread():
     assert "n = 3, grade A" in narrow
     assert "n = 1, grade A" in single
     assert "\\[" not in next(line for line in single.splitlines() if line.startswith("| Training speed"))
+
+
+@pytest.mark.parametrize("format", ["table", "markdown"])
+def test_what_is_missing_of_a_number_stands_beside_it(format):  # noqa: A002 - the option's name
+    """A cost without the energy that has a price, and a mean that lacks a run, say so where the number is shown."""
+    short = {"class": "unavailable", "reason": "too short: 20 s; 60 s are wanted"}
+    of = builders.spec(hardware={"label": "GPU", "usd_per_hour": 0.5, "usd_per_kwh": 0.3})
+    runs = [builders.result(of=of, repeat=repeat, energy=short) for repeat in range(3)]
+    runs[2] = runs[2].model_copy(update={"summary": runs[2].summary.model_copy(update={"ssim": None})})
+    text = " ".join(tables.render(compare(runs), format, width=400).split())
+    assert "0.5 USD/h + 0.3 USD/kWh" in text
+    assert text.count("n = 3, grade A, without its energy: too short: 20 s; 60 s are wanted") >= 2
+    assert "n = 2, grade B, 2 of 3 runs have it" in text

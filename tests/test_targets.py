@@ -95,6 +95,16 @@ def test_below_three_runs_the_mean_decides_and_says_so():
     assert "by the mean" in target_text(row.time_to_target)
 
 
+def test_the_time_is_a_bracket_between_two_marks():
+    """Nobody looked between two marks: the time lies after the one that failed and up to the one that passed."""
+    (row,) = workload(repeated(0.0, 10, 12, 14, 16, 20), target_psnr_db=15.0).rows
+    found = row.time_to_target
+    assert (found.since_seconds, found.seconds) == (pytest.approx(20.0, rel=0.02), 30.0)
+    assert target_text(found).startswith("20.0 to 30.0 s (n = 3")
+    (first,) = workload(repeated(0.0, 10, 16, 17, 18, 20), target_psnr_db=15.0).rows
+    assert target_text(first.time_to_target).startswith("up to 15.0 s")
+
+
 def test_without_a_gain_there_is_no_target():
     """Where a configuration gained nothing, no share of its way exists, and the reason names it."""
     found = workload(repeated(0.0, 10, 10, 10, 10, 9.9)).target

@@ -26,7 +26,11 @@ def driver(monkeypatch):
     def make(*, broken=(), millijoules=1_000_000, reasons=0):
         nvml = ModuleType("pynvml")
         nvml.NVMLError = FakeNvmlError
-        state = SimpleNamespace(millijoules=millijoules, reasons=reasons, closed=0)
+        state = SimpleNamespace(millijoules=millijoules, reasons=reasons, closed=0, powers=[])
+
+        def power(_handle):
+            milliwatts = state.powers.pop(0) if state.powers else 300_000
+            return failing() if milliwatts is None else milliwatts
 
         def shutdown():
             state.closed += 1
@@ -36,7 +40,7 @@ def driver(monkeypatch):
             "nvmlShutdown": shutdown,
             "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
             "nvmlDeviceGetTotalEnergyConsumption": lambda _: state.millijoules,
-            "nvmlDeviceGetPowerUsage": lambda _: 300_000,
+            "nvmlDeviceGetPowerUsage": power,
             "nvmlDeviceGetClockInfo": lambda _, which: 1980 if which == 1 else 2619,
             "nvmlDeviceGetTemperature": lambda _handle, _sensor: 55,
             "nvmlDeviceGetCurrentClocksEventReasons": lambda _: state.reasons,
@@ -149,6 +153,10 @@ def test_energy_comes_from_the_gpus_counter(driver):
     assert (energy.class_, energy.joules_gross, energy.seconds) == ("measured", 60_000.0, 100.0)
     assert energy.joules_net == pytest.approx(60_000 - 300 * 100)
     assert [(each.phase, each.joules_gross, each.seconds) for each in energy.phases] == [("tune", 40_000.0, 80.0)]
+    short = energy_of(
+        meter, [*samples, EnergySample(110.0, 61_000.0, "inference"), EnergySample(120.0, 64_000.0, "inference")]
+    )
+    assert [each.reason for each in short.phases] == [None, "too short: 10 s; 60 s are wanted"]
 
 
 def test_energy_without_a_counter_is_estimated(driver, monkeypatch):
@@ -161,6 +169,27 @@ def test_energy_without_a_counter_is_estimated(driver, monkeypatch):
     assert (meter.joules(), meter.source) == (600.0, NVML_POWER)
     energy = energy_of(meter, [EnergySample(0.0, 0.0, None), EnergySample(60.0, 18_000.0, None)])
     assert (energy.class_, energy.reason) == ("estimated", "the GPU has no energy counter")
+
+
+def test_a_missed_reading_of_power_is_not_nought(driver, monkeypatch):
+    """Over 40 s at 300 W in which every second reading fails, the last known power holds: 12,000 J."""
+    state = driver(broken=("nvmlDeviceGetTotalEnergyConsumption",))
+    now = [100.0]
+    monkeypatch.setattr("fluxkit.energy.time.monotonic", lambda: now[0])
+    meter = Meter(Gpus(["GPU-1"]))
+    for place in range(4):
+        now[0] += 10.0
+        state.powers = [None if place % 2 else 300_000]
+        joules = meter.joules()
+    assert joules == pytest.approx(12_000.0)
+
+
+def test_idle_power_is_the_mean_of_a_few_readings(driver, monkeypatch):
+    """One reading that is off, or that fails, does not decide what the idle GPU draws."""
+    monkeypatch.setattr("fluxkit.energy.IDLE_SECONDS", 0.0)
+    state = driver()
+    state.powers = [60_000, 300_000, 60_000, None, 60_000]
+    assert Meter(Gpus(["GPU-1"])).idle_watts == pytest.approx(120.0)
 
 
 def test_a_mig_slice_has_no_energy(driver):

@@ -22,9 +22,7 @@ const placesApart = (places, x) => {
   return apart;
 };
 
-const budgetOf = (point) => (point.target_seconds === null ? point.seconds : point.target_seconds);
-
-const graded = ({ psnr_db, seconds }) => psnr_db.mean !== null && psnr_db.grade !== "X" && seconds > 0;
+const graded = ({ psnr_db, target_seconds }) => psnr_db.mean !== null && psnr_db.grade !== "X" && target_seconds;
 
 const costPoints = (workload, prices) => workload.rows.flatMap((row) => {
   const { seconds, joules } = row.bases.usd_per_1000_iterations; // for the mean power of tuning
@@ -32,7 +30,7 @@ const costPoints = (workload, prices) => workload.rows.flatMap((row) => {
   const watts = joules.mean !== null && seconds.mean ? joules.mean / seconds.mean : null;
   if (!price.hour && !(price.kwh && watts !== null)) return [];
   return row.curve.filter(graded).map((point) => ({
-    row, x: usd(price, budgetOf(point), watts === null ? null : watts * budgetOf(point)), y: point.psnr_db.mean,
+    row, x: usd(price, point.target_seconds, watts === null ? null : watts * point.target_seconds), y: point.psnr_db.mean,
     ends: point.psnr_db.interval && [point.psnr_db.interval.low, point.psnr_db.interval.high],
   }));
 });

@@ -12,7 +12,7 @@ const fixed = (value, decimals) => {
 
 const decimalsOf = (value, interval) => {
   const half = interval ? (interval[1] - interval[0]) / 2 : 0;
-  if (half > 0) {
+  if (half > 1e-9 * Math.abs(value)) {
     return Math.max(0, Math.min(1 - Math.floor(Math.log10(half)), digitsOf(value, 5), MOST_DECIMALS));
   }
   return Math.min(digitsOf(value, 3), MOST_DECIMALS);

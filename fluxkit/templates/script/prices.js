@@ -14,12 +14,14 @@ const costOf = (basis, prices, quantiles) => {
   const values = seconds.values.map((each, place) => usd(prices, each, metered ? joules.values[place] : null));
   const mean = meanOf(values);
   const grade = worstGrade(seconds.grade, metered ? joules.grade : null);
-  const left = prices.kwh && !metered ? `without its energy: ${joules.reason}` : "";
+  const left = prices.kwh && !metered ? `without its energy: ${joules.reason}` : seconds.reason;
   if (values.length < 3) return { mean, interval: null, n: values.length, grade, left };
   const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
   const half = Math.sqrt(variance / values.length) * quantiles[values.length];
   return { mean, interval: [mean - half, mean + half], n: values.length, grade, left };
 };
+
+const footing = ({ n, grade, left }) => [`n = ${n}`, grade ? `grade ${grade}` : "", left].filter(Boolean).join(", ");
 
 const fillCost = (cell, cost, leads) => {
   const part = (name, text) => {
@@ -38,8 +40,7 @@ const fillCost = (cell, cost, leads) => {
   if (leads) parts.push(" ", part("star", "☆"));
   const held = intervalText(cost.mean, cost.interval);
   if (held) parts.push(part("under", held));
-  parts.push(part("under", `n = ${cost.n}${cost.grade ? `, grade ${cost.grade}` : ""}`));
-  if (cost.left) parts.push(part("reason", cost.left));
+  parts.push(part("under footing", footing(cost)));
   cell.replaceChildren(...parts);
 };
 
@@ -54,7 +55,7 @@ const cheapest = (rows, costs, name) => {
   const words = (row) => {
     const cost = costs[row.key][name];
     const held = cost.interval ? `95 % interval ${intervalText(cost.mean, cost.interval)}, ` : "";
-    return `${row.name} at ${valueText(cost.mean, cost.interval)} USD (${held}n = ${cost.n}${cost.grade ? `, grade ${cost.grade}` : ""})`;
+    return `${row.name} at ${valueText(cost.mean, cost.interval)} USD (${held}${footing(cost)})`;
   };
   const rest = second ? `, then ${words(second)}` : "; no other configuration has a cost";
   return `At these prices the lowest cost per ${first.bases[name].per} is that of ${words(first)}${rest}. Verdicts are not computed again.`;
@@ -89,9 +90,10 @@ const repriceable = (panel, workload) => {
     }
     sentence.textContent = cheapest(workload.rows, costs, "usd_per_adapter");
     for (const card of cards) {
-      card.querySelector("p").textContent = cheapest(workload.rows, costs, card.dataset.quantity);
-      card.querySelector(".chip").textContent = "priced by you";
-      card.querySelector(".chip").classList.remove("decided");
+      card.querySelector("[data-answer]").textContent = cheapest(workload.rows, costs, card.dataset.quantity);
+      const chip = card.querySelector(".chip") || card.querySelector(".asked").appendChild(document.createElement("span"));
+      chip.textContent = "priced by you";
+      chip.className = "chip";
     }
     drawCosts(section("-cost-chart"), workload, prices);
   };

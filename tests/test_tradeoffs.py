@@ -1,0 +1,45 @@
+"""`fluxkit.tradeoffs`: what a second and a dollar buy, with leads named only beyond the intervals."""
+
+import builders
+
+from fluxkit.compare import compare
+from fluxkit.tradeoffs import tradeoffs
+
+
+def found(gains):
+    """The trade-offs of two configurations whose scores rise by these decibels."""
+    runs = []
+    for place, gain in enumerate(gains):
+        of = builders.spec(execution={"threads": place + 1}, hardware={"label": f"M{place}, quick"})
+        seconds = (0.1 + 0.01 * place,) * 220
+        runs += [
+            builders.result(
+                of=of, repeat=repeat, order=2 * repeat + place, psnr_gain=gain, iteration_seconds=seconds,
+                id=f"{place}-{repeat}",
+            )
+            for repeat in range(3)
+        ]  # fmt: skip
+    return tradeoffs(compare(runs).workloads[0], "w1")
+
+
+def test_the_mark_of_the_iterations_is_no_offer_of_time():
+    """Only marks at times that all were given are offers: the iteration mark comes at another second for each."""
+    times = {line[1] for line in found((9.0, 8.0)).time.table}
+    assert times == {"15.0", "30.0", "60.0"}
+
+
+def test_a_lead_within_the_intervals_is_not_named():
+    """Equally good configurations are not put in order by their means."""
+    said = found((9.0, 9.0)).sentence
+    assert "from 15.0 to 60.0 s not decided between “M0, quick” and “M1, quick”" in said
+    assert "The front is one of means" in said
+
+
+def test_a_lead_beyond_the_intervals_is_named():
+    """A configuration whose interval lies above the other's leads from the first time on."""
+    assert found((9.0, 4.0)).sentence.startswith("Best for the tuning time: from 15.0 to 60.0 s “M0, quick”.")
+
+
+def test_changing_leads_are_named_with_their_times():
+    """Where a lead begins within the intervals and ends beyond them, both stretches are said."""
+    assert found((9.0, 8.7)).sentence.count("; ") >= 1
