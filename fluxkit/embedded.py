@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fluxkit.comparison import Comparison
+    from fluxkit.published import Published
     from fluxkit.record import RunResult
 
 MAX_CHARACTERS = 1_200_000
@@ -46,6 +48,12 @@ def embedded(comparison: Comparison, results: Sequence[RunResult]) -> Embedded:
             break
     light = [] if left >= 0 else [_json(result, RAW) for result in ordered]
     return Embedded(text=f'{{"comparison":{compared},"results":[{",".join(light or whole)}]}}', whole=not light)
+
+
+def inputs_sha256(comparison: Comparison, results: Sequence[RunResult], published: Sequence[Published]) -> str:
+    """Hash of what a page is made of, whatever the order: raw values, what is compared at which prices, and tables."""
+    texts = sorted(each.model_dump_json(by_alias=True) for each in (comparison, *results, *published))
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def _json(value: BaseModel, without: Any = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from fluxkit.compare import NOTHING_GIVEN, compare
 from fluxkit.comparison import COLUMNS, COSTS, Comparison, Metric, Row, Workload
 from fluxkit.contrasts import MIN_HELD_OUT
 from fluxkit.drawing import named, swatch
-from fluxkit.embedded import embedded
+from fluxkit.embedded import embedded, inputs_sha256
 from fluxkit.environment import DifferingGroup, clean, differing, facts, spec_toml
 from fluxkit.figures import (
     bracket_text,
@@ -139,6 +140,7 @@ def render(
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         styles=[f"style/{name}.css" for name in STYLES],
         embedded=embedded(comparison, list(runs.values())),
+        inputs_sha256=inputs_sha256(comparison, list(runs.values()), published),
         bands=BANDS,
         board_subjects=BOARD,
         min_held_out=MIN_HELD_OUT,
@@ -257,6 +259,7 @@ def _environment() -> Any:
         work=work,
         plain=plain,
         quantity_title=lambda quantity: metric_of(quantity).title,
+        run_anchor=lambda id_: "run-" + re.sub(r"[^A-Za-z0-9._-]+", "-", id_),
         sci=lambda value: "—" if value is None else f"{value:.2g}",
         sort_value=lambda row, column: row.estimate(column.key).mean,
         sorting=lambda value: "" if value is None else Markup(' data-value="{}"').format(value),

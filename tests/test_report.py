@@ -463,3 +463,19 @@ def test_a_failure_is_told_once_and_not_in_every_cell():
     assert held_out.count("(no complete run)") == 4
     assert "needed 12 GiB" not in held_out
     assert "needed 12 GiB" in page
+
+
+def test_runs_and_numbers_have_anchors_and_the_inputs_a_hash(study_page):
+    """Every run and every number can be linked to, and the footer's hash is that of what the page was made of."""
+    folder, page = study_page
+    ids = {value for _, name, value in Page(page).attributes if name == "id"}
+    sources = find_results([folder])
+    assert {f"run-{result.id}" for _, result in sources} <= ids
+    assert {"metric-psnr_db", "metric-training_iterations_per_second", "metric-usd_per_adapter"} <= ids
+    said = re.search(r"made of: <code>([0-9a-f]{64})</code>", page)[1]
+    assert (
+        said
+        == re.search(r"made of: <code>([0-9a-f]{64})</code>", report.render(compare(r for _, r in sources), sources))[1]
+    )
+    fewer = sources[:-1]
+    assert said not in report.render(compare(result for _, result in fewer), fewer)
