@@ -90,7 +90,8 @@ const repriceable = (panel, workload) => {
     }
     sentence.textContent = cheapest(workload.rows, costs, "usd_per_adapter");
     for (const card of cards) {
-      card.querySelector("[data-answer]").textContent = cheapest(workload.rows, costs, card.dataset.quantity);
+      const text = cheapest(workload.rows, costs, card.dataset.quantity);
+      card.querySelector("[data-answer]").replaceChildren(part("p", { className: "priced" }, text));
       const chip = card.querySelector(".chip") || card.querySelector(".asked").appendChild(document.createElement("span"));
       chip.textContent = "priced by you";
       chip.className = "chip";
