@@ -17,7 +17,9 @@ def test_a_check_that_many_runs_failed_is_one_line():
     """Remarks that differ in their numbers are one line with the largest share, the repeats and each run's words."""
     runs = {run.id: run for run in (moved(0, 7.1), moved(1, -12.5), moved(2, 9.0))}
     (found,) = findings(compare(runs.values()).workloads[0], runs)
-    assert found.words == "Rate moved in 3 of 3 runs, up to -12.5%."
+    assert found.words == (
+        "In 3 of 3 runs; the most: During tuning the machine's own rate changed: copies in memory by -12.5%."
+    )
     assert found.repeats == "0, 1, 2"
     assert found.each[1] == ("repeat 1: During tuning the machine's own rate changed: copies in memory by -12.5%.")
 

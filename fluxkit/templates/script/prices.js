@@ -55,7 +55,7 @@ const cheapest = (rows, costs) => {
   const words = (row) => {
     const cost = costs[row.key].usd_per_adapter;
     const held = cost.interval ? `95 % interval ${intervalText(cost.mean, cost.interval)}, ` : "";
-    return `${row.name} at ${valueText(cost.mean, cost.interval)} USD (${held}${footing(cost)})`;
+    return `“${row.name}” at ${valueText(cost.mean, cost.interval)} USD (${held}${footing(cost)})`;
   };
   const rest = second ? `, then ${words(second)}` : "; no other configuration has a cost";
   return `At these prices an ${first.bases.usd_per_adapter.per} costs least on ${words(first)}${rest}. Verdicts are not computed again.`;
