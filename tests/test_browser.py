@@ -188,6 +188,26 @@ def test_entered_prices_change_the_cheapest_answer_and_can_be_taken_back(page):
     assert page.locator("body").inner_text() == before
 
 
+def test_a_card_without_a_price_is_priced_by_the_first_one_entered(browser, tmp_path):
+    """“No price given” leads to the price fields; a price answers the card, and the button brings the words back."""
+    for result in builders.study():
+        builders.run_folder(tmp_path / result.id, result)
+    write_report([tmp_path], tmp_path / "index.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    card = page.locator('li[data-quantity="usd_per_adapter"]')
+    before = card.inner_text()
+    assert "No price given" in before
+    card.get_by_role("link").click()
+    assert page.url.endswith("#w1-tradeoffs")
+    page.locator("input[data-price=hour]").first.fill("2")
+    assert "costs least on “Laptop CPU (FP32)” at" in card.inner_text()
+    assert card.locator(".chip").inner_text() == "priced by you"
+    page.get_by_role("button", name="Back to the stored prices").click()
+    assert card.inner_text() == before
+    page.close()
+
+
 def test_marks_of_charts_tell_their_words_by_pointer_and_keyboard(page):
     """A mark shows its label when it is pointed at, and the arrows go from mark to mark."""
     figure = page.locator("figure.chart", has_text="PSNR of the tuned images over tuning time")
