@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 TICK = ",.4~r"
 """Labels of ticks that stand where something was measured: four digits."""
-ROOM = 0.018
+ROOM = 0.023
 """Of the axis between two ticks at least, for each character of the longest label, so that labels do not touch."""
 
 
@@ -31,7 +31,7 @@ def ticks(places: Iterable[float], constant: float, needed: Sequence[float] = ()
     Each is a place as it is: one that was rounded can lie outside of the data and would not be drawn.
     """
     ordered = [*needed, *sorted(set(places) - set(needed), reverse=True)]
-    longest = max(len(f"{place:.4g}") for place in ordered)
+    longest = max(len(f"{float(f'{place:.4g}'):,.10g}") for place in ordered)
     room = ROOM * longest * max(_along(place, constant) for place in ordered)
     chosen: list[float] = []
     for place in ordered:

@@ -107,9 +107,8 @@ def _found(row: Row, group: Sequence[Remark], runs: Mapping[str, RunResult]) -> 
     each = [
         f"repeat {_repeat(id_, runs)}: {remark.evidence}" for id_ in affected for remark in group if id_ in remark.runs
     ]
-    shares = [share for remark in group for share in PERCENT.findall(remark.evidence)]
-    most = f", up to {max(shares, key=lambda share: abs(float(share[:-1])))}" if shares else ""
-    many = f"{first.id.replace('_', ' ').capitalize()} in {_of_runs(len(affected), len({*row.runs, *affected}))}{most}."
+    most = max(group, key=lambda remark: _largest_percent(remark.evidence))
+    many = f"In {_of_runs(len(affected), len({*row.runs, *affected}))}; the most: {most.evidence}"
     return Found(
         name=row.name,
         grade=first.grade,
@@ -118,6 +117,10 @@ def _found(row: Row, group: Sequence[Remark], runs: Mapping[str, RunResult]) -> 
         each=() if len(group) == 1 else tuple(each),
         repeats=", ".join(dict.fromkeys(str(_repeat(id_, runs)) for id_ in affected)),
     )
+
+
+def _largest_percent(evidence: str) -> float:
+    return max((abs(float(share[:-1])) for share in PERCENT.findall(evidence)), default=0.0)
 
 
 def _repeat(id_: str, runs: Mapping[str, RunResult]) -> int:

@@ -109,6 +109,7 @@ def forest(workload: Workload, key: str, quantity: Quantity, title: str) -> Char
             "A point left of 1 is slower than the leader. The grey band is ±2 %, inside which speeds are called "
             "equivalent; the line is the 95 % interval, where equivalent the 90 % one. "
             "Without three runs of each there is no line and no verdict."
+            + (" The leader is the fastest in FP32, where any is." if quantity == "inference_speed" else "")
         ),
         svg=svg(forest_layers(workload.rows, lines), key),
         columns=("Configuration", "Ratio", "Interval", "Verdict"),

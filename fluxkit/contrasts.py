@@ -250,8 +250,10 @@ def _verdict(test: Test, adjusted: Adjusted | None, family: int) -> tuple[Verdic
 def _why_open(test: Test, family: int) -> str:
     """What leaves it open: the adjustment for the family where it is decided by itself, else the spread."""
     images = _images(test)
-    alone = stats.joint_verdict(test.effects, test.margin) != "inconclusive"
-    by_itself = f"by itself it would be decided, but not among all {family} comparisons of this workload (Holm)"
+    side = stats.joint_verdict(test.effects, test.margin)
+    alone = side != "inconclusive"
+    word = "equivalent" if side == "equivalent" else "a difference"
+    by_itself = f"by itself it would be {word}, but not among all {family} comparisons of this workload (Holm)"
     if images and stats.joint_verdict((images,), test.margin, family) == "inconclusive":
         why = by_itself if alone else "the images differ too much"
         return f"{why}: more images, not more runs, would decide"

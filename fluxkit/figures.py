@@ -115,16 +115,6 @@ def footing(estimate: Estimate) -> str:
     return ", ".join(word for word in words if word)
 
 
-def full_text(estimate: Estimate, metric: Metric) -> str:
-    """Value, unit, interval, runs and grade in one phrase for a sentence."""
-    if estimate.mean is None:
-        return f"{MISSING} ({estimate.reason})"
-    unit = f" {metric.unit}" if metric.unit != "1" else ""
-    interval = interval_text(estimate, metric.factor)
-    held = f"{PERCENT} % interval {interval}, " if interval else ""
-    return f"{value_text(estimate, metric.factor)}{unit} ({held}{footing(estimate)})"
-
-
 def contrast_text(contrast: Contrast, *, flipped: bool = False) -> str:
     """The ratio as “1.72 times”, or the difference with its sign; with its interval, named where it is not at 95 %."""
     if contrast.value is None:

@@ -20,7 +20,7 @@ DAY = re.compile(r"\d{4}-\d\d-\d\d(?=T)")
 MODELS = {
     ("nano", "embedded"): (
         "nano is not FLUX.1-schnell: it is a small model with FLUX's own layers that ships with fluxkit, made for "
-        "laptops. Its numbers say how such a network tunes and runs on this hardware, not how FLUX.1-schnell would."
+        "laptops, and its numbers do not carry over."
     ),
     ("nano", "random"): (
         "nano is not FLUX.1-schnell: it is a small model with FLUX's own layers, made for laptops, and here it begins "
@@ -34,8 +34,8 @@ MODELS = {
 }
 """By family and weights. Source of what nano is: fluxkit/data/nano/README.md."""
 MIRRORED = (
-    "nano was trained on mirrored copies of the photos that it is tuned on here, so tuning turns round pictures that "
-    "it knows already: what it gains shows that tuning works, not what unknown photos would gain."
+    "It has learnt these photos mirrored, and tuning turns them round: what it gains shows that tuning works, not what "
+    "unknown photos would gain."
 )
 
 

@@ -17,7 +17,9 @@ def test_a_check_that_many_runs_failed_is_one_line():
     """Remarks that differ in their numbers are one line with the largest share, the repeats and each run's words."""
     runs = {run.id: run for run in (moved(0, 7.1), moved(1, -12.5), moved(2, 9.0))}
     (found,) = findings(compare(runs.values()).workloads[0], runs)
-    assert found.words == "Rate moved in 3 of 3 runs, up to -12.5%."
+    assert found.words == (
+        "In 3 of 3 runs; the most: During tuning the machine's own rate changed: copies in memory by -12.5%."
+    )
     assert found.repeats == "0, 1, 2"
     assert found.each[1] == ("repeat 1: During tuning the machine's own rate changed: copies in memory by -12.5%.")
 
@@ -32,6 +34,6 @@ def test_a_remark_of_one_run_stays_its_own_words():
 def test_a_lone_run_is_not_one_of_one():
     """The board says of a single run that it is the only one."""
     run = moved(0, 7.1)
-    ((_, squares),) = board(compare([run]).workloads[0], {run.id: run})
+    ((_, squares),) = board(compare([run]).workloads[0])
     by_subject = dict(zip(BOARD, squares, strict=True))
     assert by_subject["training_speed"].words == ("rate moved: the only run",)

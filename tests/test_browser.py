@@ -196,8 +196,8 @@ def test_entered_prices_change_the_cheapest_answer_and_can_be_taken_back(page):
     answer = page.locator('li[data-quantity="usd_per_adapter"]')
     assert "Machine A" in answer.inner_text()
     enter(page, ((9.0, 2.0, 1.0), (0.0, 0.0, 0.0)))
-    assert "is that of Machine C" in page.locator("#w1-cheapest").inner_text()
-    assert "is that of Machine C" in answer.inner_text()
+    assert "is that of “Machine C”" in page.locator("#w1-cheapest").inner_text()
+    assert "is that of “Machine C”" in answer.inner_text()
     for card in page.locator('li[data-quantity^="usd_"]').all():
         assert "At these prices" in card.inner_text()
         assert card.locator(".chip").inner_text() == "priced by you"
@@ -223,6 +223,26 @@ def test_a_chart_without_prices_or_without_quality_says_so(browser, page, tmp_pa
     other.locator("input[data-price=hour]").first.fill("2")
     assert "no quality was measured at a mark" in other.locator("#w1-cost-chart").inner_text()
     other.close()
+
+
+def test_a_card_without_a_price_is_priced_by_the_first_one_entered(browser, tmp_path):
+    """“No price given” leads to the price fields; a price answers the card, and the button brings the words back."""
+    for result in builders.study():
+        builders.run_folder(tmp_path / result.id, result)
+    write_report([tmp_path], tmp_path / "index.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    card = page.locator('li[data-quantity="usd_per_adapter"]')
+    before = card.inner_text()
+    assert "No price given" in before
+    card.get_by_role("link").click()
+    assert page.url.endswith("#w1-tradeoffs")
+    page.locator("input[data-price=hour]").first.fill("2")
+    assert "is that of “Laptop CPU (FP32)” at" in card.inner_text()
+    assert card.locator(".chip").inner_text() == "priced by you"
+    page.get_by_role("button", name="Back to the stored prices").click()
+    assert card.inner_text() == before
+    page.close()
 
 
 def test_marks_of_charts_tell_their_words_by_pointer_and_keyboard(page):
@@ -478,7 +498,7 @@ def test_hostile_names_stay_texts_when_scripts_touch_them(browser, tmp_path):
     page.goto((tmp_path / "index.html").as_uri())
     images = page.evaluate(before)
     page.locator("input[data-price=hour]").first.fill("9")
-    assert f"1{hostile} at" in page.locator("#w1-cheapest").inner_text()
+    assert f"1{hostile}” at" in page.locator("#w1-cheapest").inner_text()
     page.get_by_label("Filter configurations").fill("onerror")
     page.locator("#w1-images td.tuned .enlarge:visible").first.click()
     assert hostile in page.locator("#lightbox").inner_text()

@@ -59,3 +59,4 @@ def test_no_tick_lies_beyond_the_data():
     assert set(ticks(places, 1.8437)) <= set(places)
     assert max(ticks(places, 1.8437)) == 1025.6667
     assert 800.0 in ticks(round_places(1025.7), 28.3, [800.0])
+    assert 5000.0 not in ticks([0.0, 5000.0, 10000.0], 50.0)

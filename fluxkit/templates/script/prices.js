@@ -55,7 +55,7 @@ const cheapest = (rows, costs, name) => {
   const words = (row) => {
     const cost = costs[row.key][name];
     const held = cost.interval ? `95 % interval ${intervalText(cost.mean, cost.interval)}, ` : "";
-    return `${row.name} at ${valueText(cost.mean, cost.interval)} USD (${held}${footing(cost)})`;
+    return `“${row.name}” at ${valueText(cost.mean, cost.interval)} USD (${held}${footing(cost)})`;
   };
   const rest = second ? `, then ${words(second)}` : "; no other configuration has a cost";
   return `At these prices the lowest cost per ${first.bases[name].per} is that of ${words(first)}${rest}. Verdicts are not computed again.`;
