@@ -105,13 +105,12 @@ def _anchor(results: Sequence[RunResult], name: str, grade: Grade | None) -> Anc
 def _predictions(results: Sequence[RunResult]) -> dict[str, Estimate]:
     """What the plan said / what was measured: the geometric mean over runs."""
     grades: dict[str, Subject] = {"peak_memory": "run", "seconds": "training_speed"}
+    found = {name: known(getattr(each.predicted_over_measured, name) for each in results) for name in grades}
     return {
         name: ratio_estimate(
-            known(getattr(result.predicted_over_measured, name) for result in results),
-            grade_about(results, subject),
-            "not predicted or not measured",
+            values, grade_about(results, grades[name]), None if values else "not predicted or not measured"
         )
-        for name, subject in grades.items()
+        for name, values in found.items()
     }
 
 

@@ -187,6 +187,8 @@ def test_the_plans_error_is_in_the_row():
     error = {"peak_memory": 1.1, "seconds": 0.9}
     row = compare([builders.result(predicted_over_measured=error)]).workloads[0].rows[0]
     assert {name: each.mean for name, each in row.predicted_over_measured.items()} == error
+    for found in row.predicted_over_measured.values():
+        assert (found.mean is None) == (found.reason is not None)
 
 
 def test_other_studies_are_measured_apart():
