@@ -28,8 +28,8 @@ KINDS = frozenset({"OutOfMemoryError", "MemoryError"})
 """Classes of torch's error on a GPU and of Python's own."""
 # Source: the messages of torch's CPU and CUDA allocators, of the C++ library, of cuBLAS and of oneDNN.
 WORDS = re.compile(
-    r"can(?:'|no)t allocate memory|out of memory|not enough memory|std::bad_alloc|CUBLAS_STATUS_ALLOC_FAILED"
-    r"|could not create a memory",
+    r"can(?:'|no)t allocate memory|out of memory|not enough memory|std::bad_alloc"
+    r"|CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)|could not create a memory",
     re.IGNORECASE,
 )
 IN_TUNING, IN_INFERENCE = frozenset({"warm_up", "tune"}), frozenset({"evaluate", "inference"})

@@ -126,6 +126,11 @@ class RunSpec(BaseModel):
                 'execution.compile is not proven with execution.quantization = "int8"; use compile = false, or '
                 'quantization = "none"'
             )
+        if self.execution.processes > 1:
+            raise ValueError(
+                'execution.quantization = "int8" runs in one process: torch cannot send such weights to others; set '
+                'execution.processes = 1, or quantization = "none"'
+            )
         if {self.execution.precision, self.execution.inference_precision} != {"bfloat16"}:
             raise ValueError(
                 'execution.quantization = "int8" computes in bfloat16; set execution.precision and '

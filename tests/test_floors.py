@@ -73,6 +73,7 @@ ENGINE_FLOORS = (
         "log",
         "marks",
         "photos",
+        "placed",
         "precision",
         "storage",
     ),

@@ -122,6 +122,7 @@ def test_the_canonical_hash_ignores_the_order_of_keys():
         ),
         (FULL | {"execution": {"inference_weights": "bfloat16"}}, "would round weights"),
         ({"execution": {"quantization": "int8", "compile": True}}, "is not proven with execution.quantization"),
+        ({"execution": {"quantization": "int8", "processes": 2}}, "runs in one process"),
         ({"execution": {"attention": "efficient"}}, 'attention = "efficient" exists on CUDA only'),
         ({"execution": {"processes": 5000}}, "less than or equal to 1024"),
         ({"name": "Has Spaces"}, "should match pattern"),

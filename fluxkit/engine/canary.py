@@ -27,7 +27,10 @@ MANY_THREADS = 16
 """From here on a CPU gets matrices of twice the size, or threads would wait for each other."""
 COPY_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}
 """Larger than the caches of a laptop's core or of a GPU."""
-PROBE_SIZE = 192
+TILE_BYTES = 1 << 16
+"""Random bytes of the copy, again and again: to draw all of them would take longer than to copy them."""
+PROBE_SIZE = {"cpu": 192, "cuda": 1024}
+"""n of the product whose error tells the precision: cuBLAS uses TF32 only where n reaches 512 (PyTorch pull 183355)."""
 
 
 class Rates(NamedTuple):
@@ -59,21 +62,27 @@ def _matmul_size(device: torch.device) -> int:
 
 
 def _matmul_seconds(device: torch.device, dtype: torch.dtype, size: int) -> float:
-    left, right, out = (torch.full((size, size), 0.5, device=device, dtype=dtype) for _ in range(3))
+    # Random numbers: a GPU multiplies constant ones faster, because fewer bits change and so it draws less power.
+    draw = torch.Generator(device).manual_seed(0)
+    left, right = (torch.randn(size, size, generator=draw, device=device).to(dtype) for _ in range(2))
+    out = torch.empty_like(left)
     return _fastest(device, lambda: torch.mm(left, right, out=out))
 
 
 def _copy_rate(device: torch.device) -> float:
     """Bytes read and written in a second."""
     count = COPY_BYTES[device.type]
-    source, target = (torch.ones(count, device=device, dtype=torch.uint8) for _ in range(2))
+    drawn = torch.randint(256, (TILE_BYTES,), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    source = drawn.to(device).repeat(count // TILE_BYTES)
+    target = torch.empty_like(source)
     return 2 * count / _fastest(device, lambda: target.copy_(source))
 
 
 def _relative_error(device: torch.device, dtype: torch.dtype) -> float:
     """Relative L2 error of a small product against float64 of the same, already rounded, numbers."""
     draw = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(PROBE_SIZE, PROBE_SIZE, generator=draw).to(dtype) for _ in range(2))
+    size = PROBE_SIZE[device.type]
+    left, right = (torch.randn(size, size, generator=draw).to(dtype) for _ in range(2))
     exact = left.double() @ right.double()
     found = (left.to(device) @ right.to(device)).cpu().double()
     return float((found - exact).norm() / exact.norm())

@@ -221,7 +221,8 @@ def store_block_as_int8(block: torch.nn.Module) -> None:
     """
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-    quantize_(block, Int8WeightOnlyConfig())
+    # Older torchao would set up its compiler, and with that turn TF32 on.
+    quantize_(block, Int8WeightOnlyConfig(set_inductor_config=False))
 
 
 def add_lora(transformer: FluxTransformer2DModel, rank: int, alpha: float, seed: int) -> None:

@@ -24,6 +24,7 @@ from fluxkit.engine.evaluate import Evaluator, save_image
 from fluxkit.engine.identity import weights_sha256
 from fluxkit.engine.model import Autoencoder, load_flux, quiet
 from fluxkit.engine.optimise import Optimiser
+from fluxkit.engine.placed import placed
 from fluxkit.engine.precision import dtype_of, fp32_products, read_back, set_fp32_products
 from fluxkit.engine.samples import Samples
 from fluxkit.engine.signals import StopRequestedError
@@ -53,6 +54,7 @@ class Run:
         set_fp32_products("ieee")
         self.accelerator = Accelerator(cpu=job.plan.device == "cpu")
         self.device = self.accelerator.device
+        placed(job.plan, self.device, self.accelerator.local_process_index)
         self._say_started()
 
     def _say_started(self) -> None:
@@ -175,13 +177,14 @@ class Run:
         optimiser = Optimiser(self.job, flux, Samples(self.job, prepared, flux), self.accelerator)
         trajectory = Trajectory(self.job, self.folder, optimiser, self.accelerator, log=self.log, stop=self.stop)
         began = compiled.compile_blocks(flux.transformer) if self.job.spec.execution.compile else None
-        with self._phase("warm_up"):
-            kernels = that_ran(optimiser.warm_up, flux.transformer)
-            trajectory.resume()
-        seconds = None if began is None else compiled.seconds_since(began)
-        self.log.write(events.TuningSetting, attention=kernels, compile_seconds=seconds)
         precision = "ieee_float32" if self.job.spec.execution.precision == "float32" else "bfloat16"
+        # The canary frees what the allocator keeps, so warming up comes after it, as inference does.
         with self._between_canaries("tune", precision):
+            with self._phase("warm_up"):
+                kernels = that_ran(optimiser.warm_up, flux.transformer)
+                trajectory.resume()
+            seconds = None if began is None else compiled.seconds_since(began)
+            self.log.write(events.TuningSetting, attention=kernels, compile_seconds=seconds)
             with self._phase("tune"), self.stop.deferred():
                 completed = trajectory.run()
             if not completed:

@@ -233,7 +233,7 @@ def test_the_documented_presets_exist():
 def test_the_job_is_requeued_with_a_checkpoint():
     """The job gets its signal early enough, goes back into the queue after exit code 75, and continues its study."""
     options = set(re.findall(r"^#SBATCH (\S+)", text(JOB), re.MULTILINE))
-    assert {"--nodes=1", "--ntasks=1", "--requeue", "--open-mode=append", "--signal=B:USR1@180"} <= options
+    assert {"--nodes=1", "--ntasks-per-node=1", "--requeue", "--open-mode=append", "--signal=B:USR1@180"} <= options
     assert "--resume" in text(JOB)
     assert re.search(r'"\$code" = 75 .*\n.*\n +scontrol requeue', text(JOB))
     assert text(JOB).count("apptainer exec") == 1, "one container for each node"

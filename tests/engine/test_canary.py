@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -52,6 +53,14 @@ def test_a_run_has_its_four_canaries(short_run):
         ("inference", "before", "ieee_float32"),
         ("inference", "after", "ieee_float32"),
     ]
+
+
+def test_the_canary_before_tuning_comes_before_warming_up(short_run):
+    """What the canary takes from the allocator is there again when the first step is timed."""
+    said = (short_run.folder / "events" / "rank-0.attempt-0.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in said]
+    order = [each.get("when") or each.get("phase") for each in events if each["event"] in {"canary", "phase_started"}]
+    assert order[order.index("before") :][:4] == ["before", "warm_up", "tune", "after"]
 
 
 def test_looking_costs_less_than_a_hundredth_of_two_minutes():

@@ -103,6 +103,12 @@ def test_the_weights_are_the_same_wherever_they_are_built(shrunk):
     assert all(torch.equal(value.bfloat16(), half[name]) for name, value in state.items())
 
 
+def test_the_weights_are_bfloat16_numbers_as_the_published_ones_are(shrunk):
+    """Built in FP32 they survive storage in bfloat16, so that FP32 from narrow weights is measured as it would be."""
+    for name, parameter in build_transformer(shrunk, torch.float32, CPU).named_parameters():
+        assert torch.equal(parameter.bfloat16().float(), parameter), name
+
+
 def test_matrices_are_as_good_as_drawn(tmp_path):
     """Unit gain by the number of inputs, no row twice, full rank, and no two matrices alike, beyond one tile too."""
     model = build_transformer(write(tmp_path / "wide", WIDE), torch.float32, CPU)

@@ -1,0 +1,48 @@
+"""Whether a process computes where the plan put it: a run must not sign with the name of a device it never used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from fluxkit.errors import MachineError
+
+if TYPE_CHECKING:
+    from fluxkit.plan import Plan
+
+
+def placed(plan: Plan, device: torch.device, place: int) -> None:
+    """Compares the device that torch took with the planned one.
+
+    Args:
+        plan: names the kind of device, and of this machine's GPUs the UUIDs.
+        device: what torch computes on.
+        place: of this process among those of its machine.
+
+    Raises:
+        MachineError: it is of another kind, or another GPU.
+    """
+    if device.type != plan.device:
+        raise MachineError(
+            f"The plan asks for {plan.device_names[0]}, but torch {torch.__version__} can only use the {device.type} "
+            "here; install a torch that was built for this machine's driver, or see what `fluxkit doctor` says of it."
+        )
+    # The plan is the first machine's; further ones have UUIDs of their own.
+    if device.type == "cuda" and plan.nodes == 1 and place < len(plan.device_uuids):
+        found = str(torch.cuda.get_device_properties(device).uuid)
+        if not same_uuid(found, plan.device_uuids[place]):
+            raise MachineError(
+                f"The plan puts process {place} on {plan.device_uuids[place]}, but torch computes on {found}; "
+                "CUDA_VISIBLE_DEVICES was changed on the way to the engine."
+            )
+
+
+def same_uuid(found: str, planned: str) -> bool:
+    """Whether two names of a GPU are one: torch leaves the prefix out, and names the GPU of a MIG slice or the slice.
+
+    Source: NVIDIA MIG user guide: `MIG-<UUID>` since driver 470; `MIG-GPU-<UUID>/...` before.
+    """
+    if planned.startswith("MIG-"):
+        return True
+    return found.removeprefix("GPU-").lower() == planned.removeprefix("GPU-").lower()
