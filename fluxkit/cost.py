@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SECONDS_PER_HOUR = 3600.0
 JOULES_PER_KWH = 3.6e6
-NO_PRICE = "no price given: set hardware.usd_per_hour, hardware.usd_per_kwh or both"
+NO_PRICE = "no price given"
 SETUP = ("import", "prepare", "load", "warm_up")
 """Phases that a configuration goes through before it tunes, and pays for too."""
 UNITS = {

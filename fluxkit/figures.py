@@ -235,5 +235,7 @@ def header(metric: Metric, workload: Workload | None = None) -> str:
     if metric.subject == "inference_speed" and metric.key.startswith("inference") and workload:
         title = f"{title} at batch size {workload.tables['inference']['batch_size']}"
     if metric.key == "usd_per_adapter" and workload:
-        title = f"Cost per {unit_of(metric.key, int(workload.tables['tune']['iterations'] or 0))}"
+        # Without what is included, which the methods say.
+        unit = unit_of(metric.key, int(workload.tables["tune"]["iterations"] or 0))
+        title = f"Cost per {unit.partition(', ')[0]}"
     return f"{title} ({metric.unit})" if metric.unit != "1" else title
