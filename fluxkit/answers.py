@@ -8,7 +8,16 @@ from pydantic import BaseModel
 
 from fluxkit.comparison import Quantity
 from fluxkit.contrasts import key_of
-from fluxkit.figures import contrast_text, footing, further_runs_text, interval_text, listed, quoted, value_text
+from fluxkit.figures import (
+    MOST_NAMES,
+    contrast_text,
+    footing,
+    further_runs_text,
+    interval_text,
+    listed,
+    quoted,
+    value_text,
+)
 from fluxkit.frozen import FROZEN
 from fluxkit.ranking import ASKED_PRECISION, UNSETTLED, between, decided_leader, metric_of, ranked
 from fluxkit.record import Grade
@@ -20,8 +29,6 @@ if TYPE_CHECKING:
     from fluxkit.comparison import Contrast, Row, Workload
 
 State = Literal["decided", "not decided", "one configuration", "not measured", "graded X", "no price given"]
-MOST_NAMES = 3
-"""In a sentence; of the others it says how many."""
 
 
 class Question(NamedTuple):
@@ -157,15 +164,14 @@ def _made(workload: Workload, question: Question, rows: Sequence[Row], said: Sai
     unit = "" if metric.unit == "1" else metric.unit
     names = [
         Name(name=row.name, number=row.number, value=value_text(row.estimate(metric.key), metric.factor))
-        for row in rows[:MOST_NAMES]
+        for row in rows
     ]
-    more = len(rows) - len(names)
     first = " ".join(filter(None, (names[0].value, unit)))
     shown = [f"{quoted(each.name)} {each.value}" for each in names[1:]]
     if said.verdict == "Equal":
-        body = f"{listed([quoted(each.name) for each in names], more)} {said.words}: {first}"
+        body = f"{listed([quoted(each.name) for each in names])} {said.words}: {first}"
     elif shown:
-        body = f"{said.words}: {listed([f'{quoted(names[0].name)} measured {first}', *shown], more)}"
+        body = f"{said.words}: {listed([f'{quoted(names[0].name)} measured {first}', *shown])}"
     else:
         body = f"{said.words}: {first}"
     rests = ", ".join(filter(None, (_of_what(question, rows[0]), _footing(question, rows[0]))))
@@ -177,8 +183,8 @@ def _made(workload: Workload, question: Question, rows: Sequence[Row], said: Sai
         state=said.state,
         row=rows[0].key if said.state == "decided" and not said.verdict else None,
         verdict=said.verdict,
-        names=tuple(names),
-        more=more,
+        names=tuple(names[:MOST_NAMES]),
+        more=max(0, len(names) - MOST_NAMES),
         unit=unit,
         detail=_begun(detail),
         sentence=f"{body}{';' if shown else ','} {detail}.",
@@ -209,17 +215,16 @@ def _of_what(question: Question, leader: Row) -> str:
 
 def _other_precisions(workload: Workload, question: Question) -> list[str]:
     """Generation in another precision than the one that is asked about, which stands in no order with it."""
+    if question.quantity != "inference_speed":
+        return []
     key = key_of(question.quantity)
     asked = {row.key for row in ranked(workload, key)}
-    others = [row for row in workload.rows if row.key not in asked and row.estimate(key).mean is not None]
     texts = [
         f"{quoted(row.name)} {value_text(row.estimate(key))} in {row.inference_precision}"
-        for row in others
-        if question.quantity == "inference_speed" and row.estimate(key).grade != "X"
+        for row in workload.rows
+        if row.key not in asked and row.estimate(key).mean is not None and row.estimate(key).grade != "X"
     ]
-    return (
-        [f"beside it, not in {ASKED_PRECISION}: {listed(texts[:MOST_NAMES], len(texts) - MOST_NAMES)}"] if texts else []
-    )
+    return [f"beside it, not in {ASKED_PRECISION}: {listed(texts)}"] if texts else []
 
 
 def _margin(question: Question, other: Row, contrast: Contrast | None, flip: bool) -> list[str]:

@@ -98,9 +98,9 @@ def losses_finite(result: RunResult) -> Iterator[Check]:
 def tuning_precision(result: RunResult) -> Iterator[Check]:
     """The precision of tuning, as the ranks read it back, is the one the spec names."""
     asked = result.spec.execution.precision
-    wanted, ranks = "ieee_float32" if asked == "float32" else "bfloat16", result.tuning.ranks if result.tuning else ()
+    ranks = result.tuning.ranks if result.tuning else ()
     for rank in ranks:
-        if wrong := departures(wanted, rank.precision):
+        if wrong := departures(result.spec.execution.tuning_precision, rank.precision):
             evidence = f"Rank {rank.rank} was asked for {asked} but ran with {wrong}."
             yield _check("tuning_precision", "training_speed", "X", evidence)
             return

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from fluxkit.record import RunResult
     from fluxkit.witness import TimedPhase
 
-SECONDS_PER_HOUR = 3600.0
-JOULES_PER_KWH = 3.6e6
 NO_PRICE = "no price given"
 SETUP = ("import", "prepare", "load", "warm_up")
 """Phases that a configuration goes through before it tunes, and pays for too."""
@@ -27,20 +25,6 @@ UNITS = {
     "usd_per_db": "dB gained over untuned",
 }
 """What each cost is of, in words."""
-
-
-class Prices(NamedTuple):
-    """What the reader pays; 0: not given."""
-
-    usd_per_hour: float = 0.0
-    """Of the whole instance."""
-    usd_per_kwh: float = 0.0
-    """Of the energy that its devices use."""
-
-    def usd(self, seconds: float, joules: float | None = None) -> float:
-        """US dollars of so many seconds of the instance and so many joules of its devices."""
-        energy = self.usd_per_kwh * joules / JOULES_PER_KWH if joules is not None else 0.0
-        return self.usd_per_hour * seconds / SECONDS_PER_HOUR + energy
 
 
 class Spent(NamedTuple):

@@ -18,8 +18,8 @@ from fluxkit.timeline import part_seconds
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fluxkit.cost import Prices
     from fluxkit.measures import Subject
+    from fluxkit.prices import Prices
     from fluxkit.record import Grade, RunResult
     from fluxkit.scores import ReconstructionScore, ValidationScore
 

@@ -51,6 +51,11 @@ class ExecutionSpec(BaseModel):
     checkpoint_seconds: Seconds = 60.0
     """Tuning seconds between checkpoints; writing them is off the budget's clock."""
 
+    @property
+    def tuning_precision(self) -> InferencePrecision:
+        """The precision of tuning under the name that tells TF32 and IEEE apart; tuning never uses TF32."""
+        return "ieee_float32" if self.precision == "float32" else "bfloat16"
+
 
 class HardwareSpec(BaseModel):
     """[hardware]: what the machine is called and what it costs; names a row, never identifies it."""

@@ -105,7 +105,7 @@ def expected_times(spec: RunSpec, device_name: str, cores: int, *, micro_batch: 
         flops: of one optimiser step, and of one forward pass of one sample.
     """
     precision = spec.execution.inference_precision
-    tuning = expected_rate(spec, device_name, cores, "tuning", tuning_precision(spec))
+    tuning = expected_rate(spec, device_name, cores, "tuning", spec.execution.tuning_precision)
     inference = expected_rate(spec, device_name, cores, "inference", precision)
     tuning_seconds = spec.tune.iterations * flops[0] / tuning.flops_per_second if tuning else None
     image_steps = inference.flops_per_second / flops[1] if inference else None
@@ -175,8 +175,3 @@ def span(seconds: float) -> str:
 def devices_at_work(spec: RunSpec) -> int:
     """One for each process of a GPU run; the processes of a CPU run share one."""
     return spec.execution.processes if spec.execution.device == "cuda" else 1
-
-
-def tuning_precision(spec: RunSpec) -> InferencePrecision:
-    """The precision of tuning under the name that tells TF32 and IEEE apart; tuning never uses TF32."""
-    return "ieee_float32" if spec.execution.precision == "float32" else "bfloat16"

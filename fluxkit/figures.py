@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from fluxkit.stats import Interval
 
 MISSING = "—"
+SMALLEST_P = 0.001
+"""Below it the assumptions of a test matter more than the number."""
+MOST_NAMES = 3
+"""In a sentence; of the others it says how many."""
 PLAIN_DIGITS = 3
 """Significant digits of a number without an interval."""
 MOST_DECIMALS = 6
@@ -72,6 +76,11 @@ def plain(value: float | None, digits: int = PLAIN_DIGITS) -> str:
     return number(value, min(_decimals(value, digits), MOST_DECIMALS))
 
 
+def p_text(value: float | None) -> str:
+    """A p value; what is very small is not more precise for that."""
+    return f"< {SMALLEST_P:g}" if value is not None and value < SMALLEST_P else plain(value, 2)
+
+
 def scaled(interval: Interval | None, factor: float) -> Interval | None:
     """An interval in another unit."""
     if interval is None:
@@ -103,9 +112,10 @@ def quoted(name: str) -> str:
     return f"“{name}”"
 
 
-def listed(texts: Sequence[str], more: int = 0) -> str:
-    """Texts as “a, b and c”, or as “a, b, c and 17 more”."""
-    parts = [*texts, *([f"{more} more"] if more > 0 else [])]
+def listed(texts: Sequence[str]) -> str:
+    """Texts as “a, b and c”, or as “a, b, c and 17 more”: what is longer nobody reads."""
+    more = len(texts) - MOST_NAMES
+    parts = [*texts[:MOST_NAMES], *([f"{more} more"] if more > 0 else [])]
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if parts[1:] else parts[0]
 
 

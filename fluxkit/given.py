@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluxkit.cost import Prices
 from fluxkit.errors import UsageError, printable
+from fluxkit.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from fluxkit.comparison import Comparison, Workload
     from fluxkit.record import RunResult
 
-MOST_NAMED = 3
-"""Devices or studies in a sentence."""
 DAY = re.compile(r"\d{4}-\d\d-\d\d(?=T)")
 MODELS = {
     ("nano", "embedded"): (
@@ -84,7 +82,7 @@ def _devices(comparison: Comparison) -> str:
 def _some(names: Iterable[str]) -> str:
     """The first of some names, in order, and how many others there are."""
     unique = sorted(set(names))
-    return listed(unique[:MOST_NAMED], len(unique) - MOST_NAMED) if unique else "no device"
+    return listed(unique) if unique else "no device"
 
 
 def _counted(count: int, noun: str) -> str:

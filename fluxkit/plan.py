@@ -97,19 +97,10 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Pipe
     sizes = sizes or _sizes(spec)
     _check_resolution(spec, sizes)
     tune, execution = spec.tune, spec.execution
-    image, text = sizes.image_tokens(spec.data.resolution), sizes.text_tokens(spec.evaluate.max_sequence_length)
-    rank = tune.lora_rank if tune.method == "lora" else None
     batches = choose_batches(spec, sizes, room_of(spec, devices), notes)
     notes.append(_preparation(spec, sizes))
     threads = _threads(spec, system, notes)
-    forward = sizes.transformer.forward_flops(image, text)
-    flops = sizes.transformer.train_flops(
-        image,
-        text,
-        tune.global_batch_size,
-        lora_rank=rank,
-        gradient_checkpointing=execution.gradient_checkpointing,
-    )
+    flops, forward = _flops(spec, sizes)
     times = expected_times(
         spec, devices[0].name, threads * execution.processes, micro_batch=batches.inference, flops=(flops, forward)
     )
@@ -133,6 +124,20 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Pipe
         predicted_inference_coverage=times.inference_coverage,
         notes=(*notes, *times.notes),
     )
+
+
+def _flops(spec: RunSpec, sizes: PipelineSizes) -> tuple[int, int]:
+    """Of one optimiser step, and of one forward pass of one sample."""
+    tune, transformer = spec.tune, sizes.transformer
+    image, text = sizes.image_tokens(spec.data.resolution), sizes.text_tokens(spec.evaluate.max_sequence_length)
+    step = transformer.train_flops(
+        image,
+        text,
+        tune.global_batch_size,
+        lora_rank=tune.lora_rank if tune.method == "lora" else None,
+        gradient_checkpointing=spec.execution.gradient_checkpointing,
+    )
+    return step, transformer.forward_flops(image, text)
 
 
 def _preparation(spec: RunSpec, sizes: PipelineSizes) -> str:

@@ -9,11 +9,12 @@ from pydantic import BaseModel
 
 from fluxkit.devices import efficiency, flops_per_second
 from fluxkit.errors import MachineError
-from fluxkit.expected import HOUR, REFERENCE_CORES, devices_at_work, inference_seconds, span, tuning_precision
+from fluxkit.expected import REFERENCE_CORES, devices_at_work, inference_seconds, span
 from fluxkit.frozen import FROZEN
 from fluxkit.memory import CONTEXT_BYTES, Room
 from fluxkit.pipeline import SCHNELL_FOLDER, pipeline_folder, read_sizes
 from fluxkit.plan import ENGINE_PACKAGES, make_plan
+from fluxkit.prices import Prices
 from fluxkit.system import Device, Reading, System
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> 
 
 
 def _times(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict[str, object]:
-    at_work, precision = devices_at_work(spec), tuning_precision(spec)
+    at_work, precision = devices_at_work(spec), spec.execution.tuning_precision
     tuning = _rate(device, spec, "tuning", precision, at_work / plan.train_flops_per_iteration)
     images = _rate(
         device, spec, "inference", spec.execution.inference_precision, at_work / plan.forward_flops_per_sample
@@ -132,7 +133,7 @@ def _cut_after(spec: RunSpec, speed: float | None) -> int | None:
 
 
 def _usd(price: float, seconds: float | None) -> float | None:
-    return price * seconds / HOUR if price and seconds is not None else None
+    return Prices(price).usd(seconds) if price and seconds is not None else None
 
 
 def _basis(device: Peaks, spec: RunSpec, tuning: InferencePrecision) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from fluxkit.figures import (
     further_runs_text,
     header,
     interval_text,
+    p_text,
     plain,
     value_text,
     verdict_words,
@@ -68,8 +69,6 @@ BESIDE = {
     "validation_loss": "validation_loss_untuned",
 }
 """No score stands without what it is measured from."""
-SMALLEST_P = 0.001
-"""Below it the assumptions of a test matter more than the number."""
 MADE_WITH = ("altair", "vl-convert-python", "jinja2")
 """Packages whose versions decide the bytes of a page."""
 SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
@@ -254,7 +253,7 @@ def _environment() -> Any:
         further_runs_text=further_runs_text,
         header=header,
         interval_text=interval_text,
-        p_text=lambda p: f"< {SMALLEST_P:g}" if p is not None and p < SMALLEST_P else plain(p, 2),
+        p_text=p_text,
         about_the_model=about_the_model,
         work=work,
         plain=plain,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit.cost import NO_PRICE, UNITS, Prices, spent, unit_of
+from fluxkit.cost import NO_PRICE, UNITS, spent, unit_of
 from fluxkit.energy import too_short
 from fluxkit.measures import CostBasis, EnergyUse, Estimate, estimate, grade_about, known, worst
+from fluxkit.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

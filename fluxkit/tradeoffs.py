@@ -9,11 +9,11 @@ from pydantic import BaseModel
 
 from fluxkit.charts import Chart
 from fluxkit.comparison import COSTS, Metric
-from fluxkit.cost import Prices
 from fluxkit.drawing import svg
 from fluxkit.figures import listed, plain, quoted
 from fluxkit.frozen import FROZEN
 from fluxkit.layers import pareto_layers
+from fluxkit.prices import Prices
 from fluxkit.stats import MIN_VALUES, t_quantile
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from fluxkit.comparison import CurvePoint, Row, Workload
 
-MOST_NAMES = 3
-"""In a sentence; of the others it says how many."""
 MOST_RUNS = 40
 """Runs of one configuration for which a page can make an interval by itself."""
 READ = (
@@ -186,4 +184,4 @@ def _who(names: Sequence[str]) -> str:
     """One name, or those it is not decided between."""
     if len(names) == 1:
         return quoted(names[0])
-    return f"not decided between {listed([quoted(name) for name in names[:MOST_NAMES]], len(names) - MOST_NAMES)}"
+    return f"not decided between {listed([quoted(name) for name in names])}"

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
-from fluxkit.expected import HOUR
 from fluxkit.measures import grade_about
+from fluxkit.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,13 +55,12 @@ def _plan_facts(spec: RunSpec, plan: Plan) -> dict[str, str]:
 
 def _plan_cost(spec: RunSpec, plan: Plan) -> str:
     """Of both protocols at the spec's price."""
-    price = spec.hardware.usd_per_hour / HOUR
-    if not price:
+    prices = Prices(spec.hardware.usd_per_hour)
+    if not prices.usd_per_hour:
         return "no price given (hardware.usd_per_hour)"
-    iterations = f"{price * plan.predicted_seconds:.3g} USD" if plan.predicted_seconds else "not predicted"
-    return (
-        f"{spec.tune.iterations} iterations {iterations}, {spec.tune.seconds:g} s {price * spec.tune.seconds:.3g} USD"
-    )
+    iterations = f"{prices.usd(plan.predicted_seconds):.3g} USD" if plan.predicted_seconds else "not predicted"
+    in_time = f"{prices.usd(spec.tune.seconds):.3g} USD"
+    return f"{spec.tune.iterations} iterations {iterations}, {spec.tune.seconds:g} s {in_time}"
 
 
 def study_order(study: Study) -> str:

@@ -21,7 +21,7 @@ LAZY = ("scipy", "altair", "vl_convert", "psutil", "pynvml", "rich", "jinja2")
 
 # From the ground up; a module may import modules of the rows above its own.
 LIGHT_FLOORS = (
-    ("errors", "stats", "precision", "cache"),
+    ("errors", "stats", "precision", "prices", "cache"),
     ("weights", "trials"),
     ("frozen",),
     ("workload", "execution", "architecture"),

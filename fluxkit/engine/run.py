@@ -165,10 +165,10 @@ class Run:
         With the kernels of attention that the run may use, and where the run tunes by autocast, by autocast too.
         """
         execution = self.job.spec.execution
-        tuning = "ieee_float32" if execution.precision == "float32" else execution.precision
-        for precision in dict.fromkeys((tuning, execution.inference_precision)):
+        for precision in dict.fromkeys((execution.tuning_precision, execution.inference_precision)):
+            by_autocast = autocast and precision == execution.tuning_precision
             with self._attention(precision):
-                facts = agree.certify(self.device, precision, autocast=autocast and precision == tuning)
+                facts = agree.certify(self.device, precision, autocast=by_autocast)
             self.log.write(events.Agreement, **facts)
 
     def _tune(self, prepared: Prepared, flux: Flux) -> list[dict[str, Any]]:
@@ -177,9 +177,8 @@ class Run:
         optimiser = Optimiser(self.job, flux, Samples(self.job, prepared, flux), self.accelerator)
         trajectory = Trajectory(self.job, self.folder, optimiser, self.accelerator, log=self.log, stop=self.stop)
         began = compiled.compile_blocks(flux.transformer) if self.job.spec.execution.compile else None
-        precision = "ieee_float32" if self.job.spec.execution.precision == "float32" else "bfloat16"
         # The canary frees what the allocator keeps, so warming up comes after it, as inference does.
-        with self._between_canaries("tune", precision):
+        with self._between_canaries("tune", self.job.spec.execution.tuning_precision):
             with self._phase("warm_up"):
                 kernels = that_ran(optimiser.warm_up, flux.transformer)
                 trajectory.resume()
