@@ -233,7 +233,8 @@ def _label_warnings(workload: Workload) -> list[str]:
 
 def _count_warnings(workload: Workload) -> list[str]:
     few = [f"“{each.name}” ({len(each.runs)})" for each in workload.rows if 0 < len(each.runs) < MIN_VALUES]
-    return [f"Too few runs for an interval, {MIN_VALUES} are the least: {', '.join(few)}."] if few else []
+    enough = f"which --repeats {MIN_VALUES} makes possible"
+    return [f"Too few runs for an interval, {enough}: {', '.join(few)}."] if few else []
 
 
 def _seed_warnings(workload: Workload, seeds: Mapping[str, int]) -> list[str]:
