@@ -1,0 +1,169 @@
+"""The page wherever it is read: to who listens, on a phone, in print, without scripts, under strict policies."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import importlib
+import threading
+
+import builders
+import pytest
+from browsed import HERE, column, study
+
+from fluxkit.report import write_report
+
+STRICTEST = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
+"""What a continuous-integration server sends with the files that it keeps."""
+
+
+@pytest.fixture(scope="module")
+def two_workloads(tmp_path_factory):
+    """A page of results that may not be compared: every table and chart stands on it twice."""
+    folder = tmp_path_factory.mktemp("two")
+    other = builders.spec(name="other", tune={"seconds": 30.0, "iterations": 100})
+    for result in [*study(*HERE), builders.result(of=other), builders.result(of=other, repeat=1)]:
+        builders.run_folder(folder / result.id, result, side=24)
+    write_report([folder], folder / "index.html")
+    return folder / "index.html"
+
+
+def test_every_chart_is_a_drawing_with_a_name(browser, two_workloads):
+    """To a reader who listens each chart of the page is a drawing with its own name."""
+    page = browser.new_page()
+    page.goto(two_workloads.as_uri())
+    names = page.locator("figure.chart svg[role=graphics-document]").evaluate_all(
+        "all => all.map((each) => each.getAttribute('aria-label'))"
+    )
+    page.close()
+    assert len(names) == len(set(names)) > 20
+    assert "PSNR of the tuned images over tuning time of workload 2" in names
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_rule_of_accessibility_is_broken(browser, two_workloads, scheme):
+    """Axe finds no violation in light and in dark, with the lightbox closed and open, at entered prices too."""
+    axe = importlib.import_module("axe_playwright_python.sync_playwright").Axe()
+    page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    page.goto(two_workloads.as_uri())
+    page.locator("input[data-price=hour]").last.fill("3")
+    for each in page.locator("details").all():
+        each.evaluate("part => { part.open = true; }")
+    found = axe.run(page).response["violations"]
+    page.locator("#w1-images td.tuned .enlarge:visible").first.click()
+    found += axe.run(page).response["violations"]
+    page.close()
+    assert [(each["id"], each["nodes"][0]["html"][:200], each["nodes"][0]["failureSummary"]) for each in found] == []
+
+
+def test_a_phone_needs_no_sideways_scrolling(browser, file):
+    """At a phone's width the page itself does not scroll sideways."""
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.close()
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(390, True), (1920, False)])
+def test_the_headline_uses_the_room_there_is(browser, file, width, hidden):
+    """In a wide window no column is hidden; on a phone the names leave room, and a shadow says there is more."""
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(file.as_uri())
+    table = page.get_by_role("region", name="Headline numbers")
+    names = page.locator("#w1-numbers tbody th").first
+    assert names.bounding_box()["width"] <= 0.4 * width + 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert table.evaluate("each => each.scrollWidth > each.clientWidth") is hidden
+    shadow = "each => getComputedStyle(each).boxShadow !== 'none'"
+    assert table.evaluate(shadow) is hidden
+    table.evaluate("each => each.scrollTo(10000, 0)")
+    page.wait_for_timeout(200)
+    assert table.evaluate(shadow) is False
+    page.close()
+
+
+def test_a_phone_shows_the_last_mark_of_every_chart(browser, file):
+    """At a phone's width each chart is seen whole, or a shadow says that it goes on."""
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(file.as_uri())
+    page.wait_for_timeout(200)
+    cut = page.locator("figure.chart").evaluate_all("""all => all.filter((each) => {
+        const beyond = each.querySelector("svg")?.getBoundingClientRect().right > each.getBoundingClientRect().right;
+        return beyond && getComputedStyle(each).boxShadow === "none";
+    }).length""")
+    assert cut == 0
+    page.close()
+
+
+@pytest.fixture
+def served(file):
+    """Serves the page on the loopback with a policy of the test's choice."""
+    policies = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def end_headers(self):
+            self.send_header("Content-Security-Policy", policies[-1])
+            super().end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=file.parent))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def serve(policy):
+        policies.append(policy)
+        return f"http://127.0.0.1:{server.server_port}/index.html"
+
+    yield serve
+    server.shutdown()
+    server.server_close()
+
+
+def test_without_scripts_everything_stands_there(browser, served):
+    """Under script-src 'none' answers, tables, charts and pictures are there, and no control that needs a script."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(served("script-src 'none'"))
+    assert "decided, grade C\n" in (said := page.locator("#w1 li").first.inner_text())
+    assert "Machine A" in said
+    assert len(column(page, 1)) == 3
+    assert page.locator("figure.chart svg").count() > 10
+    assert page.locator("#w1-images img:visible").count() == 4 * (3 + 3)
+    assert page.locator("button:visible, input[type=number]:visible, input[type=search]:visible").count() == 0
+    page.get_by_role("radio", name="15.0 s").check(force=True)
+    assert page.locator("#w1-images img:visible").count() == 4 * (3 + 3)
+    page.close()
+
+
+def test_under_the_strictest_policy_text_and_tables_read(browser, served):
+    """Where styles, pictures and scripts are blocked, answers, numbers, captions and scores still read."""
+    page = browser.new_page()
+    page.goto(served(STRICTEST))
+    assert "decided, grade C\n" in (said := page.locator("#w1 li").first.inner_text())
+    assert "Machine A" in said
+    assert len(column(page, 1)) == 3
+    pictures = page.locator("#w1-images").inner_text()
+    assert "a cup of coffee on a table" in pictures
+    assert "dB · SSIM" in pictures
+    assert page.locator("figure.chart svg").first.bounding_box()["width"] < 1000
+    page.close()
+
+
+def test_print_shows_everything_but_the_controls(browser, file):
+    """On paper no control is left and stored prices stand where fields are on the screen."""
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    page.emulate_media(media="print")
+    assert page.locator("button:visible:not(th button, .enlarge)").count() == 0
+    assert page.locator("input:visible:not(.choice input)").count() == 0
+    assert page.locator(".choice label:visible").inner_text() == "60.0 s"
+    assert page.locator("#w1-tradeoffs td span:visible").first.inner_text() == "0.500"
+    hidden = "all => all.filter((each) => !each.checkVisibility()).map((each) => each.textContent.slice(0, 60))"
+    assert page.locator("details table, details pre").evaluate_all(hidden) == []
+    wide = [each.bounding_box() for each in page.locator("#w1-quality .charts > figure").all()[:2]]
+    assert wide[0]["y"] == wide[1]["y"]
+    page.emulate_media(media="screen")
+    for event, opened in (("beforeprint", True), ("afterprint", False)):
+        page.evaluate("event => dispatchEvent(new Event(event))", event)
+        assert page.locator("details").evaluate_all("all => all.some((each) => each.open)") is opened
+    page.close()
