@@ -1,5 +1,5 @@
 """`python -m fluxkit`: the command line."""
 
-from fluxkit.cli import main
+from fluxkit.cli.app import main
 
 main()

@@ -9,14 +9,14 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from fluxkit.events import InputPair
-from fluxkit.folder import write_result
-from fluxkit.identity import configuration_sha256
-from fluxkit.plan import Plan
-from fluxkit.record import RunResult
-from fluxkit.spec import RunSpec
+from fluxkit.machine.system import System
+from fluxkit.plan.plan import Plan
+from fluxkit.record.events import InputPair
+from fluxkit.record.identity import configuration_sha256
+from fluxkit.record.result import RunResult
+from fluxkit.record.run_folder import write_result
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.stats import mean, rate
-from fluxkit.system import System
 
 if TYPE_CHECKING:
     from pathlib import Path

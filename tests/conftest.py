@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made_up import write_pipeline
 
-from fluxkit import pipeline
-from fluxkit.plan import ENGINE_PACKAGES, Plan
-from fluxkit.record import Kit, Looks, RunResult
-from fluxkit.spec import RunSpec
-from fluxkit.system import Device, Reading, System
+from fluxkit.machine.provenance import Kit
+from fluxkit.machine.system import Device, Reading, System
+from fluxkit.model import pipeline_files
+from fluxkit.plan.plan import ENGINE_PACKAGES, Plan
+from fluxkit.record.result import Looks, RunResult
+from fluxkit.spec.run_spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 def small_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stands in for the embedded pipeline: one double and two single blocks, 4 pixels per latent, 20 text tokens."""
     folder = write_pipeline(tmp_path / "small")
-    monkeypatch.setattr(pipeline, "NANO_FOLDER", folder)
+    monkeypatch.setattr(pipeline_files, "NANO_FOLDER", folder)
     return folder
 
 

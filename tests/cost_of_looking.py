@@ -24,16 +24,16 @@ def shares(clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
     """
     import torch
 
-    from fluxkit.doctor import examine
-    from fluxkit.engine import canary
-    from fluxkit.system import probe
-    from fluxkit.telemetry import Sampler
+    from fluxkit.engine.measure import microbenchmark
+    from fluxkit.machine.doctor import examine
+    from fluxkit.machine.system import probe
+    from fluxkit.run.telemetry import Sampler
 
     device = torch.device("cpu")
     sampler = Sampler(lambda: "tune").watch(os.getpid())
     works = {
         "doctor": (LOOKS, 3, lambda: examine(probe())),
-        "canary": (CANARIES, 2, lambda: canary.sing(device, "ieee_float32")),
+        "canary": (CANARIES, 2, lambda: microbenchmark.sing(device, "ieee_float32")),
         "sampler": (SAMPLES, 20, sampler._sample),
     }
     for _, _, work in works.values():

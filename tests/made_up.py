@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fluxkit.weights import COMPONENTS, WEIGHTED
+from fluxkit.model.weight_files import COMPONENTS, WEIGHTED
 
 NANO_SIZES = {
     "_class_name": "FluxTransformer2DModel",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import random
 
+from simulated_studies import COVERED, SPREAD, coverage, false_positives, ratio_coverage
+
 from fluxkit.stats import (
     ALPHA,
     further_runs,
@@ -16,7 +18,6 @@ from fluxkit.stats import (
     t_interval,
     welch,
 )
-from fluxkit.trials import COVERED, SPREAD, coverage, false_positives, ratio_coverage
 
 STUDIES = 2500
 

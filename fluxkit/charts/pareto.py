@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
-from fluxkit.charts import Chart
-from fluxkit.comparison import COSTS, Metric
-from fluxkit.drawing import svg
-from fluxkit.figures import listed, plain, quoted
-from fluxkit.frozen import FROZEN
-from fluxkit.layers import pareto_layers
-from fluxkit.prices import Prices
+from fluxkit.charts.summary_charts import Chart
+from fluxkit.charts.svg import svg
+from fluxkit.charts.vega_specs import pareto_layers
+from fluxkit.compare.comparison import COSTS, Metric
+from fluxkit.spec.prices import Prices
 from fluxkit.stats import MIN_VALUES, t_quantile
+from fluxkit.text.number_format import listed, plain, quoted
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.comparison import CurvePoint, Row, Workload
+    from fluxkit.compare.comparison import CurvePoint, Row, Workload
 
 MOST_RUNS = 40
 """Runs of one configuration for which a page can make an interval by itself."""

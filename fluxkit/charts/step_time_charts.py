@@ -6,17 +6,17 @@ import itertools
 import statistics
 from typing import TYPE_CHECKING, Any
 
-from fluxkit.ceilings import SUBJECTS, before_and_after
-from fluxkit.charts import Chart
-from fluxkit.drawing import svg
-from fluxkit.figures import plain
-from fluxkit.layers import change_layers, drift_layers, setting_layers, spread_layers
+from fluxkit.charts.summary_charts import Chart
+from fluxkit.charts.svg import svg
+from fluxkit.charts.vega_specs import change_layers, drift_layers, setting_layers, spread_layers
+from fluxkit.text.number_format import plain
+from fluxkit.trust.ceilings import SUBJECTS, before_and_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fluxkit.comparison import Row, Workload
-    from fluxkit.record import RunResult
+    from fluxkit.compare.comparison import Row, Workload
+    from fluxkit.record.result import RunResult
 
 PARTS = 20
 """Of a run, for its drift."""

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from fluxkit.axes import Across, round_places, ticks
-from fluxkit.contrasts import key_of
-from fluxkit.drawing import svg
-from fluxkit.figures import plain, turned, verdict_words
-from fluxkit.frozen import FROZEN
-from fluxkit.layers import bar_layers, curve_layers, forest_layers, phase_layers
-from fluxkit.ranking import best_row, between
-from fluxkit.timeline import part_place
+from fluxkit.charts.svg import svg
+from fluxkit.charts.ticks import Across, round_places, ticks
+from fluxkit.charts.vega_specs import bar_layers, curve_layers, forest_layers, phase_layers
+from fluxkit.compare.contrasts import key_of
+from fluxkit.compare.ranking import best_row, between
+from fluxkit.record.phase_seconds import part_place
+from fluxkit.text.number_format import plain, turned, verdict_words
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.comparison import Anchor, CurvePoint, Quantity, Row, Workload
-    from fluxkit.measures import Estimate
+    from fluxkit.compare.comparison import Anchor, CurvePoint, Quantity, Row, Workload
+    from fluxkit.trust.estimate import Estimate
 
 
 class Chart(BaseModel):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from fluxkit.axes import TICK, ticks
-from fluxkit.drawing import (
+from fluxkit.charts.svg import (
     HEIGHT,
     INK,
     NUMBER,
@@ -17,14 +16,15 @@ from fluxkit.drawing import (
     WIDTH,
     style_of,
 )
+from fluxkit.charts.ticks import TICK, ticks
+from fluxkit.record.phase_seconds import part_place
 from fluxkit.stats import SPEED_MARGIN
-from fluxkit.timeline import part_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.axes import Across
-    from fluxkit.comparison import Row
+    from fluxkit.charts.ticks import Across
+    from fluxkit.compare.comparison import Row
 
 
 def _colour(rows: Sequence[Row], alt: Any) -> Any:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from fluxkit import cli_compare, cli_machine, cli_proof
-from fluxkit.cli_options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs  # noqa: TC001
+from fluxkit.cli import compare_command, machine, proof
+from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.record import RunResult
-    from fluxkit.spec import RunSpec
+    from fluxkit.record.result import RunResult
+    from fluxkit.spec.run_spec import RunSpec
 
 app = typer.Typer(
     help="What does tuning FLUX.1-schnell cost and give on this hardware, compared with that hardware?\n\n"
@@ -34,8 +34,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from fluxkit.kit import this_kit
-        from fluxkit.words import version_line
+        from fluxkit.machine.provenance import this_kit, version_line
 
         typer.echo(version_line(this_kit()))
         raise typer.Exit
@@ -57,8 +56,8 @@ def demo(out: Out = None, sets: Sets = None, quiet: Quiet = False) -> None:
     Two configurations of the small FLUX that ships with fluxkit are tuned on real photographs, in FP32 and in BF16.
     It takes about five minutes on two quiet cores, and names the HTML file at its end.
     """
-    from fluxkit.demo import run_demo
-    from fluxkit.progress import reporter
+    from fluxkit.cli.demo import run_demo
+    from fluxkit.run.progress import reporter
 
     outcome, page = run_demo(out=out, overrides=sets or (), reporter=reporter(quiet=quiet))
     if not quiet:
@@ -91,10 +90,9 @@ def run(  # noqa: PLR0917 - each is an option of the command
 
     Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --repeats 3
     """
-    from fluxkit.progress import reporter
-    from fluxkit.specfile import load_spec
-    from fluxkit.study import run_study
-    from fluxkit.words import study_json
+    from fluxkit.run.progress import reporter
+    from fluxkit.run.study import run_study, study_json
+    from fluxkit.spec.toml import load_spec
 
     loaded = [load_spec(spec, sets or ()) for spec in specs]
     if dry_run:
@@ -117,10 +115,9 @@ def resume(
 
     Example: fluxkit resume runs/first/00-nano-laptop-cpu-r0
     """
-    from fluxkit.launch import resume as continue_run
-    from fluxkit.progress import reporter
-    from fluxkit.study import Outcome
-    from fluxkit.words import sentence, study_json
+    from fluxkit.run.launch import resume as continue_run
+    from fluxkit.run.progress import reporter
+    from fluxkit.run.study import Outcome, sentence, study_json
 
     said = reporter(quiet=quiet)
     result = continue_run(folder, reporter=said)
@@ -129,18 +126,18 @@ def resume(
     _leave((result,))
 
 
-app.command()(cli_machine.plan)
-app.command()(cli_machine.doctor)
-app.command()(cli_machine.join)
+app.command()(machine.plan)
+app.command()(machine.doctor)
+app.command()(machine.join)
 
 
-app.command()(cli_compare.compare)
-app.command()(cli_compare.report)
+app.command()(compare_command.compare)
+app.command()(compare_command.report)
 
 
-app.command()(cli_proof.verify)
-app.command()(cli_proof.rerun)
-app.command()(cli_proof.selftest)
+app.command()(proof.verify)
+app.command()(proof.rerun)
+app.command()(proof.selftest)
 
 
 @app.command()
@@ -149,7 +146,7 @@ def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="P
 
     Example: fluxkit presets nano-laptop-cpu > mine.toml
     """
-    from fluxkit.specfile import preset_names, preset_text
+    from fluxkit.spec.toml import preset_names, preset_text
 
     typer.echo(preset_text(name).rstrip("\n") if name else "\n".join(preset_names()))
 
@@ -162,7 +159,7 @@ def cache(
 
     Entries are named by the hash of all they depend on, so none is ever stale. FLUXKIT_CACHE moves the folder.
     """
-    from fluxkit.cache import cache_folder, cache_size, clear_cache
+    from fluxkit.dataset.cache import cache_folder, cache_size, clear_cache
 
     size = clear_cache() if clear else cache_size()
     verb = "held" if clear else "holds"
@@ -175,7 +172,7 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 
     Example: fluxkit schema result > result.schema.json
     """
-    from fluxkit.schema import json_schema
+    from fluxkit.record.json_schema import json_schema
 
     typer.echo(json.dumps(json_schema(which.value), indent=1, sort_keys=True))
 
@@ -202,9 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _dry_run(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> None:
-    from fluxkit.look import look, look_table
-    from fluxkit.study import arrange, plan_all
-    from fluxkit.words import plan_table, study_order
+    from fluxkit.dataset.preview import look, look_table
+    from fluxkit.plan.plan_table import plan_table
+    from fluxkit.run.study import arrange, plan_all, study_order
 
     typer.echo(plan_table(specs, plan_all(specs, to_run=False)))
     for spec in specs:

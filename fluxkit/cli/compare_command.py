@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluxkit.cli_options import Format, Page, Published, Results, TargetPsnr, UsdPerHour, UsdPerKwh, WithResults
+from fluxkit.cli.options import Format, Page, Published, Results, TargetPsnr, UsdPerHour, UsdPerKwh, WithResults
 
 if TYPE_CHECKING:
-    from fluxkit.given import Given
+    from fluxkit.compare.reader_options import Given
 
 
 def compare(
@@ -28,10 +28,10 @@ def compare(
 
     Example: fluxkit compare runs/first --format markdown --usd-per-hour A100=1.8 --usd-per-kwh 0.3
     """
-    from fluxkit.compare import compare as compare_results
+    from fluxkit.compare.compare import compare as compare_results
     from fluxkit.errors import ExitCode
-    from fluxkit.settle import load_all
-    from fluxkit.tables import render
+    from fluxkit.fold.outcome import load_all
+    from fluxkit.text.text_table import render
 
     given = _given(usd_per_hour, usd_per_kwh, target_psnr)
     comparison = compare_results([result for _, result in load_all(results)], given)
@@ -54,10 +54,10 @@ def report(  # noqa: PLR0917 - each is an option of the command
 
     Example: fluxkit report laptop/ cluster/ -o comparison.html
     """
-    from fluxkit.keep import keep
-    from fluxkit.published import load_published
-    from fluxkit.report import write_report
-    from fluxkit.settle import load_all
+    from fluxkit.compare.published import load_published
+    from fluxkit.fold.outcome import load_all
+    from fluxkit.report.bundle import keep
+    from fluxkit.report.page import write_report
 
     tables = [load_published(name) for name in published or ()]
     sources = load_all(results)  # runs that died are folded first, so that the page says what became of them
@@ -68,7 +68,7 @@ def report(  # noqa: PLR0917 - each is an option of the command
 
 def _given(usd_per_hour: list[str] | None, usd_per_kwh: list[str] | None, target_psnr: float | None) -> Given:
     """What the reader adds to the results."""
-    from fluxkit.given import Given, price_sheet, target_of
+    from fluxkit.compare.reader_options import Given, price_sheet, target_of
 
     return Given(
         price_sheet(usd_per_hour or (), "--usd-per-hour"),

@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fluxkit.child import engine_command
-from fluxkit.specfile import load_spec
-from fluxkit.study import DEFAULT_PARENT, Outcome, run_study
+from fluxkit.run.engine_process import engine_command
+from fluxkit.run.study import DEFAULT_PARENT, Outcome, run_study
+from fluxkit.spec.toml import load_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fluxkit.child import EngineCommand
-    from fluxkit.progress import Reporter
+    from fluxkit.run.engine_process import EngineCommand
+    from fluxkit.run.progress import Reporter
 
 PRESETS = ("nano-laptop-cpu", "nano-laptop-cpu-bf16")
 OVERRIDES = ("tune.seconds=50.0", "tune.iterations=400")
@@ -37,7 +37,7 @@ def run_demo(
         reporter: is told how it goes.
         command: gives the engine's command line.
     """
-    from fluxkit.report import write_report
+    from fluxkit.report.page import write_report
 
     specs = [load_spec(name, [*OVERRIDES, *overrides]) for name in PRESETS]
     folder = out or DEFAULT_PARENT / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-demo"

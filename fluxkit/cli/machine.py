@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fluxkit.cli_options import Devices, Json, Quiet, Sets, Specs, Study, UsdPerDeviceHour  # noqa: TC001 - typer reads them
+from fluxkit.cli.options import Devices, Json, Quiet, Sets, Specs, Study, UsdPerDeviceHour  # noqa: TC001 - typer reads them
 from fluxkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.spec import RunSpec
+    from fluxkit.spec.run_spec import RunSpec
 
 
 def plan(
@@ -31,9 +31,9 @@ def plan(
 
     Example: fluxkit plan schnell-single-gpu --device A40 --device H200 --usd-per-hour A40=0.5 --usd-per-hour H200=3.5
     """
-    from fluxkit.specfile import load_spec
-    from fluxkit.study import plan_all
-    from fluxkit.words import plan_table
+    from fluxkit.plan.plan_table import plan_table
+    from fluxkit.run.study import plan_all
+    from fluxkit.spec.toml import load_spec
 
     loaded = [load_spec(spec, sets or ()) for spec in specs]
     if devices:
@@ -53,9 +53,9 @@ def doctor(as_json: Json = False) -> None:
     Each line has a value, where it was read, a verdict (fit, remark, doubt, unknown) and what to do.
     The same readings go into every result, before and after the run.
     """
-    from fluxkit.doctor import examine, examine_json, show
-    from fluxkit.kit import this_kit
-    from fluxkit.system import probe
+    from fluxkit.machine.doctor import examine, examine_json, show
+    from fluxkit.machine.provenance import this_kit
+    from fluxkit.machine.system import probe
 
     findings = examine(probe(), this_kit())
     if as_json:
@@ -72,17 +72,17 @@ def join(folder: Study, quiet: Quiet = False) -> None:
 
     Example: fluxkit join /shared/runs/study
     """
-    from fluxkit.join import join as take_part
-    from fluxkit.progress import reporter
+    from fluxkit.run.join import join as take_part
+    from fluxkit.run.progress import reporter
 
     count = take_part(folder, reporter=reporter(quiet=quiet))
     typer.echo(f"Took part in {count} run{'s' if count > 1 else ''}.", err=True)
 
 
 def _predictions(specs: list[RunSpec], names: list[str], prices: Sequence[str], *, as_json: bool) -> str:
-    from fluxkit.devices import device_named
-    from fluxkit.given import ALL, price_sheet
-    from fluxkit.predict import predict, prediction_table
+    from fluxkit.compare.reader_options import ALL, price_sheet
+    from fluxkit.machine.device_peaks import device_named
+    from fluxkit.plan.predict import predict, prediction_table
 
     devices = [device_named(name) for name in names]
     sheet = {

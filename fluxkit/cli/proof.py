@@ -9,20 +9,19 @@ from typing import Annotated
 
 import typer
 
-from fluxkit.cli_options import Json, Out, Quiet, Results, Sets  # noqa: TC001
+from fluxkit.cli.options import Json, Out, Quiet, Results, Sets  # noqa: TC001
 
 
 def selftest(as_json: Json = False) -> None:
     """Try every part of this installation once, in seconds.
 
-    Metrics, statistics, a tiny run, its agreement with a reference, its report.
+    Metrics, a tiny run, its agreement with a reference, its report.
     Nothing is left behind. A step that fails is named, and the exit code is 4.
 
     Example: fluxkit selftest
     """
+    from fluxkit.cli.selftest import run_selftest, step_line
     from fluxkit.errors import ExitCode
-    from fluxkit.selftest import run_selftest
-    from fluxkit.words import step_line
 
     steps = run_selftest(lambda step: None if as_json else typer.echo(step_line(step)))
     if as_json:
@@ -48,9 +47,9 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
     Example: fluxkit rerun runs/first/00-nano-laptop-cpu-r0
     """
     from fluxkit.errors import ExitCode, UsageError
-    from fluxkit.progress import reporter
-    from fluxkit.rerun import announcement, prepare, run_again
-    from fluxkit.words import verdict_lines
+    from fluxkit.run.progress import reporter
+    from fluxkit.run.rerun import announcement, prepare, run_again
+    from fluxkit.run.rerun_verdict import verdict_lines
 
     asked = prepare(result, sets or ())
     if not (quiet and yes):
@@ -74,7 +73,7 @@ def verify(results: Results, as_json: Json = False) -> None:
     Example: fluxkit verify runs/first
     """
     from fluxkit.errors import ExitCode
-    from fluxkit.verify import left_out, verify_all
+    from fluxkit.fold.verify import left_out, verify_all
 
     verdicts = verify_all(results)
     if as_json:

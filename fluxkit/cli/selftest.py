@@ -15,26 +15,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
-from fluxkit.agreement import departures_of
-from fluxkit.cache import ENVIRONMENT_VARIABLE
-from fluxkit.child import engine_command, engine_environment
+from fluxkit.dataset.cache import ENVIRONMENT_VARIABLE
 from fluxkit.errors import FluxkitError, MachineError, RunError, printable
-from fluxkit.fold import fold
-from fluxkit.frozen import FROZEN
-from fluxkit.launch import launch
-from fluxkit.plan import make_plan
-from fluxkit.specfile import load_spec
-from fluxkit.stats import ALPHA
-from fluxkit.trials import COVERED, coverage, false_positives, ratio_coverage
-from fluxkit.verify import problems
+from fluxkit.fold.fold import fold
+from fluxkit.fold.verify import problems
+from fluxkit.plan.plan import make_plan
+from fluxkit.record.agreement_facts import departures_of
+from fluxkit.run.engine_process import engine_command, engine_environment
+from fluxkit.run.launch import launch
+from fluxkit.spec.toml import load_spec
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluxkit.child import EngineCommand
-    from fluxkit.plan import Plan
-    from fluxkit.record import RunResult
-    from fluxkit.spec import RunSpec
+    from fluxkit.plan.plan import Plan
+    from fluxkit.record.result import RunResult
+    from fluxkit.run.engine_process import EngineCommand
+    from fluxkit.spec.run_spec import RunSpec
 
     Numbers = dict[str, float]
 
@@ -50,8 +48,6 @@ OVERRIDES = (
 TOLERANCE = 1e-6
 """Between a metric and its golden value."""
 CHILD_SECONDS = 300
-STUDIES = 2500
-"""Made-up ones for the statistics, which take a second or two."""
 
 
 class Step(BaseModel):
@@ -118,7 +114,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def _ground(folder: Path, command: EngineCommand) -> _Ground:
-    from fluxkit.system import probe
+    from fluxkit.machine.system import probe
 
     system = probe()
     spec = load_spec(PRESETS["cuda" if system.devices_of("cuda") else "cpu"], OVERRIDES)
@@ -138,7 +134,7 @@ def _done(name: str, act: Callable[[_Ground], tuple[str, Numbers]], ground: _Gro
 
 def _metric(ground: _Ground) -> tuple[str, Numbers]:
     """PSNR and SSIM of a made pair against their golden values."""
-    said = json.loads(_child(ground, "golden"))
+    said = json.loads(_child(ground, "evaluate.golden_scores"))
     for name in ("psnr_db", "ssim"):
         if not math.isclose(said[name], said[f"wanted_{name}"], rel_tol=TOLERANCE):
             raise RunError(f"{name} is {said[name]!r} and should be {said[f'wanted_{name}']!r}")
@@ -188,7 +184,7 @@ def _verify(ground: _Ground) -> tuple[str, Numbers]:
 
 def _report(ground: _Ground) -> tuple[str, Numbers]:
     """The page of that run."""
-    from fluxkit.report import write_report
+    from fluxkit.report.page import write_report
 
     page = ground.folder / "report.html"
     write_report([ground.run], page)
@@ -198,27 +194,8 @@ def _report(ground: _Ground) -> tuple[str, Numbers]:
     return f"a page of {page.stat().st_size / 1e3:.0f} kB", {}
 
 
-def _statistics(_ground: _Ground) -> tuple[str, Numbers]:
-    """Seeded studies: intervals cover the truth, and interleaving is what keeps drift from being a difference."""
-    covered = {"of means": coverage(3, STUDIES), "of ratios": ratio_coverage(STUDIES)}
-    for what, share in covered.items():
-        if not COVERED[0] <= share <= COVERED[1]:
-            raise RunError(f"95 % intervals {what} hold the truth in {share:.1%} of {STUDIES:,} made-up studies")
-    mixed, apart = (false_positives(order, STUDIES) for order in ("interleaved", "one after the other"))
-    if mixed > ALPHA or apart <= ALPHA:
-        raise RunError(
-            f"of made-up studies of two equal configurations {mixed:.1%} find a difference where runs are interleaved, "
-            f"and {apart:.1%} where they are not"
-        )
-    words = f"intervals cover {covered['of means']:.1%} and {covered['of ratios']:.1%} of {STUDIES:,} studies, "
-    numbers = {"coverage_of_means": covered["of means"], "coverage_of_ratios": covered["of ratios"]}
-    numbers |= {"false_positives_interleaved": mixed, "false_positives_apart": apart}
-    return words + f"equal ones differ in {mixed:.1%}, not interleaved in {apart:.0%}", numbers
-
-
 STEPS: dict[str, Callable[[_Ground], tuple[str, Numbers]]] = {
     "metric": _metric,
-    "statistics": _statistics,
     "tune": _tune,
     "agreement": _agreement,
     "fold": _fold,
@@ -228,7 +205,7 @@ STEPS: dict[str, Callable[[_Ground], tuple[str, Numbers]]] = {
 
 
 def _result(ground: _Ground) -> RunResult:
-    from fluxkit.settle import load
+    from fluxkit.fold.outcome import load
 
     return load(ground.run)
 
@@ -248,3 +225,8 @@ def _child(ground: _Ground, module: str) -> str:
         complaint = done.stderr.strip().splitlines()
         raise RunError(complaint[-1] if complaint else f"{module} ended with exit code {done.returncode}")
     return done.stdout
+
+
+def step_line(step: Step) -> str:
+    """One step of the selftest."""
+    return f"{step.name:<10} {'ok' if step.passed else 'failed':<7} {step.seconds:5.1f} s  {step.words}"

@@ -5,25 +5,26 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from fluxkit.checks import find
-from fluxkit.comparison import Comparison, Ended, KeyDifference, Row, Workload
-from fluxkit.contrasts import Side, contrasts, uncertified
+from fluxkit.compare.comparison import Comparison, Ended, KeyDifference, Row, Workload
+from fluxkit.compare.contrasts import contrasts, uncertified
+from fluxkit.compare.cost import spec_prices
+from fluxkit.compare.reader_options import Given
+from fluxkit.compare.rows import anchors, row, why_ended
+from fluxkit.compare.scaling import efficiencies
+from fluxkit.compare.side import Side
+from fluxkit.compare.time_to_quality import target, time_to_target
 from fluxkit.errors import printable
-from fluxkit.estimates import anchors, row, why_ended
-from fluxkit.frozen import canonical_sha256
-from fluxkit.given import Given
-from fluxkit.identity import configurations, identity, once_each, workloads_of
-from fluxkit.scaling import efficiencies
-from fluxkit.spending import spec_prices
+from fluxkit.record.identity import configurations, identity, once_each, workloads_of
 from fluxkit.stats import MIN_VALUES
-from fluxkit.targets import target, time_to_target
+from fluxkit.trust.run_checks import find
+from fluxkit.values import canonical_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fluxkit.measures import Target
-    from fluxkit.record import RunResult
-    from fluxkit.scaling import Scaling
+    from fluxkit.compare.comparison import Scaling
+    from fluxkit.record.result import RunResult
+    from fluxkit.trust.estimate import Target
 
 KEY_LENGTH = 12
 """Characters of a hash that stand for it on a page."""

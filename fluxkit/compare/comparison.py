@@ -6,11 +6,10 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from fluxkit.frozen import FROZEN
-from fluxkit.measures import Certificate, CostBasis, EnergyUse, Estimate, Subject, Target, TimeToTarget
-from fluxkit.record import Grade, Status
-from fluxkit.scaling import Scaling
+from fluxkit.record.result import Grade, Status
 from fluxkit.stats import Interval
+from fluxkit.trust.estimate import Certificate, CostBasis, EnergyUse, Estimate, Subject, Target, TimeToTarget
+from fluxkit.values import FROZEN
 
 Quantity = Literal[
     "training_speed",
@@ -25,6 +24,8 @@ Quantity = Literal[
     "usd_per_adapter",
     "usd_per_1000_images",
 ]
+Speed = Literal["training_speed", "inference_speed"]
+ScalingKind = Literal["strong", "weak"]
 VerdictWord = Literal[
     "faster", "slower", "better", "worse", "smaller", "larger", "cheaper", "dearer", "equivalent", "inconclusive"
 ]  # fmt: skip
@@ -244,6 +245,30 @@ class Ended(BaseModel):
     repeat: int
     phase: str | None
     reason: str
+
+
+class Scaling(BaseModel):
+    """One speed of several devices against that of one; 1 is as fast as N devices can be by themselves."""
+
+    model_config = FROZEN
+    subject: Speed
+    kind: ScalingKind
+    several: str
+    """Key of the row of N devices."""
+    single: str | None
+    """Key of the row of one device; null where none was measured."""
+    devices: int
+    """N."""
+    efficiency: float | None
+    """Rate of N devices / (N x rate of one)."""
+    interval: Interval | None = None
+    """95 %, from the ratio of rates on the log scale; null below 3 runs on a side."""
+    formula: str
+    """What was divided by what, in words."""
+    grade: Literal["A", "B", "C", "X"] | None = None
+    """The worse of both rates'."""
+    reason: str | None = None
+    """Why there is no efficiency."""
 
 
 class Comparison(BaseModel):

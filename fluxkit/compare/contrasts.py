@@ -7,17 +7,18 @@ import math
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from fluxkit import stats
-from fluxkit.clusters import SCORED, gap, photos_by_seed
-from fluxkit.comparison import Contrast, Quantity, VerdictWord
-from fluxkit.measures import worst
+from fluxkit.compare.comparison import Contrast, Quantity, VerdictWord
+from fluxkit.compare.quality_pairs import SCORED, gap, photos_by_seed
+from fluxkit.trust.estimate import worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fluxkit.clusters import Photos
-    from fluxkit.comparison import Row
-    from fluxkit.measures import Estimate
-    from fluxkit.record import RunResult
+    from fluxkit.compare.comparison import Row
+    from fluxkit.compare.quality_pairs import Photos
+    from fluxkit.compare.side import Side
+    from fluxkit.record.result import RunResult
+    from fluxkit.trust.estimate import Estimate
 
 MIN_HELD_OUT = 8
 """With fewer held-out photos a held-out score is indicative and decides nothing."""
@@ -33,13 +34,6 @@ WORDS: dict[str, tuple[VerdictWord, VerdictWord]] = {
     "peak_memory_bytes": ("larger", "smaller"),
 }
 COST_WORDS: tuple[VerdictWord, VerdictWord] = ("dearer", "cheaper")
-
-
-class Side(NamedTuple):
-    """One configuration in a contrast."""
-
-    row: Row
-    results: Sequence[RunResult]
 
 
 class Test(NamedTuple):

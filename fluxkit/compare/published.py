@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from fluxkit.errors import UsageError
-from fluxkit.frozen import STRICT
 from fluxkit.stats import rate
+from fluxkit.values import STRICT
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 MAX_BYTES = 1_000_000

@@ -10,12 +10,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluxkit import stats
-from fluxkit.marks import iteration_mark, time_mark
+from fluxkit.record.protocol_marks import iteration_mark, time_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from fluxkit.record import Mark, RunResult
+    from fluxkit.record.result import Mark, RunResult
 
 Photos = dict[str, float]
 """Mean of a quantity by cluster of images."""

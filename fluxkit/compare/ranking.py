@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
-from fluxkit.comparison import COLUMNS, Quantity
-from fluxkit.contrasts import key_of
+from fluxkit.compare.comparison import COLUMNS, Quantity
+from fluxkit.compare.contrasts import key_of
 
 if TYPE_CHECKING:
-    from fluxkit.comparison import Contrast, Metric, Row, VerdictWord, Workload
+    from fluxkit.compare.comparison import Contrast, Metric, Row, VerdictWord, Workload
 
 SAME = {
     "training_images_per_second": "training_iterations_per_second",

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluxkit.errors import UsageError, printable
-from fluxkit.prices import Prices
+from fluxkit.spec.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -6,22 +6,21 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from fluxkit import stats
-from fluxkit.certificates import agreement_of, certificates
-from fluxkit.clusters import by_seed
-from fluxkit.comparison import METRICS, Anchor, CurvePoint, Metric, Remark, Row
+from fluxkit.compare.comparison import METRICS, Anchor, CurvePoint, Metric, Remark, Row
+from fluxkit.compare.cost import bases, costs, energy_use, spec_prices
+from fluxkit.compare.quality_pairs import by_seed
 from fluxkit.errors import printable
-from fluxkit.identity import configuration_sha256
-from fluxkit.measures import Estimate, estimate, grade_about, known, ratio_estimate
-from fluxkit.spending import bases, costs, energy_use, spec_prices
-from fluxkit.timeline import part_seconds
+from fluxkit.record.identity import configuration_sha256
+from fluxkit.record.phase_seconds import part_seconds
+from fluxkit.trust.certificates import agreement_of, certificates
+from fluxkit.trust.estimate import Estimate, estimate, grade_about, known, ratio_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fluxkit.measures import Subject
-    from fluxkit.prices import Prices
-    from fluxkit.record import Grade, RunResult
-    from fluxkit.scores import ReconstructionScore, ValidationScore
+    from fluxkit.record.result import Grade, ReconstructionScore, RunResult, ValidationScore
+    from fluxkit.spec.prices import Prices
+    from fluxkit.trust.estimate import Subject
 
 PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}
 READ_BACK_DTYPES = ("dtype", "compute_dtype", "activations")

@@ -2,7 +2,7 @@
 
     efficiencies(sides: Sequence[Side]) -> tuple[Scaling, ...]
 
-`sides` are those of a whole comparison, every workload's (`contrasts.Side`: a row and its completed results). Strong
+`sides` are those of a whole comparison, every workload's (`side.Side`: a row and its completed results). Strong
 scaling asks N devices for the same batch, weak scaling for N times the batch; the workloads are equal otherwise.
 The interval is that of the ratio of rates on the log scale, divided by N. Processes that share one CPU are not
 several devices and have no efficiency.
@@ -13,56 +13,28 @@ Source: Amdahl, AFIPS 30 (1967) 483, for the fixed batch; Gustafson, CACM 31 (19
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any
 
 from fluxkit import stats
-from fluxkit.frozen import FROZEN
+from fluxkit.compare.comparison import Scaling, ScalingKind, Speed
 from fluxkit.stats import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.contrasts import Side
-    from fluxkit.record import RunResult
+    from fluxkit.compare.side import Side
+    from fluxkit.record.result import RunResult
 
-Kind = Literal["strong", "weak"]
-Subject = Literal["training_speed", "inference_speed"]
-RATES: dict[Subject, str] = {
+RATES: dict[Speed, str] = {
     "training_speed": "training_images_per_second",
     "inference_speed": "inference_image_steps_per_second",
 }
 """What is compared: work in a second, so that it means the same whatever the batch."""
-BATCHES: dict[Subject, tuple[str, str]] = {
+BATCHES: dict[Speed, tuple[str, str]] = {
     "training_speed": ("tune", "global_batch_size"),
     "inference_speed": ("inference", "batch_size"),
 }
-WORDS: dict[Kind, str] = {"strong": "the same batch", "weak": "the same batch per device"}
-
-
-class Scaling(BaseModel):
-    """One speed of several devices against that of one; 1 is as fast as N devices can be by themselves."""
-
-    model_config = FROZEN
-    subject: Subject
-    kind: Kind
-    several: str
-    """Key of the row of N devices."""
-    single: str | None
-    """Key of the row of one device; null where none was measured."""
-    devices: int
-    """N."""
-    efficiency: float | None
-    """Rate of N devices / (N x rate of one)."""
-    interval: Interval | None = None
-    """95 %, from the ratio of rates on the log scale; null below 3 runs on a side."""
-    formula: str
-    """What was divided by what, in words."""
-    grade: Literal["A", "B", "C", "X"] | None = None
-    """The worse of both rates'."""
-    reason: str | None = None
-    """Why there is no efficiency."""
+WORDS: dict[ScalingKind, str] = {"strong": "the same batch", "weak": "the same batch per device"}
 
 
 def efficiencies(sides: Sequence[Side]) -> tuple[Scaling, ...]:
@@ -75,14 +47,14 @@ def efficiencies(sides: Sequence[Side]) -> tuple[Scaling, ...]:
     )
 
 
-def _of(side: Side, subject: Subject, single: Sequence[Side]) -> tuple[Scaling | None, ...]:
+def _of(side: Side, subject: Speed, single: Sequence[Side]) -> tuple[Scaling | None, ...]:
     if side.row.estimate(RATES[subject]).mean is None:
         return ()
     strong, weak = (_against(side, subject, kind, single) for kind in ("strong", "weak"))
     return (strong, weak) if strong or weak else (_against_none(side, subject, "strong", ()),)
 
 
-def _against(side: Side, subject: Subject, kind: Kind, single: Sequence[Side]) -> Scaling | None:
+def _against(side: Side, subject: Speed, kind: ScalingKind, single: Sequence[Side]) -> Scaling | None:
     """Against the fastest of one device that may be used, or None: a slow one of them would flatter."""
     alike = _alike(side, subject, kind, single)
     rivals = [other for other in alike if other.row.estimate(RATES[subject]).grade != "X"]
@@ -102,13 +74,13 @@ def _against(side: Side, subject: Subject, kind: Kind, single: Sequence[Side]) -
     )  # fmt: skip
 
 
-def _alike(side: Side, subject: Subject, kind: Kind, single: Sequence[Side]) -> list[Side]:
+def _alike(side: Side, subject: Speed, kind: ScalingKind, single: Sequence[Side]) -> list[Side]:
     """Rows of one device that did comparable work."""
     measured = [other for other in single if other.row.estimate(RATES[subject]).mean]
     return [other for other in measured if _kind(side.results[0], other.results[0], subject) == kind]
 
 
-def _against_none(side: Side, subject: Subject, kind: Kind, unusable: Sequence[Side]) -> Scaling:
+def _against_none(side: Side, subject: Speed, kind: ScalingKind, unusable: Sequence[Side]) -> Scaling:
     """No efficiency, because nothing was measured on one device, or nothing that may be used."""
     result = side.results[0]
     device = result.plan.device_names[0]
@@ -121,12 +93,12 @@ def _against_none(side: Side, subject: Subject, kind: Kind, unusable: Sequence[S
     )  # fmt: skip
 
 
-def _formula(subject: Subject, kind: Kind, devices: int) -> str:
+def _formula(subject: Speed, kind: ScalingKind, devices: int) -> str:
     unit = "images/s" if subject == "training_speed" else "image-steps/s"
     return f"{unit} of {devices} devices / ({devices} x {unit} of one), {WORDS[kind]}"
 
 
-def _kind(several: RunResult, one: RunResult, subject: Subject) -> Kind | None:
+def _kind(several: RunResult, one: RunResult, subject: Speed) -> ScalingKind | None:
     """How the work of N devices relates to that of one; None where it is not comparable."""
     if _work(several, subject) != _work(one, subject):
         return None
@@ -137,7 +109,7 @@ def _kind(several: RunResult, one: RunResult, subject: Subject) -> Kind | None:
     return "weak" if batches[0] == several.plan.processes * batches[1] else None
 
 
-def _work(result: RunResult, subject: Subject) -> list[Any]:
+def _work(result: RunResult, subject: Speed) -> list[Any]:
     """What must be equal: the workload but for its batches, its inputs, the devices and their precision."""
     tables, execution, inputs = result.spec.workload(), result.spec.execution, result.inputs
     for table, key in BATCHES.values():

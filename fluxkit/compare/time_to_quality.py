@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from fluxkit import stats
-from fluxkit.marks import UNTUNED
-from fluxkit.measures import Target, TimeToTarget, known, worst
+from fluxkit.record.protocol_marks import UNTUNED
+from fluxkit.trust.estimate import Target, TimeToTarget, known, worst
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fluxkit.comparison import CurvePoint, Row
-    from fluxkit.record import RunResult
+    from fluxkit.compare.comparison import CurvePoint, Row
+    from fluxkit.record.result import RunResult
 
 Point = TypeVar("Point")
 TARGET_SHARE = 0.9

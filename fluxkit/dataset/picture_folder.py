@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluxkit.errors import MachineError
-from fluxkit.workload import MAX_CAPTION
+from fluxkit.spec.workload import MAX_CAPTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fluxkit.workload import DataSpec
+    from fluxkit.spec.workload import DataSpec
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"})
 SIDE_CARS = (".txt", ".caption")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fluxkit.errors import ExitCode, MachineError, RunError, printable
 
 if TYPE_CHECKING:
-    from fluxkit.workload import DataSpec
+    from fluxkit.spec.workload import DataSpec
 
 
 class Seen(NamedTuple):
@@ -32,7 +32,7 @@ def look(spec: DataSpec) -> Seen:
     Raises:
         MachineError: a file can't be used and `on_error` is not `skip`, or there is nothing to tune on.
     """
-    command = [sys.executable, "-m", "fluxkit.engine.look"]
+    command = [sys.executable, "-m", "fluxkit.engine.data.look"]
     done = subprocess.run(command, input=spec.model_dump_json(), text=True, capture_output=True, check=False)
     words = printable(done.stderr).strip()
     if done.returncode == ExitCode.MACHINE:

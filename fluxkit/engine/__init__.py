@@ -1,1 +1,1 @@
-"""The engine room: the only place for the torch family. Started by `fluxkit.launch`, never imported by it."""
+"""The engine room: the only place for the torch family. Started by `fluxkit.run.launch`, never imported by it."""

@@ -8,11 +8,12 @@ import time
 import traceback
 from pathlib import Path
 
-from fluxkit.engine.log import EventLog
-from fluxkit.engine.signals import StopRequestedError, StopSignal
+from fluxkit.engine.process.event_log import EventLog
+from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.errors import ExitCode, FluxkitError
-from fluxkit.events import Failed, Finished
-from fluxkit.plan import JOB_FILE, Job
+from fluxkit.plan.plan import Job
+from fluxkit.record.atomic_file import JOB_FILE
+from fluxkit.record.events import Failed, Finished
 
 
 def main(folder: Path) -> int:

@@ -13,35 +13,37 @@ from accelerate import Accelerator
 from diffusers import FluxPipeline
 from peft import get_peft_model_state_dict
 
-from fluxkit import events
-from fluxkit.engine import agree, checkpoint, compiled, parallel, speed
-from fluxkit.engine.assistant import Assistant
-from fluxkit.engine.attention import attention, that_ran
-from fluxkit.engine.canary import sing
-from fluxkit.engine.clock import peak_memory_bytes, reset_peak_memory
-from fluxkit.engine.data import prepare
-from fluxkit.engine.evaluate import Evaluator, save_image
-from fluxkit.engine.identity import weights_sha256
-from fluxkit.engine.model import Autoencoder, load_flux, quiet
-from fluxkit.engine.optimise import Optimiser
-from fluxkit.engine.placed import placed
-from fluxkit.engine.precision import dtype_of, fp32_products, read_back, set_fp32_products
-from fluxkit.engine.samples import Samples
-from fluxkit.engine.signals import StopRequestedError
-from fluxkit.engine.tune import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
-from fluxkit.witness import Canary
+from fluxkit.engine.data import tensor_file
+from fluxkit.engine.data.prepare import prepare
+from fluxkit.engine.data.weights_hash import weights_sha256
+from fluxkit.engine.evaluate.protocols import Evaluator, save_image
+from fluxkit.engine.flux import compilation, distributed
+from fluxkit.engine.flux.assistant_adapter import Assistant
+from fluxkit.engine.flux.attention import attention, that_ran
+from fluxkit.engine.flux.precision import dtype_of, fp32_products, read_back, set_fp32_products
+from fluxkit.engine.flux.transformer import Autoencoder, load_flux, quiet
+from fluxkit.engine.measure import agreement_probe, inference_speed
+from fluxkit.engine.measure.microbenchmark import sing
+from fluxkit.engine.measure.timing import peak_memory_bytes, reset_peak_memory
+from fluxkit.engine.process.device_check import placed
+from fluxkit.engine.process.stop_signal import StopRequestedError
+from fluxkit.engine.tuning.optimizer_step import Optimiser
+from fluxkit.engine.tuning.sample_stream import Samples
+from fluxkit.engine.tuning.trajectory import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
+from fluxkit.record import events
+from fluxkit.record.facts import Canary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from fluxkit.engine.data import Prepared
-    from fluxkit.engine.log import EventLog
-    from fluxkit.engine.model import Flux
-    from fluxkit.engine.signals import StopSignal
-    from fluxkit.plan import Job
-    from fluxkit.witness import TimedPhase, When
+    from fluxkit.engine.data.prepare import Prepared
+    from fluxkit.engine.flux.transformer import Flux
+    from fluxkit.engine.process.event_log import EventLog
+    from fluxkit.engine.process.stop_signal import StopSignal
+    from fluxkit.plan.plan import Job
+    from fluxkit.record.facts import TimedPhase, When
 
 
 class Run:
@@ -87,13 +89,13 @@ class Run:
         with self._phase("load"):
             assistant = Assistant(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
             flux = load_flux(spec, self.job.seed, self.device, assistant)
-            parallel.spread(flux, self.accelerator, spec.execution.parallelism)
+            distributed.spread(flux, self.accelerator, spec.execution.parallelism)
             self._say_inputs(prepared, flux)
         self._certify(autocast=flux.autocast)
         with self._attention(spec.execution.precision):
             reached = self._tune(prepared, flux)
-            with self._phase("evaluate"), compiled.uncompiled():
-                flux = parallel.in_one_piece(flux)
+            with self._phase("evaluate"), compilation.uncompiled():
+                flux = distributed.in_one_piece(flux)
                 if assistant:
                     assistant.add(flux.transformer, -1.0)
                 evaluator = self._evaluator(prepared, autoencoder) if autoencoder else None
@@ -106,7 +108,7 @@ class Run:
             self._between_canaries("inference", precision),
             self._phase("inference"),
         ):
-            speed.measure(self.job, flux, prepared, self.accelerator, self.log)
+            inference_speed.measure(self.job, flux, prepared, self.accelerator, self.log)
         self._tidy()
 
     def _attention(self, precision: str) -> AbstractContextManager[None]:
@@ -168,7 +170,7 @@ class Run:
         for precision in dict.fromkeys((execution.tuning_precision, execution.inference_precision)):
             by_autocast = autocast and precision == execution.tuning_precision
             with self._attention(precision):
-                facts = agree.certify(self.device, precision, autocast=by_autocast)
+                facts = agreement_probe.certify(self.device, precision, autocast=by_autocast)
             self.log.write(events.Agreement, **facts)
 
     def _tune(self, prepared: Prepared, flux: Flux) -> list[dict[str, Any]]:
@@ -176,13 +178,13 @@ class Run:
         flux.transformer.train()
         optimiser = Optimiser(self.job, flux, Samples(self.job, prepared, flux), self.accelerator)
         trajectory = Trajectory(self.job, self.folder, optimiser, self.accelerator, log=self.log, stop=self.stop)
-        began = compiled.compile_blocks(flux.transformer) if self.job.spec.execution.compile else None
+        began = compilation.compile_blocks(flux.transformer) if self.job.spec.execution.compile else None
         # The canary frees what the allocator keeps, so warming up comes after it, as inference does.
         with self._between_canaries("tune", self.job.spec.execution.tuning_precision):
             with self._phase("warm_up"):
                 kernels = that_ran(optimiser.warm_up, flux.transformer)
                 trajectory.resume()
-            seconds = None if began is None else compiled.seconds_since(began)
+            seconds = None if began is None else compilation.seconds_since(began)
             self.log.write(events.TuningSetting, attention=kernels, compile_seconds=seconds)
             with self._phase("tune"), self.stop.deferred():
                 completed = trajectory.run()
@@ -206,8 +208,8 @@ class Run:
         if evaluator:
             evaluator.anchors()
         for iteration, marks in states if evaluator else states[-1:]:
-            weights, _ = checkpoint.load(snapshot_path(self.folder, iteration))
-            parallel.put(flux.trainable(), weights)
+            weights, _ = tensor_file.load(snapshot_path(self.folder, iteration))
+            distributed.put(flux.trainable(), weights)
             if evaluator:
                 evaluator.grade(flux, iteration, marks)
         if self.accelerator.is_main_process:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fluxkit.ceilings import predicted_over_measured, share
-from fluxkit.checks import find
-from fluxkit.definition import quality_definition
-from fluxkit.marks import UNTUNED, iteration_mark, time_mark
-from fluxkit.record import Inference, Rank, RunFailure, RunInputs, RunResult, Summary, Tuning
-from fluxkit.scores import Quality
+from fluxkit.fold.replay import RankTrail, Trail, read_trail
+from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
+from fluxkit.record.result import Inference, Quality, Rank, RunFailure, RunInputs, RunResult, Summary, Tuning
+from fluxkit.spec.evaluation_definition import quality_definition
 from fluxkit.stats import rate
-from fluxkit.trail import RankTrail, Trail, read_trail
+from fluxkit.trust.ceilings import predicted_over_measured, share
+from fluxkit.trust.run_checks import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from fluxkit.plan import Plan
+    from fluxkit.plan.plan import Plan
 
 MEMORY_KIND = {"cpu": "resident", "cuda": "cuda_reserved"}
 """The kind of peak memory that the summary states, by device."""

@@ -7,25 +7,24 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluxkit.child import LOG_FILE, LOG_HEADER
 from fluxkit.errors import ExitCode
-from fluxkit.fold import fold
-from fluxkit.folder import RESULT_FILE, read_result, to_json, write_atomically, write_result
-from fluxkit.lock import LOCK_FILE, is_held
-from fluxkit.manifest import manifest
-from fluxkit.plan import JOB_FILE, Job
-from fluxkit.privacy import public_spec, redact, redact_file
-from fluxkit.record import RunFailure
-from fluxkit.trail import read_trail
+from fluxkit.fold.fold import fold
+from fluxkit.fold.replay import read_trail
+from fluxkit.plan.plan import Job
+from fluxkit.record.atomic_file import JOB_FILE, LOCK_FILE, LOG_FILE, LOG_HEADER, RESULT_FILE, to_json, write_atomically
+from fluxkit.record.lock import is_held
+from fluxkit.record.redact import public_spec, redact, redact_file
+from fluxkit.record.result import RunFailure
+from fluxkit.record.run_folder import manifest, read_result, write_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fluxkit.record import RunResult
-    from fluxkit.system import System
-    from fluxkit.trail import Trail
-    from fluxkit.witness import Ended
+    from fluxkit.fold.replay import Trail
+    from fluxkit.machine.system import System
+    from fluxkit.record.facts import Ended
+    from fluxkit.record.result import RunResult
 
 LOG_LINES = 8
 LOG_BYTES = 4000
@@ -66,7 +65,7 @@ def load_all(paths: Iterable[Path]) -> list[tuple[Path, RunResult]]:
     Raises:
         UsageError: a path holds no result, or one of the results can't be read.
     """
-    from fluxkit.folder import find_results
+    from fluxkit.record.run_folder import find_results
 
     return [(file, load(file) if found.status == "started" else found) for file, found in find_results(paths)]
 

@@ -6,8 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from fluxkit.eventfile import event_path, read_events
-from fluxkit.events import (
+from fluxkit.record.events import (
     Agreement,
     Anchor,
     CheckpointWritten,
@@ -26,15 +25,24 @@ from fluxkit.events import (
     Started,
     TuningSetting,
     Validation,
+    event_path,
+    read_events,
 )
-from fluxkit.record import AgreementProbe, Interruption, Mark, PhaseSeconds
-from fluxkit.scores import AnchorScore, ReconstructionScore, ValidationScore
-from fluxkit.witness import Canary, CanaryRate
+from fluxkit.record.facts import Canary, CanaryRate
+from fluxkit.record.result import (
+    AgreementProbe,
+    AnchorScore,
+    Interruption,
+    Mark,
+    PhaseSeconds,
+    ReconstructionScore,
+    ValidationScore,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fluxkit.events import Event
+    from fluxkit.record.events import Event
 
 _NAME = re.compile(r"rank-(\d{1,4})\.attempt-(\d{1,4})\.jsonl")
 

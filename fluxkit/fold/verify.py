@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fluxkit.errors import UsageError, printable
-from fluxkit.fold import fold, summarise
-from fluxkit.folder import RESULT_FILE
-from fluxkit.identity import configuration_sha256
-from fluxkit.manifest import file_sha256, inside
-from fluxkit.settle import load
+from fluxkit.fold.fold import fold, summarise
+from fluxkit.fold.outcome import load
+from fluxkit.record.atomic_file import RESULT_FILE, file_sha256
+from fluxkit.record.identity import configuration_sha256
+from fluxkit.record.run_folder import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from fluxkit.record import Artifact, RunResult
+    from fluxkit.record.result import Artifact, RunResult
 
 FOLDED = ("inputs", "phases", "interruptions", "tuning", "quality", "inference", "agreement", "canary")
 """Fields that the events tell, and nothing else may."""

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluxkit.probes import ROOT, Reading, attempt, control_groups
+from fluxkit.machine.readings import ROOT, Reading, attempt, control_groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

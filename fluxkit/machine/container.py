@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluxkit.errors import MachineError
-from fluxkit.probes import ROOT, container
+from fluxkit.machine.readings import ROOT, container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit.container import around, flags
 from fluxkit.errors import MachineError
+from fluxkit.machine.container import around, flags
 
 if TYPE_CHECKING:
-    from fluxkit.spec import RunSpec
-    from fluxkit.system import System
+    from fluxkit.machine.system import System
+    from fluxkit.spec.run_spec import RunSpec
 
 OLDEST_DRIVER = {"11": 450, "12": 525, "13": 580}
 """First branch of NVIDIA's Linux driver that runs a major version of CUDA.

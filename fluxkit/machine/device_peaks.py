@@ -14,8 +14,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from fluxkit.errors import UsageError
-from fluxkit.execution import InferencePrecision
-from fluxkit.frozen import FROZEN
+from fluxkit.spec.execution import InferencePrecision
+from fluxkit.values import FROZEN
 
 Work = Literal["tuning", "inference"]
 

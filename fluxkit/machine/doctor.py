@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import BaseModel
 
 from fluxkit.errors import printable
-from fluxkit.frozen import FROZEN
-from fluxkit.judgements import GPU_ROWS, ROWS, Verdict
+from fluxkit.machine.doctor_rules import GPU_ROWS, ROWS, Verdict
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fluxkit.judgements import Row
-    from fluxkit.record import Kit
-    from fluxkit.system import Reading, System
+    from fluxkit.machine.doctor_rules import Row
+    from fluxkit.machine.provenance import Kit
+    from fluxkit.machine.system import Reading, System
 
 ENGINE = ("torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "safetensors", "pillow")
 STYLES: dict[str, str] = {"fit": "green", "remark": "yellow", "doubt": "red", "unknown": "dim"}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from fluxkit.nvml import POWER_CAP, throttle_reasons
+from fluxkit.machine.nvml_sampler import POWER_CAP, throttle_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluxkit.system import System
+    from fluxkit.machine.system import System
 
 Verdict = Literal["fit", "remark", "doubt", "unknown"]
 GIGABYTE = 10**9

@@ -7,7 +7,7 @@ import re
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fluxkit.probes import Device, Reading, attempt, reason
+from fluxkit.machine.readings import Device, Reading, attempt, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

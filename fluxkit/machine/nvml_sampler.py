@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from fluxkit.probes import reason
+from fluxkit.machine.readings import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -8,17 +8,32 @@ import re
 import subprocess
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from fluxkit import __version__
-from fluxkit.container import BUILD_FILE
-from fluxkit.record import Kit
+from fluxkit.machine.container import BUILD_FILE
+from fluxkit.values import FROZEN
 
 _IMAGE = re.compile(r"[\w./:@+-]{1,300}")
+
+
+class Kit(BaseModel):
+    """Which fluxkit measured."""
+
+    model_config = FROZEN
+    version: str
+    commit: str | None = None
+    """Git commit of a source checkout."""
+    dirty: bool | None = None
+    """Whether that checkout had changes."""
+    image: str | None = None
+    """Container image that it ran in."""
 
 
 def this_kit(source: Path | None = None, build_file: Path = BUILD_FILE) -> Kit:
     """The running fluxkit; `source` is the folder that holds the package, for tests."""
     build = _build(build_file)
-    commit, dirty = _checkout(source or Path(__file__).resolve().parent.parent)
+    commit, dirty = _checkout(source or Path(__file__).resolve().parents[2])
     if commit is None and "commit" in build:
         commit, dirty = build["commit"].removesuffix("-dirty"), build["commit"].endswith("-dirty")
     image = os.environ.get("FLUXKIT_IMAGE") or build.get("image")
@@ -57,3 +72,10 @@ def _git(source: Path, *words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def version_line(kit: Kit) -> str:
+    """Version, commit and image of this fluxkit."""
+    parts = [f"commit {kit.commit[:12]}{', with changes' if kit.dirty else ''}"] if kit.commit else []
+    parts += [f"image {kit.image}"] if kit.image else []
+    return f"fluxkit {kit.version}" + (f" ({', '.join(parts)})" if parts else "")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from fluxkit.frozen import FROZEN
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

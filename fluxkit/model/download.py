@@ -7,10 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from fluxkit.errors import MachineError, printable
-from fluxkit.pipeline import pipeline_folder
+from fluxkit.model.pipeline_files import pipeline_folder
 
 if TYPE_CHECKING:
-    from fluxkit.workload import ModelSpec
+    from fluxkit.spec.workload import ModelSpec
 
 
 def fetch(model: ModelSpec) -> None:
@@ -24,7 +24,7 @@ def fetch(model: ModelSpec) -> None:
     try:
         pipeline_folder(model)
     except MachineError:
-        command = [sys.executable, "-m", "fluxkit.engine.fetch", model.repo, str(model.revision)]
+        command = [sys.executable, "-m", "fluxkit.engine.data.hub_client", model.repo, str(model.revision)]
         done = subprocess.run(command, text=True, capture_output=True, check=False)
         if done.returncode:
             words = printable(done.stderr).strip().splitlines()

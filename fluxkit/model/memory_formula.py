@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from fluxkit.architecture import Transformer
+    from fluxkit.model.transformer_size import Transformer
 
 FLOAT32 = 4
 BYTES_OF = {"float32": 4, "bfloat16": 2}

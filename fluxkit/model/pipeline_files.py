@@ -6,18 +6,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluxkit.architecture import Transformer
 from fluxkit.errors import MachineError
-from fluxkit.weights import read_json
+from fluxkit.model.transformer_size import Transformer
+from fluxkit.model.weight_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fluxkit.workload import ModelSpec
+    from fluxkit.spec.workload import ModelSpec
 
-NANO_FOLDER = Path(__file__).parent / "data" / "nano"
+NANO_FOLDER = Path(__file__).parent.parent / "data" / "nano"
 """The embedded pipeline, package data."""
-SCHNELL_FOLDER = Path(__file__).parent / "data" / "schnell"
+SCHNELL_FOLDER = Path(__file__).parent.parent / "data" / "schnell"
 """The configuration files of FLUX.1-schnell without any weights, package data."""
 LANDMARKS = ("model_index.json", "transformer/config.json")
 """Files by which a folder is recognised as a pipeline in the diffusers layout."""

@@ -7,15 +7,15 @@ import tomllib
 from importlib import resources
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fluxkit.dataset import list_folder
-from fluxkit.devices import device_named, flops_per_second, peaks_of
-from fluxkit.footprint import BYTES_OF, FLOAT32
+from fluxkit.dataset.picture_folder import list_folder
+from fluxkit.machine.device_peaks import device_named, flops_per_second, peaks_of
+from fluxkit.model.memory_formula import BYTES_OF, FLOAT32
 
 if TYPE_CHECKING:
-    from fluxkit.execution import InferencePrecision
-    from fluxkit.pipeline import PipelineSizes
-    from fluxkit.spec import RunSpec
-    from fluxkit.workload import DataSpec
+    from fluxkit.model.pipeline_files import PipelineSizes
+    from fluxkit.spec.execution import InferencePrecision
+    from fluxkit.spec.run_spec import RunSpec
+    from fluxkit.spec.workload import DataSpec
 
 TEXT_BYTES = {"nano": 4, "schnell": 2}
 """Per number of an encoded caption, in the precision that the text encoders are published in."""

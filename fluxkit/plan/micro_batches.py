@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 
 from fluxkit.errors import MachineError
-from fluxkit.expected import captions_in_memory_bytes, is_lower_bound
-from fluxkit.footprint import (
+from fluxkit.model.memory_formula import (
     FLOAT32,
     MOMENTS,
     Work,
@@ -22,14 +21,15 @@ from fluxkit.footprint import (
     narrow_saving_bytes,
     tuning_peak_bytes,
 )
-from fluxkit.spec import RunSpec
+from fluxkit.plan.duration import captions_in_memory_bytes, is_lower_bound
+from fluxkit.spec.run_spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fluxkit.execution import Precision
-    from fluxkit.pipeline import PipelineSizes
-    from fluxkit.system import Device
+    from fluxkit.machine.system import Device
+    from fluxkit.model.pipeline_files import PipelineSizes
+    from fluxkit.spec.execution import Precision
 
 NANO_CPU_MICRO_BATCH = 64
 """Measured on two cores: 1.4 x the speed of one pass over 256 images, whose activations do not fit the caches."""

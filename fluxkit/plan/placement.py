@@ -6,11 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from fluxkit.errors import MachineError
-from fluxkit.nvidia import gpu_not_there, no_gpu
+from fluxkit.machine.cuda_check import gpu_not_there, no_gpu
 
 if TYPE_CHECKING:
-    from fluxkit.spec import RunSpec
-    from fluxkit.system import Device, System
+    from fluxkit.machine.system import Device, System
+    from fluxkit.spec.run_spec import RunSpec
 
 RENDEZVOUS = "PET_RDZV_ENDPOINT"
 """Of torchrun: where the machines of a run meet."""

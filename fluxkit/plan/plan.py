@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
-from fluxkit.expected import expected_cache_bytes, expected_times
-from fluxkit.frozen import FROZEN
-from fluxkit.memory import choose_batches, counted, expected_peak_bytes, room_of, size_text
-from fluxkit.nvidia import check_cuda
-from fluxkit.pipeline import PACK, PipelineSizes, pipeline_folder, read_sizes
-from fluxkit.placement import check_meeting, devices_for, uuids
-from fluxkit.spec import RunSpec
-from fluxkit.weights import check_pipeline
+from fluxkit.machine.cuda_check import check_cuda
+from fluxkit.model.pipeline_files import PACK, PipelineSizes, pipeline_folder, read_sizes
+from fluxkit.model.weight_files import check_pipeline
+from fluxkit.plan.duration import expected_cache_bytes, expected_times
+from fluxkit.plan.micro_batches import choose_batches, counted, expected_peak_bytes, room_of, size_text
+from fluxkit.plan.placement import check_meeting, devices_for, uuids
+from fluxkit.spec.run_spec import RunSpec
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
-    from fluxkit.system import System
+    from fluxkit.machine.system import System
 
-JOB_FILE = "job.json"
 ENGINE_PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "safetensors", "pillow",
 )  # fmt: skip

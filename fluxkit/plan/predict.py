@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from fluxkit.devices import efficiency, flops_per_second
 from fluxkit.errors import MachineError
-from fluxkit.expected import REFERENCE_CORES, devices_at_work, inference_seconds, span
-from fluxkit.frozen import FROZEN
-from fluxkit.memory import CONTEXT_BYTES, Room
-from fluxkit.pipeline import SCHNELL_FOLDER, pipeline_folder, read_sizes
-from fluxkit.plan import ENGINE_PACKAGES, make_plan
-from fluxkit.prices import Prices
-from fluxkit.system import Device, Reading, System
+from fluxkit.machine.device_peaks import efficiency, flops_per_second
+from fluxkit.machine.system import Device, Reading, System
+from fluxkit.model.pipeline_files import SCHNELL_FOLDER, pipeline_folder, read_sizes
+from fluxkit.plan.duration import REFERENCE_CORES, devices_at_work, inference_seconds, span
+from fluxkit.plan.micro_batches import CONTEXT_BYTES, Room
+from fluxkit.plan.plan import ENGINE_PACKAGES, make_plan
+from fluxkit.spec.prices import Prices
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
-    from fluxkit.devices import Peaks, Work
-    from fluxkit.execution import InferencePrecision
-    from fluxkit.pipeline import PipelineSizes
-    from fluxkit.plan import Plan
-    from fluxkit.spec import RunSpec
+    from fluxkit.machine.device_peaks import Peaks, Work
+    from fluxkit.model.pipeline_files import PipelineSizes
+    from fluxkit.plan.plan import Plan
+    from fluxkit.spec.execution import InferencePrecision
+    from fluxkit.spec.run_spec import RunSpec
 
 
 class Prediction(BaseModel):

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
-from fluxkit.execution import InferencePrecision
-from fluxkit.frozen import FROZEN
+from fluxkit.spec.execution import InferencePrecision
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from fluxkit.record import RunResult
 
 
 class AgreementFacts(BaseModel):
@@ -58,11 +56,6 @@ BANDS = {
     "tf32": Band(relative_l2=2.5e-3, largest_error=1e-2, loss_error=5e-4, latents_psnr_db=70.0),
     "bfloat16": Band(relative_l2=3e-2, largest_error=1e-1, loss_error=5e-3, latents_psnr_db=32.0),
 }
-
-
-def agreement_passed(result: RunResult) -> bool | None:
-    """Whether every certificate of a run, of all its ranks and precisions, is inside its band; None: it has none."""
-    return not any(departures_of(probe) for probe in result.agreement) if result.agreement else None
 
 
 def departures_of(probe: AgreementFacts) -> list[str]:

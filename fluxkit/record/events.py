@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from fluxkit.agreement import AgreementFacts
-from fluxkit.frozen import FROZEN
-from fluxkit.witness import Canary
+from fluxkit.record.agreement_facts import AgreementFacts
+from fluxkit.record.facts import Canary
+from fluxkit.values import FROZEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 
 Phase = Literal["import", "prepare", "load", "warm_up", "tune", "inference", "evaluate"]
 
@@ -282,3 +287,34 @@ Event = (
     | Anchor | Agreement | TuningSetting | InferenceSetting | InferenceSteps | Memory | CheckpointWritten
     | Progress | Canary | Failed | Finished
 )  # fmt: skip
+
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+def event_path(folder: Path, rank: int, attempt: int) -> Path:
+    """Events file of one rank in one attempt (0, 1 after the first resume, ...) at a run."""
+    return folder / "events" / f"rank-{rank}.attempt-{attempt}.jsonl"
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The whole events of a file, in order; a line cut short by a sudden death ends them."""
+    if not path.is_file():
+        return
+    with path.open("rb") as lines:
+        for line in lines:
+            if not line.endswith(b"\n"):
+                return
+            yield parse_event(line)
+
+
+def parse_event(line: bytes) -> Event:
+    """One line as an event.
+
+    Raises:
+        ValueError: the line is not an event of this version.
+    """
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError as error:
+        raise ValueError(f"not an event of this version of fluxkit: {line[:120]!r}") from error

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fluxkit.execution import InferencePrecision
-from fluxkit.frozen import FROZEN
+from fluxkit.spec.execution import InferencePrecision
+from fluxkit.values import FROZEN
 
 TimedPhase = Literal["tune", "inference"]
 When = Literal["before", "after"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from fluxkit.frozen import canonical_sha256
+from fluxkit.values import canonical_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fluxkit.record import RunResult
-    from fluxkit.spec import RunSpec
-    from fluxkit.system import System
+    from fluxkit.machine.system import System
+    from fluxkit.record.result import RunResult
+    from fluxkit.spec.run_spec import RunSpec
 
 
 def once_each(results: Iterable[RunResult]) -> list[RunResult]:

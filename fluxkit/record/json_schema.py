@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fluxkit.record import RESULT_SCHEMA, RunResult
-from fluxkit.spec import SPEC_SCHEMA, RunSpec
+from fluxkit.record.result import RESULT_SCHEMA, RunResult
+from fluxkit.spec.run_spec import SPEC_SCHEMA, RunSpec
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

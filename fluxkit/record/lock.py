@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fluxkit.errors import MachineError
-from fluxkit.folder import write_atomically
+from fluxkit.record.atomic_file import LOCK_FILE, write_atomically
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-LOCK_FILE = "run.lock"
 BEAT_SECONDS = 1.0
 STALE_SECONDS = 30.0
 """A process of another host is taken for dead when its heartbeat is older than this."""

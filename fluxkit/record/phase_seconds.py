@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fluxkit.errors import printable
 
 if TYPE_CHECKING:
-    from fluxkit.record import RunResult
+    from fluxkit.record.result import RunResult
 
 PARTS = ("import", "prepare", "load", "compile", "warm_up", "tune", "checkpoint", "evaluate", "inference")
 """In the order of a run; a part that is inside a phase stands before or behind the rest of it."""

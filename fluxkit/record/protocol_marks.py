@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fluxkit.record import Mark, RunResult
+    from fluxkit.record.result import Mark, RunResult
 
 UNTUNED = "untuned"
 

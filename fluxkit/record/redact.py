@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
-from fluxkit.folder import write_atomically
+from fluxkit.record.atomic_file import write_atomically
 
 if TYPE_CHECKING:
-    from fluxkit.spec import RunSpec
+    from fluxkit.spec.run_spec import RunSpec
 
 MIN_NAME = 3
 """Shorter user and host names are everyday letters; replacing them would only garble the text."""
@@ -60,7 +60,7 @@ def _paths(folder: Path) -> list[tuple[str, str]]:
         str(Path.home()): "~",
         sys.prefix: "PYTHON",
         sys.base_prefix: "PYTHON",
-        str(Path(__file__).resolve().parent.parent): "FLUXKIT",
+        str(Path(__file__).resolve().parents[2]): "FLUXKIT",
         str(Path.cwd()): "HERE",
     }
     system = {"/", "/usr", "/usr/local", "/opt", "/tmp"}  # noqa: S108 - names to leave alone, not files to make

@@ -6,31 +6,67 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from fluxkit.agreement import AgreementFacts
-from fluxkit.events import InputPair
-from fluxkit.frozen import FROZEN
-from fluxkit.plan import Plan
-from fluxkit.scores import Quality
-from fluxkit.spec import RunSpec
-from fluxkit.system import System
-from fluxkit.witness import Attempt, CanaryRate, Energy, PredictedOverMeasured, Telemetry
+from fluxkit.machine.provenance import Kit
+from fluxkit.machine.system import System
+from fluxkit.plan.plan import Plan
+from fluxkit.record.agreement_facts import AgreementFacts
+from fluxkit.record.events import InputPair
+from fluxkit.record.facts import Attempt, CanaryRate, Energy, PredictedOverMeasured, Telemetry
+from fluxkit.spec.run_spec import RunSpec
+from fluxkit.values import FROZEN
+
+
+class ReconstructionScore(BaseModel):
+    """A sample for a tuned pair's caption against its real image."""
+
+    model_config = FROZEN
+    mark: str
+    pair: str
+    seed: int
+    mse: float
+    psnr_db: float | None
+    ssim: float
+    image: str | None = None
+
+
+class ValidationScore(BaseModel):
+    """A held-out image noised to sigma, and the one-step estimate of it."""
+
+    model_config = FROZEN
+    mark: str
+    pair: str
+    sigma: float
+    draw: int
+    loss: float | None
+    psnr_db: float | None
+    ssim: float
+
+
+class AnchorScore(BaseModel):
+    """A score that needs no tuning."""
+
+    model_config = FROZEN
+    anchor: str
+    pair: str
+    mse: float
+    psnr_db: float | None
+    ssim: float
+    image: str | None = None
+
+
+class Quality(BaseModel):
+    """Scores of every graded mark, raw, with the definition they follow."""
+
+    model_config = FROZEN
+    definition: dict[str, str | int | float | bool]
+    reconstruction: tuple[ReconstructionScore, ...]
+    validation: tuple[ValidationScore, ...]
+    anchors: tuple[AnchorScore, ...]
+
 
 RESULT_SCHEMA = "fluxkit.result/1"
 Status = Literal["started", "completed", "failed", "interrupted"]
 Grade = Literal["A", "B", "C", "X"]
-
-
-class Kit(BaseModel):
-    """Which fluxkit measured."""
-
-    model_config = FROZEN
-    version: str
-    commit: str | None = None
-    """Git commit of a source checkout."""
-    dirty: bool | None = None
-    """Whether that checkout had changes."""
-    image: str | None = None
-    """Container image that it ran in."""
 
 
 class Looks(BaseModel):

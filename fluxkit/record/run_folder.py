@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from fluxkit.container import unwritable
 from fluxkit.errors import MachineError, UsageError
-from fluxkit.record import RESULT_SCHEMA, RunResult
+from fluxkit.machine.container import unwritable
+from fluxkit.record.atomic_file import LOCK_FILE, RESULT_FILE, file_sha256, to_json, write_atomically
+from fluxkit.record.result import RESULT_SCHEMA, Artifact, RunResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-RESULT_FILE = "result.json"
+
 MAX_RESULT_BYTES = 200_000_000
 MAX_DEPTH = 3
 """A study folder's results lie at most so many folders below it."""
-
-
-def to_json(value: BaseModel) -> str:
-    """Indented JSON of a model, under the field names of the schema; the same value gives the same bytes."""
-    return json.dumps(value.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes `text` whole or not at all: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
@@ -163,3 +141,27 @@ def safe_path(folder: Path, relative: str) -> Path:
     if not inside.is_file():
         raise UsageError(f"{relative!r} is not a regular file, so it is not opened.")
     return inside
+
+
+def manifest(folder: Path) -> tuple[Artifact, ...]:
+    """Every file of the folder except the result itself, the lock, temporary (dot) files and links; by path."""
+    return tuple(
+        Artifact(path=path.relative_to(folder).as_posix(), sha256=file_sha256(path), bytes=path.stat().st_size)
+        for path in sorted(_files(folder))
+    )
+
+
+def inside(folder: Path, relative: str) -> Path | None:
+    """The path of a manifest entry; None if it is absolute, climbs out of the folder, or a link leads elsewhere."""
+    pure = PurePosixPath(relative)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in relative or "\0" in relative or not pure.parts:
+        return None
+    path = folder / Path(*pure.parts)
+    return path if path.resolve().is_relative_to(folder.resolve()) and not path.is_symlink() else None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        private = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not path.is_symlink() and not private and path.name not in {RESULT_FILE, LOCK_FILE}:
+            yield path

@@ -6,16 +6,17 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
-from fluxkit.compare import compare
+from fluxkit.compare.compare import compare
 from fluxkit.errors import UsageError
-from fluxkit.folder import RESULT_FILE, safe_path, write_atomically
-from fluxkit.pictures import shown_images
+from fluxkit.record.atomic_file import RESULT_FILE, write_atomically
+from fluxkit.record.run_folder import safe_path
+from fluxkit.report.picture_grid import shown_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fluxkit.record import RunResult
+    from fluxkit.record.result import RunResult
 
 
 def keep(sources: Sequence[tuple[Path, RunResult]], target: Path) -> list[Path]:

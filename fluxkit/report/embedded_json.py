@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from fluxkit.frozen import FROZEN
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.comparison import Comparison
-    from fluxkit.published import Published
-    from fluxkit.record import RunResult
+    from fluxkit.compare.comparison import Comparison
+    from fluxkit.compare.published import Published
+    from fluxkit.record.result import RunResult
 
 MAX_CHARACTERS = 1_200_000
 """Of all results as JSON; beyond it the raw series are left out, and the page says so."""

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from fluxkit.errors import printable
-from fluxkit.figures import MISSING, plain
-from fluxkit.frozen import FROZEN
+from fluxkit.text.number_format import MISSING, plain
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fluxkit.comparison import Row
-    from fluxkit.record import RunResult
-    from fluxkit.spec import RunSpec
-    from fluxkit.system import Reading
+    from fluxkit.compare.comparison import Row
+    from fluxkit.machine.system import Reading
+    from fluxkit.record.result import RunResult
+    from fluxkit.spec.run_spec import RunSpec
 
 MOST_VALUES = 3
 """Distinct values that a cell spells out."""

@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
-from fluxkit.figures import listed, plain, quoted
+from fluxkit.text.number_format import listed, plain, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fluxkit.comparison import Comparison, Workload
-    from fluxkit.record import RunResult
+    from fluxkit.compare.comparison import Comparison, Workload
+    from fluxkit.record.result import RunResult
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d(?=T)")
 MODELS = {

@@ -10,17 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from fluxkit import charts, steps
-from fluxkit.agreement import BANDS
-from fluxkit.answers import Answer, answers
-from fluxkit.belief import BOARD, Found, Square, Stopped, board, findings, stopped
-from fluxkit.compare import NOTHING_GIVEN, compare
-from fluxkit.comparison import COLUMNS, COSTS, Comparison, Metric, Row, Workload
-from fluxkit.contrasts import MIN_HELD_OUT
-from fluxkit.drawing import named, swatch
-from fluxkit.embedded import embedded, inputs_sha256
-from fluxkit.environment import DifferingGroup, clean, differing, facts, spec_toml
-from fluxkit.figures import (
+from fluxkit.charts import step_time_charts, summary_charts
+from fluxkit.charts.pareto import Tradeoffs, tradeoffs
+from fluxkit.charts.svg import named, swatch
+from fluxkit.compare.compare import NOTHING_GIVEN, compare
+from fluxkit.compare.comparison import COLUMNS, COSTS, Comparison, Metric, Row, Scaling, Workload
+from fluxkit.compare.contrasts import MIN_HELD_OUT
+from fluxkit.compare.ranking import metric_of
+from fluxkit.record.agreement_facts import BANDS
+from fluxkit.record.atomic_file import write_atomically
+from fluxkit.record.run_folder import find_results
+from fluxkit.report.embedded_json import embedded, inputs_sha256
+from fluxkit.report.environment_diff import DifferingGroup, clean, differing, facts, spec_toml
+from fluxkit.report.introduction import about_the_model, lede, title, work
+from fluxkit.report.picture_grid import Pictures, grid
+from fluxkit.report.thumbnails import Spent
+from fluxkit.report.trust_board import BOARD, Found, Square, Stopped, board, findings, stopped
+from fluxkit.stats import LEVEL, MIN_VALUES
+from fluxkit.text.answers import Answer, answers
+from fluxkit.text.number_format import (
     bracket_text,
     contrast_text,
     further_runs_text,
@@ -31,24 +39,16 @@ from fluxkit.figures import (
     value_text,
     verdict_words,
 )
-from fluxkit.folder import find_results, write_atomically
-from fluxkit.frozen import FROZEN
-from fluxkit.lede import about_the_model, lede, title, work
-from fluxkit.pictures import Pictures, grid
-from fluxkit.ranking import metric_of
-from fluxkit.scaling import Scaling
-from fluxkit.stats import LEVEL, MIN_VALUES
-from fluxkit.tables import cell, shown_columns
-from fluxkit.tiles import Spent
-from fluxkit.tradeoffs import Tradeoffs, tradeoffs
+from fluxkit.text.text_table import cell, shown_columns
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from fluxkit.given import Given
-    from fluxkit.published import Published
-    from fluxkit.record import RunResult
+    from fluxkit.compare.published import Published
+    from fluxkit.compare.reader_options import Given
+    from fluxkit.record.result import RunResult
 
 HEADLINE = (
     "training_iterations_per_second",
@@ -85,12 +85,12 @@ class Section(BaseModel):
     columns: tuple[Metric, ...]
     all_columns: tuple[Metric, ...]
     """Whatever was measured; costs stand with the prices."""
-    quality_charts: tuple[charts.Chart, ...]
-    speed_charts: tuple[charts.Chart, ...]
+    quality_charts: tuple[summary_charts.Chart, ...]
+    speed_charts: tuple[summary_charts.Chart, ...]
     scaling: tuple[Scaling, ...]
     tradeoffs: Tradeoffs
-    phase_chart: charts.Chart | None
-    step_charts: tuple[charts.Chart, ...]
+    phase_chart: summary_charts.Chart | None
+    step_charts: tuple[summary_charts.Chart, ...]
     pictures: Pictures
     board: tuple[tuple[Row, tuple[Square, ...]], ...]
     findings: tuple[Found, ...]
@@ -162,7 +162,7 @@ def _sections(
 
 def _script() -> str:
     """The page's own script: its files one after another, in a scope of their own."""
-    folder = resources.files("fluxkit") / "templates" / "script"
+    folder = resources.files("fluxkit") / "report" / "templates" / "script"
     parts = [(folder / f"{name}.js").read_text("utf-8").strip() for name in SCRIPTS]
     return "\n".join(['"use strict";', "(() => {", *parts, "})();"])
 
@@ -186,7 +186,7 @@ def _section(
         speed_charts=tuple(chart for chart in _speed_charts(workload, runs, key) if chart),
         scaling=tuple(each for each in comparison.scaling if each.several in own),
         tradeoffs=tradeoffs(workload, key),
-        phase_chart=charts.phases(workload, f"{key}-phases"),
+        phase_chart=summary_charts.phases(workload, f"{key}-phases"),
         step_charts=tuple(chart for chart in _step_charts(workload, runs, key) if chart),
         pictures=grid(workload, sources, spent),
         board=board(workload),
@@ -196,31 +196,33 @@ def _section(
     )
 
 
-def _quality_charts(workload: Workload, key: str) -> list[charts.Chart | None]:
+def _quality_charts(workload: Workload, key: str) -> list[summary_charts.Chart | None]:
     return [
-        charts.curve(workload, f"{key}-{score}-{over}".replace("_", "-"), score, over)
+        summary_charts.curve(workload, f"{key}-{score}-{over}".replace("_", "-"), score, over)
         for score in ("psnr_db", "ssim", "validation_loss")
         for over in ("seconds", "iteration")
     ]
 
 
-def _speed_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) -> list[charts.Chart | None]:
+def _speed_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) -> list[summary_charts.Chart | None]:
     batch = workload.tables["inference"]["batch_size"]
     training, inference = "training_iterations_per_second", "inference_image_steps_per_second"
     return [
-        charts.bars(workload, f"{key}-training", training, "Training speed", "iterations/s"),
-        charts.forest(workload, f"{key}-training-ratio", "training_speed", "Training speed"),
-        charts.bars(workload, f"{key}-inference", inference, f"Inference speed at batch size {batch}", "image-steps/s"),
-        charts.forest(workload, f"{key}-inference-ratio", "inference_speed", "Inference speed"),
-        steps.settings(workload, runs, f"{key}-settings"),
+        summary_charts.bars(workload, f"{key}-training", training, "Training speed", "iterations/s"),
+        summary_charts.forest(workload, f"{key}-training-ratio", "training_speed", "Training speed"),
+        summary_charts.bars(
+            workload, f"{key}-inference", inference, f"Inference speed at batch size {batch}", "image-steps/s"
+        ),
+        summary_charts.forest(workload, f"{key}-inference-ratio", "inference_speed", "Inference speed"),
+        step_time_charts.settings(workload, runs, f"{key}-settings"),
     ]
 
 
-def _step_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) -> list[charts.Chart | None]:
+def _step_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) -> list[summary_charts.Chart | None]:
     return [
-        steps.spread(workload, runs, f"{key}-spread"),
-        steps.drift(workload, runs, f"{key}-drift"),
-        steps.change(workload, runs, f"{key}-canary"),
+        step_time_charts.spread(workload, runs, f"{key}-spread"),
+        step_time_charts.drift(workload, runs, f"{key}-drift"),
+        step_time_charts.change(workload, runs, f"{key}-canary"),
     ]
 
 
@@ -237,7 +239,7 @@ def _environment() -> Any:
     from markupsafe import Markup
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fluxkit", "templates"),
+        loader=jinja2.PackageLoader("fluxkit.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import BaseModel
 
 from fluxkit.errors import printable
-from fluxkit.figures import plain
-from fluxkit.frozen import FROZEN
-from fluxkit.marks import UNTUNED, iteration_mark, time_mark
+from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
+from fluxkit.report.thumbnails import LARGE, SMALL, Copy, Spent, Tile, read_png, tile
 from fluxkit.stats import mean
-from fluxkit.tiles import LARGE, SMALL, Copy, Spent, Tile, read_png, tile
+from fluxkit.text.number_format import plain
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from fluxkit.comparison import Comparison, Row, Workload
-    from fluxkit.events import InputPair
-    from fluxkit.record import Mark, RunResult
-    from fluxkit.scores import AnchorScore, ReconstructionScore
+    from fluxkit.compare.comparison import Comparison, Row, Workload
+    from fluxkit.record.events import InputPair
+    from fluxkit.record.result import AnchorScore, Mark, ReconstructionScore, RunResult
 
 MAX_PAIRS = 12
 MAX_MARKS = 12

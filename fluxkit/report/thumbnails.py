@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import BaseModel
 
 from fluxkit.errors import FluxkitError
-from fluxkit.folder import safe_path
-from fluxkit.frozen import FROZEN
+from fluxkit.record.run_folder import safe_path
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, get_args
 
 from pydantic import BaseModel
 
-from fluxkit.environment import clean
-from fluxkit.figures import plain
-from fluxkit.frozen import FROZEN
-from fluxkit.measures import Subject, worst
-from fluxkit.record import Grade
+from fluxkit.record.result import Grade
+from fluxkit.report.environment_diff import clean
+from fluxkit.text.number_format import plain
+from fluxkit.trust.estimate import Subject, worst
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fluxkit.comparison import Remark, Row, Workload
-    from fluxkit.record import RunResult
+    from fluxkit.compare.comparison import Remark, Row, Workload
+    from fluxkit.record.result import RunResult
 
 BOARD: tuple[Subject, ...] = get_args(Subject)
 NUMBERS: dict[Subject, tuple[str, ...]] = {

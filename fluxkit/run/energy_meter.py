@@ -8,15 +8,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fluxkit.probes import ROOT, reason
-from fluxkit.witness import Energy, PhaseEnergy
+from fluxkit.machine.readings import ROOT, reason
+from fluxkit.record.facts import Energy, PhaseEnergy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fluxkit.nvml import Gpus
-    from fluxkit.witness import TimedPhase
+    from fluxkit.machine.nvml_sampler import Gpus
+    from fluxkit.record.facts import TimedPhase
 
 LEAST_SECONDS = 60.0
 """Of a run or a phase: a counter that moves in steps says little over less."""

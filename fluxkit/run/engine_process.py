@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
     import psutil
 
-    from fluxkit.plan import Plan
-    from fluxkit.spec import RunSpec
+    from fluxkit.plan.plan import Plan
+    from fluxkit.spec.run_spec import RunSpec
 
     EngineCommand = Callable[[Path, Plan], list[str]]
 
-LOG_FILE = "engine.log"
-LOG_HEADER = "== attempt "
 """Begins the log of each attempt; the file holds them all."""
 LOOK_SECONDS = 10.0
 """Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""
@@ -67,7 +65,7 @@ def engine_environment(spec: RunSpec, plan: Plan) -> dict[str, str]:
         settled |= {"CUDA_VISIBLE_DEVICES": ",".join(plan.device_uuids)}
     if not spec.model.download:
         settled |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[2]
     if not package.name.endswith("-packages"):
         inherited = os.environ.get("PYTHONPATH")
         settled["PYTHONPATH"] = os.pathsep.join([str(package), *([inherited] if inherited else [])])

@@ -6,17 +6,16 @@ import signal
 import time
 from typing import TYPE_CHECKING, Self
 
-from fluxkit.eventfile import event_path, parse_event
-from fluxkit.events import Event, Failed
+from fluxkit.record.events import Event, Failed, event_path, parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import FrameType, TracebackType
 
-    from fluxkit.child import Engine
-    from fluxkit.plan import Job
-    from fluxkit.progress import Position, Reporter
+    from fluxkit.plan.plan import Job
+    from fluxkit.run.engine_process import Engine
+    from fluxkit.run.progress import Position, Reporter
 
 POLL_SECONDS = 0.2
 """Rarely enough not to be noticed by what is measured."""

@@ -11,20 +11,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluxkit.child import Engine, engine_command, engine_environment
 from fluxkit.errors import MachineError
-from fluxkit.folder import RESULT_FILE, read_result
-from fluxkit.placement import uuids
-from fluxkit.plan import JOB_FILE, Job
-from fluxkit.progress import Position, Silent, telling
-from fluxkit.study import STUDY_FILE, read_study
-from fluxkit.watch import Asked, Tail, follow
+from fluxkit.plan.placement import uuids
+from fluxkit.plan.plan import Job
+from fluxkit.record.atomic_file import JOB_FILE, RESULT_FILE
+from fluxkit.record.run_folder import read_result
+from fluxkit.run.engine_process import Engine, engine_command, engine_environment
+from fluxkit.run.follow import Asked, Tail, follow
+from fluxkit.run.progress import Position, Silent, telling
+from fluxkit.run.study import STUDY_FILE, read_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fluxkit.child import EngineCommand
-    from fluxkit.progress import Reporter
+    from fluxkit.run.engine_process import EngineCommand
+    from fluxkit.run.progress import Reporter
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 600.0
@@ -94,7 +95,7 @@ def _is_over(folder: Path) -> bool:
 
 def _take_part(folder: Path, job: Job, *, reporter: Reporter, command: EngineCommand) -> int | None:
     """Runs this machine's processes of one run; gives the signal that they were told to stop by, if any."""
-    from fluxkit.system import probe
+    from fluxkit.machine.system import probe
 
     here = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
     position = Position(job.spec, here)

@@ -9,33 +9,34 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fluxkit.child import LOG_FILE, LOG_HEADER, Engine, engine_command, engine_environment
-from fluxkit.container import unwritable
 from fluxkit.errors import MachineError, UsageError
-from fluxkit.folder import new_folder, to_json, write_atomically, write_result
-from fluxkit.identity import configuration_sha256
-from fluxkit.kit import this_kit
-from fluxkit.lock import RunLock
-from fluxkit.placement import uuids
-from fluxkit.plan import JOB_FILE, Job
-from fluxkit.privacy import public_spec
-from fluxkit.progress import Position, Silent, telling
-from fluxkit.record import Looks, RunResult
-from fluxkit.settle import Ending, conclude, judge, load
-from fluxkit.shortage import attempt_of, killed_for_memory, smaller
-from fluxkit.telemetry import Sampler
-from fluxkit.trail import read_trail
-from fluxkit.watch import Asked, Tail, follow
-from fluxkit.witness import Energy
+from fluxkit.fold.outcome import Ending, conclude, judge, load
+from fluxkit.fold.replay import read_trail
+from fluxkit.machine.container import unwritable
+from fluxkit.machine.provenance import this_kit
+from fluxkit.plan.placement import uuids
+from fluxkit.plan.plan import Job
+from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
+from fluxkit.record.facts import Energy
+from fluxkit.record.identity import configuration_sha256
+from fluxkit.record.lock import RunLock
+from fluxkit.record.redact import public_spec
+from fluxkit.record.result import Looks, RunResult
+from fluxkit.record.run_folder import new_folder, write_result
+from fluxkit.run.engine_process import Engine, engine_command, engine_environment
+from fluxkit.run.follow import Asked, Tail, follow
+from fluxkit.run.out_of_memory import attempt_of, killed_for_memory, smaller
+from fluxkit.run.progress import Position, Silent, telling
+from fluxkit.run.telemetry import Sampler
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fluxkit.child import EngineCommand
-    from fluxkit.plan import Plan
-    from fluxkit.progress import Reporter
-    from fluxkit.spec import RunSpec
-    from fluxkit.system import System
+    from fluxkit.machine.system import System
+    from fluxkit.plan.plan import Plan
+    from fluxkit.run.engine_process import EngineCommand
+    from fluxkit.run.progress import Reporter
+    from fluxkit.spec.run_spec import RunSpec
 
 NOT_STARTED = 127
 """The shell's exit code of a command that can't be started."""
@@ -71,7 +72,7 @@ def launch(
         MachineError: the folder can't be written.
         KeyboardInterrupt: interrupted by hand; the result is written and says so.
     """
-    from fluxkit.system import probe
+    from fluxkit.machine.system import probe
 
     job = Job(spec=spec, plan=plan, seed=seed)
     result = _started(job, probe(), study=study, repeat=repeat, order=order)
@@ -140,7 +141,7 @@ def _started(job: Job, before: System, *, study: str, repeat: int, order: int) -
 
 def _next_job(folder: Path, result: RunResult) -> Job:
     """The job of the next attempt; the one before it knows where the weights lie, the result does not."""
-    from fluxkit.system import probe
+    from fluxkit.machine.system import probe
 
     try:
         job = Job.model_validate_json((folder / JOB_FILE).read_text("utf-8"))
@@ -155,7 +156,7 @@ def _next_job(folder: Path, result: RunResult) -> Job:
 
 def _same_configuration(folder: Path, result: RunResult, job: Job) -> None:
     """One row is one machine: half a run from each of two would be neither."""
-    from fluxkit.system import probe
+    from fluxkit.machine.system import probe
 
     if configuration_sha256(job.spec, probe()) != result.configuration_sha256:
         raise MachineError(
@@ -167,7 +168,7 @@ def _attempt(
     folder: Path, job: Job, result: RunResult, lock: RunLock, *, reporter: Reporter | None, command: EngineCommand
 ) -> RunResult:
     """Engines, each after the first with less in one pass because memory ran out, until the written result."""
-    from fluxkit.system import probe
+    from fluxkit.machine.system import probe
 
     said, whole = reporter or Silent(), job.attempt == 0
     with Asked() as asked:

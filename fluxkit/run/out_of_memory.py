@@ -9,19 +9,19 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fluxkit.memory import Batches, expected_peak_bytes, largest_divisor
-from fluxkit.pipeline import pipeline_folder, read_sizes
-from fluxkit.probes import ROOT, control_groups
-from fluxkit.witness import Attempt
+from fluxkit.machine.readings import ROOT, control_groups
+from fluxkit.model.pipeline_files import pipeline_folder, read_sizes
+from fluxkit.plan.micro_batches import Batches, expected_peak_bytes, largest_divisor
+from fluxkit.record.facts import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fluxkit.plan import Plan
-    from fluxkit.record import RunFailure
-    from fluxkit.spec import RunSpec
-    from fluxkit.witness import Ended
+    from fluxkit.plan.plan import Plan
+    from fluxkit.record.facts import Ended
+    from fluxkit.record.result import RunFailure
+    from fluxkit.spec.run_spec import RunSpec
 
 MAX_HALVINGS = 4
 KINDS = frozenset({"OutOfMemoryError", "MemoryError"})

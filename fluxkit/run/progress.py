@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from fluxkit.errors import printable
-from fluxkit.events import InferenceSteps, Iterations, PhaseEnded, PhaseStarted, Progress, Resumed
+from fluxkit.record.events import InferenceSteps, Iterations, PhaseEnded, PhaseStarted, Progress, Resumed
 from fluxkit.stats import rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fluxkit.events import Event
-    from fluxkit.plan import Plan
-    from fluxkit.spec import RunSpec
+    from fluxkit.plan.plan import Plan
+    from fluxkit.record.events import Event
+    from fluxkit.spec.run_spec import RunSpec
 
 PLAIN_SECONDS = 5.0
 REFRESH_RATE = 2.0

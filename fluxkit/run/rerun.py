@@ -6,26 +6,26 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluxkit.again import differing, environment_of, environment_rows, judge
-from fluxkit.child import engine_command
 from fluxkit.errors import RunError, UsageError, printable
-from fluxkit.folder import find_results, to_json, write_atomically
-from fluxkit.identity import configurations
-from fluxkit.kit import this_kit
-from fluxkit.settle import load
-from fluxkit.specfile import PATHS, override_spec
-from fluxkit.study import DEFAULT_PARENT, STUDY_FILE, plan_all, run_study
-from fluxkit.words import sentence
+from fluxkit.fold.outcome import load
+from fluxkit.machine.provenance import this_kit
+from fluxkit.record.atomic_file import to_json, write_atomically
+from fluxkit.record.identity import configurations
+from fluxkit.record.run_folder import find_results
+from fluxkit.run.engine_process import engine_command
+from fluxkit.run.rerun_verdict import differing, environment_of, environment_rows, judge
+from fluxkit.run.study import DEFAULT_PARENT, STUDY_FILE, plan_all, run_study, sentence
+from fluxkit.spec.toml import PATHS, override_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fluxkit.again import Difference, Verdict
-    from fluxkit.child import EngineCommand
-    from fluxkit.progress import Reporter
-    from fluxkit.record import RunResult
-    from fluxkit.spec import RunSpec
+    from fluxkit.record.result import RunResult
+    from fluxkit.run.engine_process import EngineCommand
+    from fluxkit.run.progress import Reporter
+    from fluxkit.run.rerun_verdict import Difference, Verdict
+    from fluxkit.spec.run_spec import RunSpec
 
 VERDICT_FILE = "rerun.json"
 
@@ -53,7 +53,7 @@ def prepare(path: Path, overrides: Sequence[str] = ()) -> Rerun:
         UsageError: it is not one completed result, or a path is not given.
         MachineError: it can't run here.
     """
-    from fluxkit.system import probe
+    from fluxkit.machine.system import probe
 
     file, original = _the_result(path)
     spec = _spec_of(original, overrides, str(file))

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
-from fluxkit.frozen import FROZEN
-from fluxkit.measures import Subject, grade_about
-from fluxkit.record import Grade
+from fluxkit.record.result import Grade
 from fluxkit.stats import LEVEL, MIN_VALUES, PSNR_MARGIN_DB, SSIM_MARGIN, mean, standard_deviation
+from fluxkit.trust.estimate import Subject, grade_about
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.record import RunResult
+    from fluxkit.record.result import RunResult
 
 SPEED_MARGINS = {"cuda": 0.02, "cpu": 0.05}
 """Shares of the original's speed: a CPU is moved more by what else it does."""

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
-from fluxkit.agreement import agreement_passed
-from fluxkit.bands import QUANTITIES, TOO_WIDE, Held, held
-from fluxkit.frozen import FROZEN
-from fluxkit.measures import grade_about
+from fluxkit.errors import printable
+from fluxkit.run.rerun_tolerance import QUANTITIES, TOO_WIDE, Held, held
+from fluxkit.trust.certificates import agreement_passed
+from fluxkit.trust.estimate import grade_about
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from fluxkit.bands import Quantity
-    from fluxkit.plan import Plan
-    from fluxkit.record import Kit, RunResult
-    from fluxkit.system import System
+    from fluxkit.machine.provenance import Kit
+    from fluxkit.machine.system import System
+    from fluxkit.plan.plan import Plan
+    from fluxkit.record.result import RunResult
+    from fluxkit.run.rerun_tolerance import Quantity
 
 ABSENT = "none"
 
@@ -210,3 +212,36 @@ def _bits_promised(original: RunResult, again: RunResult) -> bool:
 
 def _ranks(result: RunResult) -> list[tuple[int, dict[str, str]]]:
     return [(rank.threads, rank.versions) for rank in result.tuning.ranks] if result.tuning else []
+
+
+def verdict_lines(verdict: Verdict) -> str:
+    """A rerun's numbers against their bands, its losses, what makes it not comparable, and the verdict last."""
+    lines = [_held_line(number) for number in verdict.numbers]
+    if verdict.losses:
+        lines.append(_losses_line(verdict.losses))
+    lines += [f"differs: {each.row}: {each.original} there, {each.again} here" for each in verdict.differences]
+    outside = [number.name for number in verdict.numbers if not number.inside and number.grade != "X"]
+    parted = verdict.losses is not None and verdict.losses.promised and not verdict.losses.equal
+    why = [each.row for each in verdict.differences] or [*outside, *(["losses"] if parted else [])]
+    if verdict.verdict == "not comparable" and not verdict.differences:
+        why = ["no number is there that may be used"]
+    if verdict.verdict == "not decided":
+        why = list(verdict.untold)
+    return printable("\n".join([*lines, verdict.verdict + (f": {', '.join(why)}" if why else "")]))
+
+
+def _held_line(number: Held) -> str:
+    change = f" ({number.again / number.original - 1:+.2%})" if number.original else ""
+    values = f"{number.original:.5g} there, {number.again:.5g} here{change} {number.unit}".rstrip()
+    place = "inside" if number.inside else "outside"
+    grade = f", grade {number.grade}" if number.grade else ""
+    grade += ", in no verdict" if number.grade == "X" else ""
+    return f"{number.name}: {values}; {place} {number.low:.5g} to {number.high:.5g} ({number.band}){grade}"
+
+
+def _losses_line(losses: Losses) -> str:
+    promise = "as promised" if losses.promised else "which nothing promised"
+    if losses.equal:
+        return f"losses: the first {losses.compared} are equal to the last bit, {promise}"
+    broken = "although equal bits were promised" if losses.promised else "and equal bits were not promised"
+    return f"losses: of {losses.compared} the first to differ is that of iteration {losses.first_difference}, {broken}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from datetime import UTC, datetime
@@ -10,26 +11,27 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
-from fluxkit.cache import cache_folder
-from fluxkit.child import engine_command
-from fluxkit.container import warnings
+from fluxkit.dataset.cache import cache_folder
 from fluxkit.errors import UsageError
-from fluxkit.folder import RESULT_FILE, new_folder, to_json, write_atomically
-from fluxkit.frozen import FROZEN, canonical_sha256
-from fluxkit.launch import launch, resume
-from fluxkit.privacy import public_spec
-from fluxkit.progress import Silent
-from fluxkit.settle import load
-from fluxkit.spec import RunSpec
-from fluxkit.words import sentence
+from fluxkit.fold.outcome import load
+from fluxkit.machine.container import warnings
+from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_atomically
+from fluxkit.record.redact import public_spec
+from fluxkit.record.run_folder import new_folder
+from fluxkit.run.engine_process import engine_command
+from fluxkit.run.launch import launch, resume
+from fluxkit.run.progress import Silent
+from fluxkit.spec.run_spec import RunSpec
+from fluxkit.trust.estimate import Subject, grade_about
+from fluxkit.values import FROZEN, canonical_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.child import EngineCommand
-    from fluxkit.plan import Plan
-    from fluxkit.progress import Reporter
-    from fluxkit.record import RunResult, Status
+    from fluxkit.plan.plan import Plan
+    from fluxkit.record.result import RunResult, Status
+    from fluxkit.run.engine_process import EngineCommand
+    from fluxkit.run.progress import Reporter
 
 STUDY_FILE = "study.json"
 DEFAULT_PARENT = Path("runs")
@@ -131,10 +133,10 @@ def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
     Raises:
         MachineError: one of them can't run here.
     """
-    from fluxkit.fetch import fetch
-    from fluxkit.look import look
-    from fluxkit.plan import make_plan
-    from fluxkit.system import probe
+    from fluxkit.dataset.preview import look
+    from fluxkit.machine.system import probe
+    from fluxkit.model.download import fetch
+    from fluxkit.plan.plan import make_plan
 
     for spec in specs if to_run else ():
         fetch(spec.model)
@@ -268,3 +270,41 @@ def _run_one(
 
 def _how_to_continue(folder: Path) -> str:
     return f"To continue, give the same command with --resume --out {folder}"
+
+
+def study_order(study: Study) -> str:
+    """The runs of a study in the order in which they are done."""
+    lines = [
+        f"{run.order + 1:3d}. {study.specs[run.spec].name}, repeat {run.repeat}, seed {run.seed}" for run in study.runs
+    ]
+    return "\n".join(["Order of the runs:", *lines])
+
+
+def sentence(result: RunResult) -> str:
+    """How a run ended and its headline numbers with their grades, for a person."""
+    if result.error:
+        phase = f" in phase {result.error.phase}" if result.error.phase else ""
+        return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
+    summary = result.summary
+    numbers: tuple[tuple[str, float | None, Subject], ...] = (
+        ("iterations/s", summary.training_iterations_per_second, "training_speed"),
+        ("image-steps/s", summary.inference_image_steps_per_second, "inference_speed"),
+        ("dB PSNR", summary.psnr_db, "quality"),
+        ("SSIM", summary.ssim, "quality"),
+    )
+    known = [
+        f"{value:.4g} {unit} ({grade_about((result,), subject)})"
+        for unit, value, subject in numbers
+        if value is not None
+    ]
+    return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"
+
+
+def study_json(outcome: Outcome) -> str:
+    """What a study has come to, as JSON for scripts."""
+    runs = [
+        {"id": each.id, "name": each.spec.name, "repeat": each.repeat, "status": each.status}
+        | {"summary": each.summary.model_dump(mode="json"), "error": each.error and each.error.model_dump(mode="json")}
+        for each in outcome.results
+    ]
+    return json.dumps({"study": str(outcome.folder), "stopped": outcome.stopped, "runs": runs}, indent=1)

@@ -12,10 +12,10 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from fluxkit.energy import EnergySample, Meter, energy_of
-from fluxkit.nvml import POWER_CAP, Gpus, throttle_reasons
-from fluxkit.probes import ROOT
-from fluxkit.witness import PhaseTelemetry, Telemetry
+from fluxkit.machine.nvml_sampler import POWER_CAP, Gpus, throttle_reasons
+from fluxkit.machine.readings import ROOT
+from fluxkit.record.facts import PhaseTelemetry, Telemetry
+from fluxkit.run.energy_meter import EnergySample, Meter, energy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import psutil
 
-    from fluxkit.witness import Energy, TimedPhase
+    from fluxkit.record.facts import Energy, TimedPhase
 
 INTERVAL_SECONDS = 0.5
 FAMILY_SECONDS = 10.0

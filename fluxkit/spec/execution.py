@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from fluxkit.frozen import STRICT, Seconds
+from fluxkit.values import STRICT, Seconds
 
 Precision = Literal["float32", "bfloat16"]
 InferencePrecision = Literal["ieee_float32", "tf32", "bfloat16"]

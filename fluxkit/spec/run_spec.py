@@ -1,4 +1,4 @@
-"""What is asked: `RunSpec`, one run as a whole, frozen, printable value. `fluxkit.specfile` reads it from TOML."""
+"""What is asked: `RunSpec`, one run as a whole, frozen, printable value. `fluxkit.spec.toml` reads it from TOML."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from fluxkit.execution import ExecutionSpec, HardwareSpec
-from fluxkit.frozen import STRICT, canonical_sha256
-from fluxkit.workload import DataSpec, EvaluateSpec, InferenceSpec, ModelSpec, TuneSpec
+from fluxkit.spec.execution import ExecutionSpec, HardwareSpec
+from fluxkit.spec.workload import DataSpec, EvaluateSpec, InferenceSpec, ModelSpec, TuneSpec
+from fluxkit.values import STRICT, canonical_sha256
 
 SPEC_SCHEMA = "fluxkit.spec/1"
 

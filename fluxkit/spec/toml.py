@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from fluxkit.errors import UsageError
-from fluxkit.spec import RunSpec
+from fluxkit.spec.run_spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ TOKENS = "evaluate.max_sequence_length"
 
 def preset_names() -> list[str]:
     """Names of the specs that ship with fluxkit, sorted."""
-    folder = resources.files("fluxkit") / "presets"
+    folder = resources.files("fluxkit") / "spec" / "presets"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
@@ -41,7 +41,7 @@ def preset_text(name: str) -> str:
     """
     if name not in preset_names():
         raise UsageError(f"There is no preset {name!r}{_nearest(name, preset_names())}; fluxkit presets lists them.")
-    return (resources.files("fluxkit") / "presets" / f"{name}.toml").read_text("utf-8")
+    return (resources.files("fluxkit") / "spec" / "presets" / f"{name}.toml").read_text("utf-8")
 
 
 def load_spec(source: str, overrides: Sequence[str] = ()) -> RunSpec:

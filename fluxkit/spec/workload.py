@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from fluxkit.frozen import STRICT, Seconds
+from fluxkit.values import STRICT, Seconds
 
 MAX_CAPTION = 4000
 MIN_SSIM_SIDE = 11

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel
 
-from fluxkit.comparison import Quantity
-from fluxkit.contrasts import key_of
-from fluxkit.figures import (
+from fluxkit.compare.comparison import Quantity
+from fluxkit.compare.contrasts import key_of
+from fluxkit.compare.ranking import ASKED_PRECISION, UNSETTLED, between, decided_leader, metric_of, ranked
+from fluxkit.record.result import Grade
+from fluxkit.stats import MIN_VALUES
+from fluxkit.text.number_format import (
     MOST_NAMES,
     contrast_text,
     footing,
@@ -18,15 +21,12 @@ from fluxkit.figures import (
     quoted,
     value_text,
 )
-from fluxkit.frozen import FROZEN
-from fluxkit.ranking import ASKED_PRECISION, UNSETTLED, between, decided_leader, metric_of, ranked
-from fluxkit.record import Grade
-from fluxkit.stats import MIN_VALUES
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.comparison import Contrast, Row, Workload
+    from fluxkit.compare.comparison import Contrast, Row, Workload
 
 State = Literal["decided", "not decided", "one configuration", "not measured", "graded X", "no price given"]
 

@@ -6,11 +6,11 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from fluxkit.comparison import COLUMNS
+from fluxkit.compare.comparison import COLUMNS
 from fluxkit.errors import printable
 
 if TYPE_CHECKING:
-    from fluxkit.comparison import Comparison, Metric, Row, Workload
+    from fluxkit.compare.comparison import Comparison, Metric, Row, Workload
 
 CsvValue = str | float | None
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

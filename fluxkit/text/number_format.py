@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fluxkit.cost import unit_of
+from fluxkit.compare.cost import unit_of
 from fluxkit.stats import LEVEL, LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fluxkit.comparison import Contrast, Metric, Row, Workload
-    from fluxkit.measures import Estimate, TimeToTarget
-    from fluxkit.scaling import Scaling
+    from fluxkit.compare.comparison import Contrast, Metric, Row, Scaling, Workload
     from fluxkit.stats import Interval
+    from fluxkit.trust.estimate import Estimate, TimeToTarget
 
 MISSING = "—"
 SMALLEST_P = 0.001

@@ -7,10 +7,12 @@ import json
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fluxkit.answers import answers
-from fluxkit.comparison import COLUMNS, Comparison, Metric
+from fluxkit.compare.comparison import COLUMNS, Comparison, Metric
+from fluxkit.compare.ranking import STARS, metric_of, standing
 from fluxkit.errors import printable
-from fluxkit.figures import (
+from fluxkit.text.answers import answers
+from fluxkit.text.csv_export import as_csv
+from fluxkit.text.number_format import (
     MISSING,
     agreement_text,
     contrast_text,
@@ -27,16 +29,14 @@ from fluxkit.figures import (
     value_text,
     verdict_words,
 )
-from fluxkit.ranking import STARS, metric_of, standing
-from fluxkit.spreadsheet import as_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.table import Table
 
-    from fluxkit.comparison import Contrast, Row, Workload
-    from fluxkit.measures import Estimate
+    from fluxkit.compare.comparison import Contrast, Row, Workload
+    from fluxkit.trust.estimate import Estimate
 
 Format = Literal["table", "markdown", "csv", "json"]
 MAX_MARKDOWN_CHARACTERS = 65_000

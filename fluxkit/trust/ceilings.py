@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluxkit.devices import peaks_of
-from fluxkit.record import Check
-from fluxkit.witness import PredictedOverMeasured
+from fluxkit.machine.device_peaks import peaks_of
+from fluxkit.record.facts import PredictedOverMeasured
+from fluxkit.record.result import Check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluxkit.record import RunResult
-    from fluxkit.witness import CanaryRate, TimedPhase, When
+    from fluxkit.record.facts import CanaryRate, TimedPhase, When
+    from fluxkit.record.result import RunResult
 
     Finder = Callable[[RunResult], Iterator[Check]]
 

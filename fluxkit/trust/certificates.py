@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit.agreement import agreement_passed, departures_of
-from fluxkit.measures import Certificate
+from fluxkit.record.agreement_facts import departures_of
+from fluxkit.trust.estimate import Certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fluxkit.agreement import AgreementFacts
-    from fluxkit.execution import InferencePrecision
-    from fluxkit.record import RunResult
+    from fluxkit.record.agreement_facts import AgreementFacts
+    from fluxkit.record.result import RunResult
+    from fluxkit.spec.execution import InferencePrecision
+
+
+def agreement_passed(result: RunResult) -> bool | None:
+    """Whether every certificate of a run, of all its ranks and precisions, is inside its band; None: it has none."""
+    return not any(departures_of(probe) for probe in result.agreement) if result.agreement else None
 
 
 def agreement_of(results: Sequence[RunResult]) -> bool | None:

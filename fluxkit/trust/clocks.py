@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fluxkit.record import Check
+from fluxkit.record.result import Check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluxkit.record import RunResult
-    from fluxkit.witness import Telemetry
+    from fluxkit.record.facts import Telemetry
+    from fluxkit.record.result import RunResult
 
     Finder = Callable[[RunResult], Iterator[Check]]
 

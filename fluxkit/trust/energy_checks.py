@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit.record import Check
+from fluxkit.record.result import Check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluxkit.record import Grade, RunResult
+    from fluxkit.record.result import Grade, RunResult
 
     Finder = Callable[[RunResult], Iterator[Check]]
 

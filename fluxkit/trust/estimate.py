@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fluxkit import stats
-from fluxkit.execution import InferencePrecision
-from fluxkit.frozen import FROZEN
-from fluxkit.record import Grade
+from fluxkit.record.result import Grade
+from fluxkit.spec.execution import InferencePrecision
 from fluxkit.stats import Interval
+from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fluxkit.record import RunResult
+    from fluxkit.record.result import RunResult
 
 Subject = Literal["training_speed", "inference_speed", "quality", "energy", "run"]
 GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")

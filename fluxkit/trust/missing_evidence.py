@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit.ceilings import PHASE_WORDS, SUBJECTS, moments
-from fluxkit.record import Check
+from fluxkit.record.result import Check
+from fluxkit.trust.ceilings import PHASE_WORDS, SUBJECTS, moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluxkit.record import RunResult
+    from fluxkit.record.result import RunResult
 
     Finder = Callable[[RunResult], Iterator[Check]]
 

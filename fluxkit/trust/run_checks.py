@@ -5,20 +5,20 @@ from __future__ import annotations
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
-from fluxkit.agreement import departures_of
-from fluxkit.ceilings import CEILING_CHECKS
-from fluxkit.clocks import CLOCK_CHECKS
-from fluxkit.disturbances import DISTURBANCE_CHECKS
-from fluxkit.evidence import EVIDENCE_CHECKS
-from fluxkit.marks import UNTUNED, time_mark
-from fluxkit.metering import METERING_CHECKS
-from fluxkit.precision import departures
-from fluxkit.record import Check
+from fluxkit.record.agreement_facts import departures_of
+from fluxkit.record.protocol_marks import UNTUNED, time_mark
+from fluxkit.record.result import Check
+from fluxkit.spec.precision_names import departures
+from fluxkit.trust.ceilings import CEILING_CHECKS
+from fluxkit.trust.clocks import CLOCK_CHECKS
+from fluxkit.trust.disturbances import DISTURBANCE_CHECKS
+from fluxkit.trust.energy_checks import METERING_CHECKS
+from fluxkit.trust.missing_evidence import EVIDENCE_CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluxkit.record import Grade, RunResult
+    from fluxkit.record.result import Grade, RunResult
 
     Finder = Callable[[RunResult], Iterator[Check]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builders
 
-from fluxkit.report import write_report
+from fluxkit.report.page import write_report
 
 
 def energy(joules):

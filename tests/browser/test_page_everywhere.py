@@ -11,7 +11,7 @@ import builders
 import pytest
 from browsed import HERE, column, study
 
-from fluxkit.report import write_report
+from fluxkit.report.page import write_report
 
 STRICTEST = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
 """What a continuous-integration server sends with the files that it keeps."""

@@ -8,9 +8,9 @@ import builders
 import pytest
 from browsed import THERE, column, written
 
-from fluxkit.folder import write_result
-from fluxkit.record import RunResult
-from fluxkit.report import write_report
+from fluxkit.record.result import RunResult
+from fluxkit.record.run_folder import write_result
+from fluxkit.report.page import write_report
 
 
 def test_the_headline_sorts_by_mouse_and_keyboard(page):

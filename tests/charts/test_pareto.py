@@ -1,9 +1,9 @@
-"""`fluxkit.tradeoffs`: what a second and a dollar buy, with leads named only beyond the intervals."""
+"""`fluxkit.charts.pareto`: what a second and a dollar buy, with leads named only beyond the intervals."""
 
 import builders
 
-from fluxkit.compare import compare
-from fluxkit.tradeoffs import tradeoffs
+from fluxkit.charts.pareto import tradeoffs
+from fluxkit.compare.compare import compare
 
 
 def found(gains):

@@ -1,13 +1,13 @@
-"""`fluxkit.charts` and `fluxkit.axes`: where marks and ticks stand."""
+"""`fluxkit.charts.summary_charts` and `fluxkit.charts.ticks`: where marks and ticks stand."""
 
 import re
 
 import builders
 import pytest
 
-from fluxkit.axes import round_places, ticks
-from fluxkit.charts import curve
-from fluxkit.compare import compare
+from fluxkit.charts.summary_charts import curve
+from fluxkit.charts.ticks import round_places, ticks
+from fluxkit.compare.compare import compare
 
 
 @pytest.fixture(scope="module")

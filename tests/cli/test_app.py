@@ -17,11 +17,12 @@ import builders
 import jsonschema
 import pytest
 
-from fluxkit import child, cli, study
-from fluxkit.demo import run_demo
-from fluxkit.launch import launch
+from fluxkit.cli import app
+from fluxkit.cli.demo import run_demo
+from fluxkit.run import engine_process, study
+from fluxkit.run.launch import launch
 
-STAND_IN = Path(__file__).with_name("stand_in.py")
+STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 MAX_HELP_SECONDS = 0.2
 SPEC = 'schema = "fluxkit.spec/1"\nname = "small"\n[tune]\niterations = 40\nseconds = 10.0\n'
 
@@ -37,7 +38,7 @@ def fluxkit(capsys, tmp_path, monkeypatch):
 
     def run(*words):
         with pytest.raises(SystemExit) as leaving:
-            cli.main([str(word) for word in words])
+            app.main([str(word) for word in words])
         told = capsys.readouterr()
         return int(leaving.value.code or 0), told.out, told.err
 
@@ -172,7 +173,7 @@ def test_a_wrong_command_is_one_sentence(fluxkit, tmp_path, words, sentence):
 
 def test_a_gpu_preset_without_a_gpu_is_refused(fluxkit, tmp_path, monkeypatch, machine):
     """What this machine can't do is refused in a sentence with exit code 3 before anything is made."""
-    monkeypatch.setattr("fluxkit.system.probe", lambda: machine(gpus=0))
+    monkeypatch.setattr("fluxkit.machine.system.probe", lambda: machine(gpus=0))
     code, out, err = fluxkit("run", "nano-single-gpu")
     assert (code, out) == (3, "")
     assert len(err.strip().splitlines()) == 1
@@ -330,7 +331,7 @@ def reporting(monkeypatch):
     }
     for name, functions in modules.items():
         monkeypatch.setitem(sys.modules, f"fluxkit.{name}", SimpleNamespace(**functions))
-    monkeypatch.setattr("fluxkit.settle.load_all", lambda paths: [(path, None) for path in paths])
+    monkeypatch.setattr("fluxkit.fold.outcome.load_all", lambda paths: [(path, None) for path in paths])
     return given
 
 
@@ -456,5 +457,5 @@ def test_a_closed_pipe_is_silent():
 
 def test_the_engine_command_is_the_default(small_plan):
     """Without being told otherwise, studies start the real engine."""
-    assert study.run_study.__kwdefaults__["command"] is child.engine_command
-    assert child.engine_command(Path("x"), small_plan)[1:3] == ["-m", "fluxkit.engine"]
+    assert study.run_study.__kwdefaults__["command"] is engine_process.engine_command
+    assert engine_process.engine_command(Path("x"), small_plan)[1:3] == ["-m", "fluxkit.engine"]

@@ -1,4 +1,4 @@
-"""`fluxkit.compare`: what is grouped, what is put into a ratio, and what never is."""
+"""`fluxkit.compare.compare`: what is grouped, what is put into a ratio, and what never is."""
 
 import math
 
@@ -6,10 +6,10 @@ import builders
 import pytest
 from scipy import stats as reference
 
-from fluxkit.answers import answers
-from fluxkit.compare import compare
-from fluxkit.comparison import Comparison
-from fluxkit.ranking import standing
+from fluxkit.compare.compare import compare
+from fluxkit.compare.comparison import Comparison
+from fluxkit.compare.ranking import standing
+from fluxkit.text.answers import answers
 
 
 def contrast(comparison, quantity):

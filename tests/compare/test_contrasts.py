@@ -1,13 +1,13 @@
-"""`fluxkit.contrasts`: what two configurations differ by, in which images, over which seeds, and when it is decided."""
+"""`fluxkit.compare.contrasts`: what two configurations differ by, over which images and seeds, and when decided."""
 
 import builders
 import pytest
 from scipy import stats as reference
 
-from fluxkit.compare import compare
-from fluxkit.figures import contrast_text
-from fluxkit.ranking import standing
+from fluxkit.compare.compare import compare
+from fluxkit.compare.ranking import standing
 from fluxkit.stats import joint_verdict, log_margin, log_ratio, mean
+from fluxkit.text.number_format import contrast_text
 
 EQUAL = (0.0, 0.0, 0.0, 0.0)
 

@@ -1,16 +1,16 @@
-"""`fluxkit.cost`: prices of the instance and its energy times what was measured, through whole results."""
+"""`fluxkit.compare.cost`: prices of the instance and its energy times what was measured, through whole results."""
 
 import json
 
 import builders
 import pytest
 
-from fluxkit.answers import answers
-from fluxkit.compare import compare
-from fluxkit.cost import UNITS
+from fluxkit.compare.compare import compare
+from fluxkit.compare.cost import UNITS
+from fluxkit.compare.reader_options import Given, price_sheet
 from fluxkit.errors import UsageError
-from fluxkit.folder import find_results
-from fluxkit.given import Given, price_sheet
+from fluxkit.record.run_folder import find_results
+from fluxkit.text.answers import answers
 
 
 def timed(label, iterations, seconds, usd_per_hour=0.0, usd_per_kwh=0.0, **changes):

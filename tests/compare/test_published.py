@@ -7,10 +7,10 @@ import re
 import pytest
 from builders import result
 
-from fluxkit.compare import compare
+from fluxkit.compare.compare import compare
+from fluxkit.compare.published import load_published
 from fluxkit.errors import UsageError
-from fluxkit.published import load_published
-from fluxkit.report import render
+from fluxkit.report.page import render
 
 
 def test_the_rates_of_the_original_study_follow_from_its_seconds():

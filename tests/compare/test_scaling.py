@@ -1,4 +1,4 @@
-"""`fluxkit.scaling`: what several devices give against one, by formula, and when nothing is said."""
+"""`fluxkit.compare.scaling`: what several devices give against one, by formula, and when nothing is said."""
 
 import math
 
@@ -6,9 +6,9 @@ import builders
 import pytest
 from scipy import stats as reference
 
-from fluxkit.contrasts import Side
-from fluxkit.estimates import row
-from fluxkit.scaling import efficiencies
+from fluxkit.compare.rows import row
+from fluxkit.compare.scaling import efficiencies
+from fluxkit.compare.side import Side
 
 SPREAD = (0.98, 1.0, 1.03)
 

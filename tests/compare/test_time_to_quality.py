@@ -1,12 +1,12 @@
-"""`fluxkit.targets`: one PSNR for all, reached at the first mark that holds, or censored."""
+"""`fluxkit.compare.time_to_quality`: one PSNR for all, reached at the first mark that holds, or censored."""
 
 import builders
 import pytest
 
-from fluxkit.compare import compare
-from fluxkit.figures import target_text
-from fluxkit.given import Given
+from fluxkit.compare.compare import compare
+from fluxkit.compare.reader_options import Given
 from fluxkit.stats import one_sample
+from fluxkit.text.number_format import target_text
 
 
 def run(scores, repeat=0, **execution):

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from fluxkit.dataset import list_folder
+from fluxkit.dataset.picture_folder import list_folder
 from fluxkit.errors import MachineError
-from fluxkit.workload import DataSpec
+from fluxkit.spec.workload import DataSpec
 
 
 def data(folder, **keys):

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fluxkit.eventfile import read_events
-from fluxkit.plan import JOB_FILE, Job, make_plan
-from fluxkit.specfile import parse_spec
-from fluxkit.system import probe
+from fluxkit.machine.system import probe
+from fluxkit.plan.plan import Job, make_plan
+from fluxkit.record.atomic_file import JOB_FILE
+from fluxkit.record.events import read_events
+from fluxkit.spec.toml import parse_spec
 
 SMALL = {
     "tune": {"seconds": 1.0, "iterations": 12, "lr_warmup_steps": 2},

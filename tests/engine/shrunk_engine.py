@@ -11,8 +11,8 @@ import resource
 import sys
 from pathlib import Path
 
-from fluxkit import pipeline
 from fluxkit.engine.__main__ import main
+from fluxkit.model import pipeline_files
 
 
 def limit(more: int) -> None:
@@ -23,7 +23,7 @@ def limit(more: int) -> None:
 
 
 if __name__ == "__main__":
-    pipeline.SCHNELL_FOLDER = Path(sys.argv[1])
+    pipeline_files.SCHNELL_FOLDER = Path(sys.argv[1])
     if len(sys.argv) > 3:
         limit(int(sys.argv[3]))
     sys.exit(main(Path(sys.argv[2])))

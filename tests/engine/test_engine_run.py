@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from real_engine import EngineRun, run_engine, small_spec, start_engine
 
-from fluxkit.eventfile import event_path, read_events
+from fluxkit.record.events import event_path, read_events
 
 
 def test_a_run_says_everything_that_a_result_needs(short_run: EngineRun) -> None:

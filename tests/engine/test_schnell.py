@@ -13,15 +13,15 @@ from diffusers import FluxPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from real_engine import run_engine, small_spec
 
-from fluxkit.engine import flow
-from fluxkit.engine.assistant import Assistant
-from fluxkit.engine.cached import cached
-from fluxkit.engine.data import prepare
-from fluxkit.engine.model import Autoencoder, load_flux, load_transformer, store_as_int8
-from fluxkit.engine.sample import denoise
+from fluxkit.engine.data.prepare import prepare
+from fluxkit.engine.data.tensor_cache import cached
+from fluxkit.engine.flux import flow
+from fluxkit.engine.flux.assistant_adapter import Assistant
+from fluxkit.engine.flux.transformer import Autoencoder, load_flux, load_transformer, store_as_int8
+from fluxkit.engine.measure.sampling import denoise
 from fluxkit.errors import MachineError
-from fluxkit.expected import expected_cache_bytes
-from fluxkit.pipeline import read_sizes
+from fluxkit.model.pipeline_files import read_sizes
+from fluxkit.plan.duration import expected_cache_bytes
 
 CPU = torch.device("cpu")
 
@@ -85,7 +85,7 @@ def test_what_was_encoded_once_is_read_from_the_cache(pipeline, monkeypatch):
     """A second preparation encodes nothing, and gives the same tensors to the bit."""
     spec = schnell(pipeline)
     first = prepare(spec, Autoencoder(spec.model, CPU), CPU)
-    monkeypatch.setattr("fluxkit.engine.data.encode_captions", pytest.fail)
+    monkeypatch.setattr("fluxkit.engine.data.prepare.encode_captions", pytest.fail)
     again = prepare(spec, Autoencoder(spec.model, CPU), CPU)
     assert torch.equal(first.latents_NCHW, again.latents_NCHW)
     assert torch.equal(first.captions.prompt_NTE, again.captions.prompt_NTE)

@@ -7,7 +7,7 @@ import math
 import pytest
 from stand_in import Log, begin, finish, grade, infer, mark, steps, tune, whole_run
 
-from fluxkit.fold import fold, slowest_rank_ratio, summarise
+from fluxkit.fold.fold import fold, slowest_rank_ratio, summarise
 
 
 def test_a_whole_run_folds_into_its_numbers(base, tmp_path):

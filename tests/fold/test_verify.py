@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fluxkit.errors import UsageError
-from fluxkit.launch import launch
-from fluxkit.verify import left_out, problems, verify_all
+from fluxkit.fold.verify import left_out, problems, verify_all
+from fluxkit.run.launch import launch
 
-STAND_IN = Path(__file__).with_name("stand_in.py")
+STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 
 
 @pytest.fixture

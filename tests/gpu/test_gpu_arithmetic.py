@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fluxkit import devices
-from fluxkit.agreement import AgreementFacts, departures_of
-from fluxkit.ceilings import IEEE_ERROR, OVER_PEAK
-from fluxkit.engine import agree, canary
-from fluxkit.engine.precision import fp32_products
+from fluxkit.engine.flux.precision import fp32_products
+from fluxkit.engine.measure import agreement_probe, microbenchmark
+from fluxkit.machine import device_peaks
+from fluxkit.record.agreement_facts import AgreementFacts, departures_of
+from fluxkit.trust.ceilings import IEEE_ERROR, OVER_PEAK
 
 PRECISIONS = ("ieee_float32", "tf32", "bfloat16")
 
 
 def certificate(device, precision):
-    return AgreementFacts.model_validate(agree.certify(device, precision))
+    return AgreementFacts.model_validate(agreement_probe.certify(device, precision))
 
 
 def rates(device, precision):
     with fp32_products("tf32" if precision == "tf32" else "ieee"):
-        return canary.sing(device, precision)
+        return microbenchmark.sing(device, precision)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -43,7 +43,7 @@ def test_the_product_tells_tf32_from_float32(cuda):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_ceiling_is_a_plausible_share_of_the_published_peak(cuda, precision):
     """A large product reaches half of the published peak, and not more than the peak."""
-    known = devices.peaks_of(torch.cuda.get_device_name(cuda))
+    known = device_peaks.peaks_of(torch.cuda.get_device_name(cuda))
     if known is None:
         pytest.skip(f"devices.toml does not know {torch.cuda.get_device_name(cuda)}")
     share = rates(cuda, precision).matmul_flops_per_second / known.peak_flops_per_second(precision)

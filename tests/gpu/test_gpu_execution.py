@@ -7,7 +7,7 @@ import torch
 from real_engine import run_engine, small_spec
 from torch.nn.functional import scaled_dot_product_attention
 
-from fluxkit.engine.attention import attention, that_ran
+from fluxkit.engine.flux.attention import attention, that_ran
 
 GPU = {"device": "cuda", "threads": 0}
 BFLOAT16 = {"precision": "bfloat16", "inference_precision": "bfloat16"}

@@ -7,9 +7,9 @@ import torch
 from diffusers import FluxTransformer2DModel
 from peft import LoraConfig
 
-from fluxkit.architecture import SCHNELL
-from fluxkit.engine.model import LORA_TARGETS
-from fluxkit.footprint import Work, inference_peak_bytes, tuning_peak_bytes
+from fluxkit.engine.flux.transformer import LORA_TARGETS
+from fluxkit.model.memory_formula import Work, inference_peak_bytes, tuning_peak_bytes
+from fluxkit.model.transformer_size import SCHNELL
 
 SIZES = SCHNELL.model_copy(update={"num_layers": 2, "num_single_layers": 4})
 """Blocks of schnell's own width, few of them."""

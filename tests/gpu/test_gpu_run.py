@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from real_engine import run_engine, small_spec
 
-from fluxkit.system import probe
+from fluxkit.machine.system import probe
 
 GPU = {"device": "cuda", "threads": 0}
 

@@ -8,13 +8,14 @@ import os
 import pytest
 from made_up import write_pipeline
 
-from fluxkit import container, pipeline
-from fluxkit.container import FLAGS, existing, is_bound, unwritable, warnings
 from fluxkit.errors import ExitCode, MachineError
-from fluxkit.plan import make_plan
-from fluxkit.specfile import load_spec
-from fluxkit.study import run_study
-from fluxkit.system import Reading
+from fluxkit.machine import container
+from fluxkit.machine.container import FLAGS, existing, is_bound, unwritable, warnings
+from fluxkit.machine.system import Reading
+from fluxkit.model import pipeline_files
+from fluxkit.plan.plan import make_plan
+from fluxkit.run.study import run_study
+from fluxkit.spec.toml import load_spec
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_a_folder_of_the_same_disk_is_not_bound(tmp_path):
 @pytest.mark.parametrize(("kind", "flag"), [("docker", "--gpus all"), ("podman", "--device"), ("apptainer", "--nv")])
 def test_a_container_without_a_gpu_names_its_flag(tmp_path, monkeypatch, machine, kind, flag):
     """A GPU preset in a container that shows none asks for the engine's flag, in one sentence."""
-    monkeypatch.setattr(pipeline, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
+    monkeypatch.setattr(pipeline_files, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
     with pytest.raises(MachineError, match=flag) as caught:
         make_plan(load_spec("nano-single-gpu"), with_reading(machine(), "container", kind))
     assert caught.value.exit_code == ExitCode.MACHINE
@@ -116,7 +117,7 @@ def test_a_container_without_a_gpu_names_its_flag(tmp_path, monkeypatch, machine
 @pytest.mark.parametrize(("kind", "mend"), [("docker", "start the CUDA image"), ("none", "install a torch")])
 def test_the_cpu_image_with_a_gpu_leads_to_the_other_image(tmp_path, monkeypatch, machine, inside, kind, mend):
     """A GPU preset where torch is built for CPUs: in an image another image mends it, elsewhere another torch."""
-    monkeypatch.setattr(pipeline, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
+    monkeypatch.setattr(pipeline_files, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
     inside(kind)
     system = machine(gpus=1)
     system = system.model_copy(update={"packages": {**system.packages, "torch": "2.13.0+cpu"}})
@@ -130,7 +131,7 @@ def test_the_cpu_image_with_a_gpu_leads_to_the_other_image(tmp_path, monkeypatch
 )
 def test_an_old_driver_is_refused(tmp_path, monkeypatch, machine, package, cuda, driver, needed):
     """A driver that is older than the CUDA of torch is refused with the branch that it needs."""
-    monkeypatch.setattr(pipeline, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
+    monkeypatch.setattr(pipeline_files, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
     system = with_reading(machine(gpus=1), "nvidia_driver", driver)
     system = system.model_copy(update={"packages": {**system.packages, package: cuda}})
     with pytest.raises(MachineError, match=f"driver {needed} or newer.* {driver}"):
@@ -139,7 +140,7 @@ def test_an_old_driver_is_refused(tmp_path, monkeypatch, machine, package, cuda,
 
 def test_a_new_driver_is_accepted(tmp_path, monkeypatch, machine):
     """A driver of the branch that CUDA asks for, or a newer one, runs."""
-    monkeypatch.setattr(pipeline, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
+    monkeypatch.setattr(pipeline_files, "NANO_FOLDER", write_pipeline(tmp_path / "small"))
     system = with_reading(machine(gpus=1), "nvidia_driver", "580.159")
     system = system.model_copy(update={"packages": {**system.packages, "nvidia-cuda-runtime": "13.0.96"}})
     assert make_plan(load_spec("nano-single-gpu"), system).device == "cuda"
@@ -149,7 +150,7 @@ def test_a_new_driver_is_accepted(tmp_path, monkeypatch, machine):
 def test_a_folder_that_may_not_be_entered_is_no_traceback(tmp_path, monkeypatch, machine, inside):
     """A folder for results that this user may not even look into is refused in a sentence, before anything runs."""
     inside("docker")
-    monkeypatch.setattr("fluxkit.system.probe", machine)
+    monkeypatch.setattr("fluxkit.machine.system.probe", machine)
     spec = load_spec("nano-laptop-cpu")
 
     def locked(*_):

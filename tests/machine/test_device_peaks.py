@@ -9,17 +9,17 @@ from statistics import mean
 
 import pytest
 
-from fluxkit.architecture import SCHNELL
-from fluxkit.devices import device_named, efficiency, flops_per_second, known_devices, peaks_of
 from fluxkit.errors import UsageError
-from fluxkit.folder import find_results
-from fluxkit.pipeline import SCHNELL_FOLDER, read_sizes
-from fluxkit.plan import make_plan
-from fluxkit.predict import predict, prediction_table
-from fluxkit.system import Device
-from fluxkit.workload import ModelSpec
+from fluxkit.machine.device_peaks import device_named, efficiency, flops_per_second, known_devices, peaks_of
+from fluxkit.machine.system import Device
+from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
+from fluxkit.model.transformer_size import SCHNELL
+from fluxkit.plan.plan import make_plan
+from fluxkit.plan.predict import predict, prediction_table
+from fluxkit.record.run_folder import find_results
+from fluxkit.spec.workload import ModelSpec
 
-REPORTS = Path(__file__).parents[1] / "reports"
+REPORTS = Path(__file__).parents[2] / "reports"
 
 
 @pytest.fixture

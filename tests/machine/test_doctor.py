@@ -10,14 +10,13 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fluxkit.doctor import conclusion, examine, examine_json, plain_text, show
-from fluxkit.gpus import gpus
-from fluxkit.judgements import GPU_ROWS, ROWS
-from fluxkit.libraries import libraries
-from fluxkit.probes import Reading, processor
-from fluxkit.record import Kit
-from fluxkit.system import System, probe
-from fluxkit.vitals import ranges, stolen_share, temperature, throttle_count, throttled, turbo, vitals
+from fluxkit.machine.conditions import ranges, stolen_share, temperature, throttle_count, throttled, turbo, vitals
+from fluxkit.machine.doctor import conclusion, examine, examine_json, plain_text, show
+from fluxkit.machine.doctor_rules import GPU_ROWS, ROWS
+from fluxkit.machine.nvml_probe import gpus
+from fluxkit.machine.provenance import Kit
+from fluxkit.machine.readings import Reading, processor
+from fluxkit.machine.system import System, libraries, probe
 
 
 @pytest.fixture
@@ -282,7 +281,7 @@ def test_nvidias_libraries_are_named_by_their_packages(monkeypatch, installed, c
             raise PackageNotFoundError(name)
         return installed[name]
 
-    monkeypatch.setattr("fluxkit.libraries.version", version)
+    monkeypatch.setattr("fluxkit.machine.system.version", version)
     found = libraries()
     assert found["cuda_version"].value == cuda
     assert cudnn in {found["cudnn_version"].value, found["cudnn_version"].unavailable}

@@ -11,8 +11,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fluxkit.gpus import Gpu, gpus, not_there, visible
-from fluxkit.probes import (
+from fluxkit.machine.nvml_probe import Gpu, gpus, not_there, visible
+from fluxkit.machine.readings import (
     attempt,
     conditions,
     container,
@@ -23,7 +23,7 @@ from fluxkit.probes import (
     processor,
     surroundings,
 )
-from fluxkit.system import System, probe
+from fluxkit.machine.system import System, probe
 
 FULL = (Gpu("a", "GPU-aaaa"), Gpu("b", "GPU-bbbb"), Gpu("c", "GPU-bbcc"))
 SLICED = Gpu("d", "GPU-dddd", (Gpu("d0", "MIG-1111"), Gpu("d1", "MIG-2222")))

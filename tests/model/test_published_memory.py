@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fluxkit.architecture import SCHNELL
-from fluxkit.footprint import Work, inference_peak_bytes
+from fluxkit.model.memory_formula import Work, inference_peak_bytes
+from fluxkit.model.transformer_size import SCHNELL
 
 WEIGHTS = SCHNELL.parameters()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fluxkit.architecture import SCHNELL, Transformer
 from fluxkit.errors import MachineError
+from fluxkit.model.transformer_size import SCHNELL, Transformer
 
 TEXT = 256
 

@@ -8,7 +8,7 @@ import pytest
 from made_up import write_pipeline
 
 from fluxkit.errors import MachineError
-from fluxkit.weights import check_pipeline, check_safetensors
+from fluxkit.model.weight_files import check_pipeline, check_safetensors
 
 
 def change(folder, name, **values):

@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from fluxkit.architecture import SCHNELL
 from fluxkit.errors import MachineError
-from fluxkit.memory import Batches, Room, largest_divisor, predicted_peaks
-from fluxkit.pipeline import SCHNELL_FOLDER, read_sizes
-from fluxkit.plan import make_plan
-from fluxkit.specfile import load_spec
+from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
+from fluxkit.model.transformer_size import SCHNELL
+from fluxkit.plan.micro_batches import Batches, Room, largest_divisor, predicted_peaks
+from fluxkit.plan.plan import make_plan
+from fluxkit.spec.toml import load_spec
 
 GB = 10**9
 RANDOM = "model.weights=random"

@@ -2,12 +2,12 @@
 
 import pytest
 
-from fluxkit.child import engine_command, engine_environment
 from fluxkit.errors import MachineError
-from fluxkit.placement import RENDEZVOUS
-from fluxkit.plan import make_plan
-from fluxkit.specfile import load_spec
-from fluxkit.system import Device, Reading
+from fluxkit.machine.system import Device, Reading
+from fluxkit.plan.placement import RENDEZVOUS
+from fluxkit.plan.plan import make_plan
+from fluxkit.run.engine_process import engine_command, engine_environment
+from fluxkit.spec.toml import load_spec
 
 
 def several(**execution):

@@ -7,13 +7,13 @@ import json
 import pytest
 from made_up import NANO_SIZES, write_pipeline
 
-from fluxkit.architecture import SCHNELL, Transformer
 from fluxkit.errors import ExitCode, MachineError
-from fluxkit.pipeline import hub_cache, pipeline_folder, read_sizes
-from fluxkit.plan import Plan, make_plan
-from fluxkit.specfile import load_spec
-from fluxkit.system import Reading
-from fluxkit.workload import ModelSpec
+from fluxkit.machine.system import Reading
+from fluxkit.model.pipeline_files import hub_cache, pipeline_folder, read_sizes
+from fluxkit.model.transformer_size import SCHNELL, Transformer
+from fluxkit.plan.plan import Plan, make_plan
+from fluxkit.spec.toml import load_spec
+from fluxkit.spec.workload import ModelSpec
 
 COMMIT = "741f7c3ce8b383c54771c7003378a50191e9efe9"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fluxkit.agreement import BANDS, AgreementFacts, agreement_passed, departures_of
-from fluxkit.checks import find
-from fluxkit.record import AgreementProbe
+from fluxkit.record.agreement_facts import BANDS, AgreementFacts, departures_of
+from fluxkit.record.result import AgreementProbe
+from fluxkit.trust.certificates import agreement_passed
+from fluxkit.trust.run_checks import find
 
 SEEN = {
     # The CPU measured, in FP32 and bfloat16; products with TF32 operands emulated on it.

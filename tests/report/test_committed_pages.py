@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fluxkit.published import load_published
-from fluxkit.report import write_report
-from fluxkit.verify import verify_all
+from fluxkit.compare.published import load_published
+from fluxkit.fold.verify import verify_all
+from fluxkit.report.page import write_report
 
-REPORTS = Path(__file__).parent.parent / "reports"
+REPORTS = Path(__file__).parents[2] / "reports"
 COMMITTED = sorted(folder.parent for folder in REPORTS.glob("*/results") if folder.is_dir())
 
 

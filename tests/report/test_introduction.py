@@ -1,9 +1,9 @@
-"""`fluxkit.lede`: what the page says before any number."""
+"""`fluxkit.report.introduction`: what the page says before any number."""
 
 import builders
 
-from fluxkit.compare import compare
-from fluxkit.lede import about_the_model, lede, title, work
+from fluxkit.compare.compare import compare
+from fluxkit.report.introduction import about_the_model, lede, title, work
 
 
 def test_the_lede_names_devices_days_and_studies():

@@ -1,9 +1,9 @@
-"""`fluxkit.belief`: what the checks found, one line for each check however many runs it concerns."""
+"""`fluxkit.report.trust_board`: what the checks found, one line for each check however many runs it concerns."""
 
 import builders
 
-from fluxkit.belief import BOARD, board, findings
-from fluxkit.compare import compare
+from fluxkit.compare.compare import compare
+from fluxkit.report.trust_board import BOARD, board, findings
 
 
 def moved(repeat, percent):

@@ -15,17 +15,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fluxkit import child, lock, watch
-from fluxkit.child import engine_command, engine_environment
 from fluxkit.errors import MachineError, UsageError
-from fluxkit.folder import read_result
-from fluxkit.launch import launch, resume
-from fluxkit.lock import RunLock, is_held
-from fluxkit.plan import Job
-from fluxkit.progress import Live, Plain, Position
-from fluxkit.settle import load
+from fluxkit.fold.outcome import load
+from fluxkit.plan.plan import Job
+from fluxkit.record import lock
+from fluxkit.record.lock import RunLock, is_held
+from fluxkit.record.run_folder import read_result
+from fluxkit.run import engine_process, follow
+from fluxkit.run.engine_process import engine_command, engine_environment
+from fluxkit.run.launch import launch, resume
+from fluxkit.run.progress import Live, Plain, Position
 
-STAND_IN = Path(__file__).with_name("stand_in.py")
+STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 
 
 def command(scenario):
@@ -209,7 +210,7 @@ def test_an_engine_that_cannot_start_is_a_failed_run(small_spec, small_plan, tmp
 
 def test_no_process_is_left_behind(go, monkeypatch):
     """Descendants in sessions of their own are ended too, as torchrun's ranks would be."""
-    monkeypatch.setattr(child, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(engine_process, "LOOK_SECONDS", 0.1)
     _, folder = go("leaves_child")
     left = int((folder / "child").read_text())
     assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
@@ -232,7 +233,7 @@ def test_a_scheduler_can_stop_and_continue_a_run(go, tmp_path, number):
 def test_a_resumed_run_takes_the_devices_that_are_there_now(go, monkeypatch):
     """A requeued job may get other GPUs of the same kind: the next attempt names those, not the ones before."""
     _, folder = go("dies")
-    monkeypatch.setattr("fluxkit.launch.uuids", lambda _spec, _system: ("GPU-other",))
+    monkeypatch.setattr("fluxkit.run.launch.uuids", lambda _spec, _system: ("GPU-other",))
     result = resume(folder, afresh=True, command=command("completed"))
     assert (result.status, result.plan.device_uuids) == ("completed", ("GPU-other",))
     assert Job.model_validate_json((folder / "job.json").read_text()).plan == result.plan
@@ -257,7 +258,7 @@ def test_a_second_interrupt_ends_it_at_once(go, tmp_path):
 
 def test_an_engine_that_does_not_listen_is_ended(go, tmp_path, monkeypatch):
     """After the grace period the engine is ended."""
-    monkeypatch.setattr(watch, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(follow, "GRACE_SECONDS", 0.2)
     with signal_when_ready(tmp_path / "run", signal.SIGTERM):
         result, _ = go("stubborn")
     assert (result.status, result.error.kind) == ("interrupted", "Stopped")
@@ -265,12 +266,12 @@ def test_an_engine_that_does_not_listen_is_ended(go, tmp_path, monkeypatch):
 
 def test_a_killed_launcher_leaves_a_run_that_says_so(small_spec, small_plan, tmp_path):
     """kill -9 of the launcher: the engine stops at a checkpoint by itself, and loading folds the run."""
-    folder, here = tmp_path / "run", str(STAND_IN.parent)
+    folder, here = tmp_path / "run", str(Path(__file__).parent)
     job = Job(spec=small_spec, plan=small_plan, seed=3)
     (tmp_path / "job.json").write_text(job.model_dump_json(by_alias=True))
     code = (
-        f"import sys; sys.path.insert(0, {here!r})\nfrom pathlib import Path\nfrom fluxkit.plan import Job\n"
-        f"from fluxkit.launch import launch\nfrom test_launch import command\n"
+        f"import sys; sys.path.insert(0, {here!r})\nfrom pathlib import Path\nfrom fluxkit.plan.plan import Job\n"
+        f"from fluxkit.run.launch import launch\nfrom test_launch import command\n"
         f"job = Job.model_validate_json(Path({str(tmp_path / 'job.json')!r}).read_text())\n"
         f"launch(job.spec, job.plan, folder=Path({str(folder)!r}), seed=3, command=command('stoppable'))\n"
     )
@@ -313,7 +314,7 @@ def test_a_completed_run_is_not_resumed(go):
 def test_half_a_run_from_another_machine_is_refused(go, monkeypatch, machine):
     """A run is not continued on other hardware: its row would be neither machine's."""
     _, folder = go("fails")
-    monkeypatch.setattr("fluxkit.system.probe", lambda: machine(cores=64, memory_bytes=10**12))
+    monkeypatch.setattr("fluxkit.machine.system.probe", lambda: machine(cores=64, memory_bytes=10**12))
     with pytest.raises(MachineError, match="other hardware"):
         resume(folder, command=command("completed"))
 
@@ -389,7 +390,7 @@ def test_plain_progress_tells_phases_and_tuning(go, capsys):
 
 def test_a_position_knows_its_way(small_spec, small_plan):
     """Iteration, loss, speed and time left follow from the events; both budgets count."""
-    from fluxkit.events import Iterations, PhaseStarted
+    from fluxkit.record.events import Iterations, PhaseStarted
 
     position = Position(small_spec, small_plan)
     position.update(PhaseStarted(at_seconds=0, phase="tune"))

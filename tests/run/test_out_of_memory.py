@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fluxkit.record import RunFailure
-from fluxkit.shortage import MAX_HALVINGS, attempt_of, evidence, killed_for_memory, smaller
+from fluxkit.record.result import RunFailure
+from fluxkit.run.out_of_memory import MAX_HALVINGS, attempt_of, evidence, killed_for_memory, smaller
 
 
 def failure(kind="Killed", message="The engine was ended by signal 9 (SIGKILL).", phase="tune"):

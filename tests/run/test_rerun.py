@@ -15,16 +15,16 @@ import builders
 import pytest
 from scipy.stats import t
 
-from fluxkit import cli, rerun, study
-from fluxkit.again import judge
-from fluxkit.bands import prediction_interval
+from fluxkit.cli import app
 from fluxkit.errors import RunError, UsageError
-from fluxkit.folder import find_results, write_result
-from fluxkit.record import AgreementProbe, Check
-from fluxkit.study import run_study
-from fluxkit.words import verdict_lines
+from fluxkit.record.result import AgreementProbe, Check
+from fluxkit.record.run_folder import find_results, write_result
+from fluxkit.run import rerun, study
+from fluxkit.run.rerun_tolerance import prediction_interval
+from fluxkit.run.rerun_verdict import judge, verdict_lines
+from fluxkit.run.study import run_study
 
-STAND_IN = Path(__file__).with_name("stand_in.py")
+STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 
 
 def command(scenario):
@@ -228,7 +228,7 @@ def test_a_machine_that_lost_a_fifth_of_its_speed_is_never_reproduced():
 
 def test_repeats_that_spread_too_much_tell_nothing():
     """A committed trio that spreads by 14 % reproduces nothing: 0.6 times its speed is not decided, and named why."""
-    committed = Path(__file__).parent.parent / "reports/laptop/results"
+    committed = Path(__file__).parents[2] / "reports/laptop/results"
     trio = [run for _, run in find_results([committed]) if run.spec.name == "nano-laptop-cpu"]
     speed = trio[0].summary.training_iterations_per_second
     again = trio[0].model_copy(
@@ -312,7 +312,7 @@ def fluxkit(monkeypatch, capsys):
 
     def run(*words):
         with pytest.raises(SystemExit) as leaving:
-            cli.main([str(word) for word in words])
+            app.main([str(word) for word in words])
         told = capsys.readouterr()
         return int(leaving.value.code or 0), told.out, told.err
 

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from fluxkit import study
 from fluxkit.errors import MachineError, UsageError
-from fluxkit.folder import read_result
-from fluxkit.study import arrange, newest_unfinished, read_study, run_study
-from fluxkit.words import study_json
+from fluxkit.record.run_folder import read_result
+from fluxkit.run import study
+from fluxkit.run.study import arrange, newest_unfinished, read_study, run_study, study_json
 
-STAND_IN = Path(__file__).with_name("stand_in.py")
+STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 
 
 def command(*scenarios):

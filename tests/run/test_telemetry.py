@@ -10,9 +10,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fluxkit.energy import NVML_COUNTER, NVML_POWER, RAPL, EnergySample, Meter, energy_of
-from fluxkit.nvml import Gpus, throttle_reasons
-from fluxkit.telemetry import Cores, Sample, Sampler, decimated, phase_telemetry
+from fluxkit.machine.nvml_sampler import Gpus, throttle_reasons
+from fluxkit.run.energy_meter import NVML_COUNTER, NVML_POWER, RAPL, EnergySample, Meter, energy_of
+from fluxkit.run.telemetry import Cores, Sample, Sampler, decimated, phase_telemetry
 
 
 class FakeNvmlError(Exception):
@@ -163,7 +163,7 @@ def test_energy_without_a_counter_is_estimated(driver, monkeypatch):
     """A GPU without an energy counter gives power x time, and the class says so."""
     driver(broken=("nvmlDeviceGetTotalEnergyConsumption",))
     now = [100.0]
-    monkeypatch.setattr("fluxkit.energy.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("fluxkit.run.energy_meter.time.monotonic", lambda: now[0])
     meter = Meter(Gpus(["GPU-1"]))
     now[0] += 2.0
     assert (meter.joules(), meter.source) == (600.0, NVML_POWER)
@@ -175,7 +175,7 @@ def test_a_missed_reading_of_power_is_not_nought(driver, monkeypatch):
     """Over 40 s at 300 W in which every second reading fails, the last known power holds: 12,000 J."""
     state = driver(broken=("nvmlDeviceGetTotalEnergyConsumption",))
     now = [100.0]
-    monkeypatch.setattr("fluxkit.energy.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("fluxkit.run.energy_meter.time.monotonic", lambda: now[0])
     meter = Meter(Gpus(["GPU-1"]))
     for place in range(4):
         now[0] += 10.0
@@ -186,7 +186,7 @@ def test_a_missed_reading_of_power_is_not_nought(driver, monkeypatch):
 
 def test_idle_power_is_the_mean_of_a_few_readings(driver, monkeypatch):
     """One reading that is off, or that fails, does not decide what the idle GPU draws."""
-    monkeypatch.setattr("fluxkit.energy.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("fluxkit.run.energy_meter.IDLE_SECONDS", 0.0)
     state = driver()
     state.powers = [60_000, 300_000, 60_000, None, 60_000]
     assert Meter(Gpus(["GPU-1"])).idle_watts == pytest.approx(120.0)
@@ -200,7 +200,7 @@ def test_a_mig_slice_has_no_energy(driver):
 
 def test_rapl_counters_wrap(rapl, monkeypatch):
     """Packages and memory are added up, cores inside a package are not, and a counter that wrapped goes on."""
-    monkeypatch.setattr("fluxkit.energy.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("fluxkit.run.energy_meter.IDLE_SECONDS", 0.0)
     root = rapl({"intel-rapl:0": ("package-0", 900), "intel-rapl:0:0": ("core", 7), "intel-rapl:0:1": ("dram", 0)})
     meter = Meter(root=root)
     rapl({"intel-rapl:0": ("package-0", 100), "intel-rapl:0:0": ("core", 800), "intel-rapl:0:1": ("dram", 50)})
@@ -219,7 +219,7 @@ def test_unreadable_counters_have_a_reason(tmp_path):
 
 def test_a_short_run_has_no_energy(rapl, monkeypatch):
     """Below a minute the counter's steps are too coarse."""
-    monkeypatch.setattr("fluxkit.energy.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("fluxkit.run.energy_meter.IDLE_SECONDS", 0.0)
     meter = Meter(root=rapl({"intel-rapl:0": ("package-0", 0)}))
     energy = energy_of(meter, [EnergySample(0.0, 0.0, None), EnergySample(59.0, 9.0, None)])
     assert (energy.class_, energy.joules_gross) == ("unavailable", None)

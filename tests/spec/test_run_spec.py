@@ -7,8 +7,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from fluxkit.frozen import canonical_sha256
-from fluxkit.spec import RunSpec
+from fluxkit.spec.run_spec import RunSpec
+from fluxkit.values import canonical_sha256
 
 PRETRAINED = {"family": "schnell", "weights": "pretrained", "path": "/models/schnell"}
 FULL = {"model": {"weights": "random"}, "tune": {"method": "full"}}

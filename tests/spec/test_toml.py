@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxkit.errors import ExitCode, UsageError
-from fluxkit.specfile import load_spec, preset_names, preset_text
+from fluxkit.spec.toml import load_spec, preset_names, preset_text
 
 HEAD = 'schema = "fluxkit.spec/1"\nname = "mine"\n'
 NANO_PRESETS = ["nano-laptop-cpu", "nano-laptop-cpu-bf16", "nano-multi-gpu", "nano-single-gpu", "nano-two-process"]

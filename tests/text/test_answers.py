@@ -1,13 +1,13 @@
-"""`fluxkit.answers`: a verdict, one number and what it rests on; said of as few names as a reader can hold."""
+"""`fluxkit.text.answers`: a verdict, one number and what it rests on; said of as few names as a reader can hold."""
 
 import builders
 import pytest
 
-from fluxkit.answers import answers
-from fluxkit.compare import compare
-from fluxkit.given import Given
-from fluxkit.ranking import standing
-from fluxkit.tables import render
+from fluxkit.compare.compare import compare
+from fluxkit.compare.ranking import standing
+from fluxkit.compare.reader_options import Given
+from fluxkit.text.answers import answers
+from fluxkit.text.text_table import render
 
 
 def asked(results, quantity, given=None):

@@ -1,4 +1,4 @@
-"""`fluxkit.tables`: the comparison as text for people, spreadsheets and programs."""
+"""`fluxkit.text.text_table`: the comparison as text for people, spreadsheets and programs."""
 
 import csv
 import io
@@ -6,9 +6,9 @@ import io
 import builders
 import pytest
 
-from fluxkit import spreadsheet, tables
-from fluxkit.compare import compare
-from fluxkit.comparison import Comparison
+from fluxkit.compare.compare import compare
+from fluxkit.compare.comparison import Comparison
+from fluxkit.text import csv_export, text_table
 
 HOSTILE = "=cmd|'/C calc'!A0 | <script>alert(1)</script> [x](javascript:1) \x1b[31m @team https://example.org"
 
@@ -27,13 +27,13 @@ def rows_of(text):
 def test_json_is_the_comparison():
     """JSON output reads back as the same comparison."""
     comparison = compare(builders.study())
-    assert Comparison.model_validate_json(tables.render(comparison, "json")) == comparison
+    assert Comparison.model_validate_json(text_table.render(comparison, "json")) == comparison
 
 
 def test_csv_has_a_typed_line_per_configuration():
     """CSV has one line per configuration whose numbers are unrounded and whose missing numbers are empty."""
     comparison = compare(builders.study())
-    lines = rows_of(tables.render(comparison, "csv"))
+    lines = rows_of(text_table.render(comparison, "csv"))
     row = comparison.workloads[0].rows[0]
     assert [line["configuration"] for line in lines] == [row.name for row in comparison.workloads[0].rows]
     assert float(lines[0]["training_iterations_per_second"]) == row.metrics["training_iterations_per_second"].mean
@@ -44,7 +44,7 @@ def test_csv_has_a_typed_line_per_configuration():
 def test_csv_has_both_ends_of_the_time_to_quality():
     """The mark that had not passed and the one that did stand in columns of their own."""
     comparison = compare(builders.study())
-    line, found = rows_of(tables.render(comparison, "csv"))[0], comparison.workloads[0].rows[0].time_to_target
+    line, found = rows_of(text_table.render(comparison, "csv"))[0], comparison.workloads[0].rows[0].time_to_target
     assert float(line["seconds_to_target_after"]) == found.since_seconds
     assert float(line["seconds_to_target"]) == found.seconds > found.since_seconds
 
@@ -52,7 +52,7 @@ def test_csv_has_both_ends_of_the_time_to_quality():
 def test_csv_columns_have_one_type_each():
     """Every column is a number, a truth value or text in all lines, with empty cells where nothing is known."""
     metered = builders.result(energy=builders.energy(), of=builders.spec(execution={"threads": 3}), id="metered")
-    lines = rows_of(tables.render(compare([*builders.study(), metered]), "csv"))
+    lines = rows_of(text_table.render(compare([*builders.study(), metered]), "csv"))
     for name in lines[0]:
         kinds = {kind_of(line[name]) for line in lines if line[name]}
         assert len(kinds) <= 1, name
@@ -81,24 +81,24 @@ def test_markdown_fits_a_pull_request():
         for threads in range(1, 17)
         for repeat in range(3)
     ]
-    text = tables.render(compare(runs), "markdown")
+    text = text_table.render(compare(runs), "markdown")
     assert len(text) < 65_536
     assert "too many for a comment" in text
-    assert "too many" not in tables.render(compare(builders.study()), "markdown")
+    assert "too many" not in text_table.render(compare(builders.study()), "markdown")
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", " =", "\r="])
 def test_csv_text_is_never_a_formula(start):
     """A label that begins like a formula is defused; a negative number stays a number."""
     asked = builders.spec(hardware={"label": f"{start}1+1"})
-    (line,) = rows_of(tables.render(compare([builders.result(of=asked)]), "csv"))
+    (line,) = rows_of(text_table.render(compare([builders.result(of=asked)]), "csv"))
     assert not line["configuration"].lstrip().startswith(("=", "+", "-", "@", "\t"))
-    assert spreadsheet._defused(-1.5) == -1.5
+    assert csv_export._defused(-1.5) == -1.5
 
 
 def test_markdown_is_a_table_that_strangers_cannot_break():
     """In Markdown a hostile label stays one cell: no pipe, tag, link, mention or control character survives."""
-    text = tables.render(hostile_comparison(), "markdown")
+    text = text_table.render(hostile_comparison(), "markdown")
     (header,) = [line for line in text.splitlines() if line.startswith("|  | ")]
     cells = header.replace("\\|", "").strip("|").split("|")
     assert len(cells) == 2
@@ -111,7 +111,7 @@ def test_markdown_is_a_table_that_strangers_cannot_break():
 @pytest.mark.parametrize("width", [60, 120, 240])
 def test_the_table_fits_and_steers_no_terminal(width):
     """The terminal table keeps to its width and passes on no control character and no markup."""
-    text = tables.render(hostile_comparison(), "table", width)
+    text = text_table.render(hostile_comparison(), "table", width)
     assert "\x1b" not in text
     assert all(len(line) <= width for line in text.splitlines())
 
@@ -120,21 +120,21 @@ def test_every_format_names_failures_or_carries_them():
     """Failed runs stand below the table with their reason."""
     comparison = compare(builders.study())
     for style in ("table", "markdown"):
-        assert "OutOfMemoryError" in tables.render(comparison, style)
+        assert "OutOfMemoryError" in text_table.render(comparison, style)
 
 
 def test_workloads_that_differ_are_named_by_key():
     """Results that may not be compared are followed by the keys in which they differ."""
     other = builders.spec(tune={"seconds": 30.0})
-    text = tables.render(compare([builders.result(), builders.result(of=other, id="other")]), "table")
+    text = text_table.render(compare([builders.result(), builders.result(of=other, id="other")]), "table")
     assert "Not comparable" in text
     assert "tune.seconds" in text
 
 
 def test_digits_follow_the_spread():
     """A number has as many digits as its interval supports, and three significant ones without an interval."""
-    narrow = tables.render(compare(builders.study()), "markdown")
-    single = tables.render(compare(builders.study(repeats=1)), "markdown")
+    narrow = text_table.render(compare(builders.study()), "markdown")
+    single = text_table.render(compare(builders.study(repeats=1)), "markdown")
     assert "| 9.99" in narrow
     assert "n = 3, grade A" in narrow
     assert "n = 1, grade A" in single
@@ -148,7 +148,7 @@ def test_what_is_missing_of_a_number_stands_beside_it(format):  # noqa: A002 - t
     of = builders.spec(hardware={"label": "GPU", "usd_per_hour": 0.5, "usd_per_kwh": 0.3})
     runs = [builders.result(of=of, repeat=repeat, energy=short) for repeat in range(3)]
     runs[2] = runs[2].model_copy(update={"summary": runs[2].summary.model_copy(update={"ssim": None})})
-    text = " ".join(tables.render(compare(runs), format, width=400).split())
+    text = " ".join(text_table.render(compare(runs), format, width=400).split())
     assert "0.5 USD/h + 0.3 USD/kWh" in text
     assert text.count("n = 3, grade A, without its energy: too short: 20 s; 60 s are wanted") >= 2
     assert "n = 2, grade B, 2 of 3 runs have it" in text

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from stand_in import Log, begin, canary, infer, steps, tune, whole_run
 
-from fluxkit.ceilings import moments
-from fluxkit.fold import fold
-from fluxkit.record import RunResult
+from fluxkit.fold.fold import fold
+from fluxkit.record.result import RunResult
+from fluxkit.trust.ceilings import moments
 
 A100 = "NVIDIA A100-SXM4-80GB"
 

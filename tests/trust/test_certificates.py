@@ -3,11 +3,11 @@
 import builders
 import pytest
 
-from fluxkit.certificates import agreement_of, certificates
-from fluxkit.compare import compare
-from fluxkit.figures import agreement_text
-from fluxkit.ranking import standing
-from fluxkit.tables import render
+from fluxkit.compare.compare import compare
+from fluxkit.compare.ranking import standing
+from fluxkit.text.number_format import agreement_text
+from fluxkit.text.text_table import render
+from fluxkit.trust.certificates import agreement_of, certificates
 
 GOOD, BAD = [builders.certificate()], [builders.certificate(relative_l2=5e-4)]
 

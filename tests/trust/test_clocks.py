@@ -5,9 +5,9 @@ from pathlib import Path
 import builders
 import pytest
 
-from fluxkit.checks import find
-from fluxkit.compare import compare
-from fluxkit.folder import find_results
+from fluxkit.compare.compare import compare
+from fluxkit.record.run_folder import find_results
+from fluxkit.trust.run_checks import find
 
 
 def result(factor=1.0, seen_seconds=None):
@@ -47,7 +47,7 @@ def test_a_clock_that_lies_by_a_tenth_is_found(factor):
 @pytest.mark.parametrize("study", ["laptop", "schnell-laptop"])
 def test_no_committed_result_has_a_lying_clock(study):
     """Machines that were really measured, busy ones among them, pass."""
-    results = find_results([Path(__file__).parent.parent / "reports" / study / "results"])
+    results = find_results([Path(__file__).parents[2] / "reports" / study / "results"])
     assert results
     assert [clock_findings(run) for _, run in results] == [{}] * len(results)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from stand_in import Log, whole_run
 
-from fluxkit.fold import fold
-from fluxkit.system import Reading
-from fluxkit.witness import PhaseTelemetry, Telemetry
+from fluxkit.fold.fold import fold
+from fluxkit.machine.system import Reading
+from fluxkit.record.facts import PhaseTelemetry, Telemetry
 
 
 @pytest.fixture

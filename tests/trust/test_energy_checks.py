@@ -1,10 +1,10 @@
-"""`fluxkit.metering`: what is said about energy."""
+"""`fluxkit.trust.energy_checks`: what is said about energy."""
 
 import builders
 import pytest
 
-from fluxkit.checks import find
-from fluxkit.record import RunResult
+from fluxkit.record.result import RunResult
+from fluxkit.trust.run_checks import find
 
 
 def findings(energy, foreign_cores=0.0, *, gpu=False):

@@ -6,11 +6,11 @@ import builders
 import pytest
 from stand_in import PRECISION, Log, begin, grade, infer, mark, steps, tune, whole_run
 
-from fluxkit.checks import CHECKS, find
-from fluxkit.fold import fold
-from fluxkit.precision import departures
-from fluxkit.record import RunResult
-from fluxkit.system import Reading
+from fluxkit.fold.fold import fold
+from fluxkit.machine.system import Reading
+from fluxkit.record.result import RunResult
+from fluxkit.spec.precision_names import departures
+from fluxkit.trust.run_checks import CHECKS, find
 
 
 @pytest.fixture

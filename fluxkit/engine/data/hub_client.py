@@ -1,4 +1,4 @@
-"""`python -m fluxkit.engine.fetch REPO REVISION`: downloads a pipeline into the hub cache, because the spec says so."""
+"""`python -m fluxkit.engine.data.hub_client REPO REVISION`: a pipeline into the hub cache, because the spec says so."""
 
 from __future__ import annotations
 

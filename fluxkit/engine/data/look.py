@@ -1,13 +1,13 @@
-"""`python -m fluxkit.engine.look`: which images a run would use. Reads [data] as JSON, writes JSON, loads no torch."""
+"""`python -m fluxkit.engine.data.look`: which images a run would use. [data] as JSON in, JSON out, no torch."""
 
 from __future__ import annotations
 
 import json
 import sys
 
-from fluxkit.engine.pairs import load_pairs
+from fluxkit.engine.data.pairs import load_pairs
 from fluxkit.errors import ExitCode, FluxkitError
-from fluxkit.workload import DataSpec
+from fluxkit.spec.workload import DataSpec
 
 
 def main() -> int:

@@ -8,16 +8,16 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fluxkit.dataset import Listed, Problem, list_folder
-from fluxkit.engine.images import load_image, pixel_sha256
-from fluxkit.engine.photos import photo_path, photos
+from fluxkit.dataset.picture_folder import Listed, Problem, list_folder
+from fluxkit.engine.data.images import load_image, pixel_sha256
+from fluxkit.engine.data.photos import photo_path, photos
 from fluxkit.errors import MachineError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from fluxkit.engine.photos import Split
-    from fluxkit.workload import DataSpec
+    from fluxkit.engine.data.photos import Split
+    from fluxkit.spec.workload import DataSpec
 
 NAMED_PROBLEMS = 5
 

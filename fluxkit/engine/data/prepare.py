@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fluxkit.engine.cached import cached
-from fluxkit.engine.identity import component_sha256
-from fluxkit.engine.images import to_tensor
-from fluxkit.engine.model import Autoencoder, Embeddings, encode_captions
-from fluxkit.engine.pairs import load_pairs
-from fluxkit.engine.random_weights import random_caption, random_latents
-from fluxkit.frozen import canonical_sha256
-from fluxkit.pipeline import pipeline_folder
+from fluxkit.engine.data.images import to_tensor
+from fluxkit.engine.data.pairs import load_pairs
+from fluxkit.engine.data.tensor_cache import cached
+from fluxkit.engine.data.weights_hash import component_sha256
+from fluxkit.engine.flux.random_weights import random_caption, random_latents
+from fluxkit.engine.flux.transformer import Autoencoder, Embeddings, encode_captions
+from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.values import canonical_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fluxkit.dataset import Problem
-    from fluxkit.engine.pairs import Pair
-    from fluxkit.engine.photos import Split
-    from fluxkit.spec import RunSpec
+    from fluxkit.dataset.picture_folder import Problem
+    from fluxkit.engine.data.pairs import Pair
+    from fluxkit.engine.data.photos import Split
+    from fluxkit.spec.run_spec import RunSpec
 
 
 @dataclass(frozen=True)

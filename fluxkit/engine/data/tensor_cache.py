@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from fluxkit.cache import entry
-from fluxkit.engine import checkpoint
+from fluxkit.dataset.cache import entry
+from fluxkit.engine.data import tensor_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,11 +31,11 @@ def cached(
     made = dict(zip(missing, make(missing), strict=True)) if missing else {}
     for place, tensors in made.items():
         with suppress(OSError):  # a cache that can't be written only costs time
-            checkpoint.save(entry(kind, keys[place]), tensors, {})
+            tensor_file.save(entry(kind, keys[place]), tensors, {})
     return [made[place] if value is None else value for place, value in enumerate(found)]
 
 
 def _read(kind: str, key: str) -> dict[str, Tensor] | None:
     with suppress(OSError, SafetensorError, KeyError, TypeError):
-        return dict(checkpoint.load(entry(kind, key))[0])
+        return dict(tensor_file.load(entry(kind, key))[0])
     return None

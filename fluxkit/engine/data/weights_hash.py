@@ -7,15 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluxkit.cache import cache_folder
-from fluxkit.engine.random_weights import recipe_sha256
-from fluxkit.folder import write_atomically
-from fluxkit.pipeline import pipeline_folder
+from fluxkit.dataset.cache import cache_folder
+from fluxkit.engine.flux.random_weights import recipe_sha256
+from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.record.atomic_file import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.workload import ModelSpec
+    from fluxkit.spec.workload import ModelSpec
 
 
 def weights_sha256(spec: ModelSpec) -> str:

@@ -1,4 +1,4 @@
-"""`python -m fluxkit.engine.golden`: the metrics on one made pair, beside the values they must have. Loads no torch.
+"""`python -m fluxkit.engine.evaluate.golden_scores`: the metrics on one made pair, beside their true values. No torch.
 
 The pair is made of integers alone, so that no image library and no random numbers can change it.
 """
@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from fluxkit.engine.quality import score
+from fluxkit.engine.evaluate.psnr_ssim import score
 
 # Computed once outside of fluxkit, with scikit-image and with a plain implementation of Wang et al. 2004.
 PSNR_DB, SSIM = 29.51060851, 0.94208267

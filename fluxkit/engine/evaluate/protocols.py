@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fluxkit.engine import flow
-from fluxkit.engine.quality import flat_colour, score
-from fluxkit.engine.sample import denoise, images_of
-from fluxkit.events import Anchor, Progress, Reconstruction, Validation
+from fluxkit.engine.evaluate.psnr_ssim import flat_colour, score
+from fluxkit.engine.flux import flow
+from fluxkit.engine.measure.sampling import denoise, images_of
+from fluxkit.record.events import Anchor, Progress, Reconstruction, Validation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fluxkit.engine.data import Prepared
-    from fluxkit.engine.log import EventLog
-    from fluxkit.engine.model import Autoencoder, Flux
-    from fluxkit.workload import EvaluateSpec
+    from fluxkit.engine.data.prepare import Prepared
+    from fluxkit.engine.flux.transformer import Autoencoder, Flux
+    from fluxkit.engine.process.event_log import EventLog
+    from fluxkit.spec.workload import EvaluateSpec
 
 KEPT_SEED = 0
 """The sample of this seed is kept as an image, for the report."""

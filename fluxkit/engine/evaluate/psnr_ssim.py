@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
-from fluxkit.workload import MIN_SSIM_SIDE
+from fluxkit.spec.workload import MIN_SSIM_SIDE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch.nn import Module
 
-    from fluxkit.execution import Attention
+    from fluxkit.spec.execution import Attention
 
 HALF = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 SINGLE = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)

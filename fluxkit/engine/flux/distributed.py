@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from fluxkit.engine.model import Flux
+from fluxkit.engine.flux.transformer import Flux
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-    from fluxkit.execution import Parallelism
+    from fluxkit.spec.execution import Parallelism
 
 
 def spread(flux: Flux, accelerator: Accelerator, parallelism: Parallelism) -> None:

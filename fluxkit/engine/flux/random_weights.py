@@ -13,24 +13,49 @@ machine. A measured product of a 12288 x 3072 matrix took as long with a tile's 
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
-from fluxkit.architecture import Transformer
-from fluxkit.engine import flow
-from fluxkit.engine.heap import compact_heap
+from fluxkit.engine.flux import flow
 from fluxkit.errors import MachineError
-from fluxkit.frozen import canonical_sha256
-from fluxkit.pipeline import read_sizes
+from fluxkit.model.pipeline_files import read_sizes
+from fluxkit.model.transformer_size import Transformer
+from fluxkit.values import canonical_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from torch import Tensor
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+OWN_PAGES_BYTES = 1 << 16
+"""While building, everything larger has pages of its own, which go back to the system at once."""
+SETTLED_BYTES = 1 << 25
+"""Afterwards glibc's own upper limit of what the heap keeps: pages that are used again are not asked for again."""
+
+
+@contextmanager
+def compact_heap() -> Iterator[None]:
+    """Freed memory goes back to the system inside the block, and what the heap still holds when it is left."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
+        yield
+        return
+    libc.mallopt(M_MMAP_THRESHOLD, OWN_PAGES_BYTES)
+    try:
+        yield
+    finally:
+        libc.mallopt(M_MMAP_THRESHOLD, SETTLED_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * SETTLED_BYTES)
+        libc.malloc_trim(0)
+
 
 RECIPE = "fluxkit random weights 2: normal, variance 1/inputs, one tile of bfloat16 numbers; the same everywhere"
 TILE = 1_000_003

@@ -15,19 +15,19 @@ from diffusers.utils import logging as diffusers_logging
 from peft import LoraConfig
 from transformers.utils import logging as transformers_logging
 
-from fluxkit.engine import flow
-from fluxkit.engine.precision import dtype_of
-from fluxkit.engine.random_weights import build_transformer
-from fluxkit.pipeline import pipeline_folder
+from fluxkit.engine.flux import flow
+from fluxkit.engine.flux.precision import dtype_of
+from fluxkit.engine.flux.random_weights import build_transformer
+from fluxkit.model.pipeline_files import pipeline_folder
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from torch import Tensor
 
-    from fluxkit.engine.assistant import Assistant
-    from fluxkit.spec import RunSpec
-    from fluxkit.workload import ModelSpec
+    from fluxkit.engine.flux.assistant_adapter import Assistant
+    from fluxkit.spec.run_spec import RunSpec
+    from fluxkit.spec.workload import ModelSpec
 
 # Anchored to the blocks: the plain name "proj_out" would also hit the model's last layer. Covers attention, the
 # MLPs of the double blocks and the MLP of the single blocks, which hold half of the work.

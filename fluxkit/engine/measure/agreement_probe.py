@@ -1,7 +1,7 @@
 """The agreement certificate: a fixed tiny FLUX on this device, in this precision, against a float64 reference.
 
-    python -m fluxkit.engine.agree             # measures this machine, one line of JSON for each precision
-    python -m fluxkit.engine.agree --write     # makes fluxkit/data/agreement.json again, in float64 on the CPU
+    python -m fluxkit.engine.measure.agreement_probe          # measures this machine, a line of JSON each precision
+    python -m fluxkit.engine.measure.agreement_probe --write  # makes fluxkit/data/agreement.json again, in float64
 
 Weights and inputs are the noise of `flow.noise_of`, rounded to halves: its last bits depend on the processor (38 % of
 the values differ by up to 2e-6 between AVX2 and none), the nearest half does not, and bfloat16 holds it exactly. So
@@ -28,10 +28,10 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fluxkit.engine import flow
-from fluxkit.engine.model import Embeddings, Flux, add_lora, quiet
-from fluxkit.engine.precision import dtype_of, fp32_products
-from fluxkit.engine.sample import denoise
+from fluxkit.engine.flux import flow
+from fluxkit.engine.flux.precision import dtype_of, fp32_products
+from fluxkit.engine.flux.transformer import Embeddings, Flux, add_lora, quiet
+from fluxkit.engine.measure.sampling import denoise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

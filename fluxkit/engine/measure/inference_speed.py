@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit import events
-from fluxkit.engine import attention, compiled, sample
-from fluxkit.engine.model import Flux
-from fluxkit.engine.precision import dtype_of, read_back
-from fluxkit.engine.storage import store_narrow
+from fluxkit.engine.flux import attention, compilation
+from fluxkit.engine.flux.bf16_storage import store_narrow
+from fluxkit.engine.flux.precision import dtype_of, read_back
+from fluxkit.engine.flux.transformer import Flux
+from fluxkit.engine.measure import sampling
+from fluxkit.record import events
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from fluxkit.engine.data import Prepared
-    from fluxkit.engine.log import EventLog
-    from fluxkit.plan import Job
+    from fluxkit.engine.data.prepare import Prepared
+    from fluxkit.engine.process.event_log import EventLog
+    from fluxkit.plan.plan import Job
 
 
 def measure(job: Job, flux: Flux, prepared: Prepared, accelerator: Accelerator, log: EventLog) -> None:
@@ -23,20 +24,22 @@ def measure(job: Job, flux: Flux, prepared: Prepared, accelerator: Accelerator, 
     spec, plan = job.spec, job.plan
     flux, weights = as_used(job, flux)
     batch = _share_of_the_batch(job, prepared, log.rank)
-    began = compiled.compile_blocks(flux.transformer) if spec.execution.compile else None
+    began = compilation.compile_blocks(flux.transformer) if spec.execution.compile else None
     seconds: list[float] = []
-    kernels = attention.that_ran(lambda: seconds.append(sample.warm_up_seconds(flux, batch)), flux.transformer)
+    kernels = attention.that_ran(lambda: seconds.append(sampling.warm_up_seconds(flux, batch)), flux.transformer)
     log.write(
         events.InferenceSetting,
         micro_batch_size=plan.inference_micro_batch_size,
         precision=read_back(flux.dtype, weights),
         attention=kernels,
         warm_up_seconds=sum(seconds),
-        compile_seconds=None if began is None else compiled.seconds_since(began),
+        compile_seconds=None if began is None else compilation.seconds_since(began),
     )
     asked = spec.inference
     accelerator.wait_for_everyone()
-    for steps in sample.denoising_seconds(flux, batch, asked.num_inference_steps, asked.min_seconds, asked.max_seconds):
+    for steps in sampling.denoising_seconds(
+        flux, batch, asked.num_inference_steps, asked.min_seconds, asked.max_seconds
+    ):
         log.write(events.InferenceSteps, seconds=tuple(steps))
 
 
@@ -61,8 +64,10 @@ def as_used(job: Job, flux: Flux) -> tuple[Flux, str]:
     return Flux(transformer.to(dtype), flux.device), "none"
 
 
-def _share_of_the_batch(job: Job, prepared: Prepared, rank: int) -> sample.LatentBatch:
+def _share_of_the_batch(job: Job, prepared: Prepared, rank: int) -> sampling.LatentBatch:
     share = job.spec.inference.batch_size // job.plan.processes
     _, channels, height, width = prepared.latents_NCHW.shape
     images = range(rank * share, (rank + 1) * share)
-    return sample.LatentBatch(prepared.captions, (channels, height, width), images, job.plan.inference_micro_batch_size)
+    return sampling.LatentBatch(
+        prepared.captions, (channels, height, width), images, job.plan.inference_micro_batch_size
+    )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from fluxkit.engine.clock import synchronize
-from fluxkit.engine.precision import dtype_of
+from fluxkit.engine.flux.precision import dtype_of
+from fluxkit.engine.measure.timing import synchronize
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fluxkit.engine import flow
-from fluxkit.engine.clock import LONG_SECONDS, synchronize
-from fluxkit.engine.images import to_uint8
+from fluxkit.engine.data.images import to_uint8
+from fluxkit.engine.flux import flow
+from fluxkit.engine.measure.timing import LONG_SECONDS, synchronize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from fluxkit.engine.model import Autoencoder, Embeddings, Flux
+    from fluxkit.engine.flux.transformer import Autoencoder, Embeddings, Flux
 
 WARM_UP_STEPS = 3
 MIN_TIMED_STEPS = 10

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import FluxTransformer2DModel
 
-from fluxkit.engine import flow
+from fluxkit.engine.flux import flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from fluxkit.engine import nano_autoencoder, nano_base, nano_pictures
-from fluxkit.engine.images import load_image, to_tensor, to_uint8
-from fluxkit.engine.photos import Photo, photo_path, photos
+from fluxkit.engine.data.images import load_image, to_tensor, to_uint8
+from fluxkit.engine.data.photos import Photo, photo_path, photos
+from fluxkit.engine.nano import autoencoder_training, base, pictures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def score(drawn: npt.NDArray[np.uint8], real: npt.NDArray[np.uint8]) -> Score:
 @torch.no_grad()
 def measure(pipeline: Any, folder: Path) -> Figures:
     """The figures of the pipeline in `folder`, loaded in FP32."""
-    latents = nano_autoencoder.encode(pipeline.vae, _pictures(photos("tuning")))
+    latents = autoencoder_training.encode(pipeline.vae, _pictures(photos("tuning")))
     drawn, real = _untuned(pipeline, latents.shape[-1])
     parts = ("transformer", "vae", "text_encoder", "text_encoder_2")
     files = sorted(folder.rglob("*.safetensors"))
@@ -86,22 +86,22 @@ def measure(pipeline: Any, folder: Path) -> Figures:
 
 def _pictures(chosen: tuple[Photo, ...]) -> Tensor:
     """The exact pairs' pictures, FP32 (B, 3, 64, 64) in [-1, 1]."""
-    return to_tensor([load_image(photo_path(photo), nano_pictures.RESOLUTION) for photo in chosen])
+    return to_tensor([load_image(photo_path(photo), pictures.RESOLUTION) for photo in chosen])
 
 
 def _round_trip(autoencoder: Any, chosen: tuple[Photo, ...]) -> Score:
     """What the autoencoder alone keeps of the pictures: the ceiling of every score."""
     pictures = _pictures(chosen)
-    decoded = nano_autoencoder.decode(autoencoder, nano_autoencoder.encode(autoencoder, pictures))
+    decoded = autoencoder_training.decode(autoencoder, autoencoder_training.encode(autoencoder, pictures))
     return score(to_uint8(decoded), to_uint8(pictures))
 
 
 def _untuned(pipeline: Any, side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Pictures drawn by the untuned model, and the real ones beside them, `SEEDS` times."""
     tuning = photos("tuning")
-    captions = nano_base.embed(pipeline, [photo.caption for photo in tuning])
+    captions = base.embed(pipeline, [photo.caption for photo in tuning])
     drawn = [
-        nano_autoencoder.decode(pipeline.vae, nano_base.sample(pipeline.transformer, captions, side=side, seed=seed))
+        autoencoder_training.decode(pipeline.vae, base.sample(pipeline.transformer, captions, side=side, seed=seed))
         for seed in range(SEEDS)
     ]
     return to_uint8(torch.cat(drawn)), np.concatenate([to_uint8(_pictures(tuning))] * SEEDS)
@@ -124,7 +124,7 @@ pipeline_tag: text-to-image
 
 A FLUX-architecture text-to-image pipeline small enough to tune on two CPU cores in a minute. It exists to measure
 tuning, not to make pictures: `FluxPipeline.from_pretrained(folder)` opens it, and everything that FLUX.1-schnell
-does happens in it, in miniature. It was trained from nothing by `python -m fluxkit.engine.nano`, which also
+does happens in it, in miniature. It was trained from nothing by `python -m fluxkit.engine.nano.recipe`, which also
 measured and wrote this page.
 """
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image, ImageOps
 
-from fluxkit.engine.images import load_image, pixel_sha256, to_tensor
-from fluxkit.engine.photos import Photo, photo_path
+from fluxkit.engine.data.images import load_image, pixel_sha256, to_tensor
+from fluxkit.engine.data.photos import Photo, photo_path
 
 if TYPE_CHECKING:
     from torch import Tensor

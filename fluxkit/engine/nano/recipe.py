@@ -1,6 +1,6 @@
 """Makes the embedded model `nano`: a real, tiny FluxPipeline, trained from nothing in minutes on two CPU cores.
 
-    python -m fluxkit.engine.nano --out fluxkit/data/nano
+    python -m fluxkit.engine.nano.recipe --out fluxkit/data/nano
 
 Deterministic: the same machine and the same library versions write the same bytes.
 """
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
-from fluxkit.engine import nano_autoencoder, nano_base, nano_card, nano_pictures, nano_text
-from fluxkit.engine.photos import photos
+from fluxkit.engine.data.photos import photos
+from fluxkit.engine.nano import autoencoder_training, base, card, pictures, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,19 +61,19 @@ def make(
     reloaded = FluxPipeline.from_pretrained(out, dtype=torch.float32)
     reloaded.set_progress_bar_config(disable=True)
     progress("measuring")
-    figures = nano_card.measure(reloaded, out)
-    (out / "README.md").write_text(nano_card.write(figures), encoding="utf-8")
+    figures = card.measure(reloaded, out)
+    (out / "README.md").write_text(card.write(figures), encoding="utf-8")
     progress(f"wrote {out}")
 
 
 def _autoencoder(linear_iterations: int, iterations: int, progress: Any) -> Any:
     """The autoencoder, trained on crops of the tuning photos and on coloured noise."""
     generator = torch.Generator().manual_seed(SEED)
-    crops = nano_pictures.autoencoder_pictures(photos("tuning"), per_photo=200, generator=generator)
-    noise = nano_autoencoder.power_law_noise(200, nano_pictures.RESOLUTION, generator)
+    crops = pictures.autoencoder_pictures(photos("tuning"), per_photo=200, generator=generator)
+    noise = autoencoder_training.power_law_noise(200, pictures.RESOLUTION, generator)
     torch.manual_seed(SEED)
-    model = nano_autoencoder.build()
-    nano_autoencoder.train(
+    model = autoencoder_training.build()
+    autoencoder_training.train(
         model,
         torch.cat([crops, noise]),
         linear_iterations=linear_iterations,
@@ -86,10 +86,10 @@ def _autoencoder(linear_iterations: int, iterations: int, progress: Any) -> Any:
 
 def _pipeline(autoencoder: Any) -> Any:
     """The pipeline with an untrained transformer and schnell's scheduler settings."""
-    tokenizer, text_encoder = nano_text.build_clip(SEED + 1)
-    tokenizer_2, text_encoder_2 = nano_text.build_t5(SEED + 2)
-    transformer: FluxTransformer2DModel = nano_base.build(
-        SEED + 3, latent_channels=nano_autoencoder.LATENT_CHANNELS, text_width=nano_text.WIDTH
+    tokenizer, text_encoder = text.build_clip(SEED + 1)
+    tokenizer_2, text_encoder_2 = text.build_t5(SEED + 2)
+    transformer: FluxTransformer2DModel = base.build(
+        SEED + 3, latent_channels=autoencoder_training.LATENT_CHANNELS, text_width=text.WIDTH
     )
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(
@@ -113,10 +113,10 @@ def _pipeline(autoencoder: Any) -> Any:
 def _pretrain(pipeline: Any, iterations: int, progress: Any) -> None:
     """Teaches the transformer the captions on mirrored pictures, so that a run still has the real pairs to learn."""
     tuning = photos("tuning")
-    pictures, caption_of_N = nano_pictures.base_pictures(tuning, generator=torch.Generator().manual_seed(SEED + 4))
-    latents = torch.cat([nano_autoencoder.encode(pipeline.vae, part) for part in pictures.split(64)])
-    captions = nano_base.embed(pipeline, [photo.caption for photo in tuning])
-    nano_base.train(
+    drawn, caption_of_N = pictures.base_pictures(tuning, generator=torch.Generator().manual_seed(SEED + 4))
+    latents = torch.cat([autoencoder_training.encode(pipeline.vae, part) for part in drawn.split(64)])
+    captions = base.embed(pipeline, [photo.caption for photo in tuning])
+    base.train(
         pipeline.transformer,
         latents,
         captions,

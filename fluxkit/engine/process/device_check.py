@@ -9,7 +9,7 @@ import torch
 from fluxkit.errors import MachineError
 
 if TYPE_CHECKING:
-    from fluxkit.plan import Plan
+    from fluxkit.plan.plan import Plan
 
 
 def placed(plan: Plan, device: torch.device, place: int) -> None:

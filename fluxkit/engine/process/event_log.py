@@ -6,14 +6,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fluxkit.eventfile import event_path
-from fluxkit.events import PhaseEnded, PhaseStarted
+from fluxkit.record.events import PhaseEnded, PhaseStarted, event_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fluxkit.events import Event, Phase
+    from fluxkit.record.events import Event, Phase
 
 
 class EventLog:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.workload import TuneSpec
+    from fluxkit.spec.workload import TuneSpec
 
 HALVINGS = 5
 BLOCK_SECONDS = 1.0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fluxkit.engine.clock import LONG_SECONDS, synchronize
-from fluxkit.engine.parallel import local, put, share
+from fluxkit.engine.flux.distributed import local, put, share
+from fluxkit.engine.measure.timing import LONG_SECONDS, synchronize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-    from fluxkit.engine.model import Flux
-    from fluxkit.engine.samples import Samples
-    from fluxkit.plan import Job
+    from fluxkit.engine.flux.transformer import Flux
+    from fluxkit.engine.tuning.sample_stream import Samples
+    from fluxkit.plan.plan import Job
 
 WARM_UP_STEPS = 3
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")

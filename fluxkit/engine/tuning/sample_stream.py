@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fluxkit.engine import flow
+from fluxkit.engine.flux import flow
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fluxkit.engine.data import Prepared
-    from fluxkit.engine.model import Embeddings, Flux
-    from fluxkit.plan import Job
+    from fluxkit.engine.data.prepare import Prepared
+    from fluxkit.engine.flux.transformer import Embeddings, Flux
+    from fluxkit.plan.plan import Job
 
 FOUR_STEPS = flow.schedule(4)[:-1]
 

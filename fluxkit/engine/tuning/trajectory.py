@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fluxkit.engine import checkpoint
-from fluxkit.engine.clock import Laps
-from fluxkit.engine.marks import RECENT, Target, block_length, is_over, targets_of
-from fluxkit.engine.parallel import gathered
-from fluxkit.events import CheckpointWritten, Iterations, MarkReached, Resumed
+from fluxkit.engine.data import tensor_file
+from fluxkit.engine.flux.distributed import gathered
+from fluxkit.engine.measure.timing import Laps
+from fluxkit.engine.tuning.mark_schedule import RECENT, Target, block_length, is_over, targets_of
+from fluxkit.record.events import CheckpointWritten, Iterations, MarkReached, Resumed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-    from fluxkit.engine.log import EventLog
-    from fluxkit.engine.optimise import Optimiser
-    from fluxkit.engine.signals import StopSignal
-    from fluxkit.plan import Job
+    from fluxkit.engine.process.event_log import EventLog
+    from fluxkit.engine.process.stop_signal import StopSignal
+    from fluxkit.engine.tuning.optimizer_step import Optimiser
+    from fluxkit.plan.plan import Job
 
 CHECKPOINT_FILE = "checkpoint/tuning.safetensors"
 SNAPSHOTS = "snapshots"
@@ -125,7 +125,7 @@ class Trajectory:
         main = self._accelerator.is_main_process
         whole = gathered(weights, keep=main)
         if main:
-            checkpoint.save(snapshot_path(self._folder, at.iteration), whole, {})
+            tensor_file.save(snapshot_path(self._folder, at.iteration), whole, {})
 
     def _save(self) -> None:
         """Writes a checkpoint on rank 0, off the clock; the others wait, or their clocks would run."""
@@ -134,7 +134,7 @@ class Trajectory:
         main = self._accelerator.is_main_process
         whole = gathered(self._optimiser.state(), keep=main) if self.position.iteration else {}
         if whole:
-            checkpoint.save(self._folder / CHECKPOINT_FILE, whole, asdict(self.position))
+            tensor_file.save(self._folder / CHECKPOINT_FILE, whole, asdict(self.position))
             seconds = time.perf_counter() - began
             self._log.write(CheckpointWritten, iteration=self.position.iteration, seconds=seconds)
         self._accelerator.wait_for_everyone()
@@ -144,7 +144,7 @@ class Trajectory:
         path = self._folder / CHECKPOINT_FILE
         if not path.is_file():
             return
-        tensors, facts = checkpoint.load(path)
+        tensors, facts = tensor_file.load(path)
         self._optimiser.restore(tensors)
         self.position = Position(**facts)
         self._log.write(Resumed, iteration=self.position.iteration, seconds=self.position.seconds)

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from fluxkit.errors import MachineError
-from fluxkit.fetch import fetch
-from fluxkit.pipeline import pipeline_folder
-from fluxkit.workload import ModelSpec
+from fluxkit.model.download import fetch
+from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.spec.workload import ModelSpec
 
 COMMIT = "741f7c3ce8b383c54771c7003378a50191e9efe9"
 FILES = {

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from fluxkit.engine.images import load_image, pixel_sha256, to_tensor, to_uint8
+from fluxkit.engine.data.images import load_image, pixel_sha256, to_tensor, to_uint8
 from fluxkit.errors import MachineError, RunError
 
 ROTATIONS = {

@@ -9,10 +9,10 @@ import pytest
 import skimage
 from PIL import Image
 
-from fluxkit.engine.pairs import load_pairs
+from fluxkit.dataset.preview import look
+from fluxkit.engine.data.pairs import load_pairs
 from fluxkit.errors import MachineError
-from fluxkit.look import look
-from fluxkit.workload import DataSpec
+from fluxkit.spec.workload import DataSpec
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 UGLY = {

@@ -11,7 +11,7 @@ import pytest
 import skimage
 from PIL import Image
 
-from fluxkit.engine.quality import flat_colour, score
+from fluxkit.engine.evaluate.psnr_ssim import flat_colour, score
 
 # Integer-only pair: no photo, no random library. MSE, PSNR in dB, SSIM (Wang 2004), hash of the distorted image.
 SYNTHETIC = {

@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend
 from torch.nn.functional import scaled_dot_product_attention
 
-from fluxkit.engine.attention import allowed, attention, that_ran
+from fluxkit.engine.flux.attention import allowed, attention, that_ran
 
 FUSED, PLAIN = "flash_attention_for_cpu", "attention_math"
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from real_engine import small_spec
 
-from fluxkit.engine.agree import build
-from fluxkit.engine.model import Embeddings, Flux, load_flux
-from fluxkit.engine.storage import Widening, store_narrow
+from fluxkit.engine.flux.bf16_storage import Widening, store_narrow
+from fluxkit.engine.flux.transformer import Embeddings, Flux, load_flux
+from fluxkit.engine.measure.agreement_probe import build
 
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
-from fluxkit.engine import flow
+from fluxkit.engine.flux import flow
 
 
 def test_a_perfect_velocity_has_no_loss_and_gives_the_image_back() -> None:

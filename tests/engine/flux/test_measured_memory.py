@@ -14,14 +14,14 @@ from test_transformer_sizes import SMALL, TARGETS  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from fluxkit.architecture import SCHNELL  # noqa: E402
-from fluxkit.footprint import (  # noqa: E402
+from fluxkit.model.memory_formula import (  # noqa: E402
     Work,
     inference_peak_bytes,
     kept_for_backward,
     narrow_saving_bytes,
     tuning_peak_bytes,
 )
+from fluxkit.model.transformer_size import SCHNELL  # noqa: E402
 
 WORK = Work(image_tokens=64, text_tokens=20, batch=8)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -10,19 +10,19 @@ import pytest
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 
-from fluxkit import pipeline
-from fluxkit.answers import answers
-from fluxkit.compare import compare
-from fluxkit.engine.data import prepare
-from fluxkit.engine.identity import weights_sha256
-from fluxkit.engine.model import load_flux
-from fluxkit.engine.random_weights import TILE, build_transformer
+from fluxkit.compare.compare import compare
+from fluxkit.engine.data.prepare import prepare
+from fluxkit.engine.data.weights_hash import weights_sha256
+from fluxkit.engine.flux.random_weights import TILE, build_transformer
+from fluxkit.engine.flux.transformer import load_flux
 from fluxkit.errors import MachineError
-from fluxkit.launch import launch
-from fluxkit.pipeline import SCHNELL_FOLDER, read_sizes
-from fluxkit.plan import make_plan
-from fluxkit.specfile import parse_spec
-from fluxkit.system import probe
+from fluxkit.machine.system import probe
+from fluxkit.model import pipeline_files
+from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
+from fluxkit.plan.plan import make_plan
+from fluxkit.run.launch import launch
+from fluxkit.spec.toml import parse_spec
+from fluxkit.text.answers import answers
 
 CPU = torch.device("cpu")
 SHRUNK = {
@@ -51,7 +51,7 @@ def shrunk(tmp_path_factory):
 @pytest.fixture
 def instead(shrunk, monkeypatch):
     """The small transformer takes schnell's place."""
-    monkeypatch.setattr(pipeline, "SCHNELL_FOLDER", shrunk)
+    monkeypatch.setattr(pipeline_files, "SCHNELL_FOLDER", shrunk)
     return shrunk
 
 
@@ -69,7 +69,7 @@ def spec_of(**tables):
 
 
 def go(folder, shrunk, spec, *more, plan=None):
-    script = Path(__file__).with_name("shrunk_engine.py")
+    script = Path(__file__).parents[1] / "shrunk_engine.py"
 
     def command(run, _plan):
         return [sys.executable, str(script), str(shrunk), str(run), *more]
@@ -87,7 +87,7 @@ def test_the_shipped_configuration_builds_every_parameter():
 
 def test_another_architecture_than_the_formulas_is_refused(shrunk, monkeypatch):
     """What diffusers builds is counted against the formula before any of it is allocated."""
-    monkeypatch.setattr("fluxkit.engine.random_weights.Transformer.parameters", lambda _self: 7)
+    monkeypatch.setattr("fluxkit.engine.flux.random_weights.Transformer.parameters", lambda _self: 7)
     with pytest.raises(MachineError, match="where the formulas say 7"):
         build_transformer(shrunk, torch.float32, CPU)
 
@@ -155,7 +155,7 @@ def test_the_identity_is_that_of_the_architecture_and_the_recipe(tmp_path, monke
     """Equal on every machine and for every run's seed; another architecture has another."""
     first = weights_sha256(spec_of().model)
     assert weights_sha256(spec_of().model) == first
-    monkeypatch.setattr(pipeline, "SCHNELL_FOLDER", write(tmp_path / "other", {**SHRUNK, "num_layers": 1}))
+    monkeypatch.setattr(pipeline_files, "SCHNELL_FOLDER", write(tmp_path / "other", {**SHRUNK, "num_layers": 1}))
     assert weights_sha256(spec_of().model) != first
 
 
@@ -163,7 +163,7 @@ def test_the_identity_is_that_of_the_architecture_and_the_recipe(tmp_path, monke
 def finished(shrunk, tmp_path_factory):
     """One whole run over 8-bit weights."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "SCHNELL_FOLDER", shrunk)
+        patch.setattr(pipeline_files, "SCHNELL_FOLDER", shrunk)
         execution = {"precision": "bfloat16", "inference_precision": "bfloat16", "quantization": "int8"}
         folder = tmp_path_factory.mktemp("finished") / "run"
         return folder, go(folder, shrunk, spec_of(execution=execution))

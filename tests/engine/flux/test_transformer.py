@@ -11,15 +11,15 @@ from accelerate import Accelerator
 from diffusers import FluxPipeline
 from real_engine import EngineRun, small_spec
 
-from fluxkit.engine import flow
-from fluxkit.engine.data import prepare
-from fluxkit.engine.model import Autoencoder, add_lora, load_flux, load_transformer
-from fluxkit.engine.optimise import Optimiser
-from fluxkit.engine.sample import denoise
-from fluxkit.engine.samples import Samples
-from fluxkit.pipeline import pipeline_folder
-from fluxkit.plan import Job, make_plan
-from fluxkit.system import probe
+from fluxkit.engine.data.prepare import prepare
+from fluxkit.engine.flux import flow
+from fluxkit.engine.flux.transformer import Autoencoder, add_lora, load_flux, load_transformer
+from fluxkit.engine.measure.sampling import denoise
+from fluxkit.engine.tuning.optimizer_step import Optimiser
+from fluxkit.engine.tuning.sample_stream import Samples
+from fluxkit.machine.system import probe
+from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.plan.plan import Job, make_plan
 
 CPU = torch.device("cpu")
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fluxkit.agreement import AgreementFacts, departures_of
-from fluxkit.engine import agree
-from fluxkit.engine.precision import read_back
+from fluxkit.engine.flux.precision import read_back
+from fluxkit.engine.measure import agreement_probe
+from fluxkit.record.agreement_facts import AgreementFacts, departures_of
 
 CPU = torch.device("cpu")
 
@@ -21,16 +21,16 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def remade():
     """The reference, computed again on this machine."""
-    return agree.make_reference()
+    return agreement_probe.make_reference()
 
 
 def facts(precision, **how):
-    return AgreementFacts.model_validate(agree.certify(CPU, precision, **how))
+    return AgreementFacts.model_validate(agreement_probe.certify(CPU, precision, **how))
 
 
 def test_the_stored_reference_is_what_its_recipe_makes(remade):
     """Sizes, seed and weights are equal; the float64 numbers agree to 1e-10."""
-    stored = agree.read_reference()
+    stored = agreement_probe.read_reference()
     assert stored.keys() == remade.keys()
     for key in ("schema", "seed", "config", "weights_sha256"):
         assert stored[key] == remade[key]
@@ -41,23 +41,23 @@ def test_the_stored_reference_is_what_its_recipe_makes(remade):
 def test_the_reference_really_is_float64():
     """Inside, casts to float32 give float64, so that nothing is rounded on the way."""
     third = torch.tensor(1 / 3, dtype=torch.float64)
-    with agree.Float64():
+    with agreement_probe.Float64():
         assert third.float().dtype == torch.float64
         assert third.float().item() == 1 / 3
 
 
 def test_the_weights_are_exact_in_bfloat16():
     """Halves times a power of two survive a cast to bfloat16 and back, so only the computing is compared."""
-    for name, parameter in agree.build().named_parameters():
+    for name, parameter in agreement_probe.build().named_parameters():
         assert torch.equal(parameter, parameter.bfloat16().float()), name
 
 
 def test_no_weight_depends_on_the_last_bits_of_the_noise():
     """Noise moved by more than processors differ rounds to the same halves."""
-    noise = agree.flow.noise_of((64, 64), "agreement", agree.SEED, "proj_out.weight") * 2
+    noise = agreement_probe.flow.noise_of((64, 64), "agreement", agreement_probe.SEED, "proj_out.weight") * 2
     shape = (16, 64)
-    margin = agree.least_margin(shape, "proj_out.weight")
-    assert margin > agree.MARGIN
+    margin = agreement_probe.least_margin(shape, "proj_out.weight")
+    assert margin > agreement_probe.MARGIN
     assert noise.abs().max() > 1
 
 
@@ -85,7 +85,7 @@ def test_this_cpu_passes(precision, threads):
 def test_another_instruction_set_passes_with_the_same_weights():
     """A CPU without AVX draws other last bits of noise, and still makes the same weights and passes."""
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "DNNL_MAX_CPU_ISA": "SSE41"}
-    command = [sys.executable, "-m", "fluxkit.engine.agree"]
+    command = [sys.executable, "-m", "fluxkit.engine.measure.agreement_probe"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
     found = [AgreementFacts.model_validate_json(line) for line in done.stdout.splitlines()]
     assert [each.precision for each in found] == ["ieee_float32", "bfloat16"]
@@ -109,10 +109,10 @@ class Tf32Products(TorchDispatchMode):
 
 def test_a_device_that_rounds_products_to_tf32_is_found():
     """Emulated TF32 under the name of FP32 fails, and under its own name passes."""
-    reference, transformer = agree.read_reference(), agree.build()
+    reference, transformer = agreement_probe.read_reference(), agreement_probe.build()
     with Tf32Products():
-        here = agree.outcome(transformer, CPU, torch.float32)
-    measured = {"weights_equal": True, "seconds": 0.0, **agree.distances(here, reference)}
+        here = agreement_probe.outcome(transformer, CPU, torch.float32)
+    measured = {"weights_equal": True, "seconds": 0.0, **agreement_probe.distances(here, reference)}
     posing = AgreementFacts(precision="ieee_float32", **measured)
     assert posing.relative_l2 > 1e-4
     assert departures_of(posing)
@@ -121,8 +121,10 @@ def test_a_device_that_rounds_products_to_tf32_is_found():
 
 def test_a_broken_device_gives_null_and_fails():
     """What is not a finite number is null in the facts, which JSON can say, and never passes."""
-    broken = agree.Outcome(torch.full((2, 16, 16), math.nan), [math.inf] * 3, torch.zeros(agree.LATENTS))
-    measured = agree.distances(broken, agree.read_reference())
+    broken = agreement_probe.Outcome(
+        torch.full((2, 16, 16), math.nan), [math.inf] * 3, torch.zeros(agreement_probe.LATENTS)
+    )
+    measured = agreement_probe.distances(broken, agreement_probe.read_reference())
     assert measured["relative_l2"] is None
     assert measured["loss_errors"] == [None] * 3
     assert departures_of(AgreementFacts(precision="bfloat16", weights_equal=True, seconds=0.0, **measured))
@@ -130,7 +132,7 @@ def test_a_broken_device_gives_null_and_fails():
 
 def test_other_weights_are_said(monkeypatch):
     """Weights of another hash than the reference's are a fact of the certificate."""
-    monkeypatch.setattr(agree, "weights_sha256", lambda _: "0" * 64)
+    monkeypatch.setattr(agreement_probe, "weights_sha256", lambda _: "0" * 64)
     assert facts("ieee_float32").weights_equal is False
 
 
@@ -139,7 +141,7 @@ def test_the_probe_leaves_a_runs_own_noise_alone():
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    agree.certify(CPU, "ieee_float32")
+    agreement_probe.certify(CPU, "ieee_float32")
     assert torch.equal(torch.rand(3), expected)
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from fluxkit.engine import nano, nano_pictures
-from fluxkit.engine.images import load_image, pixel_sha256, to_uint8
-from fluxkit.engine.photos import photo_path, photos
+from fluxkit.engine.data.images import load_image, pixel_sha256, to_uint8
+from fluxkit.engine.data.photos import photo_path, photos
+from fluxkit.engine.nano import pictures, recipe
 
 FOLDER = Path(str(files("fluxkit"))) / "data" / "nano"
 
@@ -89,17 +89,17 @@ def test_the_autoencoder_keeps_the_pictures() -> None:
     """Mean round trip of all photos at 64 px, the ceiling of every score, is 30 dB or more."""
     from diffusers import AutoencoderKL
 
-    from fluxkit.engine.images import to_tensor
-    from fluxkit.engine.nano_autoencoder import decode, encode
-    from fluxkit.engine.nano_card import score
+    from fluxkit.engine.data.images import to_tensor
+    from fluxkit.engine.nano.autoencoder_training import decode, encode
+    from fluxkit.engine.nano.card import score
 
     autoencoder = AutoencoderKL.from_pretrained(FOLDER / "vae", local_files_only=True)
-    pictures = to_tensor([load_image(photo_path(photo), 64) for photo in photos()])
-    latents = encode(autoencoder, pictures)
+    photographs = to_tensor([load_image(photo_path(photo), 64) for photo in photos()])
+    latents = encode(autoencoder, photographs)
     assert latents.shape == (len(photos()), 16, 16, 16)
     assert abs(latents.mean().item()) < 0.25
     assert 0.7 < latents.std().item() < 1.3
-    assert score(to_uint8(decode(autoencoder, latents)), to_uint8(pictures)).psnr_db >= 30.0
+    assert score(to_uint8(decode(autoencoder, latents)), to_uint8(photographs)).psnr_db >= 30.0
 
 
 def test_captions_are_told_apart() -> None:
@@ -131,13 +131,13 @@ def test_the_recipe_never_sees_the_exact_pairs() -> None:
     """Neither the autoencoder nor the transformer was trained on a picture that a run is scored on."""
     generator = torch.Generator().manual_seed(0)
     tuning = photos("tuning")
-    seen, owners = nano_pictures.base_pictures(tuning, generator=generator)
-    crops = nano_pictures.autoencoder_pictures(tuning, per_photo=20, generator=generator)
+    seen, owners = pictures.base_pictures(tuning, generator=generator)
+    crops = pictures.autoencoder_pictures(tuning, per_photo=20, generator=generator)
     exact = {pixel_sha256(load_image(photo_path(photo), 64)) for photo in photos()}
     from PIL import Image
 
-    for pictures in (seen, crops):
-        hashes = {pixel_sha256(Image.fromarray(each)) for each in to_uint8(pictures)}
+    for drawn in (seen, crops):
+        hashes = {pixel_sha256(Image.fromarray(each)) for each in to_uint8(drawn)}
         assert not hashes & exact
     assert owners.bincount().tolist() == [len(seen) // len(tuning)] * len(tuning)
 
@@ -145,11 +145,11 @@ def test_the_recipe_never_sees_the_exact_pairs() -> None:
 def test_the_recipe_opens_tuning_photos_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Held-out photos are not even opened before the model is written."""
     opened: list[str] = []
-    real = nano_pictures.photo_path
-    monkeypatch.setattr(nano_pictures, "photo_path", lambda photo: opened.append(photo.split) or real(photo))
-    monkeypatch.setattr(nano.nano_card, "measure", lambda *_: None)
-    monkeypatch.setattr(nano.nano_card, "write", lambda _: "")
-    nano.make(tmp_path / "nano", linear_iterations=1, autoencoder_iterations=1, transformer_iterations=1)
+    real = pictures.photo_path
+    monkeypatch.setattr(pictures, "photo_path", lambda photo: opened.append(photo.split) or real(photo))
+    monkeypatch.setattr(recipe.nano_card, "measure", lambda *_: None)
+    monkeypatch.setattr(recipe.nano_card, "write", lambda _: "")
+    recipe.make(tmp_path / "nano", linear_iterations=1, autoencoder_iterations=1, transformer_iterations=1)
     assert set(opened) == {"tuning"}
 
 
@@ -160,7 +160,7 @@ def test_the_recipe_writes_the_same_bytes_twice(tmp_path: Path) -> None:
     written = []
     for name in ("first", "second"):
         command = (
-            "import sys; from pathlib import Path; from fluxkit.engine.nano import make; "
+            "import sys; from pathlib import Path; from fluxkit.engine.nano.recipe import make; "
             "make(Path(sys.argv[1]), linear_iterations=3, autoencoder_iterations=2, transformer_iterations=3)"
         )
         subprocess.run([sys.executable, "-c", command, str(tmp_path / name)], check=True, capture_output=True)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from real_engine import run_engine, small_spec
 
-from fluxkit.engine.placed import placed, same_uuid
+from fluxkit.engine.process.device_check import placed, same_uuid
 from fluxkit.errors import MachineError
-from fluxkit.plan import make_plan
-from fluxkit.system import probe
+from fluxkit.machine.system import probe
+from fluxkit.plan.plan import make_plan
 
 CPU = torch.device("cpu")
 

@@ -10,18 +10,18 @@ import psutil
 import pytest
 from real_engine import small_spec
 
-from fluxkit.child import engine_command
-from fluxkit.eventfile import event_path, read_events
-from fluxkit.launch import launch
-from fluxkit.plan import make_plan
-from fluxkit.system import probe
-from fluxkit.watch import STUCK_SECONDS
+from fluxkit.machine.system import probe
+from fluxkit.plan.plan import make_plan
+from fluxkit.record.events import event_path, read_events
+from fluxkit.run.engine_process import engine_command
+from fluxkit.run.follow import STUCK_SECONDS
+from fluxkit.run.launch import launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fluxkit.record import RunResult
+    from fluxkit.record.result import RunResult
 
 pytestmark = pytest.mark.slow
 

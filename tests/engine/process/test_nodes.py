@@ -11,9 +11,9 @@ import pytest
 from real_engine import EngineRun, small_spec
 
 from fluxkit.errors import MachineError
-from fluxkit.join import join
-from fluxkit.settle import load
-from fluxkit.study import run_study
+from fluxkit.fold.outcome import load
+from fluxkit.run.join import join
+from fluxkit.run.study import run_study
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from real_engine import EngineRun, run_engine, small_spec, start_engine
 
-from fluxkit.eventfile import event_path, read_events
+from fluxkit.record.events import event_path, read_events
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fluxkit.engine.marks import Target, block_length, is_over, targets_of
-from fluxkit.workload import TuneSpec
+from fluxkit.engine.tuning.mark_schedule import Target, block_length, is_over, targets_of
+from fluxkit.spec.workload import TuneSpec
 
 TUNE = TuneSpec(seconds=60.0, iterations=800, max_seconds=600.0)
 

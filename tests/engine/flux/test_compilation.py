@@ -11,8 +11,8 @@ from diffusers import FluxTransformer2DModel
 from real_engine import run_engine, small_spec
 from torch._dynamo.utils import counters
 
-from fluxkit.engine import compiled
-from fluxkit.engine.model import add_lora
+from fluxkit.engine.flux import compilation
+from fluxkit.engine.flux.transformer import add_lora
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def graphs_of(double, single):
         joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=(4, 6, 6),
     ).requires_grad_(False)  # fmt: skip
     add_lora(transformer, 4, 4.0, 0)
-    compiled.compile_blocks(transformer.train())
+    compilation.compile_blocks(transformer.train())
     counters.clear()
     for _ in range(2):
         transformer(

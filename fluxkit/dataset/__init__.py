@@ -1,0 +1,1 @@
+"""People's pictures before they are tensors."""

@@ -1,0 +1,1 @@
+"""FLUX itself: its flow, its parts, and how they are computed."""

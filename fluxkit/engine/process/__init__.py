@@ -1,0 +1,1 @@
+"""One rank as a process: its events, its stop signals, its device."""

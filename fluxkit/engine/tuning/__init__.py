@@ -1,0 +1,1 @@
+"""Optimiser steps on the budget's clock."""

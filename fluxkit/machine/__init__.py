@@ -1,0 +1,1 @@
+"""What machine this is, and whether it is fit to measure."""

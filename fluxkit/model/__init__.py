@@ -1,0 +1,1 @@
+"""The model as formulas and as files."""

@@ -1,0 +1,1 @@
+"""What will be started, what it needs and how long it takes."""
