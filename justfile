@@ -22,11 +22,12 @@ test:
 slow:
     pytest -m slow
 
-# Lint, formatting and types.
+# Lint, formatting, types, and the order of the rooms.
 check:
     ruff check
     ruff format --check
     mypy
+    lint-imports
 
 # Measure what looking at the machine costs, as a share of a run of two minutes.
 bench:

@@ -9,9 +9,10 @@ import pytest
 from made_up import write_pipeline
 
 from fluxkit.machine.provenance import Kit
-from fluxkit.machine.system import Device, Reading, System
+from fluxkit.machine.readings import Device, Reading
+from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.model import pipeline_files
-from fluxkit.plan.plan import ENGINE_PACKAGES, Plan
+from fluxkit.plan.plan import Plan
 from fluxkit.record.result import Looks, RunResult
 from fluxkit.spec.run_spec import RunSpec
 

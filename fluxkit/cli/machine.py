@@ -9,6 +9,7 @@ import typer
 
 from fluxkit.cli.options import Devices, Json, Quiet, Sets, Specs, Study, UsdPerDeviceHour  # noqa: TC001 - typer reads them
 from fluxkit.errors import UsageError
+from fluxkit.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,7 @@ def join(folder: Study, quiet: Quiet = False) -> None:
     from fluxkit.run.progress import reporter
 
     count = take_part(folder, reporter=reporter(quiet=quiet))
-    typer.echo(f"Took part in {count} run{'s' if count > 1 else ''}.", err=True)
+    typer.echo(f"Took part in {counted(count, 'run')}.", err=True)
 
 
 def _predictions(specs: list[RunSpec], names: list[str], prices: Sequence[str], *, as_json: bool) -> str:

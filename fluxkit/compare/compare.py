@@ -17,6 +17,7 @@ from fluxkit.errors import printable
 from fluxkit.record.identity import configurations, identity, once_each, workloads_of
 from fluxkit.stats import MIN_VALUES
 from fluxkit.trust.run_checks import find
+from fluxkit.units import counted
 from fluxkit.values import canonical_sha256
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _features(each: Row, result: RunResult) -> dict[str, str]:
     name, _, digest = (image or "").partition("@sha256:")
     return {
         "device": " + ".join(sorted(set(each.devices))),
-        "processes": f"{each.processes} process" + ("es" if each.processes > 1 else ""),
+        "processes": counted(each.processes, "process"),
         "precision": each.precision,
         "inference": f"inference in {each.inference_precision}",
         "threads": f"{each.threads_per_process} threads",
@@ -244,7 +245,7 @@ def _seed_warnings(workload: Workload, seeds: Mapping[str, int]) -> list[str]:
     for each in workload.rows:
         count = len({seeds[run] for run in each.runs})
         if count < min(MIN_VALUES, len(each.runs)):
-            found.append(f"“{each.name}” ({len(each.runs)} runs of {count} seed{'s' if count > 1 else ''})")
+            found.append(f"“{each.name}” ({len(each.runs)} runs of {counted(count, 'seed')})")
     if not found:
         return []
     return [f"Runs of one seed count once for quality, and an interval of it needs {MIN_VALUES}: {', '.join(found)}."]

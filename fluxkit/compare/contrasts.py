@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from fluxkit import stats
 from fluxkit.compare.comparison import Contrast, Quantity, VerdictWord
 from fluxkit.compare.quality_pairs import SCORED, gap, photos_by_seed
+from fluxkit.spec.workload import MIN_HELD_OUT
 from fluxkit.trust.estimate import worst
+from fluxkit.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from fluxkit.record.result import RunResult
     from fluxkit.trust.estimate import Estimate
 
-MIN_HELD_OUT = 8
-"""With fewer held-out photos a held-out score is indicative and decides nothing."""
 KEYS = {"training_speed": "training_iterations_per_second", "inference_speed": "inference_image_steps_per_second"}
 WORDS: dict[str, tuple[VerdictWord, VerdictWord]] = {
     "training_speed": ("faster", "slower"),
@@ -172,7 +172,7 @@ def _barred(quantity: Quantity, first: Side, second: Side, a: Estimate, b: Estim
 def _few(first: Side, second: Side, a: Estimate, b: Estimate) -> str | None:
     """Which side has too few runs for an interval."""
     counts = [(side.row.name, len(estimate.values)) for side, estimate in ((first, a), (second, b))]
-    few = [f"“{name}” has {count} run{'s' if count > 1 else ''}" for name, count in counts if count < stats.MIN_VALUES]
+    few = [f"“{name}” has {counted(count, 'run')}" for name, count in counts if count < stats.MIN_VALUES]
     if few:
         return f"{' and '.join(few)}, and an interval needs {stats.MIN_VALUES}"
     return None
@@ -182,7 +182,7 @@ def _few_seeds(first: Side, second: Side) -> str | None:
     """Which side has runs enough, but of too few seeds: they share their luck, however many there are."""
     counts = [(side, len({result.seed for result in side.results})) for side in (first, second)]
     few = [
-        f"“{side.row.name}” has {len(side.results)} runs of {count} seed{'s' if count > 1 else ''}"
+        f"“{side.row.name}” has {len(side.results)} runs of {counted(count, 'seed')}"
         for side, count in counts
         if count < min(stats.MIN_VALUES, len(side.results))
     ]

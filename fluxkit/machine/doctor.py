@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 from fluxkit.errors import printable
 from fluxkit.machine.doctor_rules import GPU_ROWS, ROWS, Verdict
+from fluxkit.machine.system import ENGINE_PACKAGES
+from fluxkit.units import counted
 from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 
     from fluxkit.machine.doctor_rules import Row
     from fluxkit.machine.provenance import Kit
-    from fluxkit.machine.system import Reading, System
+    from fluxkit.machine.readings import Reading
+    from fluxkit.machine.system import System
 
-ENGINE = ("torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "safetensors", "pillow")
 STYLES: dict[str, str] = {"fit": "green", "remark": "yellow", "doubt": "red", "unknown": "dim"}
 MEANINGS = "fit: nothing to do; remark: know it; doubt: speeds may not be believed; unknown: this machine does not say"
 
@@ -133,8 +135,8 @@ def _precision() -> Finding:
 
 def _packages(system: System) -> Finding:
     """Versions of what measures; missing ones are the one thing that stops every run."""
-    missing = [name for name in ENGINE if name not in system.packages]
-    versions = ", ".join(f"{name} {system.packages[name]}" for name in ENGINE if name in system.packages)
+    missing = [name for name in ENGINE_PACKAGES if name not in system.packages]
+    versions = ", ".join(f"{name} {system.packages[name]}" for name in ENGINE_PACKAGES if name in system.packages)
     return Finding(
         check="engine packages",
         value=versions or None,
@@ -156,13 +158,9 @@ def conclusion(findings: Sequence[Finding]) -> str:
     count = tally(findings)
     state = "is fit to measure" if not count.doubt else "is not fit to measure as it is"
     return (
-        f"This machine {state}: {count.fit} fit, {_counted(count.remark, 'remark')}, {_counted(count.doubt, 'doubt')}, "
+        f"This machine {state}: {count.fit} fit, {counted(count.remark, 'remark')}, {counted(count.doubt, 'doubt')}, "
         f"{count.unknown} unknown ({MEANINGS})."
     )
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def plain_text(findings: Sequence[Finding]) -> str:

@@ -60,8 +60,10 @@ def _installed(package: str) -> str | None:
         return None
 
 
-__all__ = ["Device", "Reading", "System", "probe"]
-
+ENGINE_PACKAGES = (
+    "torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "safetensors", "pillow",
+)  # fmt: skip
+"""What `fluxkit[engine]` brings."""
 PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "numpy", "tokenizers", "safetensors",
     "pillow", "torchao", "nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from fluxkit.dataset.picture_folder import list_folder
 from fluxkit.machine.device_peaks import device_named, flops_per_second, peaks_of
 from fluxkit.model.memory_formula import BYTES_OF, FLOAT32
+from fluxkit.spec.workload import MIN_TIMED_STEPS
+from fluxkit.units import span
 
 if TYPE_CHECKING:
     from fluxkit.model.pipeline_files import PipelineSizes
@@ -21,9 +23,6 @@ TEXT_BYTES = {"nano": 4, "schnell": 2}
 """Per number of an encoded caption, in the precision that the text encoders are published in."""
 REFERENCE_CPU, REFERENCE_CORES = "laptop-cpu", 2
 """The CPU of `devices.toml`, and how many cores its rates are of."""
-MIN_TIMED_STEPS = 10
-"""The inference speed is timed for at least so many steps."""
-MINUTE, HOUR = 60.0, 3600.0
 
 
 def expected_cache_bytes(spec: RunSpec, sizes: PipelineSizes) -> int:
@@ -163,13 +162,6 @@ def _inference_note(spec: RunSpec, seconds: float, in_fp32: float | None, covera
         f"{words}; inference.max_seconds = {asked.max_seconds:g} leaves time for {coverage:.1%} of it in whole"
         " micro-batches, which is the coverage that the result will state."
     )
-
-
-def span(seconds: float) -> str:
-    """A duration in words: `40 s`, `12 minutes`, `5.3 hours`."""
-    if seconds < 2 * MINUTE:
-        return f"{seconds:.2g} s"
-    return f"{seconds / MINUTE:.0f} minutes" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} hours"
 
 
 def devices_at_work(spec: RunSpec) -> int:

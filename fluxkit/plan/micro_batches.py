@@ -23,11 +23,12 @@ from fluxkit.model.memory_formula import (
 )
 from fluxkit.plan.duration import captions_in_memory_bytes, is_lower_bound
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.units import counted, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fluxkit.machine.system import Device
+    from fluxkit.machine.readings import Device
     from fluxkit.model.pipeline_files import PipelineSizes
     from fluxkit.spec.execution import Precision
 
@@ -49,7 +50,6 @@ CONTEXT_BYTES = {"cpu": 0, "cuda": 1_000_000_000}
 """Of a GPU's memory that no tensor can have: the driver's context, kernels and workspaces. Set aside, not measured."""
 PRECISION_OF: dict[str, Precision] = {"ieee_float32": "float32", "tf32": "float32", "bfloat16": "bfloat16"}
 """In which precision tensors of an inference precision are stored."""
-GIGABYTE = 10**9
 REMEDIES = (
     ("execution.gradient_checkpointing", True),
     ("execution.precision", "bfloat16"),
@@ -255,16 +255,3 @@ def _with(spec: RunSpec, settings: Sequence[tuple[str, object]]) -> RunSpec | No
         return RunSpec.model_validate(values)
     except ValidationError:
         return None
-
-
-def size_text(count: int) -> str:
-    """Bytes in words: `1.5 GB`."""
-    if count >= GIGABYTE:
-        return f"{count / GIGABYTE:.1f} GB"
-    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"  # noqa: PLR2004 - SI units
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun."""
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"

@@ -9,7 +9,8 @@ from fluxkit.errors import MachineError
 from fluxkit.machine.cuda_check import gpu_not_there, no_gpu
 
 if TYPE_CHECKING:
-    from fluxkit.machine.system import Device, System
+    from fluxkit.machine.readings import Device
+    from fluxkit.machine.system import System
     from fluxkit.spec.run_spec import RunSpec
 
 RENDEZVOUS = "PET_RDZV_ENDPOINT"

@@ -8,21 +8,19 @@ from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
 from fluxkit.machine.cuda_check import check_cuda
+from fluxkit.machine.system import ENGINE_PACKAGES
 from fluxkit.model.pipeline_files import PACK, PipelineSizes, pipeline_folder, read_sizes
 from fluxkit.model.weight_files import check_pipeline
 from fluxkit.plan.duration import expected_cache_bytes, expected_times
-from fluxkit.plan.micro_batches import choose_batches, counted, expected_peak_bytes, room_of, size_text
+from fluxkit.plan.micro_batches import choose_batches, expected_peak_bytes, room_of
 from fluxkit.plan.placement import check_meeting, devices_for, uuids
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.units import counted, size_text
 from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from fluxkit.machine.system import System
 
-ENGINE_PACKAGES = (
-    "torch", "diffusers", "transformers", "accelerate", "peft", "scikit-image", "safetensors", "pillow",
-)  # fmt: skip
-"""What `fluxkit[engine]` brings."""
 MAX_OVERSUBSCRIPTION = 4
 """More threads than this per logical core is a mistake in the spec, not a measurement."""
 

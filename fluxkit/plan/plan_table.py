@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
 from fluxkit.spec.prices import Prices
+from fluxkit.units import amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fluxkit.plan.plan import Plan
     from fluxkit.spec.run_spec import RunSpec
-
-THOUSAND = 1000.0
 
 
 def plan_table(specs: Sequence[RunSpec], plans: Sequence[Plan]) -> str:
@@ -53,12 +52,3 @@ def _plan_cost(spec: RunSpec, plan: Plan) -> str:
     iterations = f"{prices.usd(plan.predicted_seconds):.3g} USD" if plan.predicted_seconds else "not predicted"
     in_time = f"{prices.usd(spec.tune.seconds):.3g} USD"
     return f"{spec.tune.iterations} iterations {iterations}, {spec.tune.seconds:g} s {in_time}"
-
-
-def amount(value: float) -> str:
-    """A number in four digits with an SI prefix: `11.89 G`."""
-    for prefix in ("", "k", "M", "G", "T", "P", "E"):
-        if abs(value) < THOUSAND or prefix == "E":
-            break
-        value /= THOUSAND
-    return f"{value:.4g} {prefix}"

@@ -9,12 +9,14 @@ from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
 from fluxkit.machine.device_peaks import efficiency, flops_per_second
-from fluxkit.machine.system import Device, Reading, System
+from fluxkit.machine.readings import Device, Reading
+from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, pipeline_folder, read_sizes
-from fluxkit.plan.duration import REFERENCE_CORES, devices_at_work, inference_seconds, span
+from fluxkit.plan.duration import REFERENCE_CORES, devices_at_work, inference_seconds
 from fluxkit.plan.micro_batches import CONTEXT_BYTES, Room
-from fluxkit.plan.plan import ENGINE_PACKAGES, make_plan
+from fluxkit.plan.plan import make_plan
 from fluxkit.spec.prices import Prices
+from fluxkit.units import span
 from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fluxkit.compare.comparison import Row
-    from fluxkit.machine.system import Reading
+    from fluxkit.machine.readings import Reading
     from fluxkit.record.result import RunResult
     from fluxkit.spec.run_spec import RunSpec
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
 from fluxkit.text.number_format import listed, plain, quoted
+from fluxkit.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +51,7 @@ def lede(comparison: Comparison, runs: Sequence[RunResult]) -> str:
     when = "" if not days else f" on {days[0]}" if len(days) == 1 else f" from {days[0]} to {days[-1]}"
     studies = _some(quoted(printable(run.study)) for run in runs)
     return (
-        f"{_counted(len(runs), 'run')} of {_counted(rows, 'configuration')} on {_devices(comparison)}, measured{when} "
+        f"{counted(len(runs), 'run')} of {counted(rows, 'configuration')} on {_devices(comparison)}, measured{when} "
         f"in {'study' if len({run.study for run in runs}) == 1 else 'studies'} {studies}."
     )
 
@@ -59,7 +60,7 @@ def work(workload: Workload) -> str:
     """The work that is the same for all configurations of a workload."""
     model, data, tune = (workload.tables[name] for name in ("model", "data", "tune"))
     how = f"LoRA tuning (rank {tune['lora_rank']})" if tune["method"] == "lora" else "Full tuning"
-    pictures = f" on {_counted(workload.tuned_pairs, 'picture')}" if workload.tuned_pairs else ""
+    pictures = f" on {counted(workload.tuned_pairs, 'picture')}" if workload.tuned_pairs else ""
     seconds = plain(float(tune["seconds"] or 0.0))
     return (
         f"{how} of {model['family']} ({model['weights']} weights){pictures} of {data['resolution']} px, "
@@ -83,7 +84,3 @@ def _some(names: Iterable[str]) -> str:
     """The first of some names, in order, and how many others there are."""
     unique = sorted(set(names))
     return listed(unique) if unique else "no device"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -15,7 +15,6 @@ from fluxkit.charts.pareto import Tradeoffs, tradeoffs
 from fluxkit.charts.svg import named, swatch
 from fluxkit.compare.compare import NOTHING_GIVEN, compare
 from fluxkit.compare.comparison import COLUMNS, COSTS, Comparison, Metric, Row, Scaling, Workload
-from fluxkit.compare.contrasts import MIN_HELD_OUT
 from fluxkit.compare.ranking import metric_of
 from fluxkit.record.agreement_facts import BANDS
 from fluxkit.record.atomic_file import write_atomically
@@ -26,6 +25,7 @@ from fluxkit.report.introduction import about_the_model, lede, title, work
 from fluxkit.report.picture_grid import Pictures, grid
 from fluxkit.report.thumbnails import Spent
 from fluxkit.report.trust_board import BOARD, Found, Square, Stopped, board, findings, stopped
+from fluxkit.spec.workload import MIN_HELD_OUT
 from fluxkit.stats import LEVEL, MIN_VALUES
 from fluxkit.text.answers import Answer, answers
 from fluxkit.text.number_format import (

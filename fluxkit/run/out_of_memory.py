@@ -13,6 +13,7 @@ from fluxkit.machine.readings import ROOT, control_groups
 from fluxkit.model.pipeline_files import pipeline_folder, read_sizes
 from fluxkit.plan.micro_batches import Batches, expected_peak_bytes, largest_divisor
 from fluxkit.record.facts import Attempt
+from fluxkit.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ def evidence(error: RunFailure | None, kills: int) -> str | None:
     if error.kind in KINDS or WORDS.search(error.message):
         return error.message
     if error.kind == "Killed" and kills > 0:
-        return f"{error.message} The kernel counted {kills} such end{'s' if kills > 1 else ''} while it ran."
+        return f"{error.message} The kernel counted {counted(kills, 'such end')} while it ran."
     return None
 
 

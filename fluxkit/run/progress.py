@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from fluxkit.errors import printable
 from fluxkit.record.events import InferenceSteps, Iterations, PhaseEnded, PhaseStarted, Progress, Resumed
 from fluxkit.stats import rate
+from fluxkit.units import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,10 +234,3 @@ def reporter(*, quiet: bool) -> Reporter:
     if quiet:
         return Silent()
     return Live() if sys.stderr.isatty() else Plain()
-
-
-def clock(seconds: float) -> str:
-    """Seconds as `1:05` or `2:03:09`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

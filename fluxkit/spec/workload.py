@@ -18,6 +18,11 @@ RepoName = Annotated[
 ]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 
+MIN_HELD_OUT = 8
+"""With fewer independent held-out photos a held-out score is indicative and decides nothing."""
+MIN_TIMED_STEPS = 10
+"""The inference speed is timed for at least so many steps."""
+
 
 class ModelSpec(BaseModel):
     """[model]: which FLUX, and where its weights come from."""

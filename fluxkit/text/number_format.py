@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fluxkit.compare.cost import unit_of
 from fluxkit.stats import LEVEL, LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN
+from fluxkit.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -164,7 +165,7 @@ def verdict_words(contrast: Contrast, *, flipped: bool = False) -> str:
 def further_runs_text(contrast: Contrast) -> str:
     """How many runs more would decide, if they come out like those there are."""
     count = contrast.further_runs
-    return f"about {count} more run{'' if count == 1 else 's'} of each" if count else ""
+    return f"about {counted(count, 'more run')} of each" if count else ""
 
 
 def target_text(found: TimeToTarget | None) -> str:

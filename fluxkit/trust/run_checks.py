@@ -9,6 +9,7 @@ from fluxkit.record.agreement_facts import departures_of
 from fluxkit.record.protocol_marks import UNTUNED, time_mark
 from fluxkit.record.result import Check
 from fluxkit.spec.precision_names import departures
+from fluxkit.spec.workload import MIN_HELD_OUT, MIN_TIMED_STEPS
 from fluxkit.trust.ceilings import CEILING_CHECKS
 from fluxkit.trust.clocks import CLOCK_CHECKS
 from fluxkit.trust.disturbances import DISTURBANCE_CHECKS
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     Finder = Callable[[RunResult], Iterator[Check]]
 
-MIN_CLUSTERS = 8
-"""Fewer held-out photographs than this make a held-out score indicative only."""
-MIN_INFERENCE_STEPS = 10
 MIN_ITERATIONS = 20
 """A training rate from fewer steps than this is in doubt."""
 MARK_TOLERANCE = 0.02
@@ -144,9 +142,9 @@ def inference_speed_missing(result: RunResult) -> Iterator[Check]:
 
 def inference_steps(result: RunResult) -> Iterator[Check]:
     """Few timed steps say little."""
-    if result.inference and len(result.inference.step_seconds) < MIN_INFERENCE_STEPS:
+    if result.inference and len(result.inference.step_seconds) < MIN_TIMED_STEPS:
         count = len(result.inference.step_seconds)
-        evidence = f"Only {count} denoising steps were timed; {MIN_INFERENCE_STEPS} are wanted."
+        evidence = f"Only {count} denoising steps were timed; {MIN_TIMED_STEPS} are wanted."
         yield _check("inference_steps", "inference_speed", "B", evidence)
 
 
@@ -207,8 +205,8 @@ def held_out_clusters(result: RunResult) -> Iterator[Check]:
     """Few independent held-out photographs make the held-out scores indicative."""
     pairs = result.inputs.pairs if result.inputs else ()
     clusters = {pair.cluster for pair in pairs if pair.split == "held_out"}
-    if result.inputs and len(clusters) < MIN_CLUSTERS:
-        evidence = f"Held-out scores are indicative: {len(clusters)} independent images; {MIN_CLUSTERS} are wanted."
+    if result.inputs and len(clusters) < MIN_HELD_OUT:
+        evidence = f"Held-out scores are indicative: {len(clusters)} independent images; {MIN_HELD_OUT} are wanted."
         yield _check("held_out_clusters", "quality", "B", evidence)
 
 

@@ -80,8 +80,8 @@ def test_help_is_cheap():
 def test_light_commands_load_nothing_heavy(words):
     """Help and the commands that only print load nothing of the torch family, nor statistics or charts."""
     code = (
-        "import sys\nfrom fluxkit import cli\n"
-        f"try: cli.main({words!r})\nexcept SystemExit: pass\n"
+        "import sys\nfrom fluxkit.cli import app\n"
+        f"try: app.main({words!r})\nexcept SystemExit: pass\n"
         "loaded = {'torch', 'scipy', 'numpy', 'psutil', 'altair'} & set(sys.modules)\nassert not loaded, loaded\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
@@ -325,9 +325,11 @@ def reporting(monkeypatch):
     """Stands in for comparison, tables and report; keeps what they were given."""
     given = {}
     modules = {
-        "compare": {"compare": lambda results, *_: SimpleNamespace(comparable=len(results) < 2, results=results)},
-        "tables": {"render": lambda comparison, form, **_: f"{form} of {len(comparison.results)}\n"},
-        "report": {"write_report": lambda paths, output, *_: given.update({output: list(paths)})},
+        "compare.compare": {
+            "compare": lambda results, *_: SimpleNamespace(comparable=len(results) < 2, results=results)
+        },
+        "text.text_table": {"render": lambda comparison, form, **_: f"{form} of {len(comparison.results)}\n"},
+        "report.page": {"write_report": lambda paths, output, *_: given.update({output: list(paths)})},
     }
     for name, functions in modules.items():
         monkeypatch.setitem(sys.modules, f"fluxkit.{name}", SimpleNamespace(**functions))

@@ -224,7 +224,7 @@ def test_the_definition_moves_every_cache_of_the_image():
 
 def test_the_documented_presets_exist():
     """Every preset that a recipe or script names is one that ships."""
-    shipped = {path.stem for path in (ROOT / "fluxkit" / "presets").glob("*.toml")}
+    shipped = {path.stem for path in (ROOT / "fluxkit" / "spec" / "presets").glob("*.toml")}
     named = {name for path in (DEFINITION, JOB) for name in re.findall(r"\b(?:nano|schnell)-[a-z0-9-]+", text(path))}
     assert named
     assert named <= shipped
@@ -272,7 +272,7 @@ def inputs(checkout):
         ("pyproject.toml", 'fluxkit = "fluxkit.cli.app:main"', 'fluxkit = "fluxkit.other:main"', True),
         ("pyproject.toml", '"pytest>=8.3"', '"pytest>=9.0"', False),
         ("pyproject.toml", "line-length = 120", "line-length = 100", False),
-        ("fluxkit/container.py", "import", "import sys, ", False),
+        ("fluxkit/machine/container.py", "import", "import sys, ", False),
         ("docker/lock.sh", "uv", "pip", False),
     ],
 )

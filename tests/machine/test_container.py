@@ -11,7 +11,7 @@ from made_up import write_pipeline
 from fluxkit.errors import ExitCode, MachineError
 from fluxkit.machine import container
 from fluxkit.machine.container import FLAGS, existing, is_bound, unwritable, warnings
-from fluxkit.machine.system import Reading
+from fluxkit.machine.readings import Reading
 from fluxkit.model import pipeline_files
 from fluxkit.plan.plan import make_plan
 from fluxkit.run.study import run_study

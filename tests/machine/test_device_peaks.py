@@ -11,7 +11,7 @@ import pytest
 
 from fluxkit.errors import UsageError
 from fluxkit.machine.device_peaks import device_named, efficiency, flops_per_second, known_devices, peaks_of
-from fluxkit.machine.system import Device
+from fluxkit.machine.readings import Device
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
 from fluxkit.model.transformer_size import SCHNELL
 from fluxkit.plan.plan import make_plan

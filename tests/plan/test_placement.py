@@ -3,7 +3,7 @@
 import pytest
 
 from fluxkit.errors import MachineError
-from fluxkit.machine.system import Device, Reading
+from fluxkit.machine.readings import Device, Reading
 from fluxkit.plan.placement import RENDEZVOUS
 from fluxkit.plan.plan import make_plan
 from fluxkit.run.engine_process import engine_command, engine_environment

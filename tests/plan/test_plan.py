@@ -8,7 +8,7 @@ import pytest
 from made_up import NANO_SIZES, write_pipeline
 
 from fluxkit.errors import ExitCode, MachineError
-from fluxkit.machine.system import Reading
+from fluxkit.machine.readings import Reading
 from fluxkit.model.pipeline_files import hub_cache, pipeline_folder, read_sizes
 from fluxkit.model.transformer_size import SCHNELL, Transformer
 from fluxkit.plan.plan import Plan, make_plan

@@ -6,7 +6,7 @@ import pytest
 from stand_in import Log, whole_run
 
 from fluxkit.fold.fold import fold
-from fluxkit.machine.system import Reading
+from fluxkit.machine.readings import Reading
 from fluxkit.record.facts import PhaseTelemetry, Telemetry
 
 

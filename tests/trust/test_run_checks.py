@@ -7,7 +7,7 @@ import pytest
 from stand_in import PRECISION, Log, begin, grade, infer, mark, steps, tune, whole_run
 
 from fluxkit.fold.fold import fold
-from fluxkit.machine.system import Reading
+from fluxkit.machine.readings import Reading
 from fluxkit.record.result import RunResult
 from fluxkit.spec.precision_names import departures
 from fluxkit.trust.run_checks import CHECKS, find

@@ -12,6 +12,7 @@ from fluxkit.dataset.picture_folder import Listed, Problem, list_folder
 from fluxkit.engine.data.images import load_image, pixel_sha256
 from fluxkit.engine.data.photos import photo_path, photos
 from fluxkit.errors import MachineError
+from fluxkit.units import counted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -121,8 +122,7 @@ def _split(pairs: tuple[Pair, ...], held_out: float) -> tuple[Pair, ...]:
 def _refusal(spec: DataSpec, problems: list[Problem]) -> str:
     named = "; ".join(f"{problem.name} {problem.reason}" for problem in problems[:NAMED_PROBLEMS])
     more = f"; and {len(problems) - NAMED_PROBLEMS} more" if len(problems) > NAMED_PROBLEMS else ""
-    files = "1 file" if len(problems) == 1 else f"{len(problems)} files"
     return (
-        f"data.path = {spec.path!r}: {files} can't be used: {named}{more}. Mend or remove them, "
-        'or set data.on_error = "skip".'
+        f"data.path = {spec.path!r}: {counted(len(problems), 'file')} can't be used: {named}{more}. "
+        'Mend or remove them, or set data.on_error = "skip".'
     )

@@ -12,6 +12,7 @@ import torch
 from fluxkit.engine.data.images import to_uint8
 from fluxkit.engine.flux import flow
 from fluxkit.engine.measure.timing import LONG_SECONDS, synchronize
+from fluxkit.spec.workload import MIN_TIMED_STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from fluxkit.engine.flux.transformer import Autoencoder, Embeddings, Flux
 
 WARM_UP_STEPS = 3
-MIN_TIMED_STEPS = 10
 DECODED_TOGETHER = 32 * 32 * 4
 """Latent pixels of one decoding: 16 pictures of nano's size, one of schnell's from 512 pixels on."""
 

@@ -1,0 +1,43 @@
+"""Bytes, seconds and counts in words."""
+
+from __future__ import annotations
+
+GIGABYTE = 10**9
+MINUTE, HOUR = 60.0, 3600.0
+THOUSAND = 1000.0
+
+
+def size_text(count: int) -> str:
+    """Bytes in words: `1.5 GB`."""
+    if count >= GIGABYTE:
+        return f"{count / GIGABYTE:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"  # noqa: PLR2004 - SI units
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: `1 process`, `2 processes`."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
+
+
+def span(seconds: float) -> str:
+    """A duration in words: `40 s`, `12 minutes`, `5.3 hours`."""
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.2g} s"
+    return f"{seconds / MINUTE:.0f} minutes" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} hours"
+
+
+def clock(seconds: float) -> str:
+    """A duration as on a clock: `0:42`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def amount(value: float) -> str:
+    """A number in four digits with an SI prefix: `11.89 G`."""
+    for prefix in ("", "k", "M", "G", "T", "P", "E"):
+        if abs(value) < THOUSAND or prefix == "E":
+            break
+        value /= THOUSAND
+    return f"{value:.4g} {prefix}"
