@@ -16,3 +16,8 @@ class Side(NamedTuple):
 
     row: Row
     results: Sequence[RunResult]
+
+    @property
+    def seeds(self) -> int:
+        """How many different seeds its runs have."""
+        return len({result.seed for result in self.results})
