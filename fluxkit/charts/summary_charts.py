@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from fluxkit.charts.svg import svg
 from fluxkit.charts.ticks import Across, round_places, ticks
 from fluxkit.charts.vega_specs import bar_layers, curve_layers, forest_layers, phase_layers
-from fluxkit.compare.ranking import best_row, between
+from fluxkit.compare.ranking import between, ranked
 from fluxkit.record.metrics import BY_KEY
 from fluxkit.record.phase_seconds import part_place
 from fluxkit.text.number_format import plain, turned, verdict_words
@@ -86,7 +86,7 @@ def bars(workload: Workload, key: str, metric: str, title: str, unit: str) -> Ch
 
 def forest(workload: Workload, key: str, metric: Metric) -> Chart | None:
     """Speed of every configuration as a share of the fastest, with the band of equivalence; None for one row."""
-    leader = best_row(workload, metric)
+    leader = next(iter(ranked(workload, metric)), None)
     lines = []
     for row in workload.rows if leader else ():
         contrast, flip = between(workload, metric, row, leader) if leader else (None, False)

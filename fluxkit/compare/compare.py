@@ -21,7 +21,7 @@ from fluxkit.units import counted
 from fluxkit.values import canonical_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from fluxkit.compare.comparison import Row, Scaling
     from fluxkit.record.result import RunResult
@@ -43,20 +43,19 @@ def compare(results: Iterable[RunResult], options: ReaderOptions = NO_OPTIONS) -
     unique = [_examined(result) for result in once_each(results)]
     options.check({printable(result.spec.hardware.label) for result in unique})
     groups = workloads_of(unique)
-    sides: list[Side] = []
+    all_sides: list[list[Side]] = []
     workloads = []
     for group in groups:
-        goal, own = _sides(group, len(sides), options)
-        workloads.append(_workload(group, goal, own))
-        sides += own
-    measured = sum(any(row.runs for row in workload.rows) for workload in workloads)
+        goal, sides = _sides(group, sum(map(len, all_sides)), options)
+        workloads.append(_workload(group, goal, sides))
+        all_sides.append(sides)
     return Comparison(
-        comparable=measured <= 1,
-        scaling=_scaling(sides),
+        comparable=sum(any(row.runs for row in workload.rows) for workload in workloads) <= 1,
+        scaling=_scaling([side for sides in all_sides for side in sides]),
         workloads=tuple(workloads),
         differences=_differences(workloads),
         ended=tuple(_ended(result) for result in unique if result.status != "completed"),
-        warnings=_warnings(groups, workloads, measured),
+        warnings=tuple(dict.fromkeys(_warnings(groups, workloads, all_sides))),
     )
 
 
@@ -200,23 +199,22 @@ def _ended(result: RunResult) -> Ended:
     )
 
 
-def _warnings(groups: Sequence[Sequence[RunResult]], workloads: Sequence[Workload], measured: int) -> tuple[str, ...]:
+def _warnings(
+    groups: Sequence[Sequence[RunResult]], workloads: Sequence[Workload], all_sides: Sequence[Sequence[Side]]
+) -> Iterator[str]:
     """What a reader must know before reading on, in sentences."""
-    seeds = {result.id: result.seed for group in groups for result in group}
-    warnings = []
+    measured = sum(any(row.runs for row in workload.rows) for workload in workloads)
     if measured > 1:
-        warnings.append(f"The results belong to {measured} different workloads: they stand apart and are in no ratio.")
+        yield f"The results belong to {measured} different workloads: they stand apart and are in no ratio."
     if not measured:
-        warnings.append("No run is complete, so there is nothing to compare yet.")
-    for workload in workloads:
-        warnings += _workload_warnings(workload, seeds)
+        yield "No run is complete, so there is nothing to compare yet."
+    for workload, sides in zip(workloads, all_sides, strict=True):
+        yield from _workload_warnings(workload, sides)
     for group in groups:
-        warnings += _relabelled(group)
-    return tuple(dict.fromkeys(warnings))
+        yield from _relabelled(group)
 
 
-def _workload_warnings(workload: Workload, seeds: Mapping[str, int]) -> Iterator[str]:
-    """`seeds` by id of the run."""
+def _workload_warnings(workload: Workload, sides: Sequence[Side]) -> Iterator[str]:
     labels = [row.label for row in workload.rows]
     for label in dict.fromkeys(labels):
         if labels.count(label) > 1:
@@ -233,12 +231,7 @@ def _workload_warnings(workload: Workload, seeds: Mapping[str, int]) -> Iterator
             "Configurations were measured apart, not interleaved in one study on one machine: drift can look like a "
             "difference."
         )
-    counts = [(row, len({seeds[run] for run in row.runs})) for row in workload.rows]
-    same = [
-        f"“{row.name}” ({len(row.runs)} runs of {counted(count, 'seed')})"
-        for row, count in counts
-        if count < min(MIN_VALUES, len(row.runs))
-    ]
+    same = [f"“{side.row.name}” ({side.runs_of_few_seeds})" for side in sides if side.runs_of_few_seeds]
     if same:
         yield f"Runs of one seed count once for quality, and an interval of it needs {MIN_VALUES}: {', '.join(same)}."
     # Only what is not certified to compute the same has a contrast without a value.
@@ -249,16 +242,15 @@ def _workload_warnings(workload: Workload, seeds: Mapping[str, int]) -> Iterator
         yield f"Some configurations stand in no ratio: {'; '.join(reasons)}."
 
 
-def _relabelled(results: Sequence[RunResult]) -> list[str]:
+def _relabelled(results: Sequence[RunResult]) -> Iterator[str]:
     """Labels or prices that differ inside one configuration of a workload."""
-    all_variants = [
-        sorted({(result.spec.hardware.label, *spec_prices(result)) for result in group})
-        for group in configurations(results).values()
-    ]
-    return [
-        "One configuration carries several labels or prices; its first label and its latest prices are used: "
-        + "; ".join(f"“{printable(label)}” at {hour:g} USD/h and {kwh:g} USD/kWh" for label, hour, kwh in variants)
-        + "."
-        for variants in all_variants
-        if len(variants) > 1
-    ]
+    for group in configurations(results).values():
+        variants = sorted({(result.spec.hardware.label, *spec_prices(result)) for result in group})
+        if len(variants) > 1:
+            yield (
+                "One configuration carries several labels or prices; its first label and its latest prices are used: "
+                + "; ".join(
+                    f"“{printable(label)}” at {hour:g} USD/h and {kwh:g} USD/kWh" for label, hour, kwh in variants
+                )
+                + "."
+            )

@@ -131,11 +131,7 @@ def _few_runs(metric: Metric, first: Side, second: Side) -> str | None:
 
 def _few_seeds(first: Side, second: Side) -> str | None:
     """Which side has runs enough, but of too few seeds: they share their luck, however many there are."""
-    few = [
-        f"“{side.row.name}” has {len(side.results)} runs of {counted(side.seeds, 'seed')}"
-        for side in (first, second)
-        if side.seeds < min(stats.MIN_VALUES, len(side.results))
-    ]
+    few = [f"“{side.row.name}” has {side.runs_of_few_seeds}" for side in (first, second) if side.runs_of_few_seeds]
     return f"{' and '.join(few)}, and an interval of quality needs {stats.MIN_VALUES} seeds" if few else None
 
 

@@ -28,11 +28,6 @@ def ranked(workload: Workload, metric: Metric) -> list[Row]:
     return sorted(usable, key=lambda row: (sign * (row.estimate(metric.key).mean or 0.0), row.number))
 
 
-def best_row(workload: Workload, metric: Metric) -> Row | None:
-    """The row with the best mean of a metric; None where nothing is better or worse."""
-    return next(iter(ranked(workload, metric)), None) if metric.better else None
-
-
 def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading", ""]:
     """Whether a row is best in a metric beyond doubt, has the best mean of those that it lies between, or neither."""
     metric = BY_KEY[key]

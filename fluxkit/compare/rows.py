@@ -87,26 +87,20 @@ def why_ended(result: RunResult) -> str:
 
 def anchors(results: Sequence[RunResult]) -> tuple[Anchor, ...]:
     """Scores that need no tuning, over all runs of a workload: untuned, autoencoder, flat colour."""
-    grade = grade_about(results, "quality")
-    missing = None if any(result.quality for result in results) else _reason(results, "quality")
+    qualities = [result.quality for result in results if result.quality]
+    grade, missing = grade_about(results, "quality"), None if qualities else _reason(results, "quality")
     untuned = Anchor(
         name="untuned",
         psnr_db=estimate(known(result.summary.psnr_db_untuned for result in results), grade, missing),
         ssim=estimate(known(result.summary.ssim_untuned for result in results), grade, missing),
     )
-    names = sorted({score.anchor for result in results if result.quality for score in result.quality.anchors})
-    return (untuned, *(_anchor(results, name, grade) for name in names))
-
-
-def _anchor(results: Sequence[RunResult], name: str, grade: Grade | None) -> Anchor:
-    scores = [
-        [score for score in result.quality.anchors if score.anchor == name] for result in results if result.quality
-    ]
-    return Anchor(
-        name=printable(name),
-        psnr_db=estimate(known(_mean_of_known(score.psnr_db for score in run) for run in scores), grade),
-        ssim=estimate(known(_mean_of_known(score.ssim for score in run) for run in scores), grade),
-    )
+    others = []
+    for name in sorted({score.anchor for quality in qualities for score in quality.anchors}):
+        runs = [[score for score in quality.anchors if score.anchor == name] for quality in qualities]
+        psnr_db = known(_mean_of_known(score.psnr_db for score in run) for run in runs)
+        ssim = known(_mean_of_known(score.ssim for score in run) for run in runs)
+        others.append(Anchor(name=printable(name), psnr_db=estimate(psnr_db, grade), ssim=estimate(ssim, grade)))
+    return (untuned, *others)
 
 
 def _predictions(results: Sequence[RunResult]) -> dict[str, Estimate]:
@@ -204,17 +198,17 @@ def _mean_of_known(values: Iterable[float | None]) -> float | None:
     return stats.mean(present) if present else None
 
 
-def _precision(asked: str, read_backs: Sequence[Mapping[str, str]]) -> str:
+def _precision(wanted: str, read_backs: Sequence[Mapping[str, str]]) -> str:
     """What a row's runs computed in; what was asked for where nothing was read back."""
-    names = {precision_name(asked, read_back) for read_back in read_backs}
-    return " / ".join(sorted(names)) or PRECISIONS[asked]
+    names = {_precision_name(wanted, read_back) for read_back in read_backs}
+    return " / ".join(sorted(names)) or PRECISIONS[wanted]
 
 
-def precision_name(asked: str, read_back: Mapping[str, str]) -> str:
+def _precision_name(wanted: str, read_back: Mapping[str, str]) -> str:
     """What a reader may call the precision: what was read back from the backends outweighs what was asked for."""
-    name = PRECISIONS[asked]
+    name = PRECISIONS[wanted]
     dtype = next((read_back[key].removeprefix("torch.") for key in READ_BACK_DTYPES if key in read_back), None)
-    if dtype is not None and dtype != asked.removeprefix("ieee_").replace("tf32", "float32"):
+    if dtype is not None and dtype != wanted.removeprefix("ieee_").replace("tf32", "float32"):
         name = f"{PRECISIONS.get(dtype, printable(dtype))} (asked for {name})"
     elif name == "FP32" and any(_says_tf32(key.lower(), value.lower()) for key, value in read_back.items()):
         name = "TF32 (asked for FP32)"

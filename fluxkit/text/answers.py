@@ -51,6 +51,7 @@ class Answer(BaseModel):
     quantity: str
     """`Metric.quantity` of what is asked about."""
     state: State
+    """Decided: one leads, or all that may lead are equal."""
     row: str | None = None
     """Key of the configuration to take, where one leads."""
     verdict: str
@@ -65,11 +66,6 @@ class Answer(BaseModel):
     sentence: str
     """All of it, as a text says it."""
     grade: Grade | None = None
-
-    @property
-    def decided(self) -> bool:
-        """Whether a verdict answers it: one leads, or all that may lead are equal."""
-        return self.state == "decided"
 
 
 def answers(workload: Workload) -> tuple[Answer, ...]:
