@@ -63,31 +63,32 @@ def p_text(value: float | None) -> str:
     return f"< {SMALLEST_P:g}" if value is not None and value < SMALLEST_P else plain(value, 2)
 
 
+def written(value: float, interval: Interval | None) -> tuple[str, str]:
+    """A value and its interval in brackets, to the decimals that the interval supports; no brackets without one."""
+    decimals = decimals_of(value, interval)
+    held = f"[{number(interval.low, decimals)}, {number(interval.high, decimals)}]" if interval else ""
+    return number(value, decimals), held
+
+
 def value_text(estimate: Estimate, factor: float = 1.0) -> str:
     """The mean alone in the unit that `factor` gives, or a dash."""
-    if estimate.mean is None:
-        return MISSING
-    value = estimate.mean * factor
-    if 0 < abs(value) < SMALLEST_PLAIN:
-        return plain(value)
-    return number(value, decimals_of(value, _scaled(estimate.interval, factor)))
+    return _in_unit(estimate, factor)[0]
 
 
 def interval_text(estimate: Estimate, factor: float = 1.0) -> str:
     """The interval in brackets, or nothing."""
-    interval = _scaled(estimate.interval, factor)
-    return "" if estimate.mean is None else bracketed(interval, decimals_of(estimate.mean * factor, interval))
+    return _in_unit(estimate, factor)[1]
 
 
-def bracketed(interval: Interval | None, decimals: int) -> str:
-    """An interval in brackets, or nothing."""
-    return f"[{number(interval.low, decimals)}, {number(interval.high, decimals)}]" if interval else ""
-
-
-def _scaled(interval: Interval | None, factor: float) -> Interval | None:
-    if interval is None:
-        return None
-    return interval.model_copy(update={"low": interval.low * factor, "high": interval.high * factor})
+def _in_unit(estimate: Estimate, factor: float) -> tuple[str, str]:
+    interval = estimate.interval
+    if estimate.mean is None:
+        return MISSING, ""
+    if interval:
+        interval = interval.model_copy(update={"low": interval.low * factor, "high": interval.high * factor})
+    value = estimate.mean * factor
+    text, held = written(value, interval)
+    return plain(value) if 0 < abs(value) < SMALLEST_PLAIN else text, held
 
 
 def quoted(name: str) -> str:
@@ -113,13 +114,11 @@ def contrast_text(contrast: Contrast, *, flipped: bool = False) -> str:
     if contrast.value is None:
         return MISSING
     value, interval = turned(contrast) if flipped else (contrast.value, contrast.interval)
-    decimals = decimals_of(value, interval)
-    held = f" {bracketed(interval, decimals)}" if interval else ""
+    text, held = written(value, interval)
     if interval and interval.level != LEVEL:
         held += f" ({100 * interval.level:g} % interval)"
-    if contrast.scale == "ratio":
-        return f"{number(value, decimals)} times{held}"
-    return f"{'+' if value > 0 else ''}{number(value, decimals)}{held}"
+    text = f"{text} times" if contrast.scale == "ratio" else f"{'+' if value > 0 else ''}{text}"
+    return f"{text} {held}".rstrip()
 
 
 def turned(contrast: Contrast) -> tuple[float, Interval | None]:
@@ -212,13 +211,11 @@ def scaling_text(scaling: Scaling, rows: Mapping[str, Row]) -> str:
     several, speed = rows[scaling.several].name, scaling.subject.replace("_", " ")
     if scaling.efficiency is None:
         return f"{scaling.kind.capitalize()} scaling of {several}, {speed}: {MISSING} ({scaling.reason})"
-    decimals = decimals_of(scaling.efficiency, scaling.interval)
-    held = f" {bracketed(scaling.interval, decimals)}" if scaling.interval else ""
+    efficiency = " ".join(written(scaling.efficiency, scaling.interval)).rstrip()
     grade = f", grade {scaling.grade}" if scaling.grade else ""
     single = f" against {rows[scaling.single].name}" if scaling.single else ""
-    efficiency = number(scaling.efficiency, decimals)
     return (
-        f"{scaling.kind.capitalize()} scaling of {several}{single}, {speed}: efficiency {efficiency}{held}{grade} "
+        f"{scaling.kind.capitalize()} scaling of {several}{single}, {speed}: efficiency {efficiency}{grade} "
         f"= {scaling.formula}"
     )
 
