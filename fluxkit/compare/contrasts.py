@@ -17,10 +17,11 @@ from fluxkit.units import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fluxkit.compare.quality_pairs import Photos
+    from fluxkit.compare.quality_pairs import Gap, Photos
     from fluxkit.compare.side import Side
     from fluxkit.record.metrics import Metric
     from fluxkit.record.result import RunResult
+    from fluxkit.trust.estimate import Estimate
 
 
 class Test(NamedTuple):
@@ -40,6 +41,11 @@ class Test(NamedTuple):
     """Why there can be no verdict, however many runs there are."""
     few: str | None = None
     """Which side has too few runs."""
+
+    @property
+    def estimates(self) -> tuple[Estimate, Estimate]:
+        """Of both sides."""
+        return self.first.row.estimate(self.metric.key), self.second.row.estimate(self.metric.key)
 
     @property
     def images(self) -> stats.Effect | None:
@@ -85,35 +91,55 @@ def _test(
     held_out_clusters: int,
 ) -> Test | None:
     """None where one of the two has no value."""
-    a, b = (side.row.estimate(metric.key) for side in (first, second))
     if why := uncertified(first, second):
-        measured = a.mean is not None and b.mean is not None
-        return Test(metric, first, second, "ratio", barred=why) if measured else None
-    barred, few = _barred(metric, first, second), _few_runs(metric, first, second)
-    if metric.scored is None:
-        effect = stats.log_ratio(a.values, b.values)
-        value = a.mean / b.mean if a.mean is not None and b.mean else None
-        value = math.exp(effect.estimate) if effect else value
-        one, other = (tuple(math.log(value) for value in side.values if value > 0) for side in (a, b))
-        margin = stats.log_margin(metric.margin)
-        runs = (effect,) if effect else ()
-        test = Test(metric, first, second, "ratio", value, runs, margin, (one, other), barred, few)
-    else:
+        test = Test(metric, first, second, "ratio", barred=why)
+        return test if all(estimate.mean is not None for estimate in test.estimates) else None
+    test = Test(metric, first, second, "difference" if metric.scored else "ratio")
+    test = test._replace(barred=_barred(test), few=_few_runs(test))
+    if metric.scored:
         scores = gap(photos[first.row.key, metric.key], photos[second.row.key, metric.key])
-        if metric.scored.held_out and held_out_clusters < MIN_HELD_OUT:
-            barred = barred or f"indicative: only {held_out_clusters} held-out photos, {MIN_HELD_OUT} are the least"
-        barred = barred or _few_seeds(first, second)
-        if scores.seeds and not scores.images:
-            barred = barred or f"fewer than {stats.MIN_VALUES} independent images were scored in both"
-        effects = (scores.seeds, scores.images) if scores.seeds and scores.images else ()
-        share = stats.mean([a.mean or 0.0, b.mean or 0.0]) if metric.relative else 1.0
-        margin = (-metric.margin * share, metric.margin * share)
-        test = Test(metric, first, second, "difference", scores.value, effects, margin, scores.runs, barred, few)
+        test = _over_photos(test, scores, held_out_clusters if metric.scored.held_out else None)
+    else:
+        test = _over_runs(test)
     return test if test.value is not None else None
 
 
-def _barred(metric: Metric, first: Side, second: Side) -> str | None:
-    rows = (first.row, second.row)
+def _over_runs(test: Test) -> Test:
+    """The ratio of both, on the log scale."""
+    a, b = test.estimates
+    effect = stats.log_ratio(a.values, b.values)
+    value = a.mean / b.mean if a.mean is not None and b.mean else None
+    one, other = (tuple(math.log(value) for value in side.values if value > 0) for side in (a, b))
+    return test._replace(
+        value=math.exp(effect.estimate) if effect else value,
+        effects=(effect,) if effect else (),
+        margin=stats.log_margin(test.metric.margin),
+        runs=(one, other),
+    )
+
+
+def _over_photos(test: Test, scores: Gap, held_out_clusters: int | None) -> Test:
+    """The difference of both; `held_out_clusters` are the independent photos of a held-out score."""
+    barred = test.barred
+    if held_out_clusters is not None and held_out_clusters < MIN_HELD_OUT:
+        barred = barred or f"indicative: only {held_out_clusters} held-out photos, {MIN_HELD_OUT} are the least"
+    barred = barred or _few_seeds(test)
+    if scores.seeds and not scores.images:
+        barred = barred or f"fewer than {stats.MIN_VALUES} independent images were scored in both"
+    margin = test.metric.margin
+    if test.metric.relative:
+        margin *= stats.mean([estimate.mean or 0.0 for estimate in test.estimates])
+    return test._replace(
+        value=scores.value,
+        effects=(scores.seeds, scores.images) if scores.seeds and scores.images else (),
+        margin=(-margin, margin),
+        runs=scores.runs,
+        barred=barred,
+    )
+
+
+def _barred(test: Test) -> str | None:
+    metric, rows = test.metric, (test.first.row, test.second.row)
     unusable = [f"“{row.name}”" for row in rows if row.estimate(metric.key).grade == "X"]
     if unusable:
         return f"graded X: {', '.join(unusable)}"
@@ -122,16 +148,18 @@ def _barred(metric: Metric, first: Side, second: Side) -> str | None:
     return None
 
 
-def _few_runs(metric: Metric, first: Side, second: Side) -> str | None:
+def _few_runs(test: Test) -> str | None:
     """Which side has too few runs for an interval."""
-    counts = [(side.row.name, len(side.row.estimate(metric.key).values)) for side in (first, second)]
+    rows = (test.first.row, test.second.row)
+    counts = [(row.name, len(row.estimate(test.metric.key).values)) for row in rows]
     few = [f"“{name}” has {counted(count, 'run')}" for name, count in counts if count < stats.MIN_VALUES]
     return f"{' and '.join(few)}, and an interval needs {stats.MIN_VALUES}" if few else None
 
 
-def _few_seeds(first: Side, second: Side) -> str | None:
+def _few_seeds(test: Test) -> str | None:
     """Which side has runs enough, but of too few seeds: they share their luck, however many there are."""
-    few = [f"“{side.row.name}” has {side.runs_of_few_seeds}" for side in (first, second) if side.runs_of_few_seeds]
+    sides = (test.first, test.second)
+    few = [f"“{side.row.name}” has {side.runs_of_few_seeds}" for side in sides if side.runs_of_few_seeds]
     return f"{' and '.join(few)}, and an interval of quality needs {stats.MIN_VALUES} seeds" if few else None
 
 
@@ -155,7 +183,7 @@ def _contrast(test: Test, adjusted: tuple[float, float] | None, family: int) -> 
         reason=reason,
         further_runs=further_runs,
         together=_together(test.first.results, test.second.results),
-        grade=worst(tuple(side.row.estimate(test.metric.key).grade for side in (test.first, test.second))),
+        grade=worst(tuple(estimate.grade for estimate in test.estimates)),
     )
 
 
