@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from fluxkit.record.metrics import BY_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fluxkit.compare.comparison import Contrast, Row, Workload
     from fluxkit.record.metrics import Metric
 
@@ -38,13 +40,19 @@ def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading
         return ""
     if any(contrast.value is None for contrast in workload.contrasts if row.key in {contrast.first, contrast.second}):
         return ""  # it may not be compared with another machine, so it leads nobody
-    # By contrast alone: intervals that do not touch say nothing about a whole family of comparisons.
-    decisive = BY_KEY[metric.same_verdict_as or key]
-    contrasts = [between(workload, decisive, row, rival)[0] for rival in rows[1:]]
-    verdicts = {contrast.verdict if contrast else "inconclusive" for contrast in contrasts}
+    verdicts = _verdicts(workload, BY_KEY[metric.same_verdict_as or key], rows)
     if "inconclusive" in verdicts:
         return "leading"
     return "" if "equivalent" in verdicts else "best"
+
+
+def _verdicts(workload: Workload, metric: Metric, rows: Sequence[Row]) -> set[str]:
+    """On the first row against each other one, which may be stored the other way round.
+
+    By contrast alone: intervals that do not touch say nothing about a whole family of comparisons.
+    """
+    contrasts = [between(workload, metric, rows[0], rival)[0] for rival in rows[1:]]
+    return {contrast.verdict if contrast else "inconclusive" for contrast in contrasts}
 
 
 def between(workload: Workload, metric: Metric, first: Row, second: Row) -> tuple[Contrast | None, bool]:
@@ -61,6 +69,4 @@ def decided_leader(workload: Workload, metric: Metric, among: list[Row]) -> Row 
     rows = [row for row in ranked(workload, metric) if row.key in keys]
     if len(rows) < len(among) or len(rows) < 2:  # noqa: PLR2004 - a lead takes two
         return None
-    contrasts = [between(workload, metric, rows[0], rival)[0] for rival in rows[1:]]
-    settled = all(contrast is not None and contrast.verdict not in UNSETTLED for contrast in contrasts)
-    return rows[0] if settled else None
+    return None if _verdicts(workload, metric, rows).intersection(UNSETTLED) else rows[0]

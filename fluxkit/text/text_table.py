@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from fluxkit.compare.comparison import Comparison, Contrast, Row, Workload
+    from fluxkit.compare.comparison import Comparison, Row, Workload
     from fluxkit.record.metrics import Metric
 
 Format = Literal["table", "markdown", "csv", "json"]
@@ -136,18 +136,18 @@ def _target_line(workload: Workload) -> str:
 
 def _verdicts(workload: Workload) -> list[tuple[str, ...]]:
     """A line per contrast, in the order of `VERDICT_HEADERS`; one for all of two machines that may not be compared."""
-    return list(dict.fromkeys(_verdict_line(workload, contrast) for contrast in workload.contrasts))
-
-
-def _verdict_line(workload: Workload, contrast: Contrast) -> tuple[str, ...]:
-    first, second = workload.row(contrast.first).name, workload.row(contrast.second).name
-    if contrast.value is None:
-        return ("all", first, second, MISSING, f"not compared: {contrast.reason}", "")
-    more = f"{further_runs_text(contrast)} would decide" if contrast.further_runs else contrast.reason
-    words = [verdict_words(contrast), more or "", "" if contrast.together else "measured apart"]
-    text = "; ".join(word for word in words if word)
-    title = BY_QUANTITY[contrast.quantity].title
-    return (title, first, second, contrast_text(contrast), text, contrast.grade or "")
+    lines = []
+    for contrast in workload.contrasts:
+        names = (workload.row(contrast.first).name, workload.row(contrast.second).name)
+        if contrast.value is None:
+            lines.append(("all", *names, MISSING, f"not compared: {contrast.reason}", ""))
+            continue
+        more = f"{further_runs_text(contrast)} would decide" if contrast.further_runs else contrast.reason
+        words = [verdict_words(contrast), more or "", "" if contrast.together else "measured apart"]
+        text = "; ".join(word for word in words if word)
+        title = BY_QUANTITY[contrast.quantity].title
+        lines.append((title, *names, contrast_text(contrast), text, contrast.grade or ""))
+    return list(dict.fromkeys(lines))
 
 
 def _table(comparison: Comparison, width: int) -> str:
