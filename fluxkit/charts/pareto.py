@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from fluxkit.charts.summary_charts import Chart
 from fluxkit.charts.svg import svg
 from fluxkit.charts.vega_specs import pareto_layers
-from fluxkit.compare.comparison import COSTS, Metric
+from fluxkit.record.metrics import COSTS, Metric
 from fluxkit.spec.prices import Prices
 from fluxkit.stats import MIN_VALUES, t_quantile
 from fluxkit.text.number_format import listed, plain, quoted

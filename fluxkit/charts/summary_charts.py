@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from fluxkit.charts.svg import svg
 from fluxkit.charts.ticks import Across, round_places, ticks
 from fluxkit.charts.vega_specs import bar_layers, curve_layers, forest_layers, phase_layers
-from fluxkit.compare.contrasts import key_of
-from fluxkit.compare.ranking import best_row, between
+from fluxkit.compare.ranking import between, ranked
+from fluxkit.record.metrics import BY_KEY
 from fluxkit.record.phase_seconds import part_place
 from fluxkit.text.number_format import plain, turned, verdict_words
 from fluxkit.values import FROZEN
@@ -18,7 +18,8 @@ from fluxkit.values import FROZEN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.compare.comparison import Anchor, CurvePoint, Quantity, Row, Workload
+    from fluxkit.compare.comparison import Anchor, CurvePoint, Row, Workload
+    from fluxkit.record.metrics import Metric
     from fluxkit.trust.estimate import Estimate
 
 
@@ -36,17 +37,14 @@ class Chart(BaseModel):
 
 
 def curve(workload: Workload, key: str, score: str, over: str) -> Chart | None:
-    """Quality (`psnr_db`, `ssim`, `validation_loss`) over `seconds` or `iteration`; None without two marks."""
-    title, unit = {
-        "psnr_db": ("PSNR of the tuned images", "dB"),
-        "ssim": ("SSIM of the tuned images", ""),
-        "validation_loss": ("Loss on held-out images", ""),
-    }[score]
+    """Quality (a key of `metrics.CURVES`) over `seconds` or `iteration`; None without two marks."""
+    metric = BY_KEY[score]
+    title, unit = metric.curve_title or metric.title, metric.unit
     points = [(row, point) for row in workload.rows for point in row.curve if getattr(point, score).mean is not None]
     if len({point.mark for _, point in points}) < 2:  # noqa: PLR2004 - a curve takes two points
         return None
     values = [_curve_value(row, point, score, over) for row, point in points]
-    levels = [] if score == "validation_loss" else _levels(workload.anchors, score)
+    levels = [] if metric.scored and metric.scored.held_out else _levels(workload.anchors, score)
     marks = {point.mark for _, point in points}
     across = _across(workload, values, over)
     drawn = svg(curve_layers(workload.rows, values, levels, across, f"{title}{f' ({unit})' if unit else ''}"), key)
@@ -57,7 +55,7 @@ def curve(workload: Workload, key: str, score: str, over: str) -> Chart | None:
             "Each point is a graded mark, the mean over runs; the band is the 95 % interval over runs where there are "
             f"three. {'A mark at a time stands at the time that was given. ' if over == 'seconds' else ''}"
             f"The axis is compressed towards the end; the dotted line is the budget. {len(marks)} marks; "
-            + ("lower is better." if score == "validation_loss" else "higher is better; dashed lines need no tuning.")
+            + ("lower is better." if metric.better == "lower" else "higher is better; dashed lines need no tuning.")
         ),
         svg=drawn,
         columns=("Configuration", across.title, title + (f" ({unit})" if unit else ""), "95 % interval", "Runs"),
@@ -86,12 +84,12 @@ def bars(workload: Workload, key: str, metric: str, title: str, unit: str) -> Ch
     )
 
 
-def forest(workload: Workload, key: str, quantity: Quantity, title: str) -> Chart | None:
+def forest(workload: Workload, key: str, metric: Metric) -> Chart | None:
     """Speed of every configuration as a share of the fastest, with the band of equivalence; None for one row."""
-    leader = best_row(workload, key_of(quantity))
+    leader = next(iter(ranked(workload, metric)), None)
     lines = []
     for row in workload.rows if leader else ():
-        contrast, flip = between(workload, quantity, row, leader) if leader else (None, False)
+        contrast, flip = between(workload, metric, row, leader) if leader else (None, False)
         if contrast is not None and contrast.value is not None:
             value, interval = turned(contrast) if flip else (contrast.value, contrast.interval)
             ends = {"low": interval.low, "high": interval.high} if interval else {}
@@ -104,12 +102,12 @@ def forest(workload: Workload, key: str, quantity: Quantity, title: str) -> Char
         line["label"] = f"{line['name']}: {line['x']:.3f} of {leader.name}{held}"
     return Chart(
         key=key,
-        title=f"{title}, as a ratio to {leader.name}",
+        title=f"{metric.title}, as a ratio to {leader.name}",
         how_to_read=(
-            "A point left of 1 is slower than the leader. The grey band is ±2 %, inside which speeds are called "
-            "equivalent; the line is the 95 % interval, where equivalent the 90 % one. "
+            f"A point left of 1 is slower than the leader. The grey band is ±{metric.margin_text}, inside which speeds "
+            "are called equivalent; the line is the 95 % interval, where equivalent the 90 % one. "
             "Without three runs of each there is no line and no verdict."
-            + (" The leader is the fastest in FP32, where any is." if quantity == "inference_speed" else "")
+            + (" The leader is the fastest in FP32, where any is." if metric.of_inference else "")
         ),
         svg=svg(forest_layers(workload.rows, lines), key),
         columns=("Configuration", "Ratio", "Interval", "Verdict"),

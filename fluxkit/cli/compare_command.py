@@ -10,7 +10,7 @@ import typer
 from fluxkit.cli.options import Format, Page, Published, Results, TargetPsnr, UsdPerHour, UsdPerKwh, WithResults
 
 if TYPE_CHECKING:
-    from fluxkit.compare.reader_options import Given
+    from fluxkit.compare.reader_options import ReaderOptions
 
 
 def compare(
@@ -66,11 +66,11 @@ def report(  # noqa: PLR0917 - each is an option of the command
     typer.echo(output)
 
 
-def _given(usd_per_hour: list[str] | None, usd_per_kwh: list[str] | None, target_psnr: float | None) -> Given:
+def _given(usd_per_hour: list[str] | None, usd_per_kwh: list[str] | None, target_psnr: float | None) -> ReaderOptions:
     """What the reader adds to the results."""
-    from fluxkit.compare.reader_options import Given, price_sheet, target_of
+    from fluxkit.compare.reader_options import ReaderOptions, price_sheet, target_of
 
-    return Given(
+    return ReaderOptions(
         price_sheet(usd_per_hour or (), "--usd-per-hour"),
         price_sheet(usd_per_kwh or (), "--usd-per-kwh"),
         target_of(target_psnr, "--target-psnr"),

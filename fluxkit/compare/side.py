@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from fluxkit.stats import MIN_VALUES
+from fluxkit.units import counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,3 +19,10 @@ class Side(NamedTuple):
 
     row: Row
     results: Sequence[RunResult]
+
+    @property
+    def runs_of_few_seeds(self) -> str | None:
+        """Runs and seeds in words, where there are fewer seeds than an interval needs but for the number of runs."""
+        seeds = len({result.seed for result in self.results})
+        few = seeds < min(MIN_VALUES, len(self.results))
+        return f"{len(self.results)} runs of {counted(seeds, 'seed')}" if few else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
 from fluxkit.spec.prices import Prices
-from fluxkit.units import amount
+from fluxkit.units import aligned, amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +20,8 @@ def plan_table(specs: Sequence[RunSpec], plans: Sequence[Plan]) -> str:
     rows = [("", *(spec.name for spec in specs))]
     columns = [_plan_facts(spec, plan) for spec, plan in zip(specs, plans, strict=True)]
     rows += [(name, *(column[name] for column in columns)) for name in columns[0]]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [f"{spec.name}: {note}" for spec, plan in zip(specs, plans, strict=True) for note in plan.notes]
-    return printable("\n".join([*lines, *([""] if notes else []), *notes]))
+    return printable("\n".join([*aligned(rows), *([""] if notes else []), *notes]))
 
 
 def _plan_facts(spec: RunSpec, plan: Plan) -> dict[str, str]:

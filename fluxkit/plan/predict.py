@@ -16,7 +16,7 @@ from fluxkit.plan.duration import REFERENCE_CORES, devices_at_work, inference_se
 from fluxkit.plan.micro_batches import CONTEXT_BYTES, Room
 from fluxkit.plan.plan import make_plan
 from fluxkit.spec.prices import Prices
-from fluxkit.units import span
+from fluxkit.units import aligned, span
 from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
@@ -185,9 +185,7 @@ def prediction_table(spec: RunSpec, predictions: tuple[Prediction, ...]) -> str:
         f"in {spec.tune.seconds:g} s", "image-steps/s", f"USD, {spec.tune.iterations} iterations",
         f"USD, {spec.tune.seconds:g} s",
     )  # fmt: skip
-    rows = [names, *(_row(each) for each in predictions)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(names))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = aligned([names, *(_row(each) for each in predictions)])
     title = f"Prediction for {spec.name}: computed from FLOPs and a stated efficiency, not measured."
     notes = [f"{each.title}: {each.refusal}" for each in predictions if each.refusal]
     notes += [_cut_note(spec, each) for each in predictions if each.cut_after]

@@ -13,11 +13,11 @@ from pydantic import BaseModel
 from fluxkit.charts import step_time_charts, summary_charts
 from fluxkit.charts.pareto import Tradeoffs, tradeoffs
 from fluxkit.charts.svg import named, swatch
-from fluxkit.compare.compare import NOTHING_GIVEN, compare
-from fluxkit.compare.comparison import COLUMNS, COSTS, Comparison, Metric, Row, Scaling, Workload
-from fluxkit.compare.ranking import metric_of
+from fluxkit.compare.compare import NO_OPTIONS, compare
+from fluxkit.compare.comparison import Comparison, Row, Scaling, Workload
 from fluxkit.record.agreement_facts import BANDS
 from fluxkit.record.atomic_file import write_atomically
+from fluxkit.record.metrics import BY_QUANTITY, CURVES, HELD_OUT, METRICS, Metric
 from fluxkit.record.run_folder import find_results
 from fluxkit.report.embedded_json import embedded, inputs_sha256
 from fluxkit.report.environment_diff import DifferingGroup, clean, differing, facts, spec_toml
@@ -36,6 +36,7 @@ from fluxkit.text.number_format import (
     interval_text,
     p_text,
     plain,
+    title_of,
     value_text,
     verdict_words,
 )
@@ -47,28 +48,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxkit.compare.published import Published
-    from fluxkit.compare.reader_options import Given
+    from fluxkit.compare.reader_options import ReaderOptions
     from fluxkit.record.result import RunResult
 
-HEADLINE = (
-    "training_iterations_per_second",
-    "training_images_per_second",
-    "inference_image_steps_per_second",
-    "psnr_db",
-    "ssim",
-    "validation_loss",
-    "peak_memory_bytes",
-    "energy_joules",
-    "usd_per_adapter",
-)
-WHERE_PRICED = ("usd_per_1000_iterations", "usd_per_1000_images")
-"""Further columns where at least one configuration has a price."""
-BESIDE = {
-    "psnr_db": "psnr_db_untuned",
-    "ssim": "ssim_untuned",
-    "validation_loss": "validation_loss_untuned",
-}
-"""No score stands without what it is measured from."""
 MADE_WITH = ("altair", "vl-convert-python", "jinja2")
 """Packages whose versions decide the bytes of a page."""
 SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
@@ -99,7 +81,7 @@ class Section(BaseModel):
 
 
 def write_report(
-    results_paths: Iterable[Path], output: Path, published: Sequence[Published] = (), given: Given = NOTHING_GIVEN
+    results_paths: Iterable[Path], output: Path, published: Sequence[Published] = (), given: ReaderOptions = NO_OPTIONS
 ) -> Comparison:
     """Reads results from files, run folders and study folders, and writes their page whole or not at all.
 
@@ -181,7 +163,7 @@ def _section(
         workload=workload,
         answers=answers(workload),
         columns=tuple(_headline_columns(workload)),
-        all_columns=tuple(column for column in shown_columns(workload) if column not in COSTS),
+        all_columns=tuple(column for column in shown_columns(workload) if not column.per),
         quality_charts=tuple(chart for chart in _quality_charts(workload, key) if chart),
         speed_charts=tuple(chart for chart in _speed_charts(workload, runs, key) if chart),
         scaling=tuple(each for each in comparison.scaling if each.several in own),
@@ -198,24 +180,19 @@ def _section(
 
 def _quality_charts(workload: Workload, key: str) -> list[summary_charts.Chart | None]:
     return [
-        summary_charts.curve(workload, f"{key}-{score}-{over}".replace("_", "-"), score, over)
-        for score in ("psnr_db", "ssim", "validation_loss")
+        summary_charts.curve(workload, f"{key}-{metric.key}-{over}".replace("_", "-"), metric.key, over)
+        for metric in CURVES
         for over in ("seconds", "iteration")
     ]
 
 
 def _speed_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) -> list[summary_charts.Chart | None]:
-    batch = workload.tables["inference"]["batch_size"]
-    training, inference = "training_iterations_per_second", "inference_image_steps_per_second"
-    return [
-        summary_charts.bars(workload, f"{key}-training", training, "Training speed", "iterations/s"),
-        summary_charts.forest(workload, f"{key}-training-ratio", "training_speed", "Training speed"),
-        summary_charts.bars(
-            workload, f"{key}-inference", inference, f"Inference speed at batch size {batch}", "image-steps/s"
-        ),
-        summary_charts.forest(workload, f"{key}-inference-ratio", "inference_speed", "Inference speed"),
-        step_time_charts.settings(workload, runs, f"{key}-settings"),
-    ]
+    charts = []
+    for metric in (metric for metric in METRICS if metric.bars):
+        name = f"{key}-{metric.subject.removesuffix('_speed')}"
+        charts.append(summary_charts.bars(workload, name, metric.key, title_of(metric, workload), metric.unit))
+        charts.append(summary_charts.forest(workload, f"{name}-ratio", metric))
+    return [*charts, step_time_charts.settings(workload, runs, f"{key}-settings")]
 
 
 def _step_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) -> list[summary_charts.Chart | None]:
@@ -229,8 +206,8 @@ def _step_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) ->
 def _headline_columns(workload: Workload) -> list[Metric]:
     """Headline columns: an untuned score stands under the tuned one."""
     priced = any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
-    found = {column.key: column for column in COLUMNS}
-    return [found[key] for key in (*HEADLINE, *(WHERE_PRICED if priced else ()))]
+    columns = [metric for metric in METRICS if metric.headline == "always"]
+    return [*columns, *(metric for metric in METRICS if priced and metric.headline == "where priced")]
 
 
 def _environment() -> Any:
@@ -254,12 +231,13 @@ def _environment() -> Any:
         facts=facts,
         further_runs_text=further_runs_text,
         header=header,
+        held_out_metrics=HELD_OUT,
         interval_text=interval_text,
         p_text=p_text,
         about_the_model=about_the_model,
         work=work,
         plain=plain,
-        quantity_title=lambda quantity: metric_of(quantity).title,
+        quantity_title=lambda quantity: BY_QUANTITY[quantity].title,
         run_anchor=lambda id_: "run-" + re.sub(r"[^A-Za-z0-9._-]+", "-", id_),
         sci=lambda value: "—" if value is None else f"{value:.2g}",
         sort_value=lambda row, column: row.estimate(column.key).mean,
@@ -276,7 +254,7 @@ def _environment() -> Any:
 
 def _beside(row: Row, column: Metric) -> str:
     """The untuned score under a tuned one."""
-    key = BESIDE.get(column.key)
+    key = column.untuned if column.headline else None
     if key is None or row.estimate(key).mean is None:
         return ""
     return f"untuned {value_text(row.estimate(key), column.factor)}"

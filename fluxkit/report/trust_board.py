@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, get_args
 
 from pydantic import BaseModel
 
+from fluxkit.record.metrics import METRICS, Subject
 from fluxkit.record.result import Grade
 from fluxkit.report.environment_diff import clean
 from fluxkit.text.number_format import plain
-from fluxkit.trust.estimate import Subject, worst
+from fluxkit.trust.estimate import worst
 from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
     from fluxkit.record.result import RunResult
 
 BOARD: tuple[Subject, ...] = get_args(Subject)
-NUMBERS: dict[Subject, tuple[str, ...]] = {
-    "training_speed": ("training_iterations_per_second",),
-    "inference_speed": ("inference_image_steps_per_second",),
-    "quality": ("psnr_db", "validation_loss"),
-    "energy": ("energy_joules",),
-}
-"""What a subject's grade is about: where none of them is known there is nothing to grade."""
 PERCENT = re.compile(r"[+-]?\d+(?:\.\d+)?%")
 
 
@@ -76,7 +70,9 @@ def _square(row: Row, subject: Subject) -> Square:
     spoilt: dict[str, set[str]] = defaultdict(set)
     for remark in found:
         spoilt[clean(remark.id).replace("_", " ")].update(completed.intersection(remark.runs))
-    numbers = [row.estimate(key) for key in NUMBERS.get(subject, ())]
+    # What the grade is about: where none of these numbers is known there is nothing to grade.
+    graded = [metric for metric in METRICS if metric.subject == subject and metric.role != "descriptive"]
+    numbers = [row.estimate(metric.key) for metric in graded]
     if numbers and not spoilt and all(number.mean is None for number in numbers):
         return Square(grade=None, words=(), reason=numbers[0].reason or "not measured")
     return Square(

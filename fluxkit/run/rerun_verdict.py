@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from fluxkit.machine.provenance import Kit
     from fluxkit.machine.system import System
     from fluxkit.plan.plan import Plan
+    from fluxkit.record.metrics import Metric
     from fluxkit.record.result import RunResult
-    from fluxkit.run.rerun_tolerance import Quantity
 
 ABSENT = "none"
 
@@ -96,16 +96,16 @@ def _untold(original: RunResult, numbers: Sequence[Held]) -> Iterator[str]:
     """Without each of these a run is not reproduced, however well it did in the others."""
     known = {number.name: number for number in numbers}
     for quantity in QUANTITIES:
-        number = known.get(quantity.name)
-        if getattr(original.summary, quantity.name) is None:
+        number = known.get(quantity.key)
+        if getattr(original.summary, quantity.key) is None:
             continue
         if number is None:
-            yield f"{quantity.name}: it was not measured again"
+            yield f"{quantity.key}: it was not measured again"
         elif number.grade == "X":
             worse = "the original" if grade_about((original,), quantity.subject) == "X" else "this run"
-            yield f"{quantity.name}: in {worse} it may not be used (grade X)"
+            yield f"{quantity.key}: in {worse} it may not be used (grade X)"
         elif not number.tells:
-            yield f"{quantity.name}: {TOO_WIDE}"
+            yield f"{quantity.key}: {TOO_WIDE}"
 
 
 def differences_of(original: RunResult, again: RunResult) -> list[Difference]:
@@ -178,9 +178,9 @@ def _unique(differences: Iterator[Difference]) -> Iterator[Difference]:
             yield each
 
 
-def _has(quantity: Quantity, original: RunResult, again: Sequence[RunResult]) -> bool:
+def _has(quantity: Metric, original: RunResult, again: Sequence[RunResult]) -> bool:
     """Whether both sides have such a number."""
-    return all(getattr(result.summary, quantity.name) is not None for result in (original, *again))
+    return all(getattr(result.summary, quantity.key) is not None for result in (original, *again))
 
 
 def _losses(original: RunResult, again: Sequence[RunResult]) -> Losses | None:

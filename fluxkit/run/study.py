@@ -16,13 +16,14 @@ from fluxkit.errors import UsageError
 from fluxkit.fold.outcome import load
 from fluxkit.machine.container import warnings
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_atomically
+from fluxkit.record.metrics import METRICS
 from fluxkit.record.redact import public_spec
 from fluxkit.record.run_folder import new_folder
 from fluxkit.run.engine_process import engine_command
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import Silent
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.trust.estimate import Subject, grade_about
+from fluxkit.trust.estimate import grade_about
 from fluxkit.values import FROZEN, canonical_sha256
 
 if TYPE_CHECKING:
@@ -285,17 +286,10 @@ def sentence(result: RunResult) -> str:
     if result.error:
         phase = f" in phase {result.error.phase}" if result.error.phase else ""
         return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
-    summary = result.summary
-    numbers: tuple[tuple[str, float | None, Subject], ...] = (
-        ("iterations/s", summary.training_iterations_per_second, "training_speed"),
-        ("image-steps/s", summary.inference_image_steps_per_second, "inference_speed"),
-        ("dB PSNR", summary.psnr_db, "quality"),
-        ("SSIM", summary.ssim, "quality"),
-    )
     known = [
-        f"{value:.4g} {unit} ({grade_about((result,), subject)})"
-        for unit, value, subject in numbers
-        if value is not None
+        f"{value:.4g} {metric.end_of_run} ({grade_about((result,), metric.subject)})"
+        for metric in METRICS
+        if metric.end_of_run and (value := getattr(result.summary, metric.key)) is not None
     ]
     return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"
 

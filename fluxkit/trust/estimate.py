@@ -16,9 +16,9 @@ from fluxkit.values import FROZEN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from fluxkit.record.metrics import Subject
     from fluxkit.record.result import RunResult
 
-Subject = Literal["training_speed", "inference_speed", "quality", "energy", "run"]
 GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")
 """From sound to unusable."""
 EnergyClass = Literal["measured", "estimated", "unavailable"]

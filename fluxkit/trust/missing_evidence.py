@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fluxkit.record.metrics import METRICS
 from fluxkit.record.result import Check
 from fluxkit.trust.ceilings import PHASE_WORDS, SUBJECTS, moments
 
@@ -49,14 +50,9 @@ def certificate_missing(result: RunResult) -> Iterator[Check]:
 
 
 def _measured(result: RunResult) -> list[str]:
-    """Subjects about which there is a number."""
-    summary = result.summary
-    numbers = {
-        "training_speed": summary.training_iterations_per_second,
-        "inference_speed": summary.inference_image_steps_per_second,
-        "quality": summary.psnr_db,
-    }
-    return [subject for subject, number in numbers.items() if number is not None]
+    """Subjects about whose primary metric there is a number."""
+    primary = [metric for metric in METRICS if metric.role == "primary"]
+    return [metric.subject for metric in primary if getattr(result.summary, metric.key) is not None]
 
 
 EVIDENCE_CHECKS: tuple[Finder, ...] = (ceiling_unknown, unwatched, certificate_missing)
