@@ -69,7 +69,7 @@ BESIDE = {
     "validation_loss": "validation_loss_untuned",
 }
 """No score stands without what it is measured from."""
-MADE_WITH = ("altair", "vl-convert-python", "jinja2")
+MADE_WITH = ("altair", "vl-convert-python", "jinja2", "pillow")
 """Packages whose versions decide the bytes of a page."""
 SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
 STYLES = ("base", "answers", "tables", "charts", "images", "print")

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from fluxkit.errors import printable
 from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
-from fluxkit.report.thumbnails import LARGE, SMALL, Copy, Spent, Tile, read_png, tile
+from fluxkit.report.thumbnails import LARGE, SMALL, Copy, Spent, Tile, jpeg_copy, tile
 from fluxkit.stats import mean
 from fluxkit.text.number_format import plain
 from fluxkit.values import FROZEN
@@ -154,7 +154,7 @@ def _first_with_pictures(row: Row, runs: Mapping[str, Shown]) -> Shown | None:
         mark = time_mark(run.result)
         scores = run.result.quality.reconstruction if run.result.quality else ()
         named = [score.image for score in scores if mark and score.mark == mark.id and score.image]
-        if any(read_png(run.folder, image) is not None for image in named[:1]):
+        if any(jpeg_copy(run.folder, image, LARGE) is not None for image in named[:1]):
             return run
     return None
 
