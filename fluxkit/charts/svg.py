@@ -55,7 +55,9 @@ def svg(chart: Any, key: str) -> str:
         legend={"labelColor": SOFT, "labelFontSize": 12, "symbolBaseStrokeColor": SOFT},
     )  # fmt: skip
     # Not validated here: that costs a second a page, and the compiler parses the same specification.
-    return _themed(vl_convert.vegalite_to_svg(styled.to_dict(validate=False)), key)
+    text = vl_convert.vegalite_to_svg(styled.to_dict(validate=False))
+    # Only tags: the texts of the drawing stay as they are.
+    return re.sub(r"<[a-zA-Z][^>]*>", lambda tag: _themed_tag(tag[0], key), text)
 
 
 def named(drawn: str, name: str) -> str:
@@ -64,22 +66,18 @@ def named(drawn: str, name: str) -> str:
     return drawn.replace("<svg ", f"<svg {facts} ", 1)
 
 
-def _themed(text: str, key: str) -> str:
-    """Tags of an SVG with variables for colours, ids of their own and short coordinates; its texts stay as they are."""
-    return re.sub(r"<[a-zA-Z][^>]*>", lambda tag: _themed_tag(tag[0], key), text)
-
-
 def _themed_tag(tag: str, key: str) -> str:
+    """A tag with variables for colours, ids of its chart's own, and coordinates of two decimals."""
     tag = re.sub(r'(?<= )(fill|stroke)="(#[0-9a-fA-F]{6})"', _variable, tag)
     tag = re.sub(r'(?<= )id="([A-Za-z0-9_-]+)"', rf'id="{key}-\1"', tag)
     tag = re.sub(r'="url\(#([A-Za-z0-9_-]+)\)"', rf'="url(#{key}-\1)"', tag)
     return re.sub(r'(?<= )(d|transform|x|y|x2|y2|width|height)="[^"]*"', _shortened, tag)
 
 
-def _variable(found: re.Match[str]) -> str:
-    attribute, colour = found[1], found[2]
+def _variable(painted: re.Match[str]) -> str:
+    attribute, colour = painted[1], painted[2]
     name = VARIABLES.get(colour.lower())
-    return f'{attribute}="var(--{name}, {colour})"' if name else found[0]
+    return f'{attribute}="var(--{name}, {colour})"' if name else painted[0]
 
 
 def _shortened(attribute: re.Match[str]) -> str:
