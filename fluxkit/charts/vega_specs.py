@@ -69,23 +69,14 @@ def bar_layers(rows: Sequence[Row], values: Any, dots: Any, unit: str) -> Any:
     import altair as alt
 
     y = _name_axis(rows)
-    bar = (
-        _chart(values)
-        .mark_bar(height={"band": 0.62})
-        .encode(
-            y=y,
-            x=alt.X("x:Q", title=unit, axis=alt.Axis(tickCount=5, format=NUMBER)),
-            description="label:N",
-            **_styles(rows, "color"),
-        )
-    )
+    x = alt.X("x:Q", title=unit, axis=alt.Axis(tickCount=5, format=NUMBER))
+    bars = _chart(values).mark_bar(height={"band": 0.62})
     points = _chart(dots).mark_point(filled=True, size=34, fill=PAPER, stroke=INK, strokeWidth=1)
-    layers = [bar, points.encode(y=y, x="x:Q", description="label:N")]
-    whiskers = [value for value in values if "low" in value]
-    if whiskers:
-        whisker = _chart(whiskers).mark_rule(color=INK, strokeWidth=1.5, aria=False)
-        layers.insert(1, whisker.encode(y=y, x=alt.X("low:Q", title=unit), x2="high:Q"))
-    return alt.layer(*layers).properties(**LINE_PER_NAME)
+    return alt.layer(
+        bars.encode(y=y, x=x, description="label:N", **_styles(rows, "color")),
+        *_whiskers(values, {"y": y, "x": alt.X("low:Q", title=unit), "x2": "high:Q"}, color=INK, strokeWidth=1.5),
+        points.encode(y=y, x="x:Q", description="label:N"),
+    ).properties(**LINE_PER_NAME)
 
 
 def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
@@ -96,19 +87,16 @@ def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
     scale = alt.Scale(type="log", nice=False, padding=12)
     axis = alt.Axis(tickCount=6, format=NUMBER, grid=False, labelOverlap="greedy", labelSeparation=8)
     x = alt.X("x:Q", title="ratio (logarithmic)", scale=scale, axis=axis)
-    x_low = alt.X("low:Q", scale=scale)
+    ends = {"x": alt.X("low:Q", scale=scale), "x2": "high:Q"}
+    own = {"y": _name_axis(shown), **_styles(shown, "color")}
     band = _chart([{"low": 1 - SPEED_MARGIN, "high": 1 + SPEED_MARGIN}])
-    base = _chart(lines).encode(y=_name_axis(shown), **_styles(shown, "color"))
-    layers = [
-        band.mark_rect(color=RULE, opacity=0.7, aria=False).encode(x=x_low, x2="high:Q"),
+    points = _chart(lines).mark_point(filled=True, size=80, opacity=1)
+    return alt.layer(
+        band.mark_rect(color=RULE, opacity=0.7, aria=False).encode(**ends),
         _rule_at_1("x"),
-        base.mark_point(filled=True, size=80, opacity=1).encode(x=x, description="label:N"),
-    ]
-    whiskers = [line for line in lines if "low" in line]
-    if whiskers:
-        whisker = base.properties(data=_chart(whiskers).data).mark_rule(strokeWidth=2, aria=False)
-        layers.insert(2, whisker.encode(x=x_low, x2="high:Q"))
-    return alt.layer(*layers).properties(**LINE_PER_NAME)
+        *_whiskers(lines, own | ends, strokeWidth=2),
+        points.encode(x=x, description="label:N", **own),
+    ).properties(**LINE_PER_NAME)
 
 
 def phase_layers(rows: Sequence[Row], values: Any, names: Sequence[str]) -> Any:
@@ -117,18 +105,14 @@ def phase_layers(rows: Sequence[Row], values: Any, names: Sequence[str]) -> Any:
 
     scale = alt.Scale(domain=list(names), range=[PHASE_COLOURS[part_place(n.replace(" ", "_"))] for n in names])
     legend = alt.Legend(orient="bottom", title=None, columns=4, symbolType="square", labelLimit=120)
-    return (
-        _chart(values)
-        .mark_bar(height={"band": 0.62}, stroke=PAPER, strokeWidth=1)
-        .encode(
-            y=_name_axis(rows),
-            x=alt.X("x:Q", title="s", stack="zero", axis=alt.Axis(tickCount=6, format=NUMBER)),
-            color=alt.Color("phase:N", scale=scale, legend=legend),
-            order="place:Q",
-            description="label:N",
-        )
-        .properties(width=2 * WIDTH - NAMES_WIDTH, height={"step": 34})
-    )
+    bars = _chart(values).mark_bar(height={"band": 0.62}, stroke=PAPER, strokeWidth=1)
+    return bars.encode(
+        y=_name_axis(rows),
+        x=alt.X("x:Q", title="s", stack="zero", axis=alt.Axis(tickCount=6, format=NUMBER)),
+        color=alt.Color("phase:N", scale=scale, legend=legend),
+        order="place:Q",
+        description="label:N",
+    ).properties(width=2 * WIDTH - NAMES_WIDTH, height={"step": 34})
 
 
 def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_title: str) -> Any:
@@ -146,14 +130,13 @@ def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_
             color=SOFT, strokeDash=[4, 3], strokeWidth=1.2, interpolate="step-after", aria=False
         )
         layers.append(line.encode(x=x, y=y, order="x:Q"))
-    whiskers = [value for value in values if "low" in value]
-    if whiskers:
-        whisker = _chart(whiskers).mark_rule(strokeWidth=1.5, aria=False)
-        y_low = alt.Y("low:Q", title=y_title)
-        layers.append(whisker.encode(x=x, y=y_low, y2="high:Q", **_styles(rows, "color")))
+    ends = {"x": x, "y": alt.Y("low:Q", title=y_title), "y2": "high:Q", **_styles(rows, "color")}
     points = _chart(values).mark_point(filled=True, size=110, opacity=1)
-    layers.append(points.encode(x=x, y=y, description="label:N", **_styles(rows, "color", "shape")))
-    return alt.layer(*layers).properties(**PLANE)
+    return alt.layer(
+        *layers,
+        *_whiskers(values, ends, strokeWidth=1.5),
+        points.encode(x=x, y=y, description="label:N", **_styles(rows, "color", "shape")),
+    ).properties(**PLANE)
 
 
 def spread_layers(rows: Sequence[Row], values: Any, unit: str) -> Any:
@@ -215,17 +198,13 @@ def setting_layers(rows: Sequence[Row], values: Any) -> Any:
     settings = [value["x"] for value in sorted(values, key=lambda value: (value["precision"], value["size"]))]
     axis = alt.Axis(labelAngle=0, grid=True, ticks=False, domain=False)
     title = "precision, images per forward pass"
-    return (
-        _chart(values)
-        .mark_point(filled=True, size=60, opacity=1)
-        .encode(
-            x=alt.X("x:N", title=title, sort=list(dict.fromkeys(settings)), axis=axis),
-            y=alt.Y("y:Q", title="image-steps/s", axis=alt.Axis(tickCount=5, format=NUMBER)),
-            description="label:N",
-            **_styles(rows, "color", "shape"),
-        )
-        .properties(**PLANE)
-    )
+    points = _chart(values).mark_point(filled=True, size=60, opacity=1)
+    return points.encode(
+        x=alt.X("x:N", title=title, sort=list(dict.fromkeys(settings)), axis=axis),
+        y=alt.Y("y:Q", title="image-steps/s", axis=alt.Axis(tickCount=5, format=NUMBER)),
+        description="label:N",
+        **_styles(rows, "color", "shape"),
+    ).properties(**PLANE)
 
 
 def _chart(values: Any) -> Any:
@@ -233,6 +212,12 @@ def _chart(values: Any) -> Any:
     import altair as alt
 
     return alt.Chart(alt.Data(values=json.dumps(values), format=alt.DataFormat(type="json")))
+
+
+def _whiskers(values: Any, encodings: dict[str, Any], **style: Any) -> list[Any]:
+    """Lines from `low` to `high` of the values that have an interval; no layer where none has."""
+    held = [value for value in values if "low" in value]
+    return [_chart(held).mark_rule(aria=False, **style).encode(**encodings)] if held else []
 
 
 def _rule_at_1(axis: str, **style: Any) -> Any:
