@@ -60,7 +60,7 @@ def svg(chart: Any, key: str) -> str:
     return re.sub(r"<[a-zA-Z][^>]*>", lambda tag: _themed_tag(tag[0], key), text)
 
 
-def named(drawn: str, name: str) -> str:
+def named_svg(drawn: str, name: str) -> str:
     """The SVG of a chart as what it is to a reader who listens: a drawing with a name, whose marks speak."""
     facts = f'role="graphics-document" aria-roledescription="chart" aria-label="{html.escape(name)}"'
     return drawn.replace("<svg ", f"<svg {facts} ", 1)

@@ -1,4 +1,4 @@
-"""One picture for a page: read only from inside its run folder, checked, made small and lossy, and counted."""
+"""One picture for a page: read only from inside its run folder, checked, and made small and lossy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import io
 import struct
 import warnings
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -16,12 +17,7 @@ from fluxkit.errors import FluxkitError
 from fluxkit.record.run_folder import safe_path
 from fluxkit.values import FROZEN
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 MAX_FILE_BYTES = 12_000_000
-MAX_TOTAL_BYTES = 3_300_000
-"""Of all pictures of a page; a third more as base64, so that the page stays below 5 MB."""
 MAX_PIXELS_A_SIDE = 4096
 SMALL_SIDE = 200
 """Pictures up to this side in pixels are shown enlarged, pixel by pixel."""
@@ -41,6 +37,10 @@ class Tile(BaseModel):
     chip: str = ""
     """PSNR and SSIM against the real image."""
     missing: str = ""
+    file: tuple[Path, str] | None = None
+    """Run folder of the stored picture, and its path in it."""
+    jpeg_bytes: int = 0
+    """Of the copy, before base64."""
 
     @property
     def small(self) -> bool:
@@ -60,14 +60,6 @@ class Copy(NamedTuple):
 LARGE, SMALL = Copy(side=256, quality=86), Copy(side=160, quality=72)
 
 
-class Spent:
-    """Bytes of pictures that the page may still hold, and how pictures are copied onto it."""
-
-    def __init__(self, left: int | None = None, how: Copy = LARGE) -> None:
-        self.left, self.how = MAX_TOTAL_BYTES if left is None else left, how
-        self.copied: list[tuple[Path, str]] = []
-
-
 class Jpeg(NamedTuple):
     """The lossy copy of a picture."""
 
@@ -76,15 +68,20 @@ class Jpeg(NamedTuple):
     height: int
 
 
-def tile(folder: Path, image: str | None, alt: str, chip: str, spent: Spent) -> Tile:
+def tile(folder: Path, image: str | None, alt: str, chip: str, how: Copy) -> Tile:
     """A stored PNG of a run folder as a tile; what is missing or no PNG is said on it."""
-    copy = jpeg_copy(folder, image, spent.how) if image else None
+    copy = jpeg_copy(folder, image, how) if image else None
     if image is None or copy is None:
         return Tile(source=None, alt=alt, chip=chip, missing="image not beside it" if image else "not kept")
-    spent.copied.append((folder, image))
-    spent.left -= len(copy.content)
-    source = f"data:image/jpeg;base64,{base64.b64encode(copy.content).decode()}"
-    return Tile(source=source, alt=alt, width=copy.width, height=copy.height, chip=chip)
+    return Tile(
+        source=f"data:image/jpeg;base64,{base64.b64encode(copy.content).decode()}",
+        alt=alt,
+        width=copy.width,
+        height=copy.height,
+        chip=chip,
+        file=(folder, image),
+        jpeg_bytes=len(copy.content),
+    )
 
 
 def jpeg_copy(folder: Path, image: str, how: Copy) -> Jpeg | None:

@@ -20,7 +20,7 @@ from fluxkit.compare.compare import compare
 from fluxkit.errors import UsageError
 from fluxkit.record.phase_seconds import PARTS, part_seconds
 from fluxkit.record.run_folder import find_results, safe_path, write_result
-from fluxkit.report.bundle import keep
+from fluxkit.report.bundle import write_bundle
 from fluxkit.report.embedded_json import inside_script
 from fluxkit.report.environment_diff import differing
 from fluxkit.report.page import render, write_report
@@ -246,7 +246,7 @@ def test_a_hundred_results_render_in_seconds_without_torch(tmp_path):
 
 def test_heavy_pictures_are_fewer_and_the_page_says_so(tmp_path, monkeypatch):
     """When the pictures do not all fit, whole pairs are left out and the page says how many."""
-    monkeypatch.setattr("fluxkit.report.thumbnails.MAX_TOTAL_BYTES", 6000)
+    monkeypatch.setattr("fluxkit.report.picture_grid.MAX_TOTAL_BYTES", 6000)
     folder = builders.run_folder(tmp_path / "run", builders.result())
     write_report([folder], tmp_path / "page.html")
     assert re.search(r"[123] of 4 pairs", (tmp_path / "page.html").read_text("utf-8"))
@@ -318,7 +318,7 @@ def test_a_picture_that_was_cut_short_is_not_shown_as_an_empty_one(tmp_path):
 
 def test_kept_results_give_the_same_numbers_and_pictures(study_page, tmp_path):
     """Results kept beside their page are whole in their raw values, hold the shown pictures alone, and verify."""
-    kept = keep(find_results([study_page[0]]), tmp_path / "results")
+    kept = write_bundle(find_results([study_page[0]]), tmp_path / "results")
     write_report(kept, tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text("utf-8")
     assert page.count("<img src=") == study_page[1].count("<img src=")
@@ -331,7 +331,7 @@ def test_kept_results_are_put_beside_nothing_else(study_page, tmp_path):
     """A folder that holds another study's results is left as it is."""
     (tmp_path / "results" / "other").mkdir(parents=True)
     with pytest.raises(UsageError, match="holds other"):
-        keep(find_results([study_page[0]]), tmp_path / "results")
+        write_bundle(find_results([study_page[0]]), tmp_path / "results")
 
 
 def test_what_decides_a_number_stands_before_noise():

@@ -21,14 +21,14 @@ def test_a_check_that_many_runs_failed_is_one_line():
         "In 3 of 3 runs; the most: During tuning the machine's own rate changed: copies in memory by -12.5%."
     )
     assert found.repeats == "0, 1, 2"
-    assert found.each[1] == ("repeat 1: During tuning the machine's own rate changed: copies in memory by -12.5%.")
+    assert found.by_run[1] == ("repeat 1: During tuning the machine's own rate changed: copies in memory by -12.5%.")
 
 
 def test_a_remark_of_one_run_stays_its_own_words():
     """What was seen once is said as it was written, with its repeat."""
     runs = {run.id: run for run in (builders.result(checks=[]), moved(1, 7.1))}
     (found,) = findings(compare(runs.values()).workloads[0], runs)
-    assert (found.words[:14], found.each, found.repeats) == ("During tuning ", (), "1")
+    assert (found.words[:14], found.by_run, found.repeats) == ("During tuning ", (), "1")
 
 
 def test_a_lone_run_is_not_one_of_one():
