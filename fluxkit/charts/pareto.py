@@ -19,7 +19,8 @@ from fluxkit.values import FROZEN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.compare.comparison import CurvePoint, Row, Workload
+    from fluxkit.compare.comparison import Row, Workload
+    from fluxkit.stats import Interval
 
 MOST_RUNS = 40
 """Runs of one configuration for which a page can make an interval by itself."""
@@ -29,14 +30,11 @@ class Offer(NamedTuple):
     """What a configuration had reached at a mark, and what that took."""
 
     row: Row
-    point: CurvePoint
+    psnr_db: float
+    """Mean over runs."""
+    interval: Interval | None
     takes: float
     """Seconds, or US dollars."""
-
-    @property
-    def psnr_db(self) -> float:
-        """Mean over runs."""
-        return self.point.psnr_db.mean or 0.0
 
 
 class Tradeoffs(BaseModel):
@@ -57,7 +55,7 @@ def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
     """Quality over tuning time and over its cost at the given prices."""
     # Only marks at a time that all were given: the one at equal iterations comes at another moment for each.
     offers = [
-        Offer(row, point, point.target_seconds)
+        Offer(row, point.psnr_db.mean, point.psnr_db.interval, point.target_seconds)
         for row in workload.rows
         for point in row.curve
         if point.psnr_db.mean is not None and point.target_seconds and point.psnr_db.grade != "X"
@@ -99,10 +97,10 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
             front.append(offer)
     for offer in offers:
         label = f"{offer.row.name}: {plain(offer.psnr_db)} dB for {plain(offer.takes)} {unit}"
-        ends = interval_ends(offer.point.psnr_db.interval)
+        ends = interval_ends(offer.interval)
         values.append({"name": offer.row.name, "x": offer.takes, "y": offer.psnr_db, "label": label, **ends})
     for offer in sorted(offers, key=lambda offer: offer.takes):
-        interval = interval_cell(offer.point.psnr_db.interval)
+        interval = interval_cell(offer.interval)
         beaten = all(other is not offer for other in front)
         table.append((offer.row.name, plain(offer.takes), plain(offer.psnr_db), interval, "" if beaten else "yes"))
     rows = list({offer.row.key: offer.row for offer in offers}.values())
@@ -153,5 +151,5 @@ def _leaders(offers: Sequence[Offer]) -> tuple[str, ...]:
 
 def _apart(leader: Offer, other: Offer) -> bool:
     """Whether the intervals of two marks leave room between them; without an interval nothing is known to."""
-    high, low = leader.point.psnr_db.interval, other.point.psnr_db.interval
+    high, low = leader.interval, other.interval
     return high is not None and low is not None and high.low > low.high

@@ -162,7 +162,7 @@ def phases(workload: Workload, key: str) -> Chart | None:
             "Mean seconds on the first process, in the order of a run. Compiling is told apart from the warm-up and "
             "the inference that it was in, checkpoints from tuning. Only tuning itself is on the budget's clock."
         ),
-        svg=svg(phase_layers(rows, values, list(titles.values())), key),
+        svg=svg(phase_layers(rows, values, titles), key),
         columns=("Configuration", *(f"{title} (s)" for title in titles.values())),
         table=tuple(
             (row.name, *(plain(row.phases[name].mean) if name in row.phases else MISSING for name in names))

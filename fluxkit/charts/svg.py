@@ -8,7 +8,17 @@ from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#6B6B6B")
 """Okabe and Ito's palette for all kinds of colour vision, its yellow and black replaced for use on both backgrounds."""
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+MARKERS = {
+    "circle": '<circle cx="15" cy="6" r="4"/>',
+    "square": '<rect x="11" y="2" width="8" height="8"/>',
+    "triangle-up": '<path d="M15 1.5l5 8.5h-10z"/>',
+    "diamond": '<path d="M15 1l5 5l-5 5l-5-5z"/>',
+    "cross": '<path d="M13.5 2h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5v-3h2.5z"/>',
+    "triangle-down": '<path d="M15 10.5l5-8.5h-10z"/>',
+    "triangle-right": '<path d="M19.5 6l-8.5 5v-10z"/>',
+    "triangle-left": '<path d="M10.5 6l8.5 5v-10z"/>',
+}
+"""By the chart compiler's name: the same marker for a legend, 12 pixels high."""
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (4, 2), (1, 3), (10, 3), (3, 3))
 INK, SOFT, RULE, PAPER = "#1b1f24", "#5b6570", "#d9dee4", "#fdfdfe"
 FONT = "Liberation Sans"
@@ -38,7 +48,7 @@ def style_of(number: int) -> tuple[str, str, tuple[int, ...]]:
     Where colours begin again, markers and dashes are shifted, so that 64 configurations are all different.
     """
     shifted = number + number // len(COLOURS)
-    return COLOURS[number % len(COLOURS)], SHAPES[shifted % len(SHAPES)], DASHES[shifted % len(DASHES)]
+    return COLOURS[number % len(COLOURS)], list(MARKERS)[shifted % len(MARKERS)], DASHES[shifted % len(DASHES)]
 
 
 def svg(chart: Any, key: str) -> str:
@@ -84,18 +94,6 @@ def _shortened(attribute: re.Match[str]) -> str:
     return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", attribute[0])
 
 
-SWATCH_SHAPES = {
-    "circle": '<circle cx="15" cy="6" r="4"/>',
-    "square": '<rect x="11" y="2" width="8" height="8"/>',
-    "triangle-up": '<path d="M15 1.5l5 8.5h-10z"/>',
-    "diamond": '<path d="M15 1l5 5l-5 5l-5-5z"/>',
-    "cross": '<path d="M13.5 2h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5v-3h2.5z"/>',
-    "triangle-down": '<path d="M15 10.5l5-8.5h-10z"/>',
-    "triangle-right": '<path d="M19.5 6l-8.5 5v-10z"/>',
-    "triangle-left": '<path d="M10.5 6l8.5 5v-10z"/>',
-}
-
-
 def swatch(number: int) -> str:
     """The line and marker of a configuration as a small picture for legends and tables."""
     colour, shape, dash = style_of(number)
@@ -104,5 +102,5 @@ def swatch(number: int) -> str:
     return (
         f'<svg class="swatch" data-number="{number}" width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">'
         f'<line x1="0" y1="6" x2="30" y2="6" stroke="{variable}" stroke-width="2" stroke-dasharray="{dashes}"/>'
-        f'<g fill="{variable}">{SWATCH_SHAPES[shape]}</g></svg>'
+        f'<g fill="{variable}">{MARKERS[shape]}</g></svg>'
     )

@@ -11,7 +11,7 @@ from fluxkit.record.phase_seconds import part_place
 from fluxkit.stats import SPEED_MARGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fluxkit.charts.ticks import CurveAxis
     from fluxkit.compare.comparison import Row
@@ -99,11 +99,11 @@ def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
     ).properties(**LINE_PER_NAME)
 
 
-def phase_layers(rows: Sequence[Row], values: Any, names: Sequence[str]) -> Any:
-    """Seconds of the phases, stacked in their order."""
+def phase_layers(rows: Sequence[Row], values: Any, titles: Mapping[str, str]) -> Any:
+    """Seconds of the phases, stacked in their order, by the title of each name."""
     import altair as alt
 
-    scale = alt.Scale(domain=list(names), range=[PHASE_COLOURS[part_place(n.replace(" ", "_"))] for n in names])
+    scale = alt.Scale(domain=list(titles.values()), range=[PHASE_COLOURS[part_place(name)] for name in titles])
     legend = alt.Legend(orient="bottom", title=None, columns=4, symbolType="square", labelLimit=120)
     bars = _chart(values).mark_bar(height={"band": 0.62}, stroke=PAPER, strokeWidth=1)
     return bars.encode(

@@ -224,7 +224,6 @@ def _environment() -> Any:
         quantity_title=lambda quantity: metric_of(quantity).title,
         run_anchor=lambda id_: "run-" + re.sub(r"[^A-Za-z0-9._-]+", "-", id_),
         sci=lambda value: MISSING if value is None else f"{value:.2g}",
-        sort_value=lambda row, column: row.estimate(column.key).mean,
         sorting=lambda value: "" if value is None else Markup(' data-value="{}"').format(value),
         swatch=lambda number: Markup(swatch(number)),  # noqa: S704 - made of constants only
         # The chart compiler escapes every text that it draws.
