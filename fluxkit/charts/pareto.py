@@ -106,7 +106,6 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
     rows = list({offer.row.key: offer.row for offer in offers}.values())
     line = [{"x": offer.takes, "y": offer.psnr_db} for offer in front]
     return Chart(
-        key=key,
         title=title,
         how_to_read=(
             "Each marker is the state of a configuration at a graded mark, its whisker the 95 % interval over runs. "

@@ -47,7 +47,6 @@ def spread(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart
     if not rows:
         return None
     return Chart(
-        key=key,
         title="How long an iteration took",
         how_to_read=(
             "The marker is the median iteration, the thick line holds the middle half of them, the thin line 5 % to "
@@ -83,7 +82,6 @@ def drift(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart 
     if not table:
         return None
     return Chart(
-        key=key,
         title="Drift of the iteration time over the run",
         how_to_read=(
             f"A line per run ({OR_FIRST}): the median iteration of each twentieth of the run, as a share of the "
@@ -114,7 +112,6 @@ def change(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart
     if not table:
         return None
     return Chart(
-        key=key,
         title="The machine itself, before and after",
         how_to_read=(
             "The canary is the same small work before and after each timed phase: products of matrices and copies in "
@@ -152,7 +149,6 @@ def settings(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Cha
         return None
     rows = [row for row in workload.rows if any(value["name"] == row.name for value in values)]
     return Chart(
-        key=key,
         title="Inference speed by micro-batch and precision",
         how_to_read=(
             f"A point per run ({OR_FIRST}). The batch is worked off in micro-batches, whose size stands below "

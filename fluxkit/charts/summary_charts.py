@@ -27,7 +27,6 @@ class Chart(BaseModel):
     """A chart with its words and its numbers."""
 
     model_config = FROZEN
-    key: str
     title: str
     how_to_read: str
     svg: str
@@ -62,7 +61,6 @@ def curve(workload: Workload, key: str, score: str, over: str) -> Chart | None:
     axis = _curve_axis(workload, values, over)
     quantity = f"{title} ({unit})" if unit else title
     return Chart(
-        key=key,
         title=f"{title} over {'tuning time' if over == 'seconds' else 'iterations'}",
         how_to_read=(
             "Each point is a graded mark, the mean over runs; the band is the 95 % interval over runs where there are "
@@ -95,7 +93,6 @@ def bars(workload: Workload, key: str, metric: str, title: str, unit: str) -> Ch
         ]
         table.append((row.name, mean, interval_cell(estimate.interval, 4, "— (fewer than 3 runs)"), ", ".join(runs)))
     return Chart(
-        key=key,
         title=title,
         how_to_read="A bar is the mean, its whisker the 95 % interval over runs, each point one run. Longer is faster.",
         svg=svg(bar_layers(rows, values, dots, unit), key),
@@ -122,7 +119,6 @@ def forest(workload: Workload, key: str, quantity: Quantity, title: str) -> Char
     if not lines:
         return None
     return Chart(
-        key=key,
         title=f"{title}, as a ratio to {leader.name}",
         how_to_read=(
             "A point left of 1 is slower than the leader. The grey band is ±2 %, inside which speeds are called "
@@ -156,7 +152,6 @@ def phases(workload: Workload, key: str) -> Chart | None:
         if name in row.phases
     ]
     return Chart(
-        key=key,
         title="Seconds of each phase, mean over runs",
         how_to_read=(
             "Mean seconds on the first process, in the order of a run. Compiling is told apart from the warm-up and "
