@@ -47,6 +47,8 @@ class RunError(FluxkitError):
 
 def printable(text: str) -> str:
     """`text` without control characters: a stranger's file name can't steer the reader's terminal."""
+    if text.isprintable():  # nearly all: a page cleans some thousand texts
+        return text
     return "".join(
         character if character in "\n\t" or unicodedata.category(character)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
         for character in text

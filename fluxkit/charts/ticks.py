@@ -14,7 +14,7 @@ ROOM = 0.023
 """Of the axis between two ticks at least, for each character of the longest label, so that labels do not touch."""
 
 
-class Across(NamedTuple):
+class CurveAxis(NamedTuple):
     """The horizontal axis of a curve."""
 
     title: str
@@ -28,7 +28,7 @@ class Across(NamedTuple):
 def ticks(places: Iterable[float], constant: float, needed: Sequence[float] = ()) -> list[float]:
     """The needed places and those of the others that there is room for beside them; the highest comes first.
 
-    Each is a place as it is: one that was rounded can lie outside of the data and would not be drawn.
+    A tick is a place as it is. One that was rounded could lie outside of the data and would not be drawn.
     """
     ordered = [*needed, *sorted(set(places) - set(needed), reverse=True)]
     longest = max(len(f"{float(f'{place:.4g}'):,.10g}") for place in ordered)

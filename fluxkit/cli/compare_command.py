@@ -56,13 +56,13 @@ def report(  # noqa: PLR0917 - each is an option of the command
     """
     from fluxkit.compare.published import load_published
     from fluxkit.fold.outcome import load_all
-    from fluxkit.report.bundle import keep
+    from fluxkit.report.bundle import write_bundle
     from fluxkit.report.page import write_report
 
     tables = [load_published(name) for name in published or ()]
     sources = load_all(results)  # runs that died are folded first, so that the page says what became of them
     given = _given(usd_per_hour, usd_per_kwh, target_psnr)
-    write_report(keep(sources, output.parent / "results") if with_results else results, output, tables, given)
+    write_report(write_bundle(sources, output.parent / "results") if with_results else results, output, tables, given)
     typer.echo(output)
 
 

@@ -40,19 +40,20 @@ def embedded(comparison: Comparison, results: Sequence[RunResult]) -> Embedded:
     """Comparison and results as JSON; without the raw series where they would make the page heavy."""
     ordered = sorted(results, key=lambda result: (result.created, result.id))
     compared = _json(comparison)
-    whole, left = [], MAX_CHARACTERS - len(compared)
+    texts, characters_left = [], MAX_CHARACTERS - len(compared)
     for result in ordered:
-        whole.append(_json(result))
-        left -= len(whole[-1])
-        if left < 0:
+        texts.append(_json(result))
+        characters_left -= len(texts[-1])
+        if characters_left < 0:
+            texts = [_json(result, RAW) for result in ordered]
             break
-    light = [] if left >= 0 else [_json(result, RAW) for result in ordered]
-    return Embedded(text=f'{{"comparison":{compared},"results":[{",".join(light or whole)}]}}', whole=not light)
+    text = f'{{"comparison":{compared},"results":[{",".join(texts)}]}}'
+    return Embedded(text=text, whole=characters_left >= 0)
 
 
 def inputs_sha256(comparison: Comparison, results: Sequence[RunResult], published: Sequence[Published]) -> str:
     """Hash of what a page is made of, whatever the order: raw values, what is compared at which prices, and tables."""
-    texts = sorted(each.model_dump_json(by_alias=True) for each in (comparison, *results, *published))
+    texts = sorted(part.model_dump_json(by_alias=True) for part in (comparison, *results, *published))
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 

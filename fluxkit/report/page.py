@@ -8,27 +8,26 @@ import re
 from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
 from fluxkit.charts import step_time_charts, summary_charts
-from fluxkit.charts.pareto import Tradeoffs, tradeoffs
-from fluxkit.charts.svg import named, swatch
+from fluxkit.charts.pareto import tradeoffs
+from fluxkit.charts.svg import named_svg, swatch
 from fluxkit.compare.compare import NO_OPTIONS, compare
-from fluxkit.compare.comparison import Comparison, Row, Scaling, Workload
+from fluxkit.errors import printable
 from fluxkit.record.agreement_facts import BANDS
 from fluxkit.record.atomic_file import write_atomically
 from fluxkit.record.metrics import BY_QUANTITY, CURVES, HELD_OUT, METRICS, Metric
 from fluxkit.record.run_folder import find_results
 from fluxkit.report.embedded_json import embedded, inputs_sha256
-from fluxkit.report.environment_diff import DifferingGroup, clean, differing, facts, spec_toml
-from fluxkit.report.introduction import about_the_model, lede, title, work
-from fluxkit.report.picture_grid import Pictures, grid
-from fluxkit.report.thumbnails import Spent
-from fluxkit.report.trust_board import BOARD, Found, Square, Stopped, board, findings, stopped
+from fluxkit.report.environment_diff import differing, facts
+from fluxkit.report.introduction import about_the_model, measured_sentence, page_title, work_sentence
+from fluxkit.report.picture_grid import picture_grids
+from fluxkit.report.trust_board import BOARD, board, findings
+from fluxkit.spec.toml import spec_toml
 from fluxkit.spec.workload import MIN_HELD_OUT
 from fluxkit.stats import LEVEL, MIN_VALUES
-from fluxkit.text.answers import Answer, answers
+from fluxkit.text.answers import answers
 from fluxkit.text.number_format import (
+    MISSING,
     bracket_text,
     contrast_text,
     further_runs_text,
@@ -41,43 +40,21 @@ from fluxkit.text.number_format import (
     verdict_words,
 )
 from fluxkit.text.text_table import cell, shown_columns
-from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from fluxkit.compare.comparison import Comparison, Row, Workload
     from fluxkit.compare.published import Published
     from fluxkit.compare.reader_options import ReaderOptions
     from fluxkit.record.result import RunResult
+    from fluxkit.report.picture_grid import Pictures
 
-MADE_WITH = ("altair", "vl-convert-python", "jinja2")
+MADE_WITH = ("altair", "vl-convert-python", "jinja2", "pillow")
 """Packages whose versions decide the bytes of a page."""
 SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
 STYLES = ("base", "answers", "tables", "charts", "images", "print")
-
-
-class Section(BaseModel):
-    """All that the page says about one workload."""
-
-    model_config = FROZEN
-    place: int
-    workload: Workload
-    answers: tuple[Answer, ...]
-    columns: tuple[Metric, ...]
-    all_columns: tuple[Metric, ...]
-    """Whatever was measured; costs stand with the prices."""
-    quality_charts: tuple[summary_charts.Chart, ...]
-    speed_charts: tuple[summary_charts.Chart, ...]
-    scaling: tuple[Scaling, ...]
-    tradeoffs: Tradeoffs
-    phase_chart: summary_charts.Chart | None
-    step_charts: tuple[summary_charts.Chart, ...]
-    pictures: Pictures
-    board: tuple[tuple[Row, tuple[Square, ...]], ...]
-    findings: tuple[Found, ...]
-    stopped: tuple[Stopped, ...]
-    differing: tuple[DifferingGroup, ...]
 
 
 def write_report(
@@ -104,24 +81,30 @@ def render(
 
     The same results give the same bytes: nothing is read but the pictures beside them.
     """
+    from altair.utils.schemapi import debug_mode
+
     runs = {result.id: result for _, result in folders}
-    sections = _sections(comparison, folders, runs)
+    results = list(runs.values())
+    grids = picture_grids(comparison, folders)
+    # Altair would check every part of every chart against its schema, which costs more than drawing it.
+    with debug_mode(arg=False):
+        sections = [_section(place, comparison, runs, pictures) for place, pictures in enumerate(grids, 1)]
     script = _script()
-    page = _environment().get_template("report.html.jinja")
+    page = _environment().get_template("page.html.jinja")
     text: str = page.render(
-        title=title(comparison),
-        lede=lede(comparison, list(runs.values())),
+        title=page_title(comparison),
+        lede=measured_sentence(comparison, results),
         comparison=comparison,
         sections=sections,
         names={row.key: row.name for workload in comparison.workloads for row in workload.rows},
         published=published,
         made_with=", ".join(f"{name} {metadata.version(name)}" for name in MADE_WITH),
-        runs=[runs[id_] for id_ in sorted(runs, key=lambda id_: (runs[id_].created, id_))],
+        runs=sorted(results, key=lambda result: (result.created, result.id)),
         script=script,
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         styles=[f"style/{name}.css" for name in STYLES],
-        embedded=embedded(comparison, list(runs.values())),
-        inputs_sha256=inputs_sha256(comparison, list(runs.values()), published),
+        embedded=embedded(comparison, results),
+        inputs_sha256=inputs_sha256(comparison, results, published),
         bands=BANDS,
         board_subjects=BOARD,
         min_held_out=MIN_HELD_OUT,
@@ -131,17 +114,6 @@ def render(
     return text + "\n"
 
 
-def _sections(
-    comparison: Comparison, sources: Sequence[tuple[Path, RunResult]], runs: Mapping[str, RunResult]
-) -> list[Section]:
-    from altair.utils.schemapi import debug_mode
-
-    spent = Spent()
-    # Altair would check every part of every chart against its schema, which costs more than drawing it.
-    with debug_mode(arg=False):
-        return [_section(place, comparison, sources, runs, spent) for place in range(1, len(comparison.workloads) + 1)]
-
-
 def _script() -> str:
     """The page's own script: its files one after another, in a scope of their own."""
     folder = resources.files("fluxkit") / "report" / "templates" / "script"
@@ -149,33 +121,28 @@ def _script() -> str:
     return "\n".join(['"use strict";', "(() => {", *parts, "})();"])
 
 
-def _section(
-    place: int,
-    comparison: Comparison,
-    sources: Sequence[tuple[Path, RunResult]],
-    runs: Mapping[str, RunResult],
-    spent: Spent,
-) -> Section:
+def _section(place: int, comparison: Comparison, runs: Mapping[str, RunResult], pictures: Pictures) -> dict[str, Any]:
+    """All that the page says about one workload, by the names that the templates use."""
     workload, key = comparison.workloads[place - 1], f"w{place}"
     own = {row.key for row in workload.rows}
-    return Section(
-        place=place,
-        workload=workload,
-        answers=answers(workload),
-        columns=tuple(_headline_columns(workload)),
-        all_columns=tuple(column for column in shown_columns(workload) if not column.per),
-        quality_charts=tuple(chart for chart in _quality_charts(workload, key) if chart),
-        speed_charts=tuple(chart for chart in _speed_charts(workload, runs, key) if chart),
-        scaling=tuple(each for each in comparison.scaling if each.several in own),
-        tradeoffs=tradeoffs(workload, key),
-        phase_chart=summary_charts.phases(workload, f"{key}-phases"),
-        step_charts=tuple(chart for chart in _step_charts(workload, runs, key) if chart),
-        pictures=grid(workload, sources, spent),
-        board=board(workload),
-        findings=findings(workload, runs),
-        stopped=stopped(workload, runs),
-        differing=differing(workload.rows, runs),
-    )
+    return {
+        "place": place,
+        "workload": workload,
+        "answers": answers(workload),
+        "columns": _headline_columns(workload),
+        # Whatever was measured; costs stand with the prices.
+        "all_columns": [column for column in shown_columns(workload) if not column.per],
+        "quality_charts": [chart for chart in _quality_charts(workload, key) if chart],
+        "speed_charts": [chart for chart in _speed_charts(workload, runs, key) if chart],
+        "scaling": [scaling for scaling in comparison.scaling if scaling.several in own],
+        "tradeoffs": tradeoffs(workload, key),
+        "phase_chart": summary_charts.phases(workload, f"{key}-phases"),
+        "step_charts": [chart for chart in _step_charts(workload, runs, key) if chart],
+        "pictures": pictures,
+        "board": board(workload),
+        "findings": findings(workload, runs),
+        "differing": differing(workload.rows, runs),
+    }
 
 
 def _quality_charts(workload: Workload, key: str) -> list[summary_charts.Chart | None]:
@@ -221,33 +188,24 @@ def _environment() -> Any:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else clean(value),
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else printable(value),
     )
+    functions = (
+        about_the_model, bracket_text, cell, contrast_text, facts, further_runs_text, header, interval_text, p_text,
+        plain, spec_toml, value_text, verdict_words, work_sentence,
+    )  # fmt: skip
     environment.globals.update(
-        cell=cell,
+        {function.__name__: function for function in functions},
         beside=_beside,
-        bracket_text=bracket_text,
-        contrast_text=contrast_text,
-        facts=facts,
-        further_runs_text=further_runs_text,
-        header=header,
         held_out_metrics=HELD_OUT,
-        interval_text=interval_text,
-        p_text=p_text,
-        about_the_model=about_the_model,
-        work=work,
-        plain=plain,
         quantity_title=lambda quantity: BY_QUANTITY[quantity].title,
         run_anchor=lambda id_: "run-" + re.sub(r"[^A-Za-z0-9._-]+", "-", id_),
-        sci=lambda value: "—" if value is None else f"{value:.2g}",
-        sort_value=lambda row, column: row.estimate(column.key).mean,
+        sci=lambda value: MISSING if value is None else f"{value:.2g}",
         sorting=lambda value: "" if value is None else Markup(' data-value="{}"').format(value),
-        spec_toml=spec_toml,
         swatch=lambda number: Markup(swatch(number)),  # noqa: S704 - made of constants only
-        svg=lambda chart, where: Markup(named(chart.svg, clean(chart.title + where))),  # noqa: S704 - the chart compiler escapes every text it draws
+        # The chart compiler escapes every text that it draws.
+        svg=lambda chart, where: Markup(named_svg(chart.svg, printable(chart.title + where))),  # noqa: S704
         trusted=Markup,  # the page's own script, and JSON by `inside_script`
-        value_text=value_text,
-        verdict_words=verdict_words,
     )
     return environment
 

@@ -1,8 +1,9 @@
-"""Reads a `RunSpec` from a preset or a TOML file, and says what is wrong with one in a sentence."""
+"""Reads a `RunSpec` from a preset or a TOML file, says what is wrong with one in a sentence, and writes one as TOML."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -99,6 +100,22 @@ def parse_spec(values: dict[str, Any], source: str) -> RunSpec:
         return RunSpec.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"{source}: {'; '.join(_sentence(detail) for detail in error.errors())}.") from error
+
+
+def spec_toml(spec: RunSpec) -> str:
+    """The spec as a TOML file that `fluxkit run` reads; what is not set is left out."""
+    values = spec.model_dump(mode="json", by_alias=True)
+    lines = [f"{key} = {_toml_scalar(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    for name, table in values.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{name}]"]
+            lines += [f"{key} = {_toml_scalar(value)}" for key, value in table.items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_scalar(value: Any) -> str:
+    """A JSON scalar in TOML; their strings differ only in DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _text_of(source: str) -> str:
