@@ -1,26 +1,35 @@
-"""Captioned images at the resolution of a run, from the embedded photos or a folder. Needs PIL, not torch."""
+"""Captioned images at the resolution of a run, from the embedded photos or a folder: the one deterministic loader."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import re
+import struct
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fluxkit.dataset.photos import photo_path, photos
 from fluxkit.dataset.picture_folder import Listed, Problem, list_folder
-from fluxkit.engine.data.images import load_image, pixel_sha256
-from fluxkit.engine.data.photos import photo_path, photos
 from fluxkit.errors import MachineError
 from fluxkit.units import counted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
 
-    from fluxkit.engine.data.photos import Split
+    from fluxkit.dataset.photos import Split
     from fluxkit.spec.workload import DataSpec
 
 NAMED_PROBLEMS = 5
+PIXEL_CAP = 89_478_485
+"""Most pixels a file may hold: Pillow's own guard against decompression bombs (0.25 GiB of 24-bit pixels)."""
+
+# What Pillow's decoders raise on files that are cut off, corrupted or made to harm.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Pair:
     caption: str
     split: Split
     cluster: str
+    """Pairs of one cluster are not independent: they are tuned on or held out together."""
     image: Image.Image
     pixels_sha256: str
 
@@ -56,14 +66,19 @@ def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
         return _embedded(spec.resolution, enlarge=enlarge)
     listed, problems = list_folder(spec)
     pairs: list[Pair] = []
-    for each in listed:
+    for image in listed:
         try:
-            pairs.append(_of_folder(each, spec.resolution))
+            pairs.append(_of_folder(image, spec.resolution))
         except MachineError as error:
-            problems.append(Problem(each.name, str(error).removeprefix(f"{each.file} ").rstrip(".")))
+            problems.append(Problem(image.name, str(error).removeprefix(f"{image.file} ").rstrip(".")))
     split = _split(_named_apart(pairs), spec.held_out)
     if problems and spec.on_error == "stop":
-        raise MachineError(_refusal(spec, problems))
+        named = "; ".join(f"{problem.name} {problem.reason}" for problem in problems[:NAMED_PROBLEMS])
+        more = f"; and {len(problems) - NAMED_PROBLEMS} more" if len(problems) > NAMED_PROBLEMS else ""
+        raise MachineError(
+            f"data.path = {spec.path!r}: {counted(len(problems), 'file')} can't be used: {named}{more}. "
+            'Mend or remove them, or set data.on_error = "skip".'
+        )
     if not any(pair.split == "tuning" for pair in split):
         raise MachineError(f"data.path = {spec.path!r} leaves no image to tune on ({len(problems)} can't be used).")
     return Pairs(split, tuple(problems))
@@ -119,10 +134,109 @@ def _split(pairs: tuple[Pair, ...], held_out: float) -> tuple[Pair, ...]:
     return tuple(replace(pair, split="held_out") if pair.cluster in chosen else pair for pair in pairs)
 
 
-def _refusal(spec: DataSpec, problems: list[Problem]) -> str:
-    named = "; ".join(f"{problem.name} {problem.reason}" for problem in problems[:NAMED_PROBLEMS])
-    more = f"; and {len(problems) - NAMED_PROBLEMS} more" if len(problems) > NAMED_PROBLEMS else ""
-    return (
-        f"data.path = {spec.path!r}: {counted(len(problems), 'file')} can't be used: {named}{more}. "
-        'Mend or remove them, or set data.on_error = "skip".'
-    )
+def load_image(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
+    """The file as `resolution` x `resolution` 8-bit sRGB, the same pixels wherever and however often it is called.
+
+    Turned upright by its EXIF orientation, brought to sRGB by its embedded profile, laid on white where it is
+    transparent, the shorter side scaled to `resolution` pixels (Lanczos), then the centre cropped.
+
+    Raises:
+        MachineError: the file is missing, broken, no image, over `PIXEL_CAP`, or smaller than `resolution`, unless
+            it may be enlarged.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns between once and twice its limit; for a stranger's file the limit is the limit.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                _refuse_size(path, opened.size, 0 if enlarge else resolution)
+                opened.load()
+                upright = ImageOps.exif_transpose(opened)
+                return _square(_to_rgb(upright), resolution)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise MachineError(f"{path} has more than {PIXEL_CAP} pixels: scale it down first.") from None
+    except FileNotFoundError:
+        raise MachineError(f"{path} does not exist.") from None
+    except PermissionError:
+        raise MachineError(f"{path} may not be read by this user.") from None
+    except UnidentifiedImageError:
+        raise MachineError(f"{path} is not an image in a format that Pillow reads.") from None
+    except _BROKEN as error:
+        raise MachineError(f"{path} is a truncated or broken image ({type(error).__name__}).") from None
+
+
+def pixel_sha256(image: Image.Image) -> str:
+    """SHA-256 of width, height and the RGB bytes: equal for equal pictures, whatever file they came from."""
+    rgb = image.convert("RGB")
+    return hashlib.sha256(f"{rgb.width}x{rgb.height}|".encode() + rgb.tobytes()).hexdigest()
+
+
+def _refuse_size(path: Path, size: tuple[int, int], resolution: int) -> None:
+    """Stops before any pixel is decoded."""
+    if size[0] * size[1] > PIXEL_CAP:
+        raise MachineError(f"{path} has more than {PIXEL_CAP} pixels: scale it down first.")
+    if min(size) < resolution:
+        raise MachineError(
+            f"{path} is {size[0]}x{size[1]} pixels, smaller than the resolution {resolution}: "
+            "remove it or lower data.resolution."
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit sRGB of any mode, on white."""
+    from PIL import Image
+
+    profile = image.info.get("icc_profile")
+    image = _eight_bit(image)
+    alpha = None
+    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert("RGB")
+    elif image.mode in ("P", "1"):
+        image = image.convert("RGB")
+    rgb = _to_srgb(image, profile) if profile else image.convert("RGB")
+    if alpha is None:
+        return rgb
+    return Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit grey, divided by 257 and rounded; Pillow would clip it to white instead."""
+    import numpy as np
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed white")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:  # noqa: PLR2004  (the largest 16-bit value)
+        raise ValueError("32-bit pixels have no agreed white")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """`image` in sRGB. A profile that is broken or made for another mode is ignored, as browsers do."""
+    from PIL import ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image.convert("RGB")
+    return image.convert("RGB") if converted is None else converted
+
+
+def _square(rgb: Image.Image, resolution: int) -> Image.Image:
+    """The shorter side scaled to `resolution`, then the centre: one rule for tuning and for scoring."""
+    from PIL import Image
+
+    shorter = min(rgb.size)
+    size = (round(rgb.width * resolution / shorter), round(rgb.height * resolution / shorter))
+    scaled = rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=None)
+    left, top = (size[0] - resolution) // 2, (size[1] - resolution) // 2
+    return scaled.crop((left, top, left + resolution, top + resolution))
