@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
-from fluxkit.machine.device_peaks import efficiency, flops_per_second
+from fluxkit.machine.device_peaks import REFERENCE_CORES, efficiency, flops_per_second
 from fluxkit.machine.readings import Device, Reading
 from fluxkit.machine.system import ENGINE_PACKAGES, System
-from fluxkit.model.pipeline_files import SCHNELL_FOLDER, pipeline_folder, read_sizes
-from fluxkit.plan.duration import REFERENCE_CORES, devices_at_work, inference_seconds
+from fluxkit.model.pipeline_files import SCHNELL_FOLDER, pipeline_folder
+from fluxkit.plan.duration import devices_at_work, inference_seconds
 from fluxkit.plan.micro_batches import CONTEXT_BYTES, Room
 from fluxkit.plan.plan import make_plan
+from fluxkit.plan.sizes import sizes_of
 from fluxkit.spec.prices import Prices
 from fluxkit.units import span
 from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
     from fluxkit.machine.device_peaks import Peaks, Work
-    from fluxkit.model.pipeline_files import PipelineSizes
     from fluxkit.plan.plan import Plan
+    from fluxkit.plan.sizes import Sizes
     from fluxkit.spec.execution import InferencePrecision
     from fluxkit.spec.run_spec import RunSpec
 
@@ -82,7 +83,7 @@ def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> 
         "memory_bytes": device.memory_bytes,
     }
     try:
-        plan = make_plan(there, _machine(device, execution.processes), to_run=False, sizes=_sizes(spec))
+        plan = make_plan(there, _machine(device, execution.processes), to_run=False, sizes=_sizes_anywhere(there))
     except MachineError as error:
         return Prediction(**known, refusal=str(error))
     return Prediction(**known, **_times(there, plan, device, price))
@@ -156,14 +157,14 @@ def _basis(device: Peaks, spec: RunSpec, tuning: InferencePrecision) -> tuple[st
     return tuple(sentences)
 
 
-def _sizes(spec: RunSpec) -> PipelineSizes | None:
-    """The model's sizes; those of schnell are known without its files."""
-    if spec.model.family != "schnell":
-        return None
+def _sizes_anywhere(spec: RunSpec) -> Sizes:
+    """The sizes of a run whose weights need not be here; those of schnell are known without its files."""
     try:
-        return read_sizes(pipeline_folder(spec.model))
+        return sizes_of(spec, pipeline_folder(spec.model))
     except MachineError:
-        return read_sizes(SCHNELL_FOLDER)
+        if spec.model.family != "schnell":
+            raise
+        return sizes_of(spec, SCHNELL_FOLDER)
 
 
 def _machine(device: Peaks, count: int) -> System:

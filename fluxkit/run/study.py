@@ -119,7 +119,7 @@ def run_study(
     else:
         study = arrange(specs, repeats, same_seed=same_seed)
         folder = out or DEFAULT_PARENT / study.id
-    cautions = warnings(folder, cache_folder())
+    cautions = list(warnings(folder, cache_folder()))
     _bring_inputs(specs)
     plans = plan_all(specs)
     for caution in cautions:

@@ -7,7 +7,7 @@ import pytest
 from fluxkit.model.memory_formula import Work, inference_peak_bytes
 from fluxkit.model.transformer_size import SCHNELL
 
-WEIGHTS = SCHNELL.parameters()
+WEIGHTS = SCHNELL.parameters
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_the_work_follows_from_the_configuration_files(machine, spec):
     """64 pixels at 4 per latent are 64 tokens beside the tokenizer's 20, and parameters follow from the sizes."""
     plan = make_plan(spec(), machine())
     sizes = Transformer.from_config(NANO_SIZES, "test")
-    assert plan.parameters == sizes.parameters()
+    assert plan.parameters == sizes.parameters
     assert plan.trainable_parameters == sizes.lora_parameters(16)
     assert plan.forward_flops_per_sample == sizes.forward_flops(64, 20)
     assert plan.train_flops_per_iteration == sizes.train_flops(64, 20, 8, lora_rank=16)
@@ -197,7 +197,7 @@ def test_processes_on_one_cpu_share_its_memory(machine, spec, tmp_path):
     """Each process has weights of its own: what fits once need not fit twice."""
     folder = write_pipeline(tmp_path / "schnell", SCHNELL.model_dump())
     big = machine(memory_bytes=64 * 10**9)
-    assert make_plan(schnell(spec, folder), big).parameters == SCHNELL.parameters()
+    assert make_plan(schnell(spec, folder), big).parameters == SCHNELL.parameters
     twice = refused(schnell(spec, folder, execution={"processes": 2}), big)
     assert "needs about 55.2 GB of memory, but Test CPU has 32.0 GB for each process" in twice
 

@@ -180,7 +180,7 @@ def test_shares_divide_what_full_tuning_holds():
         tuning_peak_bytes(SCHNELL, Work(256, 256), lora_rank=None, shares=shares, gradient_checkpointing=True)
         for shares in (1, 4)
     )
-    held = 16 * SCHNELL.parameters()
+    held = 16 * SCHNELL.parameters
     assert plain == pytest.approx(held, rel=0.05)
     assert held / 4 < four < held / 4 + 12 * 10**9
     assert tuning_peak_bytes(SCHNELL, Work(256, 256), lora_rank=None, shares=2) > 80 * 10**9 > four
@@ -189,7 +189,7 @@ def test_shares_divide_what_full_tuning_holds():
 def test_narrow_weights_halve_what_fp32_inference_holds():
     """Stored in bfloat16 schnell's FP32 inference needs half the weights' bytes, but for a matrix and the adapters."""
     saved = narrow_saving_bytes(SCHNELL, 16)
-    assert saved == pytest.approx(2 * SCHNELL.parameters(), rel=0.03)
+    assert saved == pytest.approx(2 * SCHNELL.parameters, rel=0.03)
     left = inference_peak_bytes(SCHNELL, Work(256, 256), precision="float32") - saved
     assert left < 48 * 2**30 * 0.55 < inference_peak_bytes(SCHNELL, Work(256, 256), precision="float32")
 

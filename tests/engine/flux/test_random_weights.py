@@ -183,7 +183,7 @@ def test_a_run_gives_speed_and_memory_and_never_quality(finished, shrunk):
     assert summary.validation_loss is None
     about = [check.evidence for check in result.checks if check.subject == "quality"]
     assert about == ["random weights have no quality"]
-    assert result.inputs.parameters == read_sizes(shrunk).transformer.parameters()
+    assert result.inputs.parameters == read_sizes(shrunk).transformer.parameters
     assert [each.outcome for each in result.attempts] == ["completed"]
     assert result.predicted_over_measured.peak_memory is not None
     assert not list((folder / "samples").glob("iteration-*"))
