@@ -9,9 +9,10 @@ from made_up import NANO_SIZES, write_pipeline
 
 from fluxkit.errors import ExitCode, MachineError
 from fluxkit.machine.readings import Reading
-from fluxkit.model.pipeline_files import hub_cache, pipeline_folder, read_sizes
+from fluxkit.model.pipeline_files import hub_cache, pipeline_folder
 from fluxkit.model.transformer_size import SCHNELL, Transformer
 from fluxkit.plan.plan import Plan, make_plan
+from fluxkit.plan.sizes import sizes_of
 from fluxkit.spec.toml import load_spec
 from fluxkit.spec.workload import ModelSpec
 
@@ -267,7 +268,7 @@ def test_where_the_hub_cache_lies(environment, folder):
     assert hub_cache(environment).as_posix() == folder
 
 
-def test_a_tokenizer_without_a_limit_takes_what_is_asked(small_pipeline):
+def test_a_tokenizer_without_a_limit_takes_what_is_asked(small_pipeline, spec):
     """Captions are as long as asked where the tokenizer states no limit."""
     (small_pipeline / "tokenizer_2" / "tokenizer_config.json").write_text("{}")
-    assert read_sizes(small_pipeline).text_tokens(256) == 256
+    assert sizes_of(spec()).sample.text_tokens == 256
