@@ -217,15 +217,3 @@ class Transformer(BaseModel):
 def _linear(inputs: int, outputs: int) -> int:
     """Parameters of a linear layer with bias."""
     return inputs * outputs + outputs
-
-
-SCHNELL = Transformer(
-    num_layers=19,
-    num_single_layers=38,
-    attention_head_dim=128,
-    num_attention_heads=24,
-    in_channels=64,
-    joint_attention_dim=4096,
-    pooled_projection_dim=768,
-)
-"""FLUX.1-schnell: 11,891,178,560 parameters. Source: `transformer/config.json` of its repository."""

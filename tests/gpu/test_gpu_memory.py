@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from made_up import SCHNELL
 from peft import LoraConfig
 
 from fluxkit.engine.flux.transformer import LORA_TARGETS
 from fluxkit.model.memory_formula import Work, inference_peak_bytes, tuning_peak_bytes
-from fluxkit.model.transformer_size import SCHNELL
 
 SIZES = SCHNELL.model_copy(update={"num_layers": 2, "num_single_layers": 4})
 """Blocks of schnell's own width, few of them."""

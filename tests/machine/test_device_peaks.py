@@ -8,14 +8,15 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
+from made_up import SCHNELL
 
 from fluxkit.errors import UsageError
 from fluxkit.machine.device_peaks import device_named, efficiency, flops_per_second, known_devices, peaks_of
 from fluxkit.machine.readings import Device
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER
-from fluxkit.model.transformer_size import SCHNELL
 from fluxkit.plan.plan import make_plan
-from fluxkit.plan.predict import predict, prediction_table
+from fluxkit.plan.plan_table import prediction_table
+from fluxkit.plan.predict import predict
 from fluxkit.plan.sizes import sizes_of
 from fluxkit.record.run_folder import find_results
 from fluxkit.spec.workload import ModelSpec

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from made_up import SCHNELL
 
 from fluxkit.model.memory_formula import Work, inference_peak_bytes
-from fluxkit.model.transformer_size import SCHNELL
 
 WEIGHTS = SCHNELL.parameters
 

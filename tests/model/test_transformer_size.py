@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from made_up import SCHNELL
 
 from fluxkit.errors import MachineError
-from fluxkit.model.transformer_size import SCHNELL, Transformer
+from fluxkit.model.transformer_size import Transformer
 
 TEXT = 256
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from made_up import SCHNELL
 
 from fluxkit.errors import MachineError
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
-from fluxkit.model.transformer_size import SCHNELL
 from fluxkit.plan.micro_batches import Room, largest_divisor, peaks_of_run
 from fluxkit.plan.plan import make_plan
 from fluxkit.plan.sizes import sizes_of

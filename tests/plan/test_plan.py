@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from made_up import NANO_SIZES, write_pipeline
+from made_up import NANO_SIZES, SCHNELL, write_pipeline
 
 from fluxkit.errors import ExitCode, MachineError
 from fluxkit.machine.readings import Reading
 from fluxkit.model.pipeline_files import hub_cache, pipeline_folder
-from fluxkit.model.transformer_size import SCHNELL, Transformer
+from fluxkit.model.transformer_size import Transformer
 from fluxkit.plan.plan import Plan, make_plan
 from fluxkit.plan.sizes import sizes_of
 from fluxkit.spec.toml import load_spec

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the engine extra is not installed")
 
 from diffusers import FluxTransformer2DModel  # noqa: E402
+from made_up import SCHNELL  # noqa: E402
 from peft import LoraConfig  # noqa: E402
 from test_transformer_sizes import SMALL, TARGETS  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
@@ -21,7 +22,6 @@ from fluxkit.model.memory_formula import (  # noqa: E402
     narrow_saving_bytes,
     tuning_peak_bytes,
 )
-from fluxkit.model.transformer_size import SCHNELL  # noqa: E402
 
 WORK = Work(image_tokens=64, text_tokens=20, batch=8)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
