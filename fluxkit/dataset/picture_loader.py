@@ -114,11 +114,11 @@ def _of_folder(listed: Listed, resolution: int) -> Pair:
 
 def _named_apart(pairs: list[Pair]) -> tuple[Pair, ...]:
     """The same pairs, copies of one picture numbered, since an id becomes a file name."""
-    seen: dict[str, int] = {}
+    copies: dict[str, int] = {}
     apart = []
     for pair in pairs:
-        seen[pair.id] = seen.get(pair.id, 0) + 1
-        apart.append(replace(pair, id=f"{pair.id}-{seen[pair.id]}") if seen[pair.id] > 1 else pair)
+        copies[pair.id] = copies.get(pair.id, 0) + 1
+        apart.append(replace(pair, id=f"{pair.id}-{copies[pair.id]}") if copies[pair.id] > 1 else pair)
     return tuple(apart)
 
 

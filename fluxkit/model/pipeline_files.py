@@ -109,11 +109,11 @@ def read_json(file: Path) -> dict[str, Any]:
     return values
 
 
-def _recognised(folder: Path, asked: str) -> Path:
+def _recognised(folder: Path, title: str) -> Path:
     missing = [name for name in LANDMARKS if not (folder / name).is_file()]
     if missing:
         raise MachineError(
-            f"{asked} is not a pipeline folder in the diffusers layout: {' and '.join(missing)} "
+            f"{title} is not a pipeline folder in the diffusers layout: {' and '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing."
         )
     return folder

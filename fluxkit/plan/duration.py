@@ -52,7 +52,8 @@ def expected_times(spec: RunSpec, sizes: Sizes, device_name: str, *, cores: int,
     if inference := flops_per_second.get(("inference", precision)):
         image_steps = inference / sizes.cost.forward_flops
         batch_seconds = spec.inference.batch_size * spec.inference.num_inference_steps / image_steps
-        coverage = inference_coverage(spec, micro_batch * spec.execution.processes, image_steps)
+        timed = inference_seconds(spec, micro_batch * spec.execution.processes, image_steps) * image_steps
+        coverage = min(1.0, timed / (spec.inference.batch_size * spec.inference.num_inference_steps))
         exact = flops_per_second.get(("inference", "ieee_float32"))
         notes.append(_inference_note(spec, batch_seconds, exact and batch_seconds * inference / exact, coverage))
     if rates.assumed and notes:
@@ -68,12 +69,6 @@ def inference_seconds(spec: RunSpec, together: int, image_steps_per_second: floa
     trajectory = spec.inference.num_inference_steps * step
     wanted = min(max(spec.inference.min_seconds, MIN_TIMED_STEPS * step), spec.inference.max_seconds)
     return math.ceil(wanted / trajectory) * trajectory
-
-
-def inference_coverage(spec: RunSpec, together: int, image_steps_per_second: float) -> float:
-    """Share of one whole batch's steps that is timed in that."""
-    timed = inference_seconds(spec, together, image_steps_per_second) * image_steps_per_second
-    return min(1.0, timed / (spec.inference.batch_size * spec.inference.num_inference_steps))
 
 
 def _tuning_note(spec: RunSpec, seconds: float) -> str:

@@ -122,9 +122,9 @@ def _of_all_processes(spec: RunSpec, peak: int) -> int | None:
 
 def _room_of(spec: RunSpec, devices: Sequence[Device]) -> Room:
     """A GPU for each process; processes on one CPU share its memory."""
-    known = [device.memory_bytes for device in devices if device.memory_bytes]
+    memories = [device.memory_bytes for device in devices if device.memory_bytes]
     sharing = spec.execution.processes // spec.execution.nodes if spec.execution.device == "cpu" else 1
-    return Room(devices[0].name, min(known) // sharing if known else None, CONTEXT_BYTES[spec.execution.device])
+    return Room(devices[0].name, min(memories) // sharing if memories else None, CONTEXT_BYTES[spec.execution.device])
 
 
 def largest_divisor(share: int, limit: int, fits: Callable[[int], bool] = lambda _size: True) -> int:
@@ -158,12 +158,12 @@ def _smaller(spec: RunSpec, sizes: Sizes) -> Iterator[tuple[str, int]]:
     The fewest come first.
     """
     for count in range(len(REMEDIES) + 1):
-        for chosen in combinations(REMEDIES, count):
-            changed = _with(spec, chosen)
+        for settings in combinations(REMEDIES, count):
+            changed = _with(spec, settings)
             if changed:
                 peaks = peaks_of_run(changed, sizes)
-                settings = " ".join(f"--set {key}={str(value).lower()}" for key, value in chosen)
-                yield settings, max(peaks.tuning[1], peaks.inference[1])
+                options = " ".join(f"--set {key}={str(value).lower()}" for key, value in settings)
+                yield options, max(peaks.tuning[1], peaks.inference[1])
 
 
 def _with(spec: RunSpec, settings: Sequence[tuple[str, object]]) -> RunSpec | None:

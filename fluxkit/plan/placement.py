@@ -51,16 +51,16 @@ def place(spec: RunSpec, system: System, *, to_run: bool) -> Placement:
         )
     else:
         devices = visible[:here] * nodes
-    known = () if kind == "cpu" else _known_uuids(visible[:here])
+    names = () if kind == "cpu" else _known_uuids(visible[:here])
     if nodes == 1 or RENDEZVOUS in os.environ:
-        return Placement(devices, known, ())
+        return Placement(devices, names, ())
     sentence = (
         f"execution.nodes = {nodes} needs {RENDEZVOUS}=HOST:PORT in the environment of every machine, where HOST is "
         "the first one and PORT is free; torchrun reads it."
     )
     if to_run:
         raise MachineError(sentence)
-    return Placement(devices, known, (sentence,))
+    return Placement(devices, names, (sentence,))
 
 
 def uuids(spec: RunSpec, system: System) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
@@ -91,8 +91,8 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Size
     lacking = _missing_packages(spec, system, to_run=to_run)
     sizes = sizes or sizes_of(spec)
     batches = choose_batches(spec, sizes, placement.devices)
-    threads = _choose_threads(spec, system)
-    cores, name = threads.per_process * spec.execution.processes, placement.devices[0].name
+    threads, about_threads = _choose_threads(spec, system)
+    cores, name = threads * spec.execution.processes, placement.devices[0].name
     times = expected_times(spec, sizes, name, cores=cores, micro_batch=batches.inference)
     preparation = _preparation_note(spec, sizes)
     return Plan(
@@ -101,7 +101,7 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Size
         device_uuids=placement.uuids,
         processes=spec.execution.processes,
         nodes=spec.execution.nodes,
-        threads_per_process=threads.per_process,
+        threads_per_process=threads,
         micro_batch_size=batches.tuning,
         accumulation_steps=spec.tune.global_batch_size // (spec.execution.processes * batches.tuning),
         inference_micro_batch_size=batches.inference,
@@ -113,7 +113,7 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Size
         predicted_seconds=times.tuning_seconds,
         predicted_batch_seconds=times.batch_seconds,
         predicted_inference_coverage=times.inference_coverage,
-        notes=(*placement.notes, *lacking, *batches.notes, preparation, *threads.notes, *times.notes),
+        notes=(*placement.notes, *lacking, *batches.notes, preparation, *about_threads, *times.notes),
     )
 
 
@@ -146,17 +146,12 @@ def _preparation_note(spec: RunSpec, sizes: Sizes) -> str:
     return f"Encoded images and captions take {cached} in the cache; fluxkit cache says where and clears it."
 
 
-class _Threads(NamedTuple):
-    per_process: int
-    notes: tuple[str, ...]
-
-
-def _choose_threads(spec: RunSpec, system: System) -> _Threads:
-    """Threads per process: as asked, or the physical cores that may be used, shared out."""
-    known = {name: reading.value for name, reading in system.readings.items()}
-    logical = int(known.get("cpu_logical_cores") or 1)
-    usable = int(known.get("cpu_usable_cores") or logical)
-    physical = int(known.get("cpu_usable_physical_cores") or usable)
+def _choose_threads(spec: RunSpec, system: System) -> tuple[int, list[str]]:
+    """Threads per process, with notes: as asked, or the physical cores that may be used, shared out."""
+    readings = {name: reading.value for name, reading in system.readings.items()}
+    logical = int(readings.get("cpu_logical_cores") or 1)
+    usable = int(readings.get("cpu_usable_cores") or logical)
+    physical = int(readings.get("cpu_usable_physical_cores") or usable)
     processes = spec.execution.processes // spec.execution.nodes
     threads = spec.execution.threads or max(1, physical // processes)
     if threads * processes > MAX_OVERSUBSCRIPTION * logical:
@@ -171,4 +166,4 @@ def _choose_threads(spec: RunSpec, system: System) -> _Threads:
         notes = [f"{counted(threads, 'thread')} per process: {cores}, {counted(processes, 'process')}."]
     if threads * processes > usable:
         notes.append(f"{threads * processes} threads share {counted(usable, 'usable core')}, so each is slowed down.")
-    return _Threads(threads, tuple(notes))
+    return threads, notes

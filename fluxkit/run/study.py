@@ -136,13 +136,13 @@ def _bring_inputs(specs: Sequence[RunSpec]) -> None:
     Raises:
         MachineError: a model can't be downloaded, or a picture can't be used.
     """
-    from fluxkit.dataset.preview import preview
+    from fluxkit.dataset.picture_loader import load_pairs
     from fluxkit.model.download import download
 
     for spec in specs:
         download(spec.model)
         if spec.data.source == "folder":
-            preview(spec.data)
+            load_pairs(spec.data)
 
 
 def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
