@@ -23,7 +23,5 @@ def preview(spec: DataSpec) -> str:
         "held out": [f"{pair.id}: {pair.caption}" for pair in pairs.used if pair.split == "held_out"],
         "left out": [f"{problem.name}: {problem.reason}" for problem in pairs.skipped],
     }
-    lines = [
-        line for name, part in parts.items() for line in (f"{len(part)} images {name}:", *(f"  {x}" for x in part))
-    ]
-    return printable("\n".join(lines))
+    blocks = ["\n  ".join([f"{len(lines)} images {name}:", *lines]) for name, lines in parts.items()]
+    return printable("\n".join(blocks))

@@ -122,7 +122,7 @@ def flops_per_second(device: Peaks, family: str, work: Work, precision: Inferenc
     return peak * found.share if peak and found else None
 
 
-class Rates(NamedTuple):
+class ExpectedRates(NamedTuple):
     """What to expect of a device for one family of models."""
 
     device: Peaks
@@ -132,7 +132,7 @@ class Rates(NamedTuple):
     """Of the work and precisions for which an efficiency is stated."""
 
 
-def rates_of(device_name: str, kind: str, family: str) -> Rates | None:
+def expected_rates(device_name: str, kind: str, family: str) -> ExpectedRates | None:
     """The rates of a device by its driver's name; None for a GPU that is not known."""
     known = peaks_of(device_name)
     device = device_named(REFERENCE_CPU) if known is None and kind == "cpu" else known
@@ -144,4 +144,4 @@ def rates_of(device_name: str, kind: str, family: str) -> Rates | None:
         for precision in PRECISIONS
         if (rate := flops_per_second(device, family, work, precision))
     }
-    return Rates(device, known is None, rates)
+    return ExpectedRates(device, known is None, rates)

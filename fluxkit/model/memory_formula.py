@@ -35,7 +35,7 @@ PRECISION_OF: dict[str, Precision] = {"ieee_float32": "float32", "tf32": "float3
 """In which precision tensors of an inference precision are stored."""
 
 
-class Work(NamedTuple):
+class ForwardPass(NamedTuple):
     """One forward pass: its tokens per sample and its samples."""
 
     image_tokens: int
@@ -48,14 +48,14 @@ class Work(NamedTuple):
         return self.batch * (self.image_tokens + self.text_tokens)
 
 
-class Peaks(NamedTuple):
+class PeakBytes(NamedTuple):
     """Predicted peak bytes of one process, by the size of its micro-batch."""
 
     tuning: dict[int, int]
     inference: dict[int, int]
 
 
-def predicted_peaks(spec: RunSpec, sizes: Transformer, sample: Work, caption_numbers: int) -> Peaks:
+def predicted_peaks(spec: RunSpec, sizes: Transformer, sample: ForwardPass, caption_numbers: int) -> PeakBytes:
     """What one process needs at its worst moment, for every micro-batch that divides its share.
 
     Args:
@@ -69,15 +69,16 @@ def predicted_peaks(spec: RunSpec, sizes: Transformer, sample: Work, caption_num
     always = PROCESS_BYTES[execution.device] + caption_numbers * (on_host + BYTES_OF[execution.precision])
     heap = 1 + HEAP_SHARE[execution.device]
 
-    def peaks(global_batch: int, need: Callable[[RunSpec, Transformer, Work], int]) -> dict[int, int]:
+    def peaks(global_batch: int, need: Callable[[RunSpec, Transformer, ForwardPass], int]) -> dict[int, int]:
         share = global_batch // execution.processes
         batches = [size for size in range(1, share + 1) if share % size == 0]
         return {size: round(heap * (always + need(spec, sizes, sample._replace(batch=size)))) for size in batches}
 
-    return Peaks(peaks(spec.tune.global_batch_size, _tuning_bytes), peaks(spec.inference.batch_size, _inference_bytes))
+    tuning, inference = spec.tune.global_batch_size, spec.inference.batch_size
+    return PeakBytes(peaks(tuning, _tuning_bytes), peaks(inference, _inference_bytes))
 
 
-def _tuning_bytes(spec: RunSpec, sizes: Transformer, work: Work) -> int:
+def _tuning_bytes(spec: RunSpec, sizes: Transformer, work: ForwardPass) -> int:
     execution = spec.execution
     rank = spec.tune.lora_rank if spec.tune.method == "lora" else None
     shares = execution.processes if execution.parallelism == "fsdp" else 1
@@ -87,13 +88,13 @@ def _tuning_bytes(spec: RunSpec, sizes: Transformer, work: Work) -> int:
     )  # fmt: skip
     # The state before a block of steps is kept, since a mark may fall into it; and the averaged weights.
     copies = _trainable_bytes(sizes, rank) * (1 + (spec.tune.ema_decay > 0)) // shares
+    # Without checkpointing autograd keeps every block's weights as they were computed with, in bfloat16.
     if execution.quantization == "int8" and execution.gradient_checkpointing:
         copies += dequantized_bytes(sizes) - int8_saving_bytes(sizes)
-    # Without checkpointing autograd keeps every block's weights as they were computed with, in bfloat16.
     return copies + (peak or ADAMW_BYTES * sizes.parameters // shares)
 
 
-def _inference_bytes(spec: RunSpec, sizes: Transformer, work: Work) -> int:
+def _inference_bytes(spec: RunSpec, sizes: Transformer, work: ForwardPass) -> int:
     """Of the timed steps; and of evaluation, where the optimiser is still there and the precision is that of tuning."""
     full = spec.tune.method == "full"
     trainable = _trainable_bytes(sizes, None if full else spec.tune.lora_rank)
@@ -116,7 +117,9 @@ class Kept(NamedTuple):
     single: int
 
 
-def kept_for_backward(sizes: Transformer, work: Work, *, lora_rank: int | None, precision: Precision) -> Kept | None:
+def kept_for_backward(
+    sizes: Transformer, work: ForwardPass, *, lora_rank: int | None, precision: Precision
+) -> Kept | None:
     """What each block keeps for its backward pass; None for full tuning in bfloat16, which no measurement holds yet.
 
     In units, double and single: inputs of the norms (2, 1), of attention's query and key norms (2, 2), attention
@@ -142,7 +145,7 @@ def kept_for_backward(sizes: Transformer, work: Work, *, lora_rank: int | None, 
 
 def tuning_peak_bytes(
     sizes: Transformer,
-    work: Work,
+    work: ForwardPass,
     *,
     lora_rank: int | None,
     precision: Precision = "float32",
@@ -179,7 +182,7 @@ def tuning_peak_bytes(
     return frozen + trainable * (1 + MOMENTS) // shares + peak + whole_blocks
 
 
-def inference_peak_bytes(sizes: Transformer, work: Work, *, precision: Precision) -> int:
+def inference_peak_bytes(sizes: Transformer, work: ForwardPass, *, precision: Precision) -> int:
     """Peak of all live tensors in one forward pass without gradients.
 
     The last product of a single block has 15 units about it: its joined input (5), the halves of it (1 + 4), the

@@ -114,25 +114,15 @@ class Transformer(BaseModel):
         return rank * self.width * (36 * self.num_layers + 17 * self.num_single_layers)
 
     def cost(
-        self,
-        image_tokens: int,
-        text_tokens: int,
-        batch: int,
-        *,
-        lora_rank: int | None,
-        gradient_checkpointing: bool,
+        self, image_tokens: int, text_tokens: int, batch: int, *, lora_rank: int | None, gradient_checkpointing: bool
     ) -> Cost:
-        """All of that for batches of `batch` samples; `lora_rank` None: every parameter is tuned."""
+        """Parameters and FLOPs for batches of `batch` samples; `lora_rank` None: every parameter is tuned."""
         return Cost(
             parameters=self.parameters,
             trainable_parameters=self.parameters if lora_rank is None else self.lora_parameters(lora_rank),
             forward_flops=self.forward_flops(image_tokens, text_tokens),
             train_flops=self.train_flops(
-                image_tokens,
-                text_tokens,
-                batch,
-                lora_rank=lora_rank,
-                gradient_checkpointing=gradient_checkpointing,
+                image_tokens, text_tokens, batch, lora_rank=lora_rank, gradient_checkpointing=gradient_checkpointing
             ),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluxkit.machine.device_peaks import REFERENCE_CORES, rates_of
+from fluxkit.machine.device_peaks import REFERENCE_CORES, expected_rates
 from fluxkit.spec.workload import MIN_TIMED_STEPS
 from fluxkit.units import span
 
@@ -39,7 +39,7 @@ def expected_times(spec: RunSpec, sizes: Sizes, device_name: str, *, cores: int,
         cores: CPU threads of all processes.
         micro_batch: images per forward pass of the inference speed on each process.
     """
-    rates = rates_of(device_name, spec.execution.device, spec.model.family)
+    rates = expected_rates(device_name, spec.execution.device, spec.model.family)
     if rates is None:
         return Times()
     count = cores / REFERENCE_CORES if rates.assumed else devices_at_work(spec)

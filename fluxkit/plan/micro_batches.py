@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 
 from fluxkit.errors import MachineError
-from fluxkit.model.memory_formula import Peaks, predicted_peaks
+from fluxkit.model.memory_formula import PeakBytes, predicted_peaks
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted, size_text
 
@@ -74,7 +74,7 @@ def choose_batches(spec: RunSpec, sizes: Sizes, devices: Sequence[Device]) -> Ba
     Raises:
         MachineError: what is asked, or even one sample at a time, does not fit; with what would.
     """
-    room, peaks, notes = _room_of(spec, devices), peaks_of_run(spec, sizes), []
+    room, peaks, notes = _room_of(spec, devices), peak_bytes(spec, sizes), []
     tuning, inference = spec.execution.micro_batch_size, spec.execution.inference_micro_batch_size
     if tuning == "auto":
         share = spec.tune.global_batch_size // spec.execution.processes
@@ -104,14 +104,14 @@ def choose_batches(spec: RunSpec, sizes: Sizes, devices: Sequence[Device]) -> Ba
     return Batches(tuning, inference, _of_all_processes(spec, need), tuple(notes))
 
 
-def peaks_of_run(spec: RunSpec, sizes: Sizes) -> Peaks:
+def peak_bytes(spec: RunSpec, sizes: Sizes) -> PeakBytes:
     """Predicted peak bytes of one process, by the size of its micro-batch."""
     return predicted_peaks(spec, sizes.transformer, sizes.sample, sizes.caption_numbers)
 
 
 def expected_peak_bytes(spec: RunSpec, sizes: Sizes, batches: Batches) -> int | None:
     """Predicted peak of all processes together; None where the formula only bounds it from below."""
-    peaks = peaks_of_run(spec, sizes)
+    peaks = peak_bytes(spec, sizes)
     return _of_all_processes(spec, max(peaks.tuning[batches.tuning], peaks.inference[batches.inference]))
 
 
@@ -161,7 +161,7 @@ def _smaller(spec: RunSpec, sizes: Sizes) -> Iterator[tuple[str, int]]:
         for settings in combinations(REMEDIES, count):
             changed = _with(spec, settings)
             if changed:
-                peaks = peaks_of_run(changed, sizes)
+                peaks = peak_bytes(changed, sizes)
                 options = " ".join(f"--set {key}={str(value).lower()}" for key, value in settings)
                 yield options, max(peaks.tuning[1], peaks.inference[1])
 

@@ -75,7 +75,7 @@ def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> 
     price = spec.hardware.usd_per_hour if usd_per_hour is None else usd_per_hour
     execution = spec.execution.model_copy(update={"device": device.kind, "threads": 0})
     there = spec.model_copy(update={"execution": execution})
-    known = {
+    facts = {
         "device": device.name,
         "title": device.title,
         "processes": execution.processes,
@@ -84,11 +84,11 @@ def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> 
     try:
         plan = make_plan(there, _machine(device, execution.processes), to_run=False, sizes=_sizes_anywhere(there))
     except MachineError as error:
-        return Prediction(**known, refusal=str(error))
-    return Prediction(**known, **_times(there, plan, device, price))
+        return Prediction(**facts, refusal=str(error))
+    return Prediction(**facts, **_performance(there, plan, device, price))
 
 
-def _times(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict[str, object]:
+def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict[str, object]:
     at_work, precision, tune = devices_at_work(spec), spec.execution.tuning_precision, spec.tune
     tuning = _rate(device, spec, "tuning", precision, at_work / plan.train_flops_per_iteration)
     images = _rate(
@@ -153,10 +153,10 @@ def _sizes_anywhere(spec: RunSpec) -> Sizes:
 def _machine(device: Peaks, count: int) -> System:
     """A machine with so many of the device; nothing else about it is known."""
     cores = {"cpu_logical_cores": REFERENCE_CORES, "cpu_usable_cores": REFERENCE_CORES}
-    known = Device(kind=device.kind, name=device.title, memory_bytes=device.memory_bytes)
+    there = Device(kind=device.kind, name=device.title, memory_bytes=device.memory_bytes)
     cpu = Device(kind="cpu", name="CPU", memory_bytes=None)
     return System(
         readings={name: Reading(value=value, source="assumed") for name, value in cores.items()},
-        devices=(known,) if device.kind == "cpu" else (cpu, *[known] * count),
+        devices=(there,) if device.kind == "cpu" else (cpu, *[there] * count),
         packages=dict.fromkeys(ENGINE_PACKAGES, "assumed"),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fluxkit.dataset.photos import photos
 from fluxkit.dataset.picture_folder import list_folder
 from fluxkit.errors import MachineError
-from fluxkit.model.memory_formula import FLOAT32, Work
+from fluxkit.model.memory_formula import FLOAT32, ForwardPass
 from fluxkit.model.pipeline_files import PACK, pipeline_folder, read_sizes
 from fluxkit.model.weight_files import check_pipeline
 
@@ -25,7 +25,7 @@ class Sizes(NamedTuple):
     """How large the work of a run is; everything else about a plan follows from this, the spec and the devices."""
 
     transformer: Transformer
-    sample: Work
+    sample: ForwardPass
     """Tokens of one sample."""
     cost: Cost
     """Parameters, and FLOPs of a sample and of an optimiser step over the global batch."""
@@ -66,7 +66,7 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
     latents = pictures * image_tokens * transformer.in_channels
     return Sizes(
         transformer=transformer,
-        sample=Work(image_tokens, text_tokens),
+        sample=ForwardPass(image_tokens, text_tokens),
         cost=transformer.cost(
             image_tokens,
             text_tokens,

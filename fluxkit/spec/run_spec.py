@@ -40,6 +40,7 @@ class RunSpec(BaseModel):
 
     @model_validator(mode="after")
     def _tables_agree(self) -> Self:
+        # One contradiction is enough for a sentence: what comes after the first often follows from it.
         contradictions = chain(
             self._batch_contradictions(), self._method_contradictions(), self._process_contradictions(),
             self._attention_contradictions(), self._storage_contradictions(),

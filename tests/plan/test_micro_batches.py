@@ -9,7 +9,7 @@ from made_up import SCHNELL
 
 from fluxkit.errors import MachineError
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
-from fluxkit.plan.micro_batches import Room, largest_divisor, peaks_of_run
+from fluxkit.plan.micro_batches import Room, largest_divisor, peak_bytes
 from fluxkit.plan.plan import make_plan
 from fluxkit.plan.sizes import sizes_of
 from fluxkit.spec.toml import load_spec
@@ -75,7 +75,7 @@ def test_the_next_larger_one_would_not_have_fitted(machine):
     """The choice is the boundary: what was taken fits with the prediction's error, twice as much does not."""
     spec, have = random(), 64 * GB
     plan = make_plan(spec, with_gpus(machine, have))
-    room, peaks = Room("a GPU", have, GB), peaks_of_run(spec, sizes_of(spec))
+    room, peaks = Room("a GPU", have, GB), peak_bytes(spec, sizes_of(spec))
     assert room.holds(max(peaks.tuning[1], peaks.inference[plan.inference_micro_batch_size]))
     assert not room.holds(max(peaks.tuning[1], peaks.inference[2 * plan.inference_micro_batch_size]))
 
@@ -122,7 +122,7 @@ def test_what_no_setting_makes_fit_names_the_memory_that_would(machine):
 def test_the_laptop_is_predicted_near_what_was_measured_elsewhere():
     """The int8 LoRA step of the whole architecture took 15.32 GB resident (notes of another machine): within 20 %."""
     spec = load_spec("schnell-laptop-cpu", [RANDOM])
-    peaks = peaks_of_run(spec, sizes_of(spec))
+    peaks = peak_bytes(spec, sizes_of(spec))
     assert max(peaks.tuning[1], peaks.inference[1]) == pytest.approx(15.32 * GB, rel=0.2)
 
 
