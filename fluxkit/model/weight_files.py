@@ -46,18 +46,15 @@ def check_pipeline(folder: Path) -> None:
             f"{folder} is a guidance-distilled FLUX (dev): it needs a guidance scale, which schnell has not. {ADVICE}"
         )
     for component, wanted in COMPONENTS.items():
-        _check_component(folder, component, wanted, index.get(component))
+        entry = index.get(component)
+        kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None  # noqa: PLR2004 - library, class
+        if kind is None or not (folder / component).is_dir():
+            raise MachineError(f"{folder} has no {component}; download the whole pipeline again. {ADVICE}")
+        if wanted is not None and kind != wanted:
+            raise MachineError(f"{folder} has a {kind} as its {component}, where FLUX has a {wanted}. {ADVICE}")
     for component in WEIGHTED:
         for file in weight_files(folder / component):
             check_safetensors(file)
-
-
-def _check_component(folder: Path, component: str, wanted: str | None, stated: Any) -> None:
-    entry = stated if isinstance(stated, list) and len(stated) == 2 else [None, None]  # noqa: PLR2004 - library, class
-    if entry[1] is None or not (folder / component).is_dir():
-        raise MachineError(f"{folder} has no {component}; download the whole pipeline again. {ADVICE}")
-    if wanted is not None and entry[1] != wanted:
-        raise MachineError(f"{folder} has a {entry[1]} as its {component}, where FLUX has a {wanted}. {ADVICE}")
 
 
 def weight_files(component: Path) -> Iterator[Path]:
