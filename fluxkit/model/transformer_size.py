@@ -4,7 +4,7 @@ Legend: D inner width, L1 double blocks, L2 single blocks, S tokens (image and t
 A FLOP is one multiplication or one addition of a matrix product; a product of (m, k) and (k, n) has 2mkn of them.
 Norms, activations, rotary embedding and the optimiser are left out: together they are far below 1 %.
 
-Source: `FluxTransformer2DModel` of diffusers, layer by layer; `tests/engine/test_transformer_sizes.py` holds every
+Source: `FluxTransformer2DModel` of diffusers, layer by layer; `tests/engine/flux/test_transformer_sizes.py` holds every
 formula to that model and to torch's own counter.
 """
 
