@@ -199,14 +199,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _dry_run(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> None:
-    from fluxkit.dataset.preview import look, look_table
+    from fluxkit.dataset.preview import preview
     from fluxkit.plan.plan_table import plan_table
     from fluxkit.run.study import arrange, plan_all, study_order
 
     typer.echo(plan_table(specs, plan_all(specs, to_run=False)))
     for spec in specs:
         if spec.data.source == "folder":
-            typer.echo(f"\nData of {spec.name}:\n{look_table(look(spec.data))}")
+            typer.echo(f"\nData of {spec.name}:\n{preview(spec.data)}")
     typer.echo()
     typer.echo(study_order(arrange(specs, repeats, same_seed=same_seed)))
 

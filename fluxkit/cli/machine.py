@@ -83,7 +83,8 @@ def join(folder: Study, quiet: Quiet = False) -> None:
 def _predictions(specs: list[RunSpec], names: list[str], prices: Sequence[str], *, as_json: bool) -> str:
     from fluxkit.compare.reader_options import ALL, price_sheet
     from fluxkit.machine.device_peaks import device_named
-    from fluxkit.plan.predict import predict, prediction_table
+    from fluxkit.plan.plan_table import prediction_table
+    from fluxkit.plan.predict import predict
 
     devices = [device_named(name) for name in names]
     sheet = {

@@ -62,9 +62,9 @@ def list_folder(spec: DataSpec) -> tuple[list[Listed], list[Problem]]:
         raise MachineError(f"data.path = {spec.path!r} holds no image; images end in {kinds}.")
     if len(rows) > MAX_IMAGES:
         raise MachineError(f"data.path = {spec.path!r} holds more than {MAX_IMAGES} images.")
-    judged = [_judge(spec, folder, row) for row in sorted(rows, key=lambda row: str(row.get("file_name")))]
-    listed = [each for each in judged if isinstance(each, Listed)]
-    return listed, [each for each in judged if isinstance(each, Problem)]
+    entries = [_judge(spec, folder, row) for row in sorted(rows, key=lambda row: str(row.get("file_name")))]
+    listed = [entry for entry in entries if isinstance(entry, Listed)]
+    return listed, [entry for entry in entries if isinstance(entry, Problem)]
 
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -140,8 +140,8 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _caption(spec: DataSpec, row: dict[str, Any]) -> str:
-    said = next((row[key] for key in CAPTION_COLUMNS if isinstance(row.get(key), str) and row[key].strip()), None)
-    caption = said or spec.caption
+    written = next((row[key] for key in CAPTION_COLUMNS if isinstance(row.get(key), str) and row[key].strip()), None)
+    caption = written or spec.caption
     if not caption:
         raise _UnusableError("has no caption; add a .txt file beside it, or set data.caption")
     if TRIGGER in caption and spec.trigger is None:

@@ -9,7 +9,7 @@ import re
 import tomllib
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel
 
@@ -18,6 +18,10 @@ from fluxkit.spec.execution import InferencePrecision
 from fluxkit.values import FROZEN
 
 Work = Literal["tuning", "inference"]
+WORKS: tuple[Work, ...] = get_args(Work)
+PRECISIONS: tuple[InferencePrecision, ...] = get_args(InferencePrecision)
+REFERENCE_CPU, REFERENCE_CORES = "laptop-cpu", 2
+"""The CPU of `devices.toml`, and how many cores its rates are of."""
 
 
 class Peaks(BaseModel):
@@ -116,3 +120,28 @@ def flops_per_second(device: Peaks, family: str, work: Work, precision: Inferenc
     """FLOP/s to expect: peak x stated efficiency; None where either is not known."""
     peak, found = device.peak_flops_per_second(precision), efficiency(device, family, work, precision)
     return peak * found.share if peak and found else None
+
+
+class ExpectedRates(NamedTuple):
+    """What to expect of a device for one family of models."""
+
+    device: Peaks
+    assumed: bool
+    """Whether a CPU is not known, and taken for the one of `devices.toml`."""
+    flops_per_second: dict[tuple[Work, InferencePrecision], float]
+    """Of the work and precisions for which an efficiency is stated."""
+
+
+def expected_rates(device_name: str, kind: str, family: str) -> ExpectedRates | None:
+    """The rates of a device by its driver's name; None for a GPU that is not known."""
+    known = peaks_of(device_name)
+    device = device_named(REFERENCE_CPU) if known is None and kind == "cpu" else known
+    if device is None:
+        return None
+    rates = {
+        (work, precision): rate
+        for work in WORKS
+        for precision in PRECISIONS
+        if (rate := flops_per_second(device, family, work, precision))
+    }
+    return ExpectedRates(device, known is None, rates)

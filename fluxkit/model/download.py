@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fluxkit.spec.workload import ModelSpec
 
 
-def fetch(model: ModelSpec) -> None:
+def download(model: ModelSpec) -> None:
     """Makes sure that a model which may be downloaded is in the hub cache; does nothing for any other.
 
     Raises:

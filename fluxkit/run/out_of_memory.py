@@ -10,8 +10,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fluxkit.machine.readings import ROOT, control_groups
-from fluxkit.model.pipeline_files import pipeline_folder, read_sizes
+from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.plan.micro_batches import Batches, expected_peak_bytes, largest_divisor
+from fluxkit.plan.sizes import sizes_of
 from fluxkit.record.facts import Attempt
 from fluxkit.units import counted
 
@@ -101,7 +102,7 @@ def _with(spec: RunSpec, plan: Plan, batches: Batches, what: str) -> Plan:
     """The plan with other micro-batches, and with what they are predicted to need."""
     now = batches.tuning if what.startswith("tuning") else batches.inference
     known = plan.predicted_peak_bytes is not None
-    peak = expected_peak_bytes(spec, read_sizes(pipeline_folder(spec.model)), batches) if known else None
+    peak = expected_peak_bytes(spec, sizes_of(spec, pipeline_folder(spec.model)), batches) if known else None
     return plan.model_copy(
         update={
             "micro_batch_size": batches.tuning,

@@ -111,7 +111,7 @@ def run_study(
         MachineError: a spec can't run here, or the folder can't be written; nothing was run.
         KeyboardInterrupt: interrupted by hand; what was done is written.
     """
-    plans, said = plan_all(specs), reporter or Silent()
+    said = reporter or Silent()
     if resuming:
         folder = out or newest_unfinished(DEFAULT_PARENT, specs, repeats, same_seed=same_seed)
         study = read_study(folder)
@@ -120,12 +120,30 @@ def run_study(
     else:
         study = arrange(specs, repeats, same_seed=same_seed)
         folder = out or DEFAULT_PARENT / study.id
-    for warning in warnings(folder, cache_folder()):
-        said.say(warning)
+    cautions = list(warnings(folder, cache_folder()))
+    _bring_inputs(specs)
+    plans = plan_all(specs)
+    for caution in cautions:
+        said.say(caution)
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
             write_atomically(folder / STUDY_FILE, to_json(study))
     return _run_all(folder, study, specs, plans, reporter=said, command=command)
+
+
+def _bring_inputs(specs: Sequence[RunSpec]) -> None:
+    """Downloads the models that may be downloaded, and opens every picture of the folders.
+
+    Raises:
+        MachineError: a model can't be downloaded, or a picture can't be used.
+    """
+    from fluxkit.dataset.picture_loader import load_pairs
+    from fluxkit.model.download import download
+
+    for spec in specs:
+        download(spec.model)
+        if spec.data.source == "folder":
+            load_pairs(spec.data)
 
 
 def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
@@ -134,15 +152,9 @@ def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
     Raises:
         MachineError: one of them can't run here.
     """
-    from fluxkit.dataset.preview import look
     from fluxkit.machine.system import probe
-    from fluxkit.model.download import fetch
     from fluxkit.plan.plan import make_plan
 
-    for spec in specs if to_run else ():
-        fetch(spec.model)
-        if spec.data.source == "folder":
-            look(spec.data)
     system = probe()
     return [make_plan(spec, system, to_run=to_run) for spec in specs]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+PRESETS = resources.files("fluxkit") / "spec" / "presets"
 MAX_SPEC_BYTES = 1_000_000
 PATHS = (("model", "path"), ("model", "assistant_adapter"), ("data", "path"))
 """Keys that name files."""
@@ -30,8 +31,7 @@ TOKENS = "evaluate.max_sequence_length"
 
 def preset_names() -> list[str]:
     """Names of the specs that ship with fluxkit, sorted."""
-    folder = resources.files("fluxkit") / "spec" / "presets"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(entry.name.removesuffix(".toml") for entry in PRESETS.iterdir() if entry.name.endswith(".toml"))
 
 
 def preset_text(name: str) -> str:
@@ -42,7 +42,7 @@ def preset_text(name: str) -> str:
     """
     if name not in preset_names():
         raise UsageError(f"There is no preset {name!r}{_nearest(name, preset_names())}; fluxkit presets lists them.")
-    return (resources.files("fluxkit") / "spec" / "presets" / f"{name}.toml").read_text("utf-8")
+    return (PRESETS / f"{name}.toml").read_text("utf-8")
 
 
 def load_spec(source: str, overrides: Sequence[str] = ()) -> RunSpec:
@@ -75,10 +75,10 @@ def override_spec(values: dict[str, Any], overrides: Sequence[str], source: str)
         _apply(values, key, value)
     _anchor_paths(values, Path())
     spec = parse_spec(values, source)
-    asked = [key for key in settings if key.startswith("evaluate.") and key != TOKENS]
-    if asked and not spec.model.can_draw:
+    quality = [key for key in settings if key.startswith("evaluate.") and key != TOKENS]
+    if quality and not spec.model.can_draw:
         raise UsageError(
-            f"--set {asked[0]} asks for quality, but random weights of schnell have none: leave it out to measure "
+            f"--set {quality[0]} asks for quality, but random weights of schnell have none: leave it out to measure "
             'speed, memory and energy, or set model.weights = "pretrained".'
         )
     return spec
@@ -173,7 +173,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         field = model.model_fields.get(str(part))
         candidates = [field.annotation, *get_args(field.annotation)] if field else []
-        models = [each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)]
+        models = [kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not models:
             return []
         model = models[0]

@@ -20,8 +20,7 @@ from fluxkit.engine.flux.assistant_adapter import Assistant
 from fluxkit.engine.flux.transformer import Autoencoder, load_flux, load_transformer, store_as_int8
 from fluxkit.engine.measure.sampling import denoise
 from fluxkit.errors import MachineError
-from fluxkit.model.pipeline_files import read_sizes
-from fluxkit.plan.duration import expected_cache_bytes
+from fluxkit.plan.sizes import sizes_of
 
 CPU = torch.device("cpu")
 
@@ -97,7 +96,7 @@ def test_the_plan_predicts_the_size_of_the_cache(pipeline, tmp_path, monkeypatch
     spec = schnell(pipeline)
     prepare(spec, Autoencoder(spec.model, CPU), CPU)
     files = [path for path in (tmp_path / "fresh").rglob("*.safetensors") if path.is_file()]
-    predicted = expected_cache_bytes(spec, read_sizes(pipeline))
+    predicted = sizes_of(spec).cache_bytes
     assert sum(path.stat().st_size for path in files) == pytest.approx(predicted, rel=0.1)
 
 

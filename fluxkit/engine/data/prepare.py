@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fluxkit.dataset.picture_loader import load_pairs
 from fluxkit.engine.data.images import to_tensor
-from fluxkit.engine.data.pairs import load_pairs
 from fluxkit.engine.data.tensor_cache import cached
 from fluxkit.engine.data.weights_hash import component_sha256
 from fluxkit.engine.flux.random_weights import random_caption, random_latents
@@ -20,9 +20,9 @@ from fluxkit.values import canonical_sha256
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fluxkit.dataset.photos import Split
     from fluxkit.dataset.picture_folder import Problem
-    from fluxkit.engine.data.pairs import Pair
-    from fluxkit.engine.data.photos import Split
+    from fluxkit.dataset.picture_loader import Pair
     from fluxkit.spec.run_spec import RunSpec
 
 

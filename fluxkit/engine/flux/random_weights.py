@@ -72,7 +72,7 @@ def build_transformer(
     config = FluxTransformer2DModel.load_config(folder, subfolder="transformer", local_files_only=True)
     with torch.device("meta"):
         model = FluxTransformer2DModel.from_config(config)
-    _check_size(model, Transformer.from_config(dict(config), str(folder)).parameters())
+    _check_size(model, Transformer.from_config(dict(config), str(folder)).parameters)
     tile = _Tile(dtype, device)
     with compact_heap():
         for name, block in _blocks(model):
@@ -148,7 +148,7 @@ def random_latents(folder: Path, resolution: int, pixels_sha256: str) -> Tensor:
 def random_caption(folder: Path, asked_tokens: int, caption: str) -> tuple[Tensor, Tensor]:
     """Sequence (T, E) and pooled (P) states of a caption, in the shapes of T5 and CLIP: normal, no encoder needed."""
     sizes = read_sizes(folder)
-    tokens, model = sizes.text_tokens(asked_tokens), sizes.transformer
+    tokens, model = min(asked_tokens, sizes.max_text_tokens or asked_tokens), sizes.transformer
     states = flow.noise_of((tokens, model.joint_attention_dim), "random caption", tokens, caption)
     return states, flow.noise_of((model.pooled_projection_dim,), "random pooled caption", caption)
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from fluxkit.engine.data.images import load_image, to_tensor, to_uint8
-from fluxkit.engine.data.photos import Photo, photo_path, photos
+from fluxkit.dataset.photos import Photo, photo_path, photos
+from fluxkit.dataset.picture_loader import load_image
+from fluxkit.engine.data.images import to_tensor, to_uint8
 from fluxkit.engine.nano import autoencoder_training, base, pictures
 
 if TYPE_CHECKING:

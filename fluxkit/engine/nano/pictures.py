@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image, ImageOps
 
-from fluxkit.engine.data.images import load_image, pixel_sha256, to_tensor
-from fluxkit.engine.data.photos import Photo, photo_path
+from fluxkit.dataset.photos import Photo, photo_path
+from fluxkit.dataset.picture_loader import load_image, pixel_sha256
+from fluxkit.engine.data.images import to_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor

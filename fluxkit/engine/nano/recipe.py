@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
-from fluxkit.engine.data.photos import photos
+from fluxkit.dataset.photos import photos
 from fluxkit.engine.nano import autoencoder_training, base, card, pictures, text
 
 if TYPE_CHECKING:

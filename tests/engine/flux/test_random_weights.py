@@ -87,7 +87,7 @@ def test_the_shipped_configuration_builds_every_parameter():
 
 def test_another_architecture_than_the_formulas_is_refused(shrunk, monkeypatch):
     """What diffusers builds is counted against the formula before any of it is allocated."""
-    monkeypatch.setattr("fluxkit.engine.flux.random_weights.Transformer.parameters", lambda _self: 7)
+    monkeypatch.setattr("fluxkit.engine.flux.random_weights.Transformer.parameters", 7)
     with pytest.raises(MachineError, match="where the formulas say 7"):
         build_transformer(shrunk, torch.float32, CPU)
 
@@ -183,7 +183,7 @@ def test_a_run_gives_speed_and_memory_and_never_quality(finished, shrunk):
     assert summary.validation_loss is None
     about = [check.evidence for check in result.checks if check.subject == "quality"]
     assert about == ["random weights have no quality"]
-    assert result.inputs.parameters == read_sizes(shrunk).transformer.parameters()
+    assert result.inputs.parameters == read_sizes(shrunk).transformer.parameters
     assert [each.outcome for each in result.attempts] == ["completed"]
     assert result.predicted_over_measured.peak_memory is not None
     assert not list((folder / "samples").glob("iteration-*"))

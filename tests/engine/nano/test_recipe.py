@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from fluxkit.engine.data.images import load_image, pixel_sha256, to_uint8
-from fluxkit.engine.data.photos import photo_path, photos
+from fluxkit.dataset.photos import photo_path, photos
+from fluxkit.dataset.picture_loader import load_image, pixel_sha256
+from fluxkit.engine.data.images import to_uint8
 from fluxkit.engine.nano import pictures, recipe
 
 FOLDER = Path(str(files("fluxkit"))) / "data" / "nano"
