@@ -43,7 +43,7 @@ def compare(results: Iterable[RunResult], given: Given = NOTHING_GIVEN) -> Compa
     Raises:
         UsageError: `given` names a label that no result has.
     """
-    unique = [_examined(result) for result in once_each(results)]
+    unique = [_examined(result) for result in once_each(results, lambda result: result)]
     given.check({printable(result.spec.hardware.label) for result in unique})
     groups = workloads_of(unique)
     all_sides: list[list[Side]] = []

@@ -16,8 +16,8 @@ from fluxkit.trust.estimate import CostBasis, EnergyUse, Estimate, estimate, gra
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.record.facts import Energy, TimedPhase
-    from fluxkit.record.result import Grade, RunResult
+    from fluxkit.record.facts import TimedPhase
+    from fluxkit.record.result import Energy, Grade, RunResult
     from fluxkit.trust.estimate import EnergyClass, Subject
 
 

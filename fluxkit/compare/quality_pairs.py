@@ -15,7 +15,8 @@ from fluxkit.record.protocol_marks import iteration_mark, time_mark
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from fluxkit.record.result import Mark, RunResult
+    from fluxkit.record.facts import Mark
+    from fluxkit.record.result import RunResult
 
 Photos = dict[str, float]
 """Mean of a quantity by cluster of images."""

@@ -18,7 +18,8 @@ from fluxkit.trust.estimate import Estimate, estimate, grade_about, known, ratio
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fluxkit.record.result import Grade, ReconstructionScore, RunResult, ValidationScore
+    from fluxkit.record.facts import ReconstructionScore, ValidationScore
+    from fluxkit.record.result import Grade, RunResult
     from fluxkit.spec.prices import Prices
     from fluxkit.trust.estimate import Subject
 

@@ -1,4 +1,4 @@
-"""What the attempts at a run left behind: their events read as one trajectory, without what was done twice."""
+"""The events of all attempts at a run, read as one trajectory: what was done twice counts once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fluxkit.record.events import (
     Agreement,
     Anchor,
+    Canary,
     CheckpointWritten,
     Failed,
     Finished,
@@ -28,16 +29,8 @@ from fluxkit.record.events import (
     event_path,
     read_events,
 )
-from fluxkit.record.facts import Canary, CanaryRate
-from fluxkit.record.result import (
-    AgreementProbe,
-    AnchorScore,
-    Interruption,
-    Mark,
-    PhaseSeconds,
-    ReconstructionScore,
-    ValidationScore,
-)
+from fluxkit.record.facts import AnchorScore, Mark, ReconstructionScore, RunInputs, ValidationScore
+from fluxkit.record.result import AgreementProbe, CanaryRate, Interruption, PhaseSeconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +40,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"rank-(\d{1,4})\.attempt-(\d{1,4})\.jsonl")
 
 
-class RankTrail:
-    """Facts of one rank."""
+class RankFacts:
+    """What one rank told of itself."""
 
     def __init__(self) -> None:
         self.started: Started | None = None
@@ -58,16 +51,16 @@ class RankTrail:
         """The budget's clock after its last block; rank 0 decides it for all."""
         self.memory: dict[str, dict[str, int]] = {}
         self.tuning_setting: TuningSetting | None = None
-        self.setting: InferenceSetting | None = None
-        self.step_seconds: list[float] = []
+        self.inference_setting: InferenceSetting | None = None
+        self.inference_seconds: list[float] = []
 
 
-class Trail:
-    """The events of a run folder, folded in the order of attempts and, inside an attempt, of ranks."""
+class RunFacts:
+    """What the events of a run folder told, taken in by attempt and, inside an attempt, by rank."""
 
     def __init__(self) -> None:
-        self.ranks: dict[int, RankTrail] = {}
-        self.inputs: Inputs | None = None
+        self.ranks: dict[int, RankFacts] = {}
+        self.inputs: RunInputs | None = None
         self.phases: list[PhaseSeconds] = []
         self.interruptions: list[Interruption] = []
         self.checkpoints: list[tuple[int, float]] = []
@@ -112,44 +105,49 @@ class Trail:
         Raises:
             ValueError: the event can't follow the ones before it.
         """
-        facts = self.ranks.setdefault(rank, RankTrail())
+        facts = self.ranks.setdefault(rank, RankFacts())
         match event:
             case Started():
                 facts.started = event
             case Memory():
-                _raise_peaks(facts.memory.setdefault(event.phase, {}), event.peak_bytes)
+                peaks = facts.memory.setdefault(event.phase, {})
+                for kind, peak in event.peak_bytes.items():
+                    peaks[kind] = max(peak, peaks.get(kind, 0))
             case Agreement():
-                probe = {"rank": rank, **event.model_dump(exclude={"event", "at_seconds"})}
-                self.agreement[rank, event.precision] = AgreementProbe.model_validate(probe)
+                self.agreement[rank, event.precision] = AgreementProbe(rank=rank, **event.facts())
             case TuningSetting():
                 facts.tuning_setting = event
             case InferenceSetting():
-                facts.setting, facts.step_seconds = event, []
+                facts.inference_setting, facts.inference_seconds = event, []
             case InferenceSteps():
-                facts.step_seconds.extend(event.seconds)
-            case Reconstruction() | Validation() | Anchor():
-                self._score(event)
+                facts.inference_seconds.extend(event.seconds)
+            case Reconstruction():
+                self.reconstruction[event.mark, event.pair, event.seed] = ReconstructionScore(**event.facts())
+            case Validation():
+                score = ValidationScore(**event.facts() | {"loss": finite(event.loss)})
+                self.validation[event.mark, event.pair, event.sigma, event.draw] = score
+            case Anchor():
+                self.anchors[event.anchor, event.pair] = AnchorScore(**event.facts())
             case Canary():
-                facts_of_it = event.model_dump(exclude={"event", "at_seconds"})
-                self.canaries.append(CanaryRate(rank=rank, attempt=self.attempt, **facts_of_it))
+                self.canaries.append(CanaryRate(rank=rank, attempt=self.attempt, **event.facts()))
             case Failed():
                 self.failures.append((rank, event))
             case Finished():
                 self.outcomes[rank] = event.outcome
             case Iterations():
-                self._steps(rank, facts, event)
+                self._add_steps(rank, facts, event)
             case Resumed():
                 self._resume(rank, facts, event)
             case _ if rank == 0:
-                self._of_the_run(event)
+                self._add_of_the_run(event)
             case _:
                 pass
 
-    def _of_the_run(self, event: Event) -> None:
+    def _add_of_the_run(self, event: Event) -> None:
         """Facts that rank 0 states for all."""
         match event:
             case Inputs():
-                self.inputs = event
+                self.inputs = RunInputs(**event.facts())
             case PhaseStarted():
                 self.phases.append(PhaseSeconds(name=event.phase, attempt=self.attempt, seconds=None))
             case PhaseEnded():
@@ -157,8 +155,8 @@ class Trail:
             case CheckpointWritten():
                 self.checkpoints.append((self.attempt, event.seconds))
             case MarkReached():
-                self.marks.pop(event.id, None)
-                self.marks[event.id] = Mark.model_validate(event.model_dump(exclude={"event", "at_seconds"}))
+                self.marks.pop(event.id, None)  # a mark that is reached again stands at its new place
+                self.marks[event.id] = Mark(**event.facts())
 
     def _end_phase(self, event: PhaseEnded) -> None:
         for place in reversed(range(len(self.phases))):
@@ -167,24 +165,21 @@ class Trail:
                 self.phases[place] = phase.model_copy(update={"seconds": event.seconds})
                 return
 
-    def _steps(self, rank: int, facts: RankTrail, event: Iterations) -> None:
+    def _add_steps(self, rank: int, facts: RankFacts, event: Iterations) -> None:
         if len(event.seconds) != len(event.losses):
             raise ValueError(f"a block of {len(event.seconds)} steps has {len(event.losses)} losses")
         if event.first > len(facts.seconds):
             raise ValueError(f"steps {len(facts.seconds)} to {event.first - 1} are missing")
-        if rank == 0:
-            self._losses(event)
-        facts.seconds = [*facts.seconds[: event.first], *event.seconds]
-        facts.budget_seconds = event.total_seconds
-
-    def _losses(self, event: Iterations) -> None:
-        if event.first < len(self.losses):
+        if rank == 0 and event.first < len(self.losses):
             # Begun again without a checkpoint: the trajectory is whole, nothing of the earlier attempt is in it.
             self._rewind(event.first)
             self.interruptions = self.interruptions if self.resumed else []
-        self.losses.extend(finite(loss) for loss in event.losses)
+        if rank == 0:
+            self.losses.extend(finite(loss) for loss in event.losses)
+        facts.seconds = [*facts.seconds[: event.first], *event.seconds]
+        facts.budget_seconds = event.total_seconds
 
-    def _resume(self, rank: int, facts: RankTrail, event: Resumed) -> None:
+    def _resume(self, rank: int, facts: RankFacts, event: Resumed) -> None:
         if event.iteration > len(facts.seconds):
             raise ValueError(f"resumed at step {event.iteration}, but only {len(facts.seconds)} are known")
         if rank == 0:
@@ -200,48 +195,28 @@ class Trail:
         del self.losses[iteration:]
         lost = {mark.id for mark in self.marks.values() if mark.iteration > iteration}
         self.marks = {key: mark for key, mark in self.marks.items() if key not in lost}
-        self.reconstruction = {key: each for key, each in self.reconstruction.items() if each.mark not in lost}
-        self.validation = {key: each for key, each in self.validation.items() if each.mark not in lost}
-
-    def _score(self, event: Reconstruction | Validation | Anchor) -> None:
-        values = event.model_dump(exclude={"event", "at_seconds"})
-        if isinstance(event, Reconstruction):
-            self.reconstruction[event.mark, event.pair, event.seed] = ReconstructionScore.model_validate(values)
-        elif isinstance(event, Validation):
-            values["loss"] = finite(event.loss)
-            key = (event.mark, event.pair, event.sigma, event.draw)
-            self.validation[key] = ValidationScore.model_validate(values)
-        else:
-            self.anchors[event.anchor, event.pair] = AnchorScore.model_validate(values)
+        self.reconstruction = {key: score for key, score in self.reconstruction.items() if score.mark not in lost}
+        self.validation = {key: score for key, score in self.validation.items() if score.mark not in lost}
 
 
-def read_trail(folder: Path) -> Trail:
+def replay(folder: Path) -> RunFacts:
     """All that the events of a run folder tell; what is unreadable ends its file and is said."""
-    trail = Trail()
+    run = RunFacts()
     attempts: dict[int, list[int]] = {}
     for path in (folder / "events").glob("rank-*.attempt-*.jsonl"):
         name = _NAME.fullmatch(path.name)
         if name and not path.is_symlink():
             attempts.setdefault(int(name[2]), []).append(int(name[1]))
     for attempt, ranks in sorted(attempts.items()):
-        trail.begin_attempt(attempt)
+        run.begin_attempt(attempt)
         for rank in sorted(ranks):
-            _read_rank(trail, folder, rank, attempt)
-    return trail
-
-
-def _read_rank(trail: Trail, folder: Path, rank: int, attempt: int) -> None:
-    path = event_path(folder, rank, attempt)
-    try:
-        for event in read_events(path):
-            trail.add(rank, event)
-    except ValueError as error:
-        trail.unreadable = f"events/{path.name}: {error}"
-
-
-def _raise_peaks(peaks: dict[str, int], seen: dict[str, int]) -> None:
-    for kind, peak in seen.items():
-        peaks[kind] = max(peak, peaks.get(kind, 0))
+            path = event_path(folder, rank, attempt)
+            try:
+                for event in read_events(path):
+                    run.add(rank, event)
+            except ValueError as error:
+                run.unreadable = f"events/{path.name}: {error}"
+    return run
 
 
 def finite(value: float | None) -> float | None:

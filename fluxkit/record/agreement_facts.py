@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel
-
 from fluxkit.spec.execution import InferencePrecision
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class AgreementFacts(BaseModel):
+class AgreementFacts(Frozen):
     """How far a device lies from the float64 reference in one precision."""
 
-    model_config = FROZEN
     precision: InferencePrecision
     weights_equal: bool
     """Whether the weights made here have the hash of the reference's."""

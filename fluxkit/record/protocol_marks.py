@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fluxkit.record.result import Mark, RunResult
+    from fluxkit.record.facts import Mark
+    from fluxkit.record.result import RunResult
 
 UNTUNED = "untuned"
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxkit.compare.comparison import Comparison, Row, Workload
-    from fluxkit.record.events import InputPair
-    from fluxkit.record.result import AnchorScore, Mark, ReconstructionScore, RunResult
+    from fluxkit.record.facts import AnchorScore, InputPair, Mark, ReconstructionScore
+    from fluxkit.record.result import RunResult
 
 MAX_PAIRS = 12
 MAX_MARKS = 12
