@@ -18,7 +18,6 @@ from fluxkit.compare.comparison import COLUMNS, COSTS, Comparison, Metric, Row, 
 from fluxkit.compare.ranking import metric_of
 from fluxkit.record.agreement_facts import BANDS
 from fluxkit.record.atomic_file import write_atomically
-from fluxkit.record.run_folder import find_results
 from fluxkit.report.embedded_json import embedded, inputs_sha256
 from fluxkit.report.environment_diff import DifferingGroup, clean, differing, facts, spec_toml
 from fluxkit.report.introduction import about_the_model, lede, title, work
@@ -43,7 +42,7 @@ from fluxkit.text.text_table import cell, shown_columns
 from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from fluxkit.compare.published import Published
@@ -99,17 +98,16 @@ class Section(BaseModel):
 
 
 def write_report(
-    results_paths: Iterable[Path], output: Path, published: Sequence[Published] = (), given: Given = NOTHING_GIVEN
+    sources: Sequence[tuple[Path, RunResult]],
+    output: Path,
+    published: Sequence[Published] = (),
+    given: Given = NOTHING_GIVEN,
 ) -> Comparison:
-    """Reads results from files, run folders and study folders, and writes their page whole or not at all.
+    """Writes the page of results, each with its file as `folded_results` reads them, whole or not at all.
 
     `published` are tables from elsewhere that stand on the page, apart from everything measured; `given` are the
     reader's prices and target.
-
-    Raises:
-        UsageError: a path holds no result, or one cannot be read.
     """
-    sources = find_results(results_paths)
     comparison = compare((result for _, result in sources), given)
     write_atomically(output, render(comparison, sources, published))
     return comparison
@@ -118,7 +116,7 @@ def write_report(
 def render(
     comparison: Comparison, folders: Sequence[tuple[Path, RunResult]], published: Sequence[Published] = ()
 ) -> str:
-    """The page, from a comparison and the results with their files as `folder.find_results` gives them.
+    """The page, from a comparison and the results with their files as `folded_results` gives them.
 
     The same results give the same bytes: nothing is read but the pictures beside them.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builders
 
+from fluxkit.fold.outcome import folded_results
 from fluxkit.report.page import write_report
 
 
@@ -57,7 +58,7 @@ def written(folder, prices):
     """A page of the study at such prices, with pictures beside it."""
     for result in study(*prices):
         builders.run_folder(folder / result.id, result, side=24)
-    write_report([folder], folder / "index.html")
+    write_report(folded_results([folder]), folder / "index.html")
     return folder / "index.html"
 
 

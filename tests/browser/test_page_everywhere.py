@@ -11,6 +11,7 @@ import builders
 import pytest
 from browsed import HERE, column, study
 
+from fluxkit.fold.outcome import folded_results
 from fluxkit.report.page import write_report
 
 STRICTEST = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
@@ -24,7 +25,7 @@ def two_workloads(tmp_path_factory):
     other = builders.spec(name="other", tune={"seconds": 30.0, "iterations": 100})
     for result in [*study(*HERE), builders.result(of=other), builders.result(of=other, repeat=1)]:
         builders.run_folder(folder / result.id, result, side=24)
-    write_report([folder], folder / "index.html")
+    write_report(folded_results([folder]), folder / "index.html")
     return folder / "index.html"
 
 

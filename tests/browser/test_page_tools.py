@@ -8,6 +8,7 @@ import builders
 import pytest
 from browsed import THERE, column, written
 
+from fluxkit.fold.outcome import folded_results
 from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import write_result
 from fluxkit.report.page import write_report
@@ -111,7 +112,7 @@ def test_a_chart_without_prices_or_without_quality_says_so(browser, page, tmp_pa
     page.get_by_role("button", name="Back to the stored prices").click()
     assert page.locator("#w1-cost-chart ~ details").count() == 1
     write_result(tmp_path, builders.result().model_copy(update={"quality": None}))
-    write_report([tmp_path], tmp_path / "index.html")
+    write_report(folded_results([tmp_path]), tmp_path / "index.html")
     other = browser.new_page()
     other.goto((tmp_path / "index.html").as_uri())
     assert "no quality was measured at a mark" in other.locator("#w1-cost-chart").inner_text()
@@ -124,7 +125,7 @@ def test_a_card_without_a_price_is_priced_by_the_first_one_entered(browser, tmp_
     """“No price given” leads to the price fields; a price answers the card, and the button brings the words back."""
     for result in builders.study():
         builders.run_folder(tmp_path / result.id, result)
-    write_report([tmp_path], tmp_path / "index.html")
+    write_report(folded_results([tmp_path]), tmp_path / "index.html")
     page = browser.new_page()
     page.goto((tmp_path / "index.html").as_uri())
     card = page.locator('li[data-quantity="usd_per_adapter"]')
@@ -233,7 +234,7 @@ def test_hostile_names_stay_texts_when_scripts_touch_them(browser, tmp_path):
         values["inputs"]["pairs"] = [pair | {"caption": hostile} for pair in values["inputs"]["pairs"]]
         runs.append(RunResult.model_validate(values))
         builders.run_folder(tmp_path / str(place), runs[-1])
-    write_report([tmp_path], tmp_path / "index.html")
+    write_report(folded_results([tmp_path]), tmp_path / "index.html")
     page = browser.new_page()
     said, before = [], "document.querySelectorAll('img').length"
     page.on("dialog", lambda dialog: said.append(dialog.message))

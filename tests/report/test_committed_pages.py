@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fluxkit.compare.published import load_published
+from fluxkit.fold.outcome import folded_results
 from fluxkit.fold.verify import verify_all
 from fluxkit.report.page import write_report
 
@@ -31,7 +32,7 @@ def made_with(page):
 def test_a_committed_page_is_rendered_again_byte_for_byte(study, tmp_path):
     """The page of a committed study follows from the results beside it, to the last byte, given the same packages."""
     committed = (study / "index.html").read_text("utf-8")
-    write_report([study / "results"], tmp_path / "index.html", [load_published("original-study")])
+    write_report(folded_results([study / "results"]), tmp_path / "index.html", [load_published("original-study")])
     again = (tmp_path / "index.html").read_text("utf-8")
     if made_with(again) != made_with(committed):
         pytest.skip(f"the page was made by {made_with(committed)}, and here is {made_with(again)}")

@@ -18,6 +18,7 @@ from fluxkit.charts.summary_charts import phases
 from fluxkit.charts.svg import COLOURS, PHASE_COLOURS, style_of
 from fluxkit.compare.compare import compare
 from fluxkit.errors import UsageError
+from fluxkit.fold.outcome import folded_results
 from fluxkit.record.phase_seconds import PARTS, part_seconds
 from fluxkit.record.run_folder import find_results, safe_path, write_result
 from fluxkit.report.bundle import keep
@@ -60,7 +61,7 @@ def study_page(tmp_path_factory):
     for result in builders.study():
         builders.run_folder(folder / result.id, result)
     output = folder / "page.html"
-    write_report([folder], output)
+    write_report(folded_results([folder]), output)
     return folder, output.read_text("utf-8")
 
 
@@ -68,8 +69,9 @@ def test_the_page_is_byte_identical_in_another_process(study_page):
     """The same results give the same bytes, in another process with another hash seed."""
     folder, page = study_page
     code = (
-        "import sys, pathlib; from fluxkit.report.page import write_report as w;"
-        "w([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]))"
+        "import sys, pathlib; from fluxkit.fold.outcome import folded_results as read;"
+        "from fluxkit.report.page import write_report;"
+        "write_report(read([pathlib.Path(sys.argv[1])]), pathlib.Path(sys.argv[2]))"
     )
     again = folder.parent / "again.html"
     subprocess.run(
@@ -146,7 +148,7 @@ def test_charts_take_their_colours_from_css(study_page):
 def test_a_lone_result_renders_without_pictures(tmp_path):
     """A result.json alone gives a whole page that says its images are not beside it."""
     write_result(tmp_path, builders.result())
-    write_report([tmp_path / "result.json"], tmp_path / "page.html")
+    write_report(folded_results([tmp_path / "result.json"]), tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "— (images not beside the results)" in page
     assert "data:image" not in page.split("<style>")[1]
@@ -156,7 +158,7 @@ def test_a_missing_picture_is_said_on_its_tile(tmp_path):
     """One missing picture leaves the others and its score in place."""
     folder = builders.run_folder(tmp_path / "run", builders.result())
     (folder / "samples" / "real-0.png").unlink()
-    write_report([folder], tmp_path / "page.html")
+    write_report(folded_results([folder]), tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "— (image not beside it)" in page
     assert page.count('<img src="data:image/jpeg') == 4 * (3 + 4) - 1
@@ -231,8 +233,9 @@ def test_a_hundred_results_render_in_seconds_without_torch(tmp_path):
         )
         write_result(tmp_path / run.id, run)
     code = (
-        "import sys, pathlib, re, time; from fluxkit.report.page import write_report as w;"
-        "w([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[1]) / 'page.html');"
+        "import sys, pathlib, re, time; from fluxkit.fold.outcome import folded_results as read;"
+        "from fluxkit.report.page import write_report;"
+        "write_report(read([pathlib.Path(sys.argv[1])]), pathlib.Path(sys.argv[1]) / 'page.html');"
         "status = pathlib.Path('/proc/self/status').read_text();"  # getrusage counts the parent's peak before exec
         "print(time.process_time(), re.search(r'VmHWM:\\s+(\\d+)', status)[1]);"
         "assert not {'torch', 'diffusers', 'transformers', 'pandas'} & set(sys.modules)"
@@ -248,7 +251,7 @@ def test_heavy_pictures_are_fewer_and_the_page_says_so(tmp_path, monkeypatch):
     """When the pictures do not all fit, whole pairs are left out and the page says how many."""
     monkeypatch.setattr("fluxkit.report.thumbnails.MAX_TOTAL_BYTES", 6000)
     folder = builders.run_folder(tmp_path / "run", builders.result())
-    write_report([folder], tmp_path / "page.html")
+    write_report(folded_results([folder]), tmp_path / "page.html")
     assert re.search(r"[123] of 4 pairs", (tmp_path / "page.html").read_text("utf-8"))
 
 
@@ -294,7 +297,7 @@ def test_a_page_that_cannot_be_made_leaves_nothing(tmp_path):
     """When a result cannot be read, no page and no temporary file is left behind."""
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(UsageError):
-        write_report([tmp_path], tmp_path / "out" / "page.html")
+        write_report(folded_results([tmp_path]), tmp_path / "out" / "page.html")
     assert not (tmp_path / "out").exists()
 
 
@@ -312,14 +315,14 @@ def test_a_picture_that_was_cut_short_is_not_shown_as_an_empty_one(tmp_path):
     folder = builders.run_folder(tmp_path / "run", builders.result())
     file = folder / "samples" / "real-0.png"
     file.write_bytes(file.read_bytes()[:-30])
-    write_report([folder], tmp_path / "page.html")
+    write_report(folded_results([folder]), tmp_path / "page.html")
     assert "— (image not beside it)" in (tmp_path / "page.html").read_text("utf-8")
 
 
 def test_kept_results_give_the_same_numbers_and_pictures(study_page, tmp_path):
     """Results kept beside their page are whole in their raw values, hold the shown pictures alone, and verify."""
     kept = keep(find_results([study_page[0]]), tmp_path / "results")
-    write_report(kept, tmp_path / "index.html")
+    write_report(find_results(kept), tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text("utf-8")
     assert page.count("<img src=") == study_page[1].count("<img src=")
     assert len(list((tmp_path / "results").rglob("*.png"))) < len(list(study_page[0].rglob("*.png")))
@@ -439,7 +442,7 @@ def test_configurations_without_pictures_are_named_with_the_reason(tmp_path):
         runs[name] = builders.result(of=asked)
     builders.run_folder(tmp_path / "with", runs["with"])
     write_result(tmp_path / "without", runs["without"])
-    write_report([tmp_path], tmp_path / "page.html")
+    write_report(folded_results([tmp_path]), tmp_path / "page.html")
     assert "No pictures of Machine without: images not beside the results." in (tmp_path / "page.html").read_text()
     asked = builders.spec(model={"family": "schnell", "weights": "random"})
     blind = runs["with"].model_copy(update={"spec": asked, "quality": None})
