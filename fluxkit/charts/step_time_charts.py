@@ -10,7 +10,8 @@ from fluxkit.charts.summary_charts import Chart
 from fluxkit.charts.svg import svg
 from fluxkit.charts.vega_specs import change_layers, drift_layers, setting_layers, spread_layers
 from fluxkit.text.number_format import plain
-from fluxkit.trust.ceilings import SUBJECTS, before_and_after
+from fluxkit.trust.ceilings import before_and_after
+from fluxkit.trust.finding import SPEED_SUBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +114,7 @@ def change(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart
     pairs = [
         (row, run, phase, before, after)
         for row, run in _shown(workload, runs)
-        for phase in SUBJECTS
+        for phase in SPEED_SUBJECTS
         for before, after in before_and_after(run, phase)
     ]
     if not pairs:
