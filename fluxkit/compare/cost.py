@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fluxkit.record.facts import TimedPhase
-    from fluxkit.record.result import Energy, Grade, RunResult
-    from fluxkit.trust.estimate import EnergyClass, Subject
+    from fluxkit.record.result import Energy, EnergyClass, Grade, RunResult
+    from fluxkit.trust.estimate import Subject
 
 
 NO_PRICE = "no price given"

@@ -153,35 +153,34 @@ def _interruption(run: RunFacts, ending: Ending, *, checkpointed: bool) -> RunFa
 def _first_failure(folder: Path, result: RunResult, run: RunFacts, ending: Ending) -> RunFailure:
     """The cause: a rank that was killed, or else the earliest last words; the other ranks fail because of it."""
     rank, failed = min(run.failures, key=lambda pair: (pair[1].unix_seconds or 0.0, pair[1].at_seconds))
-    code = failed.exit_code if ending.exit_code is None else ending.exit_code
-    phase, message = failed.phase or run.phase, redact(failed.message, folder)
-    if result.plan.processes == 1:
-        return RunFailure(phase=phase, kind=failed.kind, message=message, exit_code=code)
-    lost = _lost_rank(folder)
+    kind, message = failed.kind, redact(failed.message, folder)
+    lost = _lost_rank(folder) if result.plan.processes > 1 else None
     if lost and lost[0] not in {rank for rank, _ in run.failures}:
-        message = f"{_loss(*lost)}; then rank {rank} said: {message}"
-        return RunFailure(phase=phase, kind="Killed" if lost[1] < 0 else "EngineDied", message=message, exit_code=code)
-    return RunFailure(phase=phase, kind=failed.kind, message=f"rank {rank}: {message}", exit_code=code)
+        kind = "Killed" if lost[1] < 0 else "EngineDied"
+        message = f"rank {lost[0]} {_end(lost[1])}; then rank {rank} said: {message}"
+    elif result.plan.processes > 1:
+        message = f"rank {rank}: {message}"
+    code = failed.exit_code if ending.exit_code is None else ending.exit_code
+    return RunFailure(phase=failed.phase or run.phase, kind=kind, message=message, exit_code=code)
 
 
 def _death(folder: Path, result: RunResult, run: RunFacts, exit_code: int) -> RunFailure:
     """The engine ended without last words in its events: the log and the exit code have to tell."""
     tail, lost = _log_tail(folder), _lost_rank(folder) if result.plan.processes > 1 else None
-    message = _loss(*lost) if lost else f"The engine {_end(exit_code)}"
+    who, code = (f"rank {lost[0]}", lost[1]) if lost else ("The engine", exit_code)
+    message = f"{who} {_end(code)}"
     message += f". Last lines of {LOG_FILE}: {tail}" if tail else "."
     killed = exit_code < 0 or (lost is not None and lost[1] < 0)
     return RunFailure(phase=run.phase, kind="Killed" if killed else "EngineDied", message=message, exit_code=exit_code)
-
-
-def _loss(rank: int, exit_code: int) -> str:
-    return f"rank {rank} {_end(exit_code)}"
 
 
 def _end(exit_code: int) -> str:
     """How a process ended, in words."""
     if exit_code >= 0:
         return f"ended with exit code {exit_code} and without a result"
-    words = f"was ended by {_signal_name(-exit_code)}"
+    words = f"was ended by signal {-exit_code}"
+    with suppress(ValueError):  # a number that this system has no name for
+        words += f" ({signal.Signals(-exit_code).name})"
     if -exit_code == signal.SIGKILL:
         words += ", most often the system's answer to memory running out: a smaller micro-batch needs less"
     return words
@@ -194,12 +193,6 @@ def _lost_rank(folder: Path) -> tuple[int, int] | None:
         return int(root[1]), int(root[2])
     lost = _LOST_RANK.search(text)
     return (int(lost[2]), int(lost[1])) if lost else None
-
-
-def _signal_name(number: int) -> str:
-    with suppress(ValueError):
-        return f"signal {number} ({signal.Signals(number).name})"
-    return f"signal {number}"
 
 
 def _log_text(folder: Path) -> str:

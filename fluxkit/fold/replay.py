@@ -4,83 +4,61 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fluxkit.record.events import (
-    Agreement,
-    Anchor,
-    Canary,
-    CheckpointWritten,
-    Failed,
-    Finished,
-    InferenceSetting,
-    InferenceSteps,
-    Inputs,
-    Iterations,
-    MarkReached,
-    Memory,
-    PhaseEnded,
-    PhaseStarted,
-    Reconstruction,
-    Resumed,
-    Started,
-    TuningSetting,
-    Validation,
-    event_path,
-    read_events,
-)
+from fluxkit.record import events
 from fluxkit.record.facts import AnchorScore, Mark, ReconstructionScore, RunInputs, ValidationScore
 from fluxkit.record.result import AgreementProbe, CanaryRate, Interruption, PhaseSeconds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fluxkit.record.events import Event
 
 _NAME = re.compile(r"rank-(\d{1,4})\.attempt-(\d{1,4})\.jsonl")
 
 
+@dataclass
 class RankFacts:
     """What one rank told of itself."""
 
-    def __init__(self) -> None:
-        self.started: Started | None = None
-        self.seconds: list[float] = []
-        """Duration of each step on this rank's own clock."""
-        self.budget_seconds: float | None = None
-        """The budget's clock after its last block; rank 0 decides it for all."""
-        self.memory: dict[str, dict[str, int]] = {}
-        self.tuning_setting: TuningSetting | None = None
-        self.inference_setting: InferenceSetting | None = None
-        self.inference_seconds: list[float] = []
+    started: events.Started | None = None
+    seconds: list[float] = field(default_factory=list)
+    """Duration of each step on this rank's own clock."""
+    budget_seconds: float | None = None
+    """The budget's clock after its last block; rank 0 decides it for all."""
+    memory: dict[str, dict[str, int]] = field(default_factory=dict)
+    tuning_setting: events.TuningSetting | None = None
+    inference_setting: events.InferenceSetting | None = None
+    inference_seconds: list[float] = field(default_factory=list)
 
 
+@dataclass
 class RunFacts:
     """What the events of a run folder told, taken in by attempt and, inside an attempt, by rank."""
 
-    def __init__(self) -> None:
-        self.ranks: dict[int, RankFacts] = {}
-        self.inputs: RunInputs | None = None
-        self.phases: list[PhaseSeconds] = []
-        self.interruptions: list[Interruption] = []
-        self.checkpoints: list[tuple[int, float]] = []
-        """Attempt, and the seconds of writing one in it."""
-        self.losses: list[float | None] = []
-        self.marks: dict[str, Mark] = {}
-        self.reconstruction: dict[tuple[str, str, int], ReconstructionScore] = {}
-        self.validation: dict[tuple[str, str, float, int], ValidationScore] = {}
-        self.anchors: dict[tuple[str, str], AnchorScore] = {}
-        self.canaries: list[CanaryRate] = []
-        self.agreement: dict[tuple[int, str], AgreementProbe] = {}
-        """By rank and precision."""
-        self.failures: list[tuple[int, Failed]] = []
-        """Of the last attempt: rank and its last words."""
-        self.outcomes: dict[int, str] = {}
-        """Of the last attempt: how each rank finished; a rank that is missing was ended without a word."""
-        self.unreadable: str | None = None
-        """Why the last attempt's events could not be read to their end."""
-        self.attempt = 0
-        self.resumed = False
+    ranks: dict[int, RankFacts] = field(default_factory=dict)
+    inputs: RunInputs | None = None
+    phases: list[PhaseSeconds] = field(default_factory=list)
+    interruptions: list[Interruption] = field(default_factory=list)
+    checkpoints: list[tuple[int, float]] = field(default_factory=list)
+    """Attempt, and the seconds of writing one in it."""
+    losses: list[float | None] = field(default_factory=list)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    reconstruction: dict[tuple[str, str, int], ReconstructionScore] = field(default_factory=dict)
+    validation: dict[tuple[str, str, float, int], ValidationScore] = field(default_factory=dict)
+    anchors: dict[tuple[str, str], AnchorScore] = field(default_factory=dict)
+    canaries: list[CanaryRate] = field(default_factory=list)
+    agreement: dict[tuple[int, str], AgreementProbe] = field(default_factory=dict)
+    """By rank and precision."""
+    failures: list[tuple[int, events.Failed]] = field(default_factory=list)
+    """Of the last attempt: rank and its last words."""
+    outcomes: dict[int, str] = field(default_factory=dict)
+    """Of the last attempt: how each rank finished; a rank that is missing was ended without a word."""
+    unreadable: str | None = None
+    """Why the last attempt's events could not be read to their end."""
+    attempt: int = 0
+    resumed: bool = False
 
     @property
     def seconds(self) -> list[float]:
@@ -99,7 +77,7 @@ class RunFacts:
         self.attempt, self.resumed = attempt, False
         self.failures, self.outcomes, self.unreadable = [], {}, None
 
-    def add(self, rank: int, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
+    def add(self, rank: int, event: events.Event) -> None:  # noqa: C901, PLR0912 - one case per event
         """Takes in the next event of a rank.
 
         Raises:
@@ -107,65 +85,59 @@ class RunFacts:
         """
         facts = self.ranks.setdefault(rank, RankFacts())
         match event:
-            case Started():
+            case events.Started():
                 facts.started = event
-            case Memory():
+            case events.Memory():
                 peaks = facts.memory.setdefault(event.phase, {})
                 for kind, peak in event.peak_bytes.items():
                     peaks[kind] = max(peak, peaks.get(kind, 0))
-            case Agreement():
+            case events.Agreement():
                 self.agreement[rank, event.precision] = AgreementProbe(rank=rank, **event.facts())
-            case TuningSetting():
+            case events.TuningSetting():
                 facts.tuning_setting = event
-            case InferenceSetting():
+            case events.InferenceSetting():
                 facts.inference_setting, facts.inference_seconds = event, []
-            case InferenceSteps():
+            case events.InferenceSteps():
                 facts.inference_seconds.extend(event.seconds)
-            case Reconstruction():
+            case events.Reconstruction():
                 self.reconstruction[event.mark, event.pair, event.seed] = ReconstructionScore(**event.facts())
-            case Validation():
+            case events.Validation():
                 score = ValidationScore(**event.facts() | {"loss": finite(event.loss)})
                 self.validation[event.mark, event.pair, event.sigma, event.draw] = score
-            case Anchor():
+            case events.Anchor():
                 self.anchors[event.anchor, event.pair] = AnchorScore(**event.facts())
-            case Canary():
+            case events.Canary():
                 self.canaries.append(CanaryRate(rank=rank, attempt=self.attempt, **event.facts()))
-            case Failed():
+            case events.Failed():
                 self.failures.append((rank, event))
-            case Finished():
+            case events.Finished():
                 self.outcomes[rank] = event.outcome
-            case Iterations():
+            case events.Iterations():
                 self._add_steps(rank, facts, event)
-            case Resumed():
+            case events.Resumed():
                 self._resume(rank, facts, event)
-            case _ if rank == 0:
-                self._add_of_the_run(event)
-            case _:
-                pass
-
-    def _add_of_the_run(self, event: Event) -> None:
-        """Facts that rank 0 states for all."""
-        match event:
-            case Inputs():
+            case _ if rank != 0:
+                pass  # the rest rank 0 states for all
+            case events.Inputs():
                 self.inputs = RunInputs(**event.facts())
-            case PhaseStarted():
+            case events.PhaseStarted():
                 self.phases.append(PhaseSeconds(name=event.phase, attempt=self.attempt, seconds=None))
-            case PhaseEnded():
+            case events.PhaseEnded():
                 self._end_phase(event)
-            case CheckpointWritten():
+            case events.CheckpointWritten():
                 self.checkpoints.append((self.attempt, event.seconds))
-            case MarkReached():
+            case events.MarkReached():
                 self.marks.pop(event.id, None)  # a mark that is reached again stands at its new place
                 self.marks[event.id] = Mark(**event.facts())
 
-    def _end_phase(self, event: PhaseEnded) -> None:
+    def _end_phase(self, event: events.PhaseEnded) -> None:
         for place in reversed(range(len(self.phases))):
             phase = self.phases[place]
             if phase.name == event.phase and phase.attempt == self.attempt and phase.seconds is None:
                 self.phases[place] = phase.model_copy(update={"seconds": event.seconds})
                 return
 
-    def _add_steps(self, rank: int, facts: RankFacts, event: Iterations) -> None:
+    def _add_steps(self, rank: int, facts: RankFacts, event: events.Iterations) -> None:
         if len(event.seconds) != len(event.losses):
             raise ValueError(f"a block of {len(event.seconds)} steps has {len(event.losses)} losses")
         if event.first > len(facts.seconds):
@@ -179,7 +151,7 @@ class RunFacts:
         facts.seconds = [*facts.seconds[: event.first], *event.seconds]
         facts.budget_seconds = event.total_seconds
 
-    def _resume(self, rank: int, facts: RankFacts, event: Resumed) -> None:
+    def _resume(self, rank: int, facts: RankFacts, event: events.Resumed) -> None:
         if event.iteration > len(facts.seconds):
             raise ValueError(f"resumed at step {event.iteration}, but only {len(facts.seconds)} are known")
         if rank == 0:
@@ -210,9 +182,9 @@ def replay(folder: Path) -> RunFacts:
     for attempt, ranks in sorted(attempts.items()):
         run.begin_attempt(attempt)
         for rank in sorted(ranks):
-            path = event_path(folder, rank, attempt)
+            path = events.event_path(folder, rank, attempt)
             try:
-                for event in read_events(path):
+                for event in events.read_events(path):
                     run.add(rank, event)
             except ValueError as error:
                 run.unreadable = f"events/{path.name}: {error}"

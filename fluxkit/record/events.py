@@ -6,18 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from fluxkit.record import facts
 from fluxkit.record.agreement_facts import AgreementFacts
-from fluxkit.record.facts import (
-    AnchorScore,
-    Mark,
-    RankStart,
-    ReconstructionScore,
-    RunFailure,
-    RunInputs,
-    TimedPhase,
-    ValidationScore,
-    When,
-)
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.values import Frozen
 
@@ -40,14 +30,14 @@ class TimedEvent(Frozen):
         return {name: value for name, value in self if name not in {"event", "at_seconds"}}
 
 
-class Started(RankStart, TimedEvent):
+class Started(facts.RankStart, TimedEvent):
     """First word of a rank: what it sees at run time."""
 
     event: Literal["started"] = "started"
     device_uuid: str | None = None
 
 
-class Inputs(RunInputs, TimedEvent):
+class Inputs(facts.RunInputs, TimedEvent):
     """What is tuned and on what."""
 
     event: Literal["inputs"] = "inputs"
@@ -82,7 +72,7 @@ class Iterations(TimedEvent):
     """The budget's clock after the block."""
 
 
-class MarkReached(Mark, TimedEvent):
+class MarkReached(facts.Mark, TimedEvent):
     """A state of the trajectory that will be graded."""
 
     event: Literal["mark"] = "mark"
@@ -104,19 +94,19 @@ class Resumed(TimedEvent):
     """The budget's clock at the checkpoint."""
 
 
-class Reconstruction(ReconstructionScore, TimedEvent):
+class Reconstruction(facts.ReconstructionScore, TimedEvent):
     """A sample for the caption of a tuned pair against its real image."""
 
     event: Literal["reconstruction"] = "reconstruction"
 
 
-class Validation(ValidationScore, TimedEvent):
+class Validation(facts.ValidationScore, TimedEvent):
     """A held-out image noised to a fixed sigma with fixed noise, and the model's one-step estimate of it."""
 
     event: Literal["validation"] = "validation"
 
 
-class Anchor(AnchorScore, TimedEvent):
+class Anchor(facts.AnchorScore, TimedEvent):
     """A score that needs no tuning, to read the others by."""
 
     event: Literal["anchor"] = "anchor"
@@ -188,8 +178,8 @@ class Canary(TimedEvent):
 
     # A result's `CanaryRate` has the same fields around its rank and attempt, in a published order as well.
     event: Literal["canary"] = "canary"
-    phase: TimedPhase
-    when: When
+    phase: facts.TimedPhase
+    when: facts.When
     precision: InferencePrecision
     """Precision the spec names for the phase; the switches in force were those of the phase."""
     matmul_size: int
@@ -202,7 +192,7 @@ class Canary(TimedEvent):
     """Bytes read and written by a copy in memory / seconds of the fastest repetition."""
 
 
-class Failed(RunFailure, TimedEvent):
+class Failed(facts.RunFailure, TimedEvent):
     """The engine's own last words."""
 
     event: Literal["failed"] = "failed"

@@ -9,18 +9,8 @@ from pydantic import ConfigDict, Field
 from fluxkit.machine.provenance import Kit
 from fluxkit.machine.system import System
 from fluxkit.plan.plan import Plan
+from fluxkit.record import facts
 from fluxkit.record.agreement_facts import AgreementFacts
-from fluxkit.record.facts import (
-    AnchorScore,
-    Mark,
-    RankStart,
-    ReconstructionScore,
-    RunFailure,
-    RunInputs,
-    TimedPhase,
-    ValidationScore,
-    When,
-)
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.values import FROZEN, Frozen
@@ -29,6 +19,7 @@ RESULT_SCHEMA = "fluxkit.result/1"
 FinalStatus = Literal["completed", "failed", "interrupted"]
 Status = Literal["started", "completed", "failed", "interrupted"]
 Grade = Literal["A", "B", "C", "X"]
+EnergyClass = Literal["measured", "estimated", "unavailable"]
 
 
 class Looks(Frozen):
@@ -46,7 +37,7 @@ class PhaseSeconds(Frozen):
     seconds: float | None
 
 
-class Rank(RankStart):
+class Rank(facts.RankStart):
     """One process: the device it saw, its tuning seconds, its peak memory by phase and kind."""
 
     seconds: float | None
@@ -72,7 +63,7 @@ class Tuning(Frozen):
     samples_per_iteration: int
     coverage: float
     """Share of the iteration budget that was done."""
-    marks: tuple[Mark, ...]
+    marks: tuple[facts.Mark, ...]
     ranks: tuple[Rank, ...]
     attention: str | None = None
     """torch's attention operators that ran on rank 0; null in results that were made without."""
@@ -87,9 +78,9 @@ class Quality(Frozen):
     """Scores of every graded mark, raw, with the definition they follow."""
 
     definition: dict[str, str | int | float | bool]
-    reconstruction: tuple[ReconstructionScore, ...]
-    validation: tuple[ValidationScore, ...]
-    anchors: tuple[AnchorScore, ...]
+    reconstruction: tuple[facts.ReconstructionScore, ...]
+    validation: tuple[facts.ValidationScore, ...]
+    anchors: tuple[facts.AnchorScore, ...]
 
 
 class AgreementProbe(AgreementFacts):
@@ -118,8 +109,8 @@ class Inference(Frozen):
 class CanaryRate(Frozen):
     """What one rank's canary did."""
 
-    phase: TimedPhase
-    when: When
+    phase: facts.TimedPhase
+    when: facts.When
     rank: int = 0
     attempt: int = 0
     precision: InferencePrecision
@@ -132,7 +123,7 @@ class CanaryRate(Frozen):
 class PhaseTelemetry(Frozen):
     """What the sampler saw during one timed phase; null where it can't be read."""
 
-    phase: TimedPhase
+    phase: facts.TimedPhase
     samples: int
     engine_cores: float | None
     """Cores that the engine's processes kept busy, on average."""
@@ -165,7 +156,7 @@ class Telemetry(Frozen):
 class PhaseEnergy(Frozen):
     """Energy of one timed phase."""
 
-    phase: TimedPhase
+    phase: facts.TimedPhase
     joules_gross: float
     joules_net: float | None
     """Less what the idle device would have used in the same time."""
@@ -178,7 +169,7 @@ class Energy(Frozen):
     """Energy of the devices that did the work, from the engine's start to its end."""
 
     model_config = ConfigDict(**FROZEN, populate_by_name=True)
-    class_: Literal["measured", "estimated", "unavailable"] = Field(alias="class")
+    class_: EnergyClass = Field(alias="class")
     """`measured`: by the device's own energy counter. `estimated`: sampled power times time."""
     joules_gross: float | None = None
     joules_net: float | None = None
@@ -290,7 +281,7 @@ class RunResult(Frozen):
     plan: Plan
     predicted_over_measured: PredictedOverMeasured = PredictedOverMeasured()
     system: Looks
-    inputs: RunInputs | None = None
+    inputs: facts.RunInputs | None = None
     phases: tuple[PhaseSeconds, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     """Every start of the engine: a run that ran out of memory was begun again with half the micro-batch."""
@@ -306,5 +297,5 @@ class RunResult(Frozen):
     energy: Energy | None = None
     checks: tuple[Check, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
-    error: RunFailure | None = None
+    error: facts.RunFailure | None = None
     summary: Summary = Summary()

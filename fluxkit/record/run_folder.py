@@ -6,7 +6,7 @@ import json
 import shutil
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -78,11 +78,6 @@ def read_result(path: Path) -> RunResult:
         ) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not JSON, so it is no fluxkit result.") from error
-    return parse_result(values, file)
-
-
-def parse_result(values: Any, file: Path) -> RunResult:
-    """Already decoded JSON as a result; `file` names it in an error."""
     schema = values.get("schema") if isinstance(values, dict) else None
     family, _, version = schema.partition("/") if isinstance(schema, str) else ("", "", "")
     if family != "fluxkit.result":

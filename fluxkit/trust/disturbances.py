@@ -10,7 +10,7 @@ from fluxkit.trust.finding import SPEED_SUBJECTS, SPEEDS, Finding, about
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fluxkit.record.result import Grade, PhaseTelemetry, RunResult
+    from fluxkit.record.result import PhaseTelemetry, RunResult
 
 LOAD_REMARK, LOAD_DOUBT = 0.5, 1.0
 """Load average before the run / logical cores."""
@@ -46,28 +46,24 @@ def load_before(result: RunResult) -> Iterator[Finding]:
 def foreign_load(result: RunResult) -> Iterator[Finding]:
     """Others kept cores busy during a timed phase; a GPU's work suffers less from it than a CPU's."""
     for phase in _watched(result):
-        if phase.foreign_cores is None or not phase.logical_cores:
-            continue
-        share = phase.foreign_cores / phase.logical_cores
+        share = share_of_cores(phase, phase.foreign_cores)
         if share > FOREIGN_REMARK:
-            grade: Grade = "C" if share > FOREIGN_DOUBT and result.plan.device == "cpu" else "B"
             evidence = (
                 f"During {PHASE_WORDS[phase.phase]} other processes kept {phase.foreign_cores:.2f} of"
                 f" {phase.logical_cores} logical cores busy."
             )
-            yield Finding(SPEED_SUBJECTS[phase.phase], grade, evidence)
+            doubt = share > FOREIGN_DOUBT and result.plan.device == "cpu"
+            yield Finding(SPEED_SUBJECTS[phase.phase], "C" if doubt else "B", evidence)
 
 
 def stolen_time(result: RunResult) -> Iterator[Finding]:
     """The hypervisor gave this machine's cores to another one."""
     for phase in _watched(result):
-        if phase.stolen_cores is None or not phase.logical_cores:
-            continue
-        share = phase.stolen_cores / phase.logical_cores
+        share = share_of_cores(phase, phase.stolen_cores)
         if share > STOLEN_REMARK:
-            grade: Grade = "C" if share > STOLEN_DOUBT and result.plan.device == "cpu" else "B"
             evidence = f"During {PHASE_WORDS[phase.phase]} the hypervisor took away {share:.0%} of the processor."
-            yield Finding(SPEED_SUBJECTS[phase.phase], grade, evidence)
+            doubt = share > STOLEN_DOUBT and result.plan.device == "cpu"
+            yield Finding(SPEED_SUBJECTS[phase.phase], "C" if doubt else "B", evidence)
 
 
 def gpu_throttled(result: RunResult) -> Iterator[Finding]:
@@ -143,6 +139,11 @@ def gpu_memory_errors(result: RunResult) -> Iterator[Finding]:
     errors = sum(_growth(result, f"gpu_{number}_ecc_errors_uncorrected") or 0 for number in range(_gpus(result)))
     if errors:
         yield from about((*SPEEDS, "quality"), "X", f"During the run GPU memory gave {errors:.0f} wrong values (ECC).")
+
+
+def share_of_cores(phase: PhaseTelemetry, cores: float | None) -> float:
+    """So many cores / all logical ones; 0 where either was not seen."""
+    return cores / phase.logical_cores if cores is not None and phase.logical_cores else 0.0
 
 
 def _watched(result: RunResult) -> Iterator[PhaseTelemetry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fluxkit.trust.disturbances import share_of_cores
 from fluxkit.trust.finding import Finding
 
 if TYPE_CHECKING:
@@ -33,13 +34,8 @@ def energy_shared(result: RunResult) -> Iterator[Finding]:
     """A processor's counters don't know whose work it does."""
     if result.plan.device != "cpu" or result.energy is None or result.energy.joules_gross is None:
         return
-    shares = [
-        phase.foreign_cores / phase.logical_cores
-        for telemetry in result.telemetry
-        for phase in telemetry.phases
-        if phase.foreign_cores is not None and phase.logical_cores
-    ]
-    share = max(shares, default=0.0)
+    phases = [phase for telemetry in result.telemetry for phase in telemetry.phases]
+    share = max((share_of_cores(phase, phase.foreign_cores) for phase in phases), default=0.0)
     if share > SHARED_REMARK:
         evidence = f"Other processes kept up to {share:.0%} of the processor busy; their energy is in the number."
         yield Finding("energy", "C" if share > SHARED_DOUBT else "B", evidence)

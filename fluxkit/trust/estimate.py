@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ConfigDict, Field
 
 from fluxkit import stats
-from fluxkit.record.result import Grade
+from fluxkit.record.result import EnergyClass, Grade
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.stats import Interval
 from fluxkit.values import FROZEN, Frozen
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Subject = Literal["training_speed", "inference_speed", "quality", "energy", "run"]
 GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")
 """From sound to unusable."""
-EnergyClass = Literal["measured", "estimated", "unavailable"]
 
 
 class Estimate(Frozen):
