@@ -1,4 +1,4 @@
-"""How every value of fluxkit is: frozen, complete, told apart by a hash; and where a path that is one may lead."""
+"""How every value of fluxkit is: frozen, complete, told apart by a hash; and a stranger's path kept inside."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fluxkit.record import events
 from fluxkit.record.facts import AnchorScore, Mark, ReconstructionScore, RunInputs, ValidationScore
+from fluxkit.record.redact import redact
 from fluxkit.record.result import AgreementProbe, CanaryRate, Interruption, PhaseSeconds
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def replay(folder: Path) -> RunFacts:
                 for event in events.read_events(path):
                     run.add(rank, event)
             except ValueError as error:
-                run.unreadable = f"events/{path.name}: {error}"
+                run.unreadable = redact(f"events/{path.name}: {error}", folder)
     return run
 
 

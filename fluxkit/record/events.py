@@ -22,6 +22,7 @@ Phase = Literal["import", "prepare", "load", "warm_up", "tune", "inference", "ev
 class TimedEvent(Frozen):
     """What every event carries beside its facts."""
 
+    event: str
     at_seconds: float
     """Seconds since this rank's process began, monotonic."""
 

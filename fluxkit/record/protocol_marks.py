@@ -16,7 +16,7 @@ def time_mark(result: RunResult) -> Mark | None:
     """The mark of the constant-time protocol: the one that stands for the whole budget in seconds."""
     budget = result.spec.tune.seconds
     marks = result.tuning.marks if result.tuning else ()
-    # No target is no number, and nothing is close to it.
+    # A mark without a target time is close to no budget.
     return next((mark for mark in marks if math.isclose(mark.target_seconds or math.nan, budget)), None)
 
 

@@ -13,7 +13,7 @@ from fluxkit.record import facts
 from fluxkit.record.agreement_facts import AgreementFacts
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.values import FROZEN, Frozen
+from fluxkit.values import Frozen
 
 RESULT_SCHEMA = "fluxkit.result/1"
 FinalStatus = Literal["completed", "failed", "interrupted"]
@@ -168,7 +168,7 @@ class PhaseEnergy(Frozen):
 class Energy(Frozen):
     """Energy of the devices that did the work, from the engine's start to its end."""
 
-    model_config = ConfigDict(**FROZEN, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
     class_: EnergyClass = Field(alias="class")
     """`measured`: by the device's own energy counter. `estimated`: sampled power times time."""
     joules_gross: float | None = None

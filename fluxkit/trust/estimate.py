@@ -11,7 +11,7 @@ from fluxkit import stats
 from fluxkit.record.result import EnergyClass, Grade
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.stats import Interval
-from fluxkit.values import FROZEN, Frozen
+from fluxkit.values import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,7 +54,7 @@ class CostBasis(Frozen):
 class EnergyUse(Frozen):
     """Energy of the devices that did the work, over the runs of a row."""
 
-    model_config = ConfigDict(**FROZEN, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
     class_: EnergyClass = Field(alias="class")
     """The weakest among the runs that have a value."""
     source: str | None
