@@ -11,7 +11,7 @@ from fluxkit.values import Frozen
 
 TimedPhase = Literal["tune", "inference"]
 When = Literal["before", "after"]
-PHASE_WORDS: dict[TimedPhase, str] = {"tune": "tuning", "inference": "inference"}
+TIMED_WORDS: dict[TimedPhase, str] = {"tune": "tuning", "inference": "inference"}
 """What a timed phase is called in a sentence."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluxkit.machine.device_peaks import peaks_of
-from fluxkit.record.facts import PHASE_WORDS
+from fluxkit.record.facts import TIMED_WORDS
 from fluxkit.record.result import PredictedOverMeasured
 from fluxkit.trust.finding import SPEED_SUBJECTS, Finding
 
@@ -117,7 +117,7 @@ def over_the_ceiling(result: RunResult) -> Iterator[Finding]:
     for phase, share in shares.items():
         if share is not None and share > 1:
             evidence = (
-                f"{PHASE_WORDS[phase].capitalize()} achieved {share:.0%} of the rate at which this machine multiplies"
+                f"{TIMED_WORDS[phase].capitalize()} achieved {share:.0%} of the rate at which this machine multiplies"
                 " matrices in the same precision: a claim of precision is broken, or a clock lies."
             )
             yield Finding(SPEED_SUBJECTS[phase], "X", evidence)
@@ -134,7 +134,7 @@ def canary_moved(result: RunResult) -> Iterator[Finding]:
             )
             words = [f"{what} by {change:+.1%}" for what, change in moves if abs(change) > limit]
             if words:
-                evidence = f"During {PHASE_WORDS[phase]} the machine's own rate changed: {' and '.join(words)}."
+                evidence = f"During {TIMED_WORDS[phase]} the machine's own rate changed: {' and '.join(words)}."
                 yield Finding(subject, "C", evidence)
 
 
@@ -157,7 +157,7 @@ def canary_against_peak(result: RunResult) -> Iterator[Finding]:
                 else "it is slowed down or shared, or this is not the whole of it"
             )
             evidence = (
-                f"Beside {PHASE_WORDS[phase]} {device.title} multiplied matrices at {share:.0%} of its published peak"
+                f"Beside {TIMED_WORDS[phase]} {device.title} multiplied matrices at {share:.0%} of its published peak"
                 f" in {canary.precision}: {why}."
             )
             yield Finding(subject, "X" if over else "B", evidence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fluxkit.record.facts import PHASE_WORDS
+from fluxkit.record.facts import TIMED_WORDS
 from fluxkit.trust.finding import about
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def clocks_disagree(result: RunResult) -> Iterator[Finding]:
             launcher = watched.samples * telemetry.wall_seconds / telemetry.samples
             if abs(engine - launcher) > max(APART_SECONDS, APART_SHARE * max(engine, launcher)):
                 evidence = (
-                    f"By the engine's clock {PHASE_WORDS[watched.phase]} took {engine:.4g} s, by the launcher's about"
+                    f"By the engine's clock {TIMED_WORDS[watched.phase]} took {engine:.4g} s, by the launcher's about"
                     f" {launcher:.4g} s: a clock lies."
                 )
                 yield from about(SUBJECTS[watched.phase], "X", evidence)

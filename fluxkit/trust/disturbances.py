@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit.record.facts import PHASE_WORDS
+from fluxkit.record.facts import TIMED_WORDS
 from fluxkit.trust.finding import SPEED_SUBJECTS, SPEEDS, Finding, about
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def foreign_load(result: RunResult) -> Iterator[Finding]:
         share = share_of_cores(phase, phase.foreign_cores)
         if share > FOREIGN_REMARK:
             evidence = (
-                f"During {PHASE_WORDS[phase.phase]} other processes kept {phase.foreign_cores:.2f} of"
+                f"During {TIMED_WORDS[phase.phase]} other processes kept {phase.foreign_cores:.2f} of"
                 f" {phase.logical_cores} logical cores busy."
             )
             doubt = share > FOREIGN_DOUBT and result.plan.device == "cpu"
@@ -61,7 +61,7 @@ def stolen_time(result: RunResult) -> Iterator[Finding]:
     for phase in _watched(result):
         share = share_of_cores(phase, phase.stolen_cores)
         if share > STOLEN_REMARK:
-            evidence = f"During {PHASE_WORDS[phase.phase]} the hypervisor took away {share:.0%} of the processor."
+            evidence = f"During {TIMED_WORDS[phase.phase]} the hypervisor took away {share:.0%} of the processor."
             doubt = share > STOLEN_DOUBT and result.plan.device == "cpu"
             yield Finding(SPEED_SUBJECTS[phase.phase], "C" if doubt else "B", evidence)
 
@@ -71,7 +71,7 @@ def gpu_throttled(result: RunResult) -> Iterator[Finding]:
     for phase in _watched(result):
         if phase.throttle_reasons:
             reasons = ", ".join(phase.throttle_reasons)
-            evidence = f"During {PHASE_WORDS[phase.phase]} a GPU lowered its clocks: {reasons}."
+            evidence = f"During {TIMED_WORDS[phase.phase]} a GPU lowered its clocks: {reasons}."
             yield Finding(SPEED_SUBJECTS[phase.phase], "X", evidence)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxkit.record.facts import PHASE_WORDS
+from fluxkit.record.facts import TIMED_WORDS
 from fluxkit.trust.ceilings import moments
 from fluxkit.trust.finding import SPEED_SUBJECTS, Finding, about
 
@@ -19,7 +19,7 @@ def ceiling_unknown(result: RunResult) -> Iterator[Finding]:
     for phase, subject in SPEED_SUBJECTS.items():
         if subject in _measured(result) and not moments(result, phase):
             evidence = (
-                f"No canary was measured beside {PHASE_WORDS[phase]}, so its share of the ceiling and whether the"
+                f"No canary was measured beside {TIMED_WORDS[phase]}, so its share of the ceiling and whether the"
                 " machine changed are not known."
             )
             yield Finding(subject, "B", evidence)
@@ -32,7 +32,7 @@ def unwatched(result: RunResult) -> Iterator[Finding]:
     for phase, subject in SPEED_SUBJECTS.items():
         if subject in _measured(result):
             evidence = (
-                f"Nobody watched the machine during {PHASE_WORDS[phase]} (no telemetry): load of others, throttling"
+                f"Nobody watched the machine during {TIMED_WORDS[phase]} (no telemetry): load of others, throttling"
                 " and a clock that lies would not be seen."
             )
             yield Finding(subject, "B", evidence)

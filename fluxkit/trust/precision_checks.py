@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluxkit.record.agreement_facts import departures_of
-from fluxkit.record.facts import PHASE_WORDS
+from fluxkit.record.facts import TIMED_WORDS
 from fluxkit.spec.precision_names import departures
 from fluxkit.trust.finding import SPEED_SUBJECTS, SPEEDS, Finding, about
 
@@ -67,7 +67,7 @@ def canary_precision(result: RunResult) -> Iterator[Finding]:
         ]
         if max(errors, default=0.0) > IEEE_ERROR:
             evidence = (
-                f"A product beside {PHASE_WORDS[phase]} was wrong by {max(errors):.1g} of its size, which IEEE float32"
+                f"A product beside {TIMED_WORDS[phase]} was wrong by {max(errors):.1g} of its size, which IEEE float32"
                 " is not: a lower precision poses as FP32."
             )
             yield Finding(subject, "X", evidence)
