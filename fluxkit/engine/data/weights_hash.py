@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.engine.flux.random_weights import recipe_sha256
 from fluxkit.model.pipeline_files import pipeline_folder
-from fluxkit.record.atomic_file import file_sha256, write_atomically
+from fluxkit.record.atomic_file import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def component_sha256(spec: ModelSpec, components: Sequence[str]) -> str:
     for component in components:
         for path in sorted((folder / component).iterdir()):
             if path.is_file():
-                digest.update(f"{component}/{path.name}:{remembered_sha256(path)}\n".encode())
+                digest.update(f"{component}/{path.name}:{file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -44,18 +44,19 @@ def adapter_sha256(path: str) -> str:
     """Hash over the safetensors files of an adapter: one file, or a folder of them."""
     place = Path(path)
     files = [place] if place.is_file() else sorted(place.glob("*.safetensors"))
-    return hashlib.sha256("".join(remembered_sha256(file) for file in files).encode()).hexdigest()
+    return hashlib.sha256("".join(file_sha256(file) for file in files).encode()).hexdigest()
 
 
-def remembered_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, remembered by its place, size and time of change."""
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, remembered by its place, size and time of change."""
     seen = path.resolve()
     facts = seen.stat()
     key = hashlib.sha256(f"{seen}|{facts.st_size}|{facts.st_mtime_ns}".encode()).hexdigest()
     note = cache_folder() / "hashes" / key
     with suppress(OSError):
         return note.read_text("ascii")
-    digest = file_sha256(seen)
+    with seen.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     with suppress(OSError):  # a cache that can't be written only costs time
         write_atomically(note, digest)
     return digest
