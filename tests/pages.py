@@ -4,6 +4,7 @@ import html.parser
 from pathlib import Path
 
 from fluxkit.compare.compare import compare
+from fluxkit.fold.outcome import folded_results
 from fluxkit.report.page import render, write_report
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'>{{ 7*7 }}"
@@ -33,5 +34,5 @@ def rendered(results, folder=Path("nowhere")):
 
 def written(path, output, published=()):
     """The page of the results under a path, written to a file."""
-    write_report([path], output, published)
+    write_report(folded_results([path]), output, published)
     return output.read_text("utf-8")

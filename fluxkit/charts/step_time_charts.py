@@ -10,7 +10,8 @@ from fluxkit.charts.summary_charts import Chart
 from fluxkit.charts.svg import svg
 from fluxkit.charts.vega_specs import change_layers, drift_layers, setting_layers, spread_layers
 from fluxkit.text.number_format import plain
-from fluxkit.trust.ceilings import SUBJECTS, before_and_after
+from fluxkit.trust.ceilings import before_and_after
+from fluxkit.trust.finding import SPEED_SUBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +100,7 @@ def change(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart
     kinds = ("matrix products", "copies in memory")
     values, table = [], []
     for row, run in _drawn_runs(workload, runs):
-        for phase in SUBJECTS:
+        for phase in SPEED_SUBJECTS:
             for before, after in before_and_after(run, phase):
                 products = (before.matmul_flops_per_second, after.matmul_flops_per_second)
                 copies = (before.copy_bytes_per_second, after.copy_bytes_per_second)

@@ -30,11 +30,11 @@ def compare(
     """
     from fluxkit.compare.compare import compare as compare_results
     from fluxkit.errors import ExitCode
-    from fluxkit.fold.outcome import load_all
+    from fluxkit.fold.outcome import folded_results
     from fluxkit.text.text_table import render
 
     given = _given(usd_per_hour, usd_per_kwh, target_psnr)
-    comparison = compare_results([result for _, result in load_all(results)], given)
+    comparison = compare_results([result for _, result in folded_results(results)], given)
     typer.echo(render(comparison, form.value, width=shutil.get_terminal_size((120, 24)).columns).rstrip("\n"))
     if not comparison.comparable:
         typer.echo("fluxkit: These results are not comparable: they do not ask for the same work.", err=True)
@@ -55,14 +55,16 @@ def report(  # noqa: PLR0917 - each is an option of the command
     Example: fluxkit report laptop/ cluster/ -o comparison.html
     """
     from fluxkit.compare.published import load_published
-    from fluxkit.fold.outcome import load_all
+    from fluxkit.fold.outcome import folded_results
+    from fluxkit.record.run_folder import find_results
     from fluxkit.report.bundle import write_bundle
     from fluxkit.report.page import write_report
 
     tables = [load_published(name) for name in published or ()]
-    sources = load_all(results)  # runs that died are folded first, so that the page says what became of them
-    given = _given(usd_per_hour, usd_per_kwh, target_psnr)
-    write_report(write_bundle(sources, output.parent / "results") if with_results else results, output, tables, given)
+    sources = folded_results(results, with_manifest=with_results)
+    if with_results:  # the page is made of the copies beside it
+        sources = find_results(write_bundle(sources, output.parent / "results"))
+    write_report(sources, output, tables, _given(usd_per_hour, usd_per_kwh, target_psnr))
     typer.echo(output)
 
 

@@ -37,11 +37,12 @@ def run_demo(
         reporter: is told how it goes.
         command: gives the engine's command line.
     """
+    from fluxkit.fold.outcome import folded_results
     from fluxkit.report.page import write_report
 
     specs = [load_spec(name, [*OVERRIDES, *overrides]) for name in PRESETS]
     folder = out or DEFAULT_PARENT / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-demo"
     outcome = run_study(specs, out=folder, reporter=reporter, command=command)
     page = outcome.folder / REPORT_FILE
-    write_report([outcome.folder], page)
+    write_report(folded_results([outcome.folder]), page)
     return outcome, page

@@ -184,10 +184,11 @@ def _verify(ground: _Ground) -> tuple[str, Numbers]:
 
 def _report(ground: _Ground) -> tuple[str, Numbers]:
     """The page of that run."""
+    from fluxkit.fold.outcome import folded_results
     from fluxkit.report.page import write_report
 
     page = ground.folder / "report.html"
-    write_report([ground.run], page)
+    write_report(folded_results([ground.run]), page)
     text = page.read_text("utf-8")
     if ground.spec.hardware.label not in text or "</html>" not in text:
         raise RunError("the page is not whole")
@@ -205,9 +206,9 @@ STEPS: dict[str, Callable[[_Ground], tuple[str, Numbers]]] = {
 
 
 def _result(ground: _Ground) -> RunResult:
-    from fluxkit.fold.outcome import load
+    from fluxkit.fold.outcome import folded_result
 
-    return load(ground.run)
+    return folded_result(ground.run)
 
 
 def _child(ground: _Ground, module: str) -> str:

@@ -40,7 +40,7 @@ def compare(results: Iterable[RunResult], options: ReaderOptions = NO_OPTIONS) -
     Raises:
         UsageError: `options` name a label that no result has.
     """
-    unique = [_examined(result) for result in once_each(results)]
+    unique = [_examined(result) for result in once_each(results, lambda result: result)]
     options.check({printable(result.spec.hardware.label) for result in unique})
     groups = workloads_of(unique)
     all_sides: list[list[Side]] = []

@@ -17,9 +17,8 @@ from fluxkit.trust.estimate import CostBasis, EnergyUse, Estimate, estimate, gra
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.record.facts import Energy, TimedPhase
-    from fluxkit.record.result import Grade, RunResult
-    from fluxkit.trust.estimate import EnergyClass
+    from fluxkit.record.facts import TimedPhase
+    from fluxkit.record.result import Energy, EnergyClass, Grade, RunResult
 
 SETUP = ("import", "prepare", "load", "warm_up")
 """Phases that a configuration goes through before it tunes, and pays for too."""

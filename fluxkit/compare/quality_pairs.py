@@ -15,8 +15,9 @@ from fluxkit.record.protocol_marks import iteration_mark, time_mark
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from fluxkit.record.facts import ReconstructionScore, ValidationScore
     from fluxkit.record.metrics import Scored
-    from fluxkit.record.result import Quality, ReconstructionScore, RunResult, ValidationScore
+    from fluxkit.record.result import Quality, RunResult
 
 Photos = dict[str, float]
 """Mean of a metric by cluster of images."""

@@ -19,8 +19,9 @@ from fluxkit.trust.estimate import GRADES, Estimate, estimate, grade_about, know
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from fluxkit.record.facts import Mark
     from fluxkit.record.metrics import Metric, Subject
-    from fluxkit.record.result import Grade, Mark, Quality, RunResult
+    from fluxkit.record.result import Grade, Quality, RunResult
     from fluxkit.spec.prices import Prices
 
 PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluxkit.errors import MachineError
 from fluxkit.spec.workload import MAX_CAPTION
+from fluxkit.values import path_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,8 +132,8 @@ def _judge(spec: DataSpec, folder: Path, row: dict[str, Any]) -> Listed | Proble
 
 
 def _file(folder: Path, name: str) -> Path:
-    path = (folder / name).resolve()
-    if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
+    path = path_inside(folder, name)
+    if path is None:
         raise _UnusableError("lies outside of the folder")
     if not path.is_file():
         raise _UnusableError("is listed but not there")

@@ -31,7 +31,7 @@ from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
 from fluxkit.engine.tuning.trajectory import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
 from fluxkit.record import events
-from fluxkit.record.facts import Canary
+from fluxkit.record.facts import InputPair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,13 +137,13 @@ class Run:
             rates = sing(self.device, precision)
         self.accelerator.wait_for_everyone()
         if rates:
-            self.log.write(Canary, phase=phase, when=when, precision=precision, **rates._asdict())
+            self.log.write(events.Canary, phase=phase, when=when, precision=precision, **rates._asdict())
 
     def _say_inputs(self, prepared: Prepared, flux: Flux) -> None:
         if not self.accelerator.is_main_process:
             return
         pairs = tuple(
-            events.InputPair(
+            InputPair(
                 id=pair.id, caption=pair.caption, split=pair.split, cluster=pair.cluster,
                 pixels_sha256=pair.pixels_sha256,
                 image=save_image(self.folder, f"samples/real/{pair.id}.png", np.asarray(pair.image)),

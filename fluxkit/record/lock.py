@@ -30,7 +30,7 @@ class RunLock:
         self._path = folder / LOCK_FILE
         self._stop = threading.Event()
         self._beat = threading.Thread(target=self._keep_beating, name="fluxkit-heartbeat", daemon=True)
-        self._values = {"host": _host(), **_identity(os.getpid(), "process")}
+        self._values = {"host": _host(), **_process_and_start(os.getpid(), "process")}
 
     def __enter__(self) -> Self:
         if is_held(self._path.parent):
@@ -46,7 +46,7 @@ class RunLock:
 
     def name_engine(self, process: int) -> None:
         """The engine holds the folder too: it may outlive a launcher that was killed, while it stops."""
-        self._values |= _identity(process, "engine")
+        self._values |= _process_and_start(process, "engine")
         self._write()
 
     def _write(self) -> None:
@@ -76,7 +76,7 @@ def is_held(folder: Path) -> bool:
     return _lives(values, "process") or _lives(values, "engine")
 
 
-def _identity(process: int, word: str) -> dict[str, Any]:
+def _process_and_start(process: int, word: str) -> dict[str, Any]:
     """A process by number and start: numbers are used again, the pair is not."""
     import psutil
 

@@ -16,7 +16,6 @@ from fluxkit.errors import printable
 from fluxkit.record.agreement_facts import BANDS
 from fluxkit.record.atomic_file import write_atomically
 from fluxkit.record.metrics import BY_QUANTITY, CURVES, HELD_OUT, METRICS, Metric
-from fluxkit.record.run_folder import find_results
 from fluxkit.report.embedded_json import embedded, inputs_sha256
 from fluxkit.report.environment_diff import differing, facts
 from fluxkit.report.introduction import about_the_model, measured_sentence, page_title, work_sentence
@@ -42,7 +41,7 @@ from fluxkit.text.number_format import (
 from fluxkit.text.text_table import cell, shown_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from fluxkit.compare.comparison import Comparison, Row, Workload
@@ -58,17 +57,16 @@ STYLES = ("base", "answers", "tables", "charts", "images", "print")
 
 
 def write_report(
-    results_paths: Iterable[Path], output: Path, published: Sequence[Published] = (), given: ReaderOptions = NO_OPTIONS
+    sources: Sequence[tuple[Path, RunResult]],
+    output: Path,
+    published: Sequence[Published] = (),
+    given: ReaderOptions = NO_OPTIONS,
 ) -> Comparison:
-    """Reads results from files, run folders and study folders, and writes their page whole or not at all.
+    """Writes the page of results, each with its file as `folded_results` reads them, whole or not at all.
 
     `published` are tables from elsewhere that stand on the page, apart from everything measured; `given` are the
     reader's prices and target.
-
-    Raises:
-        UsageError: a path holds no result, or one cannot be read.
     """
-    sources = find_results(results_paths)
     comparison = compare((result for _, result in sources), given)
     write_atomically(output, render(comparison, sources, published))
     return comparison
@@ -77,7 +75,7 @@ def write_report(
 def render(
     comparison: Comparison, folders: Sequence[tuple[Path, RunResult]], published: Sequence[Published] = ()
 ) -> str:
-    """The page, from a comparison and the results with their files as `folder.find_results` gives them.
+    """The page, from a comparison and the results with their files as `folded_results` gives them.
 
     The same results give the same bytes: nothing is read but the pictures beside them.
     """

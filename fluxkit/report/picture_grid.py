@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxkit.compare.comparison import Comparison, Row, Workload
-    from fluxkit.record.events import InputPair
-    from fluxkit.record.result import AnchorScore, Mark, ReconstructionScore, RunResult
+    from fluxkit.record.facts import AnchorScore, InputPair, Mark, ReconstructionScore
+    from fluxkit.record.result import RunResult
 
 MAX_TOTAL_BYTES = 3_300_000
 """Of all pictures of a page; a third more as base64, so that the page stays below 5 MB."""

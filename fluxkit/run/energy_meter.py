@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fluxkit.machine.readings import ROOT, reason
-from fluxkit.record.facts import Energy, PhaseEnergy
+from fluxkit.record.result import Energy, PhaseEnergy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,18 +10,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fluxkit.errors import MachineError, UsageError
-from fluxkit.fold.outcome import Ending, conclude, judge, load
-from fluxkit.fold.replay import read_trail
+from fluxkit.fold.outcome import Ending, settle_dead_run_on_disk, settle_on_disk, status_and_error
+from fluxkit.fold.replay import replay
 from fluxkit.machine.container import unwritable
 from fluxkit.machine.provenance import this_kit
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
-from fluxkit.record.facts import Energy
 from fluxkit.record.identity import configuration_sha256
 from fluxkit.record.lock import RunLock
 from fluxkit.record.redact import public_spec
-from fluxkit.record.result import Looks, RunResult
+from fluxkit.record.result import Energy, Looks, RunResult
 from fluxkit.record.run_folder import new_folder, write_result
 from fluxkit.run.engine_process import Engine, engine_command, engine_environment
 from fluxkit.run.follow import Asked, Tail, follow
@@ -103,7 +102,7 @@ def resume(
         UsageError: the folder holds no run, or one that is completed.
         MachineError: it is in use, can't be written, or was begun on other hardware or with other packages.
     """
-    result = load(folder)
+    result = settle_dead_run_on_disk(folder)
     if result.status == "completed":
         raise UsageError(f"{folder} is completed; there is nothing to resume.")
     with RunLock(folder) as lock:
@@ -180,7 +179,7 @@ def _attempt(
                     folder, job, lock, asked, position, sampler=sampler, reporter=said, command=command
                 )
                 result = _witnessed(result, job, sampler, whole=whole)
-                status, error = judge(folder, result, read_trail(folder), ending)
+                status, error = status_and_error(folder, result, replay(folder), ending)
                 attempt = attempt_of(job.plan, status, error, killed_for_memory() - kills)
                 result = result.model_copy(update={"attempts": (*result.attempts, attempt)})
                 plan = smaller(job.spec, job.plan, result.attempts)
@@ -189,7 +188,7 @@ def _attempt(
                 said.say(plan.notes[-1])
                 whole = _begin_smaller(folder, job.plan, plan)
                 job, result = _retry(folder, job, result, plan)
-            settled = conclude(folder, result, ending, after=probe())
+            settled = settle_on_disk(folder, result, ending, after=probe())
         except OSError as error:
             raise _unwritable(folder, error) from error
     if asked.number == signal.SIGINT:

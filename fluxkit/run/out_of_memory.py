@@ -13,7 +13,7 @@ from fluxkit.machine.readings import ROOT, control_groups
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.plan.micro_batches import Batches, expected_peak_bytes, largest_divisor
 from fluxkit.plan.sizes import sizes_of
-from fluxkit.record.facts import Attempt
+from fluxkit.record.result import Attempt
 from fluxkit.units import counted
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxkit.plan.plan import Plan
-    from fluxkit.record.facts import Ended
-    from fluxkit.record.result import RunFailure
+    from fluxkit.record.facts import RunFailure
+    from fluxkit.record.result import FinalStatus
     from fluxkit.spec.run_spec import RunSpec
 
 MAX_HALVINGS = 4
@@ -71,7 +71,7 @@ def evidence(error: RunFailure | None, kills: int) -> str | None:
     return None
 
 
-def attempt_of(plan: Plan, status: Ended, error: RunFailure | None, kills: int) -> Attempt:
+def attempt_of(plan: Plan, status: FinalStatus, error: RunFailure | None, kills: int) -> Attempt:
     """One start of the engine and how it ended."""
     why = evidence(error, kills) if status == "failed" else None
     return Attempt(

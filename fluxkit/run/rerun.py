@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluxkit.errors import RunError, UsageError, printable
-from fluxkit.fold.outcome import load
+from fluxkit.fold.outcome import settle_dead_run_on_disk
 from fluxkit.machine.provenance import this_kit
 from fluxkit.record.atomic_file import to_json, write_atomically
 from fluxkit.record.identity import configurations
@@ -116,7 +116,7 @@ def _the_result(path: Path) -> tuple[Path, RunResult]:
     if len(found) > 1:
         raise UsageError(f"{path} holds {len(found)} results; name the run folder of one of them.")
     file = found[0][0]
-    original = load(file)
+    original = settle_dead_run_on_disk(file)
     if original.status != "completed":
         raise UsageError(f"{file} is {original.status}; only a completed run can be held against another.")
     return file, original

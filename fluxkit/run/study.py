@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.errors import UsageError
-from fluxkit.fold.outcome import load
+from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_atomically
 from fluxkit.record.metrics import METRICS
@@ -226,7 +226,7 @@ def is_finished(folder: Path, study: Study) -> bool:
 
 
 def _status(folder: Path) -> Status | None:
-    return load(folder).status if (folder / RESULT_FILE).is_file() else None
+    return folded_result(folder).status if (folder / RESULT_FILE).is_file() else None
 
 
 def _run_all(
@@ -242,7 +242,7 @@ def _run_all(
     for entry in study.runs:
         before = _status(folder / entry.folder)
         if before == "completed":
-            results.append(load(folder / entry.folder))
+            results.append(settle_dead_run_on_disk(folder / entry.folder))
             continue
         spec, plan = specs[entry.spec], plans[entry.spec]
         reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")

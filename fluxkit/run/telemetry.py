@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fluxkit.machine.nvml_sampler import POWER_CAP, Gpus, throttle_reasons
 from fluxkit.machine.readings import ROOT
-from fluxkit.record.facts import PhaseTelemetry, Telemetry
+from fluxkit.record.result import PhaseTelemetry, Telemetry
 from fluxkit.run.energy_meter import EnergySample, Meter, energy_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     import psutil
 
-    from fluxkit.record.facts import Energy, TimedPhase
+    from fluxkit.record.facts import TimedPhase
+    from fluxkit.record.result import Energy
 
 INTERVAL_SECONDS = 0.5
 FAMILY_SECONDS = 10.0

@@ -30,11 +30,11 @@ def agreement_of(results: Sequence[RunResult]) -> bool | None:
 
 def certificates(results: Sequence[RunResult]) -> tuple[Certificate, ...]:
     """The worst that any run or rank said in each precision."""
-    found: dict[InferencePrecision, list[AgreementFacts]] = {}
+    by_precision: dict[InferencePrecision, list[AgreementFacts]] = {}
     for result in results:
         for probe in result.agreement or ():
-            found.setdefault(probe.precision, []).append(probe)
-    return tuple(_certificate(precision, probes) for precision, probes in sorted(found.items()))
+            by_precision.setdefault(probe.precision, []).append(probe)
+    return tuple(_certificate(precision, probes) for precision, probes in sorted(by_precision.items()))
 
 
 def _certificate(precision: InferencePrecision, probes: Sequence[AgreementFacts]) -> Certificate:
@@ -54,5 +54,5 @@ def _certificate(precision: InferencePrecision, probes: Sequence[AgreementFacts]
 
 def _largest(values: Iterable[float | None]) -> float | None:
     """The largest; None where one of them is not a finite number, which is worse than any."""
-    seen = list(values)
-    return None if None in seen else max((value for value in seen if value is not None), default=None)
+    numbers = list(values)
+    return None if None in numbers else max((value for value in numbers if value is not None), default=None)

@@ -329,11 +329,13 @@ def reporting(monkeypatch):
             "compare": lambda results, *_: SimpleNamespace(comparable=len(results) < 2, results=results)
         },
         "text.text_table": {"render": lambda comparison, form, **_: f"{form} of {len(comparison.results)}\n"},
-        "report.page": {"write_report": lambda paths, output, *_: given.update({output: list(paths)})},
+        "report.page": {
+            "write_report": lambda sources, output, *_: given.update({output: [file for file, _ in sources]})
+        },
     }
     for name, functions in modules.items():
         monkeypatch.setitem(sys.modules, f"fluxkit.{name}", SimpleNamespace(**functions))
-    monkeypatch.setattr("fluxkit.fold.outcome.load_all", lambda paths: [(path, None) for path in paths])
+    monkeypatch.setattr("fluxkit.fold.outcome.folded_results", lambda paths, **_: [(path, None) for path in paths])
     return given
 
 

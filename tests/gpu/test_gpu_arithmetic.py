@@ -9,7 +9,8 @@ from fluxkit.engine.flux.precision import fp32_products
 from fluxkit.engine.measure import agreement_probe, microbenchmark
 from fluxkit.machine import device_peaks
 from fluxkit.record.agreement_facts import AgreementFacts, departures_of
-from fluxkit.trust.ceilings import IEEE_ERROR, OVER_PEAK
+from fluxkit.trust.ceilings import OVER_PEAK
+from fluxkit.trust.precision_checks import IEEE_ERROR
 
 PRECISIONS = ("ieee_float32", "tf32", "bfloat16")
 

@@ -39,8 +39,8 @@ def properties():
     """The code of every property in fluxkit: what reads a value is not counted as a call."""
     modules = [module for name, module in sys.modules.items() if name.startswith("fluxkit")]
     classes = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
-    members = [member for each in classes for member in vars(each).values()]
-    return {member.fget.__code__ for member in members if isinstance(member, property)}
+    getters = [member.fget for each in classes for member in vars(each).values() if isinstance(member, property)]
+    return {getter.__code__ for getter in getters if hasattr(getter, "__code__")}
 
 
 def entries(act):

@@ -29,7 +29,7 @@ ROW = """    Metric(
 NEW_LINES = {
     "record/metrics.py": (r"^METRICS = \(\n", ROW),
     "record/result.py": (
-        r"^class Summary\(BaseModel\):\n(?:.*\n)*?    model_config.*\n",
+        r"^class Summary\(Frozen\):\n    \"\"\".*\"\"\"\n",
         "    blinks_per_second: float | None = None\n",
     ),
     "fold/fold.py": (r"^    return Summary\(\n", "        blinks_per_second=12.5,\n"),
@@ -39,17 +39,18 @@ CHILD = """
 import json, pathlib, sys
 from fluxkit.compare.compare import compare
 from fluxkit.fold.fold import summarise
-from fluxkit.fold.outcome import load_all
+from fluxkit.fold.outcome import folded_results
 from fluxkit.record.json_schema import json_schema
 from fluxkit.report.page import write_report
 from fluxkit.run.rerun_verdict import judge, verdict_lines
 from fluxkit.run.study import sentence
 from fluxkit.text.text_table import render
-results = [result for _, result in load_all([pathlib.Path(sys.argv[1])])]
+sources = folded_results([pathlib.Path(sys.argv[1])])
+results = [result for _, result in sources]
 comparison = compare(results)
 texts = {style: render(comparison, style, 400) for style in ("table", "markdown", "csv", "json")}
 page = pathlib.Path(sys.argv[1]) / "page.html"
-write_report([pathlib.Path(sys.argv[1])], page)
+write_report(sources, page)
 texts |= {"page": page.read_text("utf-8"), "schema": json.dumps(json_schema("result"))}
 texts |= {"sentence": sentence(results[0]), "rerun": verdict_lines(judge(results[0], [results[0]]))}
 print(json.dumps({**texts, "folded": summarise(results[0]).blinks_per_second}))

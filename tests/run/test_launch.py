@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from fluxkit.errors import MachineError, UsageError
-from fluxkit.fold.outcome import load
+from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.plan.plan import Job
 from fluxkit.record import lock
 from fluxkit.record.lock import RunLock, is_held
@@ -244,7 +244,7 @@ def test_an_interrupt_by_hand_is_an_interrupt(go, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     with signal_when_ready(tmp_path / "run", signal.SIGINT), pytest.raises(KeyboardInterrupt):
         go("stoppable")
-    result = load(tmp_path / "run")
+    result = folded_result(tmp_path / "run")
     assert (result.status, result.error.kind) == ("interrupted", "Checkpointed")
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -253,7 +253,7 @@ def test_a_second_interrupt_ends_it_at_once(go, tmp_path):
     """An engine that does not listen is ended by the second Ctrl-C, and the run is interrupted, not lost."""
     with signal_when_ready(tmp_path / "run", signal.SIGINT, signal.SIGINT), pytest.raises(KeyboardInterrupt):
         go("stubborn")
-    assert load(tmp_path / "run").status == "interrupted"
+    assert folded_result(tmp_path / "run").status == "interrupted"
 
 
 def test_an_engine_that_does_not_listen_is_ended(go, tmp_path, monkeypatch):
@@ -265,7 +265,7 @@ def test_an_engine_that_does_not_listen_is_ended(go, tmp_path, monkeypatch):
 
 
 def test_a_killed_launcher_leaves_a_run_that_says_so(small_spec, small_plan, tmp_path):
-    """kill -9 of the launcher: the engine stops at a checkpoint by itself, and loading folds the run."""
+    """kill -9 of the launcher: the engine stops at a checkpoint by itself, and settling folds the run."""
     folder, here = tmp_path / "run", str(Path(__file__).parent)
     job = Job(spec=small_spec, plan=small_plan, seed=3)
     (tmp_path / "job.json").write_text(job.model_dump_json(by_alias=True))
@@ -279,14 +279,14 @@ def test_a_killed_launcher_leaves_a_run_that_says_so(small_spec, small_plan, tmp
     while not (folder / "ready").exists():
         assert launcher.poll() is None
         time.sleep(0.05)
-    assert load(folder).status == "started"
+    assert folded_result(folder).status == "started"
     launcher.kill()
     launcher.wait()
     for _ in range(100):
         if not is_held(folder):
             break
         time.sleep(0.05)
-    result = load(folder)
+    result = settle_dead_run_on_disk(folder)
     assert result.status == "interrupted"
     assert result.error.phase == "tune"
     assert len(result.tuning.losses) == 15
@@ -301,7 +301,7 @@ def test_a_lone_result_is_left_alone(go, tmp_path):
     started = read_result(folder).model_copy(update={"status": "started"})
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "result.json").write_text(started.model_dump_json(by_alias=True))
-    assert load(tmp_path / "elsewhere" / "result.json") == started
+    assert folded_result(tmp_path / "elsewhere" / "result.json") == started
 
 
 def test_a_completed_run_is_not_resumed(go):
