@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fluxkit.machine.readings import ROOT, control_groups
+from fluxkit.machine.readings import ROOT, control_groups, read_counters
 from fluxkit.model.pipeline_files import pipeline_folder, read_sizes
 from fluxkit.plan.micro_batches import Batches, expected_peak_bytes, largest_divisor
 from fluxkit.record.facts import Attempt
@@ -44,16 +44,8 @@ def killed_for_memory(root: Path = ROOT) -> int:
     """
     files = [root / "proc/vmstat"]
     with suppress(OSError, ValueError):
-        files += [folder / "memory.events" for folder in control_groups(root, "memory")]
-    return sum(_oom_kills(file) for file in files)
-
-
-def _oom_kills(file: Path) -> int:
-    try:
-        lines = file.read_text("ascii").splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+        files += [folder / "memory.events" for folder in control_groups("memory", root)]
+    return sum(read_counters(file).get("oom_kill", 0) for file in files)
 
 
 def evidence(error: RunFailure | None, kills: int) -> str | None:

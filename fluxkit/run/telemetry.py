@@ -136,9 +136,8 @@ class Sampler:
         }
         reasons = 0 if gpus else None
         for index, gpu in enumerate(gpus):
-            facts = gpu._asdict()
-            reasons = (reasons or 0) | (facts.pop("event_reasons") or 0)
-            values |= {f"gpu_{index}_{name}": value for name, value in facts.items()}
+            reasons = (reasons or 0) | int(gpu.pop("event_reasons") or 0)
+            values |= {f"gpu_{index}_{name}": value for name, value in gpu.items()}
         cores, resident = self._cores(phase or "")
         values["engine_resident_bytes"] = resident
         return Sample(time.monotonic() - self._began, phase, values, cores, reasons, self._meter.joules())

@@ -27,7 +27,7 @@ def inside(monkeypatch, tmp_path):
         if kind != "none":
             build.touch()
         monkeypatch.setattr(container, "BUILD_FILE", build)
-        monkeypatch.setattr(container, "container", lambda *_: kind)
+        monkeypatch.setattr(container, "container_engine", lambda *_: kind)
         monkeypatch.setattr(container, "is_bound", lambda *_: bound)
 
     return pretend

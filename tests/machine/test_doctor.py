@@ -10,13 +10,22 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fluxkit.machine.conditions import ranges, stolen_share, temperature, throttle_count, throttled, turbo, vitals
+from fluxkit.machine.conditions import (
+    hottest_celsius,
+    measuring_conditions,
+    ranges,
+    stolen_share,
+    thermal_zones,
+    throttle_count,
+    throttled,
+    turbo,
+)
 from fluxkit.machine.doctor import conclusion, examine, examine_json, plain_text, show
 from fluxkit.machine.doctor_rules import GPU_ROWS, ROWS
 from fluxkit.machine.nvml_probe import gpus
 from fluxkit.machine.provenance import Kit
-from fluxkit.machine.readings import Reading, processor
-from fluxkit.machine.system import System, libraries, probe
+from fluxkit.machine.readings import Reading
+from fluxkit.machine.system import System, libraries, probe, processor
 
 
 @pytest.fixture
@@ -222,7 +231,7 @@ def test_turbo(root, files, state):
 def test_heat(root):
     """The hottest zone counts; throttle counts of all processors add up; without any there is a reason."""
     cpu = "sys/devices/system/cpu"
-    assert vitals(root({}), {})["cpu_thermal_throttle_count"].unavailable == "the kernel counts none"
+    assert measuring_conditions(root({}), {})["cpu_thermal_throttle_count"].unavailable == "the kernel counts none"
     place = root(
         {
             "sys/class/thermal/thermal_zone0/temp": "45000\n",
@@ -231,7 +240,7 @@ def test_heat(root):
             f"{cpu}/cpu1/thermal_throttle/core_throttle_count": "3\n",
         }
     )
-    assert (temperature(place), throttle_count(place)) == (71.5, 5)
+    assert (hottest_celsius(thermal_zones(place)), throttle_count(place)) == (71.5, 5)
 
 
 def test_heat_that_eight_processors_count_happened_once(root):
@@ -332,7 +341,7 @@ def test_pressure_and_stolen_time(root):
             "proc/loadavg": "0.50 0.40 0.30 3/200 999\n",
         }
     )
-    found = vitals(place, {"NVIDIA_TF32_OVERRIDE": "/secret"})
+    found = measuring_conditions(place, {"NVIDIA_TF32_OVERRIDE": "/secret"})
     assert found["pressure_cpu_percent"].value == 12.5
     assert found["runnable_threads"].value == 3
     assert found["tf32_override"].value == "set"
@@ -342,13 +351,15 @@ def test_pressure_and_stolen_time(root):
 
 def test_overriding_variables_are_named_and_not_told(root):
     """What overrides a run's settings is named; its value may be private and stays where it is."""
-    found = vitals(root({}), {"MKL_NUM_THREADS": "/secret", "CUDA_LAUNCH_BLOCKING": "1"})["overriding_variables"]
+    found = measuring_conditions(root({}), {"MKL_NUM_THREADS": "/secret", "CUDA_LAUNCH_BLOCKING": "1"})[
+        "overriding_variables"
+    ]
     assert found.value == "MKL_NUM_THREADS, CUDA_LAUNCH_BLOCKING"
 
 
 def test_asking_for_the_clock_says_yes_no_or_why():
     """Whether the clock follows a time server is asked of the kernel, which may not say."""
-    found = vitals()["clock_synchronised"]
+    found = measuring_conditions()["clock_synchronised"]
     assert isinstance(found.value, bool) or found.unavailable
 
 

@@ -11,19 +11,11 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from fluxkit.machine.conditions import load_and_power, power_source
+from fluxkit.machine.container import container_engine
 from fluxkit.machine.nvml_probe import Gpu, gpus, not_there, visible
-from fluxkit.machine.readings import (
-    attempt,
-    conditions,
-    container,
-    cpu_quota,
-    memory_limit,
-    physical_cores,
-    power_source,
-    processor,
-    surroundings,
-)
-from fluxkit.machine.system import System, probe
+from fluxkit.machine.readings import attempt
+from fluxkit.machine.system import System, cpu_quota, memory_limit, physical_cores, probe, processor, surroundings
 
 FULL = (Gpu("a", "GPU-aaaa"), Gpu("b", "GPU-bbbb"), Gpu("c", "GPU-bbcc"))
 SLICED = Gpu("d", "GPU-dddd", (Gpu("d0", "MIG-1111"), Gpu("d1", "MIG-2222")))
@@ -208,7 +200,7 @@ def test_threads_of_one_core_are_one_physical_core(root):
 )
 def test_container(root, files, environment, name):
     """The mark that a container engine leaves tells which one it is."""
-    assert container(root(files), environment) == name
+    assert container_engine(root(files), environment) == name
 
 
 @pytest.mark.parametrize(
@@ -228,7 +220,7 @@ def test_a_machine_without_power_supplies_says_so(root):
     """A server lists no power supply, which is a reason and not a value."""
     place = root({"sys/class/power_supply/.keep": ""})
     (place / "sys/class/power_supply/.keep").unlink()
-    assert conditions(place)["power_source"].unavailable == "the kernel lists no power supply"
+    assert load_and_power(place)["power_source"].unavailable == "the kernel lists no power supply"
 
 
 def test_a_hypervisor_shows_in_the_cpu_flags(root):
