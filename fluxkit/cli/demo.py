@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fluxkit.run.engine_process import engine_command
+from fluxkit.run.progress import SILENT
 from fluxkit.run.study import DEFAULT_PARENT, Outcome, run_study
 from fluxkit.spec.toml import load_spec
 
@@ -26,7 +27,7 @@ def run_demo(
     *,
     out: Path | None = None,
     overrides: Sequence[str] = (),
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
     command: EngineCommand = engine_command,
 ) -> tuple[Outcome, Path]:
     """Runs the study and writes its report, whatever became of the runs.

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     import psutil
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     EngineCommand = Callable[[Path, Plan], list[str]]
 
-"""Begins the log of each attempt; the file holds them all."""
 LOOK_SECONDS = 10.0
 """Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""
 _PR_SET_PDEATHSIG = 1
@@ -90,7 +88,7 @@ class Engine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from fluxkit.record.result import Grade
 from fluxkit.stats import LEVEL, MIN_VALUES, PSNR_MARGIN_DB, SSIM_MARGIN, mean, standard_deviation
@@ -55,13 +55,13 @@ class Band(NamedTuple):
     high: float
     words: str
     """Where it comes from."""
-    tells: bool = True
+    conclusive: bool = True
 
 
-class Held(BaseModel):
+class HeldNumber(BaseModel):
     """A number against its band."""
 
-    model_config = FROZEN
+    model_config = ConfigDict(**FROZEN, populate_by_name=True)
     name: str
     unit: str
     original: float
@@ -74,11 +74,13 @@ class Held(BaseModel):
     inside: bool
     grade: Grade | None = None
     """The worst of both sides'; X is in no verdict."""
-    tells: bool = True
+    conclusive: bool = Field(default=True, alias="tells")
     """Whether being inside says anything: false where the original's repeats spread too much."""
 
 
-def held(quantity: Quantity, original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult]) -> Held:
+def held(
+    quantity: Quantity, original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult]
+) -> HeldNumber:
     """One number, which both sides have, against its band; repeats that may not be used make no band.
 
     Each band is at 95 % by itself. Of one run of an unchanged machine the two speeds are both inside in nine cases out
@@ -93,10 +95,10 @@ def held(quantity: Quantity, original: RunResult, again: Sequence[RunResult], re
     else:
         band, now = _of_quality(quantity, quantity.margin, original, sound, len(values)), mean(values)
     slack = ROUNDING * abs(first)
-    return Held(
+    return HeldNumber(
         name=quantity.name, unit=quantity.unit, original=first, again=now, low=band.low, high=band.high,
         band=band.words, inside=band.low - slack <= now <= band.high + slack,
-        grade=grade_about((original, *again), quantity.subject), tells=band.tells,
+        grade=grade_about((original, *again), quantity.subject), conclusive=band.conclusive,
     )  # fmt: skip
 
 
@@ -108,8 +110,8 @@ def _of_speed(quantity: Quantity, original: RunResult, repeats: Sequence[RunResu
         return Band(first * (1 - share), first * (1 + share), f"±{share:.0%} of the original")
     logs = [math.log(getattr(result.summary, quantity.name)) for result in repeats]
     low, high = prediction_interval(logs, count)
-    tells = (high - low) / 2 <= math.log1p(WIDEST * share)
-    return Band(math.exp(low), math.exp(high), _words(repeats, tells=tells), tells)
+    conclusive = (high - low) / 2 <= math.log1p(WIDEST * share)
+    return Band(math.exp(low), math.exp(high), _words(repeats, conclusive=conclusive), conclusive)
 
 
 def _of_quality(
@@ -129,12 +131,12 @@ def _of_quality(
     if (high - low) / 2 > WIDEST * margin:
         if len({result.seed for result in repeats}) > 1:
             return around._replace(words=f"{fixed} of the original, whose seed it has; other seeds spread more")
-        return Band(low, high, _words(repeats, tells=False), tells=False)
+        return Band(low, high, _words(repeats, conclusive=False), conclusive=False)
     return Band(min(low, around.low), max(high, around.high), f"{_words(repeats)}, and {fixed} of the original")
 
 
-def _words(repeats: Sequence[RunResult], *, tells: bool = True) -> str:
-    return f"{LEVEL:.0%} prediction interval of {len(repeats)} repeats{'' if tells else ', too wide to tell'}"
+def _words(repeats: Sequence[RunResult], *, conclusive: bool = True) -> str:
+    return f"{LEVEL:.0%} prediction interval of {len(repeats)} repeats{'' if conclusive else ', too wide to tell'}"
 
 
 def _geometric(values: Sequence[float]) -> float:

@@ -20,9 +20,8 @@ from fluxkit.record.redact import public_spec
 from fluxkit.record.run_folder import new_folder
 from fluxkit.run.engine_process import engine_command
 from fluxkit.run.launch import launch, resume
-from fluxkit.run.progress import Silent
+from fluxkit.run.progress import SILENT, run_sentence
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.trust.estimate import Subject, grade_about
 from fluxkit.values import FROZEN, canonical_sha256
 
 if TYPE_CHECKING:
@@ -63,6 +62,14 @@ class Study(BaseModel):
     """As resolved; a path is stored as its last part."""
     runs: tuple[Entry, ...]
 
+    def order_lines(self) -> str:
+        """Its runs in the order in which they are done."""
+        lines = [
+            f"{run.order + 1:3d}. {self.specs[run.spec].name}, repeat {run.repeat}, seed {run.seed}"
+            for run in self.runs
+        ]
+        return "\n".join(["Order of the runs:", *lines])
+
     def asks_for(self, specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> bool:
         """Whether it is the study of these specs and repeats."""
         wanted = (tuple(public_spec(spec) for spec in specs), repeats, same_seed)
@@ -78,9 +85,20 @@ class Outcome(NamedTuple):
     stopped: bool
     """Whether it was told to stop (SIGTERM, SIGUSR1) and can be resumed."""
 
-    def count(self, status: Status) -> int:
-        """How many runs ended so."""
-        return sum(result.status == status for result in self.results)
+    def to_json(self) -> str:
+        """For scripts."""
+        runs = [
+            {
+                "id": result.id,
+                "name": result.spec.name,
+                "repeat": result.repeat,
+                "status": result.status,
+                "summary": result.summary.model_dump(mode="json"),
+                "error": result.error.model_dump(mode="json") if result.error else None,
+            }
+            for result in self.results
+        ]
+        return json.dumps({"study": str(self.folder), "stopped": self.stopped, "runs": runs}, indent=1)
 
 
 def run_study(
@@ -90,7 +108,7 @@ def run_study(
     out: Path | None = None,
     resuming: bool = False,
     same_seed: bool = False,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
     command: EngineCommand = engine_command,
 ) -> Outcome:
     """Runs each spec `repeats` times, interleaved; a failed run does not stop the others.
@@ -110,7 +128,7 @@ def run_study(
         MachineError: a spec can't run here, or the folder can't be written; nothing was run.
         KeyboardInterrupt: interrupted by hand; what was done is written.
     """
-    plans, said = plan_all(specs), reporter or Silent()
+    plans = plan_all(specs)
     if resuming:
         folder = out or newest_unfinished(DEFAULT_PARENT, specs, repeats, same_seed=same_seed)
         study = read_study(folder)
@@ -120,11 +138,11 @@ def run_study(
         study = arrange(specs, repeats, same_seed=same_seed)
         folder = out or DEFAULT_PARENT / study.id
     for warning in warnings(folder, cache_folder()):
-        said.say(warning)
+        reporter.say(warning)
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
             write_atomically(folder / STUDY_FILE, to_json(study))
-    return _run_all(folder, study, specs, plans, reporter=said, command=command)
+    return _run_all(folder, study, specs, plans, reporter=reporter, command=command)
 
 
 def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
@@ -227,84 +245,31 @@ def _run_all(
 ) -> Outcome:
     results: list[RunResult] = []
     for entry in study.runs:
-        before = _status(folder / entry.folder)
+        run, spec = folder / entry.folder, specs[entry.spec]
+        before = _status(run)
         if before == "completed":
-            results.append(load(folder / entry.folder))
+            results.append(load(run))
             continue
-        spec, plan = specs[entry.spec], plans[entry.spec]
         reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
         try:
-            result = _run_one(folder, study, entry, spec, plan, before=before, reporter=reporter, command=command)
+            if before is None:
+                shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
+                result = launch(
+                    spec, plans[entry.spec], folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat,
+                    order=entry.order, reporter=reporter, command=command,
+                )  # fmt: skip
+            else:
+                result = resume(run, afresh=before == "failed", reporter=reporter, command=command)
         except KeyboardInterrupt:
             reporter.say(_how_to_continue(folder))
             raise
         results.append(result)
-        reporter.say(sentence(result))
+        reporter.say(run_sentence(result))
         if result.status == "interrupted":
             reporter.say(_how_to_continue(folder))
             return Outcome(folder, tuple(results), stopped=True)
     return Outcome(folder, tuple(results), stopped=False)
 
 
-def _run_one(
-    folder: Path,
-    study: Study,
-    entry: Entry,
-    spec: RunSpec,
-    plan: Plan,
-    *,
-    before: Status | None,
-    reporter: Reporter,
-    command: EngineCommand,
-) -> RunResult:
-    """Begins a run, or continues one that has a result with the status `before`."""
-    run = folder / entry.folder
-    if before is not None:
-        return resume(run, afresh=before == "failed", reporter=reporter, command=command)
-    shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
-    return launch(
-        spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
-        reporter=reporter, command=command,
-    )  # fmt: skip
-
-
 def _how_to_continue(folder: Path) -> str:
     return f"To continue, give the same command with --resume --out {folder}"
-
-
-def study_order(study: Study) -> str:
-    """The runs of a study in the order in which they are done."""
-    lines = [
-        f"{run.order + 1:3d}. {study.specs[run.spec].name}, repeat {run.repeat}, seed {run.seed}" for run in study.runs
-    ]
-    return "\n".join(["Order of the runs:", *lines])
-
-
-def sentence(result: RunResult) -> str:
-    """How a run ended and its headline numbers with their grades, for a person."""
-    if result.error:
-        phase = f" in phase {result.error.phase}" if result.error.phase else ""
-        return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
-    summary = result.summary
-    numbers: tuple[tuple[str, float | None, Subject], ...] = (
-        ("iterations/s", summary.training_iterations_per_second, "training_speed"),
-        ("image-steps/s", summary.inference_image_steps_per_second, "inference_speed"),
-        ("dB PSNR", summary.psnr_db, "quality"),
-        ("SSIM", summary.ssim, "quality"),
-    )
-    known = [
-        f"{value:.4g} {unit} ({grade_about((result,), subject)})"
-        for unit, value, subject in numbers
-        if value is not None
-    ]
-    return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"
-
-
-def study_json(outcome: Outcome) -> str:
-    """What a study has come to, as JSON for scripts."""
-    runs = [
-        {"id": each.id, "name": each.spec.name, "repeat": each.repeat, "status": each.status}
-        | {"summary": each.summary.model_dump(mode="json"), "error": each.error and each.error.model_dump(mode="json")}
-        for each in outcome.results
-    ]
-    return json.dumps({"study": str(outcome.folder), "stopped": outcome.stopped, "runs": runs}, indent=1)

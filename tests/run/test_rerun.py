@@ -177,7 +177,7 @@ def test_a_number_that_was_not_measured_again_is_not_reproduced():
     """A rerun without its inference speed says so, whatever else it gave again."""
     original = builders.result()
     verdict = judge(original, [changed(original, inference_image_steps_per_second=None)])
-    assert (verdict.verdict, verdict.untold) == (
+    assert (verdict.verdict, verdict.undecided) == (
         "not decided",
         ("inference_image_steps_per_second: it was not measured again",),
     )
@@ -237,7 +237,7 @@ def test_repeats_that_spread_too_much_tell_nothing():
     verdict = judge(trio[0].model_copy(update={"checks": ()}), [again], trio)
     assert verdict.verdict != "reproduced"
     assert all(number.low > 0 for number in verdict.numbers)
-    assert f"{SPEEDS[0]}: the original's repeats spread too much" in verdict.untold
+    assert f"{SPEEDS[0]}: the original's repeats spread too much" in verdict.undecided
     same = judge(trio[0], trio[:1], trio)
     assert same.verdict == "not decided"
     assert "spread too much" in verdict_lines(same).splitlines()[-1]
@@ -249,10 +249,10 @@ def test_other_seeds_do_not_widen_the_band_of_a_score():
     scores = [original.summary.psnr_db + each for each in (0.0, 1.5, -1.5)]
     others = [changed(original, psnr_db=score).model_copy(update={"seed": seed}) for seed, score in enumerate(scores)]
     (number,) = [each for each in judge(original, [original], others).numbers if each.name == "psnr_db"]
-    assert (number.high - number.low, number.tells) == (pytest.approx(1.0), True)
+    assert (number.high - number.low, number.conclusive) == (pytest.approx(1.0), True)
     same = [each.model_copy(update={"seed": 0}) for each in others]
     verdict = judge(original, [original], same)
-    assert (verdict.verdict, verdict.untold) == ("not decided", ("psnr_db: the original's repeats spread too much",))
+    assert (verdict.verdict, verdict.undecided) == ("not decided", ("psnr_db: the original's repeats spread too much",))
 
 
 def test_nothing_is_promised_of_other_work():

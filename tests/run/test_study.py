@@ -15,7 +15,7 @@ import pytest
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.record.run_folder import read_result
 from fluxkit.run import study
-from fluxkit.run.study import arrange, newest_unfinished, read_study, run_study, study_json
+from fluxkit.run.study import arrange, newest_unfinished, read_study, run_study
 
 STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 
@@ -66,13 +66,13 @@ def test_a_study_runs_each_in_its_folder(two, tmp_path):
     """Folders carry order, name and repeat; results carry study, repeat, order and seed."""
     outcome = run_study(two, repeats=2, out=tmp_path / "s", command=command("completed"))
     stored = read_study(tmp_path / "s")
-    assert outcome.count("completed") == 4
+    assert [result.status for result in outcome.results] == ["completed"] * 4
     for entry in stored.runs:
         result = read_result(tmp_path / "s" / entry.folder)
         assert entry.folder == f"{entry.order:02d}-{two[entry.spec].name}-r{entry.repeat}"
         assert (result.study, result.repeat, result.order) == (stored.id, entry.repeat, entry.order)
         assert result.seed == entry.seed
-    assert json.loads(study_json(outcome))["runs"][0]["summary"]["psnr_db"] == pytest.approx(20.0)
+    assert json.loads(outcome.to_json())["runs"][0]["summary"]["psnr_db"] == pytest.approx(20.0)
 
 
 def test_a_failed_run_does_not_stop_the_others(two, tmp_path):
@@ -86,7 +86,7 @@ def test_resuming_keeps_what_is_completed(two, tmp_path):
     """Completed runs are kept as they are; a failed one is run again from the start."""
     first = run_study(two, repeats=2, out=tmp_path / "s", command=command("completed", "fails", "completed"))
     again = run_study(two, repeats=2, out=tmp_path / "s", resuming=True, command=command("completed"))
-    assert again.count("completed") == 4
+    assert [result.status for result in again.results] == ["completed"] * 4
     assert again.results[0] == first.results[0]
     assert again.results[1].interruptions == ()
     assert {phase.attempt for phase in again.results[1].phases} == {0, 1}
@@ -107,7 +107,7 @@ def test_a_stopped_study_continues_from_the_checkpoint(two, tmp_path):
     assert outcome.stopped
     assert [result.status for result in outcome.results] == ["interrupted"]
     again = run_study(two, out=tmp_path / "s", resuming=True, command=command("stoppable", "completed"))
-    assert again.count("completed") == 2
+    assert [result.status for result in again.results] == ["completed"] * 2
     assert len(again.results[0].interruptions) == 1
 
 
