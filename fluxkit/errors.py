@@ -45,12 +45,6 @@ class RunError(FluxkitError):
     exit_code = ExitCode.RUN_FAILED
 
 
-class NotComparableError(FluxkitError):
-    """Results that may not be compared, have drifted, or are not what their manifest says."""
-
-    exit_code = ExitCode.NOT_COMPARABLE
-
-
 def printable(text: str) -> str:
     """`text` without control characters: a stranger's file name can't steer the reader's terminal."""
     return "".join(

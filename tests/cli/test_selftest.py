@@ -21,7 +21,7 @@ GOLDEN = {"psnr_db": 29.51060851, "ssim": 0.94208267, "wanted_psnr_db": 29.51060
 def scenario(monkeypatch, small_plan, tmp_path):
     """Runs the selftest with a scenario of the stand-in as its engine, its temporary folders under `tmp_path`."""
     monkeypatch.setattr(selftest, "make_plan", lambda *_: small_plan)
-    monkeypatch.setattr(selftest, "_child", lambda *_: json.dumps(GOLDEN))
+    monkeypatch.setattr(selftest, "_output_of", lambda *_: json.dumps(GOLDEN))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def run(name):
@@ -56,7 +56,7 @@ def test_a_failed_run_is_named_and_the_others_are_still_tried(scenario, tmp_path
 
 def test_a_wrong_metric_is_named(scenario, monkeypatch):
     """A metric off by a thousandth is named with both values."""
-    monkeypatch.setattr(selftest, "_child", lambda *_: json.dumps(GOLDEN | {"ssim": 0.943}))
+    monkeypatch.setattr(selftest, "_output_of", lambda *_: json.dumps(GOLDEN | {"ssim": 0.943}))
     step = scenario("completed")["metric"]
     assert not step.passed
     assert "ssim is 0.943 and should be 0.94208267" in step.words
@@ -72,7 +72,7 @@ def test_a_device_that_computes_something_else_is_named(scenario):
 def test_an_unforeseen_error_is_a_failed_step(scenario, monkeypatch):
     """Whatever breaks is a step that failed, with the kind of error, and never a traceback."""
 
-    def breaks(_ground):
+    def breaks(_workspace):
         raise ZeroDivisionError("by nought")
 
     monkeypatch.setitem(selftest.STEPS, "fold", breaks)
@@ -95,8 +95,8 @@ def test_the_command_prints_a_line_a_step_and_has_an_exit_code(monkeypatch, caps
     """A line for each step, or JSON; exit code 4 where one failed."""
     step = selftest.Step(name="metric", passed=passed, words="as it should be", numbers={"ssim": 0.9}, seconds=1.0)
 
-    def run(told):
-        told(step)
+    def run(tell):
+        tell(step)
         return (step,)
 
     monkeypatch.setattr(selftest, "run_selftest", run)
