@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fluxkit.machine.container import container_engine
 from fluxkit.machine.readings import (
     CPUS,
     ROOT,
     Reading,
-    attempt,
+    attempts,
     control_groups,
     core_of,
     read_counters,
@@ -28,11 +29,9 @@ from fluxkit.machine.readings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from fluxkit.machine.readings import Value
-
-    Look = tuple[str, Callable[[], Value]] | tuple[str, Callable[[], Value], str]
+    from fluxkit.machine.readings import Look
 
 OVERRIDING = (
     "MKL_NUM_THREADS", "MKL_DYNAMIC", "OMP_DYNAMIC", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY",
@@ -45,16 +44,6 @@ TIMEX_BYTES = 512
 TIME_ERROR = 5
 
 
-def load_and_power(root: Path = ROOT) -> dict[str, Reading]:
-    """The load of others, and whether the machine runs on a battery."""
-    return {
-        "load_average_1_minute": attempt("os.getloadavg", lambda: os.getloadavg()[0]),
-        "load_average_5_minutes": attempt("os.getloadavg", lambda: os.getloadavg()[1]),
-        "load_average_15_minutes": attempt("os.getloadavg", lambda: os.getloadavg()[2]),
-        "power_source": attempt("/sys/class/power_supply", lambda: power_source(root)),
-    }
-
-
 def measuring_conditions(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> dict[str, Reading]:
     """What a measurement depends on beside the hardware, by name."""
     import psutil
@@ -62,8 +51,15 @@ def measuring_conditions(root: Path = ROOT, environment: Mapping[str, str] = os.
     cpufreq = root / CPUS / "cpu0/cpufreq"
     clock_source = "sys/devices/system/clocksource/clocksource0/current_clocksource"
     tf32 = environment.get("NVIDIA_TF32_OVERRIDE")
-    # Source, how it is read, and what it means that there is none.
     looks: dict[str, Look] = {
+        # Who else may be there.
+        "load_average_1_minute": ("os.getloadavg", lambda: os.getloadavg()[0]),
+        "load_average_5_minutes": ("os.getloadavg", lambda: os.getloadavg()[1]),
+        "load_average_15_minutes": ("os.getloadavg", lambda: os.getloadavg()[2]),
+        "power_source": ("/sys/class/power_supply", lambda: power_source(root)),
+        "container": ("/.dockerenv, /run/.containerenv, APPTAINER_CONTAINER, SINGULARITY_CONTAINER",
+                      lambda: container_engine(root, environment)),
+        "virtual_machine": ("the hypervisor flag in /proc/cpuinfo", lambda: is_virtual_machine(root)),
         # What the processor's clock may do.
         "cpu_turbo": (
             f"/{CPUS}/intel_pstate/no_turbo or cpufreq/boost", lambda: turbo(root), "the kernel does not show it"),
@@ -107,7 +103,7 @@ def measuring_conditions(root: Path = ROOT, environment: Mapping[str, str] = os.
         "overriding_variables": (
             "the environment", lambda: ", ".join(name for name in OVERRIDING if name in environment), "none is set"),
     }  # fmt: skip
-    return {name: attempt(*look) for name, look in looks.items()}
+    return attempts(looks)
 
 
 def power_source(root: Path) -> str:
@@ -124,6 +120,19 @@ def power_source(root: Path) -> str:
     )
     plugged_in = any(kind != "Battery" and on == "1" for kind, on in zip(kinds, online, strict=True))
     return "battery" if "Discharging" in states and not plugged_in else "mains"
+
+
+def is_virtual_machine(root: Path) -> bool:
+    """Whether a hypervisor lies below this system.
+
+    Raises:
+        OSError: the processor has no flag that would say so.
+    """
+    lines = (root / "proc/cpuinfo").read_text("utf-8").splitlines()
+    flags = [line for line in lines if line.startswith("flags")]
+    if not flags:
+        raise OSError("this architecture has no such flag")
+    return "hypervisor" in flags[0].split()
 
 
 def clock_is_synchronised() -> bool:

@@ -17,7 +17,7 @@ from fluxkit.units import counted
 from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from fluxkit.machine.doctor_rules import Row
     from fluxkit.machine.provenance import Kit
@@ -48,9 +48,7 @@ def examine(system: System, kit: Kit | None = None) -> tuple[Finding, ...]:
     count = sum(re.fullmatch(r"gpu_\d+_uuid", name) is not None for name in system.readings)
     for index in range(count):
         findings += [_finding(row, f"gpu_{index}_{row.reading}", system, f"GPU {index} ") for row in GPU_ROWS]
-    findings += [_precision_switches(), _container_image(kit.image if kit else None)]
-    findings += [_fluxkit(kit)] if kit else []
-    return (*findings, _engine_packages(system))
+    return (*findings, *_about_software(system, kit))
 
 
 def _finding(row: Row, name: str, system: System, prefix: str = "") -> Finding:
@@ -71,46 +69,35 @@ def _finding(row: Row, name: str, system: System, prefix: str = "") -> Finding:
     )
 
 
-def _precision_switches() -> Finding:
-    """A machine has no precision of its own: every run sets torch's switches, and what it read back is in its result.
-
-    What overrides them from outside has rows of its own.
-    """
-    return Finding(
+def _about_software(system: System, kit: Kit | None) -> Iterator[Finding]:
+    """What measures. A missing package is the one thing that stops every run."""
+    # A machine has no precision of its own; what overrides torch's switches from outside has rows of its own.
+    yield Finding(
         check="precision switches",
         value="each run sets them as its spec asks, reads them back and is graded X if they differ",
         source="fluxkit's engine; overrides: the environment, in the two rows about it",
         verdict="fit",
     )
-
-
-def _container_image(image: str | None) -> Finding:
-    return Finding(
+    image = kit.image if kit else None
+    yield Finding(
         check="container image",
         value=image,
         unavailable=None if image else "fluxkit was not started from an image that names itself",
         source="fluxkit",
         verdict="fit" if image else "unknown",
     )
-
-
-def _fluxkit(kit: Kit) -> Finding:
-    """Version and commit; what was changed since its commit can be measured with, but not named."""
-    commit = f", commit {kit.commit[:12]}" if kit.commit else ""
-    return Finding(
-        check="fluxkit",
-        value=f"{kit.version}{commit}{', changed since' if kit.dirty else ''}",
-        source="the package, and git or the image's build",
-        verdict="remark" if kit.dirty else "fit",
-        advice="commit what was changed before results are shown to others" if kit.dirty else "",
-    )
-
-
-def _engine_packages(system: System) -> Finding:
-    """Versions of what measures; missing ones are the one thing that stops every run."""
+    if kit:  # what was changed since its commit can be measured with, but not named
+        commit = f", commit {kit.commit[:12]}" if kit.commit else ""
+        yield Finding(
+            check="fluxkit",
+            value=f"{kit.version}{commit}{', changed since' if kit.dirty else ''}",
+            source="the package, and git or the image's build",
+            verdict="remark" if kit.dirty else "fit",
+            advice="commit what was changed before results are shown to others" if kit.dirty else "",
+        )
     missing = [name for name in ENGINE_PACKAGES if name not in system.packages]
     versions = ", ".join(f"{name} {system.packages[name]}" for name in ENGINE_PACKAGES if name in system.packages)
-    return Finding(
+    yield Finding(
         check="engine packages",
         value=versions or None,
         unavailable=None if versions else "none is installed",
@@ -120,7 +107,7 @@ def _engine_packages(system: System) -> Finding:
     )
 
 
-def tally(findings: Iterable[Finding]) -> dict[Verdict, int]:
+def tally(findings: Sequence[Finding]) -> dict[Verdict, int]:
     """How many findings of each verdict."""
     verdicts = [finding.verdict for finding in findings]
     return {verdict: verdicts.count(verdict) for verdict in STYLES}

@@ -11,9 +11,11 @@ from pydantic import BaseModel
 from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     Value = bool | float | str | None
+    Look = tuple[str, Callable[[], Value]] | tuple[str, Callable[[], Value], str]
+    """Source, how it is read, and what to say where there is none: the arguments of `attempt`."""
 
 ROOT = Path("/")
 """Where /proc and /sys lie; tests read made-up machines from elsewhere."""
@@ -57,6 +59,11 @@ def attempt(source: str, read: Callable[[], Value], none: str = "it is not state
     if value is None or value == "":
         return Reading(value=None, source=source, unavailable=none)
     return Reading(value=value, source=source)
+
+
+def attempts(looks: Mapping[str, Look]) -> dict[str, Reading]:
+    """A reading of each name; one that fails leaves the others alone."""
+    return {name: attempt(*look) for name, look in looks.items()}
 
 
 def reason(error: Exception) -> str:

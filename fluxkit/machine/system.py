@@ -7,21 +7,21 @@ import os
 import platform
 import re
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from fluxkit.machine.conditions import load_and_power, measuring_conditions
-from fluxkit.machine.container import container_engine
+from fluxkit.machine.conditions import measuring_conditions
 from fluxkit.machine.nvml_probe import gpus
 from fluxkit.machine.readings import (
     CPUS,
     ROOT,
     Device,
     Reading,
-    attempt,
+    attempts,
     control_groups,
     core_of,
     read_text,
@@ -30,8 +30,9 @@ from fluxkit.machine.readings import (
 from fluxkit.values import FROZEN, canonical_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
+
+    from fluxkit.machine.readings import Look
 
 NO_LIMIT_BYTES = 1 << 60
 """Version 1 of cgroups writes "no limit" as a number near 2^63."""
@@ -89,15 +90,7 @@ def _fingerprint(devices: tuple[tuple[str, str, int | None], ...], cores: float 
 
 def probe() -> System:
     """One look at this machine, in milliseconds. No host name, user name or home path is in it."""
-    readings = (
-        operating_system()
-        | processor()
-        | memory()
-        | load_and_power()
-        | surroundings()
-        | measuring_conditions()
-        | libraries()
-    )
+    readings = hardware() | measuring_conditions() | libraries()
     gpu_readings, gpu_devices = gpus()
     sizes = [readings[name].value for name in ("memory_total_bytes", "memory_limit_bytes")]
     cpu = Device(
@@ -109,67 +102,38 @@ def probe() -> System:
     return System(readings=readings | gpu_readings, devices=(cpu, *gpu_devices), packages=packages)
 
 
-def operating_system() -> dict[str, Reading]:
-    """System, kernel, machine architecture and Python."""
-    return {
-        "operating_system": attempt("platform.freedesktop_os_release", _operating_system),
-        "kernel": attempt("platform.release", lambda: f"{platform.system()} {platform.release()}"),
-        "machine_architecture": attempt("platform.machine", platform.machine),
-        "python_version": attempt(
-            "platform.python_version", lambda: f"{platform.python_implementation()} {platform.python_version()}"
-        ),
-    }
-
-
-def processor(root: Path = ROOT) -> dict[str, Reading]:
-    """CPU model, cores, and how many of them this process may use."""
+def hardware(root: Path = ROOT) -> dict[str, Reading]:
+    """Operating system, processor and memory, and how much of them this process may use."""
     import psutil
 
-    quota = attempt("cgroup cpu.max or cpu.cfs_quota_us", lambda: cpu_quota(root), none="no limit is set")
-    return {
-        "cpu_model": attempt("/proc/cpuinfo or platform.processor", lambda: _cpu_model(root)),
-        "cpu_physical_cores": attempt("psutil.cpu_count(logical=False)", lambda: psutil.cpu_count(logical=False)),
-        "cpu_logical_cores": attempt("psutil.cpu_count", lambda: psutil.cpu_count(logical=True)),
-        "cpu_quota_cores": quota,
-        "cpu_usable_cores": attempt("sched_getaffinity and cgroup", lambda: _within(quota, len(_affinity()))),
-        "cpu_usable_physical_cores": attempt(
-            "sched_getaffinity, cgroup and /sys/devices/system/cpu",
-            lambda: _within(quota, physical_cores(_affinity(), root)),
-        ),
-        "cpu_governor": attempt("/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor", lambda: governor(root)),
-    }
-
-
-def memory(root: Path = ROOT) -> dict[str, Reading]:
-    """Memory, its limit and swap, in bytes."""
-    import psutil
-
-    return {
-        "memory_total_bytes": attempt("psutil.virtual_memory", lambda: psutil.virtual_memory().total),
-        "memory_available_bytes": attempt("psutil.virtual_memory", lambda: psutil.virtual_memory().available),
-        "memory_limit_bytes": attempt(
-            "cgroup memory.max or memory.limit_in_bytes", lambda: memory_limit(root), none="no limit is set"
-        ),
-        "swap_total_bytes": attempt("psutil.swap_memory", lambda: psutil.swap_memory().total),
-        "swap_used_bytes": attempt("psutil.swap_memory", lambda: psutil.swap_memory().used),
-    }
-
-
-def surroundings(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> dict[str, Reading]:
-    """Whether this is a container or a virtual machine."""
-    return {
-        "container": attempt(
-            "/.dockerenv, /run/.containerenv, APPTAINER_CONTAINER, SINGULARITY_CONTAINER",
-            lambda: container_engine(root, environment),
-        ),
-        "virtual_machine": attempt("the hypervisor flag in /proc/cpuinfo", lambda: _virtual_machine(root)),
-    }
+    looks: dict[str, Look] = {
+        "operating_system": ("platform.freedesktop_os_release", _operating_system),
+        "kernel": ("platform.release", lambda: f"{platform.system()} {platform.release()}"),
+        "machine_architecture": ("platform.machine", platform.machine),
+        "python_version": (
+            "platform.python_version", lambda: f"{platform.python_implementation()} {platform.python_version()}"),
+        "cpu_model": ("/proc/cpuinfo or platform.processor", lambda: _cpu_model(root)),
+        "cpu_physical_cores": ("psutil.cpu_count(logical=False)", lambda: psutil.cpu_count(logical=False)),
+        "cpu_logical_cores": ("psutil.cpu_count", lambda: psutil.cpu_count(logical=True)),
+        "cpu_quota_cores": ("cgroup cpu.max or cpu.cfs_quota_us", lambda: cpu_quota(root), "no limit is set"),
+        "cpu_usable_cores": ("sched_getaffinity and cgroup", lambda: _in_quota(len(_affinity()), root)),
+        "cpu_usable_physical_cores": (
+            f"sched_getaffinity, cgroup and /{CPUS}", lambda: _in_quota(physical_cores(_affinity(), root), root)),
+        "cpu_governor": (f"/{CPUS}/cpu*/cpufreq/scaling_governor", lambda: governor(root)),
+        "memory_total_bytes": ("psutil.virtual_memory", lambda: psutil.virtual_memory().total),
+        "memory_available_bytes": ("psutil.virtual_memory", lambda: psutil.virtual_memory().available),
+        "memory_limit_bytes": (
+            "cgroup memory.max or memory.limit_in_bytes", lambda: memory_limit(root), "no limit is set"),
+        "swap_total_bytes": ("psutil.swap_memory", lambda: psutil.swap_memory().total),
+        "swap_used_bytes": ("psutil.swap_memory", lambda: psutil.swap_memory().used),
+    }  # fmt: skip
+    return attempts(looks)
 
 
 def libraries() -> dict[str, Reading]:
     """CUDA, cuDNN and NCCL, or why not; CUDA also from the name of torch's build, which may bring it by itself."""
     source = "metadata of the nvidia-* and torch packages"
-    return {f"{name}_version": attempt(source, partial(_library_version, name)) for name in WHEELS}
+    return attempts({f"{name}_version": (source, partial(_library_version, name)) for name in WHEELS})
 
 
 def governor(root: Path) -> str:
@@ -225,9 +189,11 @@ def physical_cores(cpus: set[int], root: Path) -> int:
     return len(cores) if None not in cores else min(len(cpus), psutil.cpu_count(logical=False) or len(cpus))
 
 
-def _within(quota: Reading, cores: int) -> int:
+def _in_quota(cores: int, root: Path) -> int:
     """Whole cores: at least 1, and no more than the quota."""
-    return max(1, min(cores, int(quota.value)) if isinstance(quota.value, float) else cores)
+    with suppress(OSError, ValueError):  # a quota that can't be read is none
+        cores = min(cores, int(cpu_quota(root) or cores))
+    return max(1, cores)
 
 
 def _affinity() -> set[int]:
@@ -249,14 +215,6 @@ def _cpu_model(root: Path) -> str:
         if key.strip() in {"model name", "Model"} and value.strip():
             return " ".join(value.split())
     return platform.processor() or platform.machine()
-
-
-def _virtual_machine(root: Path) -> bool:
-    lines = (root / "proc/cpuinfo").read_text("utf-8").splitlines()
-    flags = [line for line in lines if line.startswith("flags")]
-    if not flags:
-        raise OSError("this architecture has no such flag")
-    return "hypervisor" in flags[0].split()
 
 
 def _library_version(name: str) -> str:

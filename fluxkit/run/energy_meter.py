@@ -12,7 +12,7 @@ from fluxkit.machine.readings import ROOT, read_text, read_words, reason
 from fluxkit.record.facts import Energy, PhaseEnergy, TimedPhase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from fluxkit.machine.nvml_sampler import Gpus
@@ -42,54 +42,33 @@ class Meter:
         self.missing: str | None = None
         self.class_: Literal["measured", "estimated"] = "measured"
         self.source = RAPL
-        self._gpus, self._total, self._watts = gpus, 0.0, 0.0
-        self._domains: list[RaplDomain] = []
-        self._moment = time.monotonic()
+        self._count: Callable[[], float | None] = lambda: None
         if gpus is None:
             self._open_rapl(root)
+        elif gpus.joules() is not None:
+            self.source, self._count = NVML_COUNTER, gpus.joules
+        elif gpus.watts() is not None:
+            self.class_, self.source, self._count = "estimated", NVML_POWER, PowerIntegral(gpus).joules
         else:
-            self._open_gpus(gpus)
-        self.idle_watts = None if self.missing else self._idle_watts()
+            self.missing = gpus.missing or "the GPU states neither energy nor power"
+        self._first = self._count() or 0.0
+        self.idle_watts = None if self.missing else _mean_watts(gpus) if gpus else self._idle_watts()
 
     def joules(self) -> float | None:
         """Joules since the meter was made; read at least every minute, because counters wrap."""
-        if self.missing:
-            return None
-        if self._gpus is None:
-            return sum(domain.joules() for domain in self._domains)
-        return self._of_gpus(self._gpus)
+        count = None if self.missing else self._count()
+        return None if count is None else count - self._first
 
     def _open_rapl(self, root: Path) -> None:
         try:
-            self._domains = [RaplDomain(folder) for folder in _rapl_folders(root)]
+            domains = [RaplDomain(folder) for folder in _rapl_folders(root)]
         except OSError as error:
             self.missing = f"the processor's energy counters can't be read: {reason(error)}"
-        if not self.missing and not self._domains:
-            self.missing = "the processor shows no energy counters"
-
-    def _open_gpus(self, gpus: Gpus) -> None:
-        counter = gpus.joules()
-        if counter is not None:
-            self.source, self._total = NVML_COUNTER, -counter
-        elif (watts := gpus.watts()) is not None:
-            self.class_, self.source, self._watts = "estimated", NVML_POWER, watts
         else:
-            self.missing = gpus.missing or "the GPU states neither energy nor power"
+            self._count = lambda: sum(domain.joules() for domain in domains)
+            self.missing = None if domains else "the processor shows no energy counters"
 
-    def _of_gpus(self, gpus: Gpus) -> float | None:
-        if self.class_ == "measured":
-            counter = gpus.joules()
-            return None if counter is None else counter + self._total
-        now, watts = time.monotonic(), gpus.watts()
-        # A reading that the driver refuses does not mean that nothing was drawn: the last one holds.
-        self._watts = self._watts if watts is None else watts
-        self._total += self._watts * (now - self._moment)
-        self._moment = now
-        return self._total
-
-    def _idle_watts(self) -> float | None:
-        if self._gpus is not None:
-            return _mean_watts(self._gpus)
+    def _idle_watts(self) -> float:
         before, began = self.joules() or 0.0, time.monotonic()
         time.sleep(IDLE_SECONDS)
         return ((self.joules() or 0.0) - before) / (time.monotonic() - began)
@@ -103,6 +82,23 @@ def _mean_watts(gpus: Gpus) -> float | None:
         known += [] if watts is None else [watts]
         time.sleep(IDLE_SECONDS / IDLE_READINGS)
     return sum(known) / len(known) if known else None
+
+
+class PowerIntegral:
+    """Energy of GPUs without a counter: the power that they draw, over time."""
+
+    def __init__(self, gpus: Gpus) -> None:
+        self._gpus, self._joules = gpus, 0.0
+        self._watts, self._moment = gpus.watts() or 0.0, time.monotonic()
+
+    def joules(self) -> float:
+        """Joules since the first reading."""
+        now, watts = time.monotonic(), self._gpus.watts()
+        # A reading that the driver refuses does not mean that nothing was drawn: the last one holds.
+        self._watts = self._watts if watts is None else watts
+        self._joules += self._watts * (now - self._moment)
+        self._moment = now
+        return self._joules
 
 
 class RaplDomain:

@@ -6,7 +6,6 @@ import pytest
 
 from fluxkit.machine.conditions import (
     hottest_celsius,
-    load_and_power,
     measuring_conditions,
     power_source,
     ranges,
@@ -137,4 +136,4 @@ def test_a_machine_without_power_supplies_says_so(root):
     """A server lists no power supply, which is a reason and not a value."""
     place = root({"sys/class/power_supply/.keep": ""})
     (place / "sys/class/power_supply/.keep").unlink()
-    assert load_and_power(place)["power_source"].unavailable == "the kernel lists no power supply"
+    assert measuring_conditions(place, {})["power_source"].unavailable == "the kernel lists no power supply"

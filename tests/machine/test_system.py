@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from fluxkit.machine.conditions import measuring_conditions
 from fluxkit.machine.readings import attempt
 from fluxkit.machine.system import (
     System,
     cpu_quota,
+    hardware,
     libraries,
     memory_limit,
     physical_cores,
     probe,
-    processor,
-    surroundings,
 )
 
 
@@ -126,7 +126,7 @@ def test_memory_limit(root, files, limit):
 
 def test_a_quota_lowers_the_usable_cores(root):
     """Half a core is still one usable core, so that a plan has a thread to give."""
-    readings = processor(root({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "50000 100000\n"}))
+    readings = hardware(root({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "50000 100000\n"}))
     assert readings["cpu_usable_cores"].value == 1
     assert readings["cpu_quota_cores"].value == 0.5
 
@@ -144,7 +144,7 @@ def test_threads_of_one_core_are_one_physical_core(root):
 def test_a_hypervisor_shows_in_the_cpu_flags(root):
     """A virtual machine is recognised by its CPU's flag."""
     place = root({"proc/cpuinfo": "flags\t\t: fpu hypervisor amx\n"})
-    assert surroundings(place, {})["virtual_machine"].value is True
+    assert measuring_conditions(place, {})["virtual_machine"].value is True
 
 
 def test_the_fingerprint_tells_machines_apart(machine):
@@ -168,7 +168,7 @@ def test_the_fingerprint_tells_machines_apart(machine):
 def test_a_governor_is_that_of_all_processors(root, governors, words):
     """One word where they agree; where they differ, each governor with how many have it."""
     cpu = "sys/devices/system/cpu/cpu"
-    found = processor(root({f"{cpu}{n}/cpufreq/scaling_governor": f"{each}\n" for n, each in enumerate(governors)}))
+    found = hardware(root({f"{cpu}{n}/cpufreq/scaling_governor": f"{each}\n" for n, each in enumerate(governors)}))
     assert found["cpu_governor"].value == words
 
 
