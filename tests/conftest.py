@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.model import pipeline_files
 from fluxkit.plan.plan import Plan
 from fluxkit.record.result import Looks, RunResult
+from fluxkit.run import engine_process
 from fluxkit.spec.run_spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 GOLDEN = Path(__file__).parent / "golden"
+STAND_IN = Path(__file__).parent / "stand_in.py"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -116,6 +119,22 @@ def small_plan(small_spec: RunSpec) -> Plan:
         train_flops_per_iteration=2400,
         notes=("made up",),
     )
+
+
+@pytest.fixture
+def engine_is(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets scenarios of the stand-in be the engine: one after the other, the last one for ever."""
+
+    def use(*scenarios: str) -> None:
+        left = list(scenarios)
+
+        def command(folder: Path, _plan: Plan) -> list[str]:
+            scenario = left.pop(0) if len(left) > 1 else left[0]
+            return [sys.executable, str(STAND_IN), scenario, str(folder)]
+
+        monkeypatch.setattr(engine_process, "engine_command", command)
+
+    return use
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from fluxkit.fold.verify import problems
 from fluxkit.plan.plan import make_plan
 from fluxkit.record.agreement_facts import departures_of
 from fluxkit.record.run_folder import read_result
-from fluxkit.run.engine_process import engine_command, engine_environment
+from fluxkit.run.engine_process import engine_environment
 from fluxkit.run.launch import launch
 from fluxkit.spec.toml import load_spec
 from fluxkit.values import FROZEN
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from fluxkit.plan.plan import Plan
     from fluxkit.record.result import RunResult
-    from fluxkit.run.engine_process import EngineCommand
     from fluxkit.spec.run_spec import RunSpec
 
     Numbers = dict[str, float]
@@ -69,7 +68,6 @@ class Workspace(NamedTuple):
     folder: Path
     spec: RunSpec
     plan: Plan
-    command: EngineCommand
 
     @property
     def run(self) -> Path:
@@ -81,14 +79,11 @@ class Workspace(NamedTuple):
         return read_result(self.run)
 
 
-def run_selftest(
-    tell: Callable[[Step], object] = lambda _: None, *, command: EngineCommand = engine_command
-) -> tuple[Step, ...]:
+def run_selftest(tell: Callable[[Step], object] = lambda _: None) -> tuple[Step, ...]:
     """All steps in order, in a temporary folder that is gone afterwards; a failed one does not stop the others.
 
     Args:
         tell: is given each step when it is done.
-        command: gives the engine's command line.
 
     Raises:
         MachineError: the engine is not installed, or there is no folder for temporary files.
@@ -99,7 +94,7 @@ def run_selftest(
     with _temporary_folder() as folder:
         system = probe()
         spec = load_spec(PRESETS["cuda" if system.devices_of("cuda") else "cpu"], OVERRIDES)
-        workspace = Workspace(folder, spec, make_plan(spec, system), command)
+        workspace = Workspace(folder, spec, make_plan(spec, system))
         for name, act in STEPS.items():
             steps.append(_try(name, act, workspace))
             tell(steps[-1])
@@ -146,9 +141,7 @@ def _metric(workspace: Workspace) -> tuple[str, Numbers]:
 
 def _tune(workspace: Workspace) -> tuple[str, Numbers]:
     """A few iterations of nano with everything that belongs to a run."""
-    result = launch(
-        workspace.spec, workspace.plan, folder=workspace.run, seed=workspace.spec.seed, command=workspace.command
-    )
+    result = launch(workspace.spec, workspace.plan, folder=workspace.run, seed=workspace.spec.seed)
     if result.error:
         raise RunError(f"the run {result.status} in phase {result.error.phase}: {result.error.message}")
     losses = [loss for loss in result.tuning.losses if loss is not None] if result.tuning else []

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
     import psutil
 
-    from fluxkit.plan.plan import Plan
+    from fluxkit.plan.plan import Job, Plan
     from fluxkit.spec.run_spec import RunSpec
-
-    EngineCommand = Callable[[Path, Plan], list[str]]
 
 LOOK_SECONDS = 10.0
 """Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""
@@ -74,9 +72,18 @@ class Engine:
     """A started engine with its descendants, none of which outlives the `with` block.
 
     A process group is not enough: torchrun gives each rank a session of its own.
+
+    Args:
+        folder: of the run, where the job lies.
+        job: what is run.
+        log_file: takes what the engine writes to its standard output and error.
+
+    Raises:
+        OSError: it can't be started.
     """
 
-    def __init__(self, command: list[str], log_file: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, job: Job, log_file: Path) -> None:
+        command, environment = engine_command(folder, job.plan), engine_environment(job.spec, job.plan)
         with log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

@@ -16,7 +16,7 @@ from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE, RESULT_FILE
 from fluxkit.record.run_folder import read_result
-from fluxkit.run.engine_process import Engine, engine_command, engine_environment
+from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import StopRequests, Tail, follow
 from fluxkit.run.progress import SILENT, Position
 from fluxkit.run.study import STUDY_FILE, read_study
@@ -24,7 +24,6 @@ from fluxkit.run.study import STUDY_FILE, read_study
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fluxkit.run.engine_process import EngineCommand
     from fluxkit.run.progress import Reporter
 
 LOOK_SECONDS = 0.5
@@ -37,7 +36,6 @@ def join(
     folder: Path,
     *,
     reporter: Reporter = SILENT,
-    command: EngineCommand = engine_command,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> int:
     """Takes part in every run of the study in `folder` until it is over; gives how many it took part in.
@@ -45,7 +43,6 @@ def join(
     Args:
         folder: of the study, which may still have to appear, or of one run.
         reporter: is told how it goes.
-        command: gives the command line of this machine's processes.
         patience_seconds: how long to wait for a run to begin.
 
     Raises:
@@ -58,7 +55,7 @@ def join(
         run, job = next(((run, job) for run, job in _begun(folder) if (run, job.attempt) not in joined), (None, None))
         if run and job:
             joined.add((run, job.attempt))
-            told_to_stop = _take_part(run, job, reporter=reporter, command=command)
+            told_to_stop = _take_part(run, job, reporter=reporter)
             waiting_since = time.monotonic()
             if told_to_stop:
                 break
@@ -93,16 +90,16 @@ def _is_over(folder: Path) -> bool:
     return "interrupted" in ended or (len(ended) == len(runs) and "started" not in ended)
 
 
-def _take_part(folder: Path, job: Job, *, reporter: Reporter, command: EngineCommand) -> bool:
+def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
     """Runs this machine's processes of one run; gives whether they were told to stop."""
     from fluxkit.machine.system import probe
 
-    here = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
-    position = Position(job.spec, here)
+    plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
+    here, position = job.model_copy(update={"plan": plan}), Position(job.spec, plan)
     with tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch, StopRequests() as stop:
         log = Path(scratch) / "engine.log"
         with (
-            Engine(command(folder, here), log, engine_environment(job.spec, here)) as engine,
+            Engine(folder, here, log) as engine,
             reporter.run(f"{job.spec.name} (seed {job.seed}), from another machine", position),
         ):
             code = follow(engine, Tail(folder, job), position, stop, reporter)

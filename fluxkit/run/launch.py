@@ -23,7 +23,7 @@ from fluxkit.record.lock import RunLock
 from fluxkit.record.redact import public_spec
 from fluxkit.record.result import Looks, RunResult
 from fluxkit.record.run_folder import new_folder, write_result
-from fluxkit.run.engine_process import Engine, engine_command, engine_environment
+from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import StopRequests, Tail, follow
 from fluxkit.run.out_of_memory import attempt_of, killed_for_memory, smaller
 from fluxkit.run.progress import SILENT, Position
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxkit.plan.plan import Plan
-    from fluxkit.run.engine_process import EngineCommand
     from fluxkit.run.progress import Reporter
     from fluxkit.spec.run_spec import RunSpec
 
@@ -51,7 +50,6 @@ def launch(
     repeat: int = 0,
     order: int = 0,
     reporter: Reporter = SILENT,
-    command: EngineCommand = engine_command,
 ) -> RunResult:
     """Runs `plan` in the new `folder` and gives its result, which is also written there.
 
@@ -64,7 +62,6 @@ def launch(
         repeat: number of the repetition.
         order: place in the study's order.
         reporter: is told how it goes.
-        command: gives the engine's command line.
 
     Raises:
         UsageError: the folder is not empty.
@@ -94,7 +91,7 @@ def launch(
         with new_folder(folder, "a run makes its own folder"):
             lock = stack.enter_context(RunLock(folder))
             _write_down(folder, job, result)
-        return _attempts(folder, job, result, lock, reporter=reporter, command=command)
+        return _attempts(folder, job, result, lock, reporter=reporter)
 
 
 def resume(
@@ -102,7 +99,6 @@ def resume(
     *,
     afresh: bool = False,
     reporter: Reporter = SILENT,
-    command: EngineCommand = engine_command,
 ) -> RunResult:
     """Continues a run that did not complete, from its last checkpoint, or from the start if there is none.
 
@@ -110,7 +106,6 @@ def resume(
         folder: the run folder.
         afresh: begin again even if there is a checkpoint.
         reporter: is told how it goes.
-        command: gives the engine's command line.
 
     Raises:
         UsageError: the folder holds no run, or one that is completed.
@@ -128,7 +123,7 @@ def resume(
             _write_down(folder, job, result)
         except OSError as error:
             raise MachineError(unwritable(folder, error)) from error
-        return _attempts(folder, job, result, lock, reporter=reporter, command=command)
+        return _attempts(folder, job, result, lock, reporter=reporter)
 
 
 def _write_down(folder: Path, job: Job, result: RunResult) -> None:
@@ -158,9 +153,7 @@ def _next_job(folder: Path, result: RunResult) -> Job:
     return job.model_copy(update={"attempt": job.attempt + 1, "plan": plan})
 
 
-def _attempts(
-    folder: Path, job: Job, result: RunResult, lock: RunLock, *, reporter: Reporter, command: EngineCommand
-) -> RunResult:
+def _attempts(folder: Path, job: Job, result: RunResult, lock: RunLock, *, reporter: Reporter) -> RunResult:
     """Engines, each after the first with less in one pass because memory ran out, until the written result."""
     from fluxkit.machine.system import probe
 
@@ -169,7 +162,7 @@ def _attempts(
         try:
             while True:
                 kills = killed_for_memory()
-                ending, sampler = _run_engine(folder, job, lock, stop, reporter=reporter, command=command)
+                ending, sampler = _run_engine(folder, job, lock, stop, reporter=reporter)
                 result = _with_telemetry(result, job, sampler, whole=whole)
                 status, error = judge(folder, result, read_trail(folder), ending)
                 attempt = attempt_of(job.plan, status, error, killed_for_memory() - kills)
@@ -205,7 +198,7 @@ def _with_telemetry(result: RunResult, job: Job, sampler: Sampler, *, whole: boo
 
 
 def _run_engine(
-    folder: Path, job: Job, lock: RunLock, stop: StopRequests, *, reporter: Reporter, command: EngineCommand
+    folder: Path, job: Job, lock: RunLock, stop: StopRequests, *, reporter: Reporter
 ) -> tuple[Ending, Sampler]:
     """Starts the engine and follows it to its end; leaves none of its processes behind."""
     log_file, position = folder / LOG_FILE, Position(job.spec, job.plan)
@@ -213,7 +206,7 @@ def _run_engine(
     with log_file.open("a", encoding="utf-8") as log:
         log.write(f"{LOG_HEADER}{job.attempt} ==\n")
     try:
-        engine = Engine(command(folder, job.plan), log_file, engine_environment(job.spec, job.plan))
+        engine = Engine(folder, job, log_file)
     except OSError as error:
         with log_file.open("a", encoding="utf-8") as log:
             log.write(f"The engine can't be started: {error.strerror}\n")

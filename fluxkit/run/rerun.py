@@ -12,7 +12,6 @@ from fluxkit.machine.provenance import this_kit
 from fluxkit.record.atomic_file import to_json, write_atomically
 from fluxkit.record.identity import configurations
 from fluxkit.record.run_folder import find_results
-from fluxkit.run.engine_process import engine_command
 from fluxkit.run.progress import SILENT, run_sentence
 from fluxkit.run.rerun_verdict import differing, environment_rows, judge
 from fluxkit.run.study import DEFAULT_PARENT, STUDY_FILE, plan_all, run_study
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxkit.record.result import RunResult
-    from fluxkit.run.engine_process import EngineCommand
     from fluxkit.run.progress import Reporter
     from fluxkit.run.rerun_verdict import Difference, Verdict
     from fluxkit.spec.run_spec import RunSpec
@@ -75,7 +73,6 @@ def run_again(
     repeats: int = 1,
     out: Path | None = None,
     reporter: Reporter = SILENT,
-    command: EngineCommand = engine_command,
 ) -> tuple[Verdict, Path]:
     """Runs it, and gives the verdict with the folder of the new study, which holds the verdict as `rerun.json`.
 
@@ -84,14 +81,13 @@ def run_again(
         repeats: how often; each with the original's seed.
         out: the study's folder; `runs/<time>-rerun-<name>` if None.
         reporter: is told how it goes.
-        command: gives the engine's command line.
 
     Raises:
         RunError: a run did not complete, so there is nothing to compare.
         MachineError: it can't run here.
     """
     folder = out or DEFAULT_PARENT / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-rerun-{rerun.spec.name}"
-    outcome = run_study([rerun.spec], repeats=repeats, out=folder, same_seed=True, reporter=reporter, command=command)
+    outcome = run_study([rerun.spec], repeats=repeats, out=folder, same_seed=True, reporter=reporter)
     lost = next((result for result in outcome.results if result.status != "completed"), None)
     if lost:
         raise RunError(f"There is no verdict, because a run did not complete: {run_sentence(lost)}")

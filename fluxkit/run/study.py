@@ -18,7 +18,6 @@ from fluxkit.machine.container import warnings
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_atomically
 from fluxkit.record.redact import public_spec
 from fluxkit.record.run_folder import new_folder
-from fluxkit.run.engine_process import engine_command
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import SILENT, run_sentence
 from fluxkit.spec.run_spec import RunSpec
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from fluxkit.plan.plan import Plan
     from fluxkit.record.result import RunResult, Status
-    from fluxkit.run.engine_process import EngineCommand
     from fluxkit.run.progress import Reporter
 
 STUDY_FILE = "study.json"
@@ -109,7 +107,6 @@ def run_study(
     resuming: bool = False,
     same_seed: bool = False,
     reporter: Reporter = SILENT,
-    command: EngineCommand = engine_command,
 ) -> Outcome:
     """Runs each spec `repeats` times, interleaved; a failed run does not stop the others.
 
@@ -121,7 +118,6 @@ def run_study(
             checkpoint, failed ones are run again from the start.
         same_seed: every repeat uses the spec's own seed, to see whether a run reproduces itself.
         reporter: is told how it goes.
-        command: gives the engine's command line.
 
     Raises:
         UsageError: the folder is taken, or there is no such study to resume.
@@ -142,7 +138,7 @@ def run_study(
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
             write_atomically(folder / STUDY_FILE, to_json(study))
-    return _run_all(folder, study, specs, plans, reporter=reporter, command=command)
+    return _run_all(folder, study, specs, plans, reporter=reporter)
 
 
 def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
@@ -241,7 +237,6 @@ def _run_all(
     plans: Sequence[Plan],
     *,
     reporter: Reporter,
-    command: EngineCommand,
 ) -> Outcome:
     results: list[RunResult] = []
     for entry in study.runs:
@@ -256,10 +251,10 @@ def _run_all(
                 shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
                 result = launch(
                     spec, plans[entry.spec], folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat,
-                    order=entry.order, reporter=reporter, command=command,
+                    order=entry.order, reporter=reporter,
                 )  # fmt: skip
             else:
-                result = resume(run, afresh=before == "failed", reporter=reporter, command=command)
+                result = resume(run, afresh=before == "failed", reporter=reporter)
         except KeyboardInterrupt:
             reporter.say(_how_to_continue(folder))
             raise

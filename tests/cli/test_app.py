@@ -18,17 +18,12 @@ import jsonschema
 import pytest
 
 from fluxkit.cli import app
-from fluxkit.cli.demo import run_demo
-from fluxkit.run import engine_process, study
+from fluxkit.run import study
 from fluxkit.run.launch import launch
 
 STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 MAX_HELP_SECONDS = 0.2
 SPEC = 'schema = "fluxkit.spec/1"\nname = "small"\n[tune]\niterations = 40\nseconds = 10.0\n'
-
-
-def command(scenario):
-    return lambda folder, _plan: [sys.executable, str(STAND_IN), scenario, str(folder)]
 
 
 @pytest.fixture
@@ -46,21 +41,17 @@ def fluxkit(capsys, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def engine(monkeypatch, small_plan):
-    """Lets a scenario of the stand-in be the engine."""
-
-    def use(scenario):
-        for starts in (study.run_study, run_demo):
-            monkeypatch.setitem(starts.__kwdefaults__, "command", command(scenario))
-        monkeypatch.setattr(study, "plan_all", lambda specs, **_: [small_plan for _ in specs])
-
-    return use
+def engine(engine_is, monkeypatch, small_plan):
+    """Lets a scenario of the stand-in be the engine, with a plan that is made up."""
+    monkeypatch.setattr(study, "plan_all", lambda specs, **_: [small_plan for _ in specs])
+    return engine_is
 
 
 @pytest.fixture
-def run_folder(small_spec, small_plan, tmp_path):
+def run_folder(small_spec, small_plan, tmp_path, engine_is):
     """A completed run."""
-    launch(small_spec, small_plan, folder=tmp_path / "done", seed=0, command=command("completed"))
+    engine_is("completed")
+    launch(small_spec, small_plan, folder=tmp_path / "done", seed=0)
     return tmp_path / "done"
 
 
@@ -455,9 +446,3 @@ def test_a_closed_pipe_is_silent():
     code = f"{sys.executable} -m fluxkit schema result | head -c 10"
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (len(done.stdout), done.stderr) == (10, "")
-
-
-def test_the_engine_command_is_the_default(small_plan):
-    """Without being told otherwise, studies start the real engine."""
-    assert study.run_study.__kwdefaults__["command"] is engine_process.engine_command
-    assert engine_process.engine_command(Path("x"), small_plan)[1:3] == ["-m", "fluxkit.engine"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,15 @@ GOLDEN = {"psnr_db": 29.51060851, "ssim": 0.94208267, "wanted_psnr_db": 29.51060
 
 
 @pytest.fixture
-def scenario(monkeypatch, small_plan, tmp_path):
+def scenario(monkeypatch, small_plan, tmp_path, engine_is):
     """Runs the selftest with a scenario of the stand-in as its engine, its temporary folders under `tmp_path`."""
     monkeypatch.setattr(selftest, "make_plan", lambda *_: small_plan)
     monkeypatch.setattr(selftest, "_output_of", lambda *_: json.dumps(GOLDEN))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def run(name):
-        steps = selftest.run_selftest(command=lambda folder, _: [sys.executable, str(STAND_IN), name, str(folder)])
-        return {step.name: step for step in steps}
+        engine_is(name)
+        return {step.name: step for step in selftest.run_selftest()}
 
     return run
 

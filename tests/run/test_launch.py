@@ -29,17 +29,14 @@ from fluxkit.run.progress import Live, Plain, Position
 STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 
 
-def command(scenario):
-    return lambda folder, _plan: [sys.executable, str(STAND_IN), scenario, str(folder)]
-
-
 @pytest.fixture
-def go(small_spec, small_plan, tmp_path):
+def go(small_spec, small_plan, tmp_path, engine_is):
     """Launches a scenario in `tmp_path/run`."""
 
     def run(scenario, plan=small_plan, **more):
         folder = tmp_path / "run"
-        return launch(small_spec, plan, folder=folder, seed=3, command=command(scenario), **more), folder
+        engine_is(scenario)
+        return launch(small_spec, plan, folder=folder, seed=3, **more), folder
 
     return run
 
@@ -74,17 +71,20 @@ def test_a_completed_run_is_written_whole(go):
     assert not (folder / lock.LOCK_FILE).exists()
 
 
-def test_the_result_exists_before_the_engine(small_spec, small_plan, tmp_path):
+def test_the_result_exists_before_the_engine(small_spec, small_plan, tmp_path, engine_is, monkeypatch):
     """From the first moment there is a result that says `started`, and a lock that says by whom."""
     seen = []
+    engine_is("completed")
+    command = engine_process.engine_command
 
-    def look(folder, _plan):
+    def look(folder, plan):
         seen.append(
             (read_result(folder).status, is_held(folder), json.loads((folder / "job.json").read_text())["seed"])
         )
-        return command("completed")(folder, None)
+        return command(folder, plan)
 
-    launch(small_spec, small_plan, folder=tmp_path / "run", seed=3, command=look)
+    monkeypatch.setattr(engine_process, "engine_command", look)
+    launch(small_spec, small_plan, folder=tmp_path / "run", seed=3)
     assert seen == [("started", True, 3)]
 
 
@@ -163,10 +163,11 @@ def test_a_crash_without_words_quotes_the_log(go):
     assert "out of luck" in result.error.message
 
 
-def test_only_the_last_attempts_log_is_quoted(go):
+def test_only_the_last_attempts_log_is_quoted(go, engine_is):
     """What an earlier attempt wrote into the log does not explain a later one's end."""
     _, folder = go("crashes")
-    result = resume(folder, command=command("dies"))
+    engine_is("dies")
+    result = resume(folder)
     assert "SIGKILL" in result.error.message
     assert "out of luck" not in result.error.message
     assert "out of luck" in (folder / "engine.log").read_text()
@@ -200,10 +201,10 @@ def test_a_killed_rank_is_the_cause(go, small_plan):
     assert result.error.message.endswith("then rank 0 said: connection reset by peer")
 
 
-def test_an_engine_that_cannot_start_is_a_failed_run(small_spec, small_plan, tmp_path):
+def test_an_engine_that_cannot_start_is_a_failed_run(small_spec, small_plan, tmp_path, monkeypatch):
     """A command that does not exist is said, and the result does not stay `started`."""
-    absent = str(tmp_path / "absent")
-    result = launch(small_spec, small_plan, folder=tmp_path / "run", seed=3, command=lambda *_: [absent])
+    monkeypatch.setattr(engine_process, "engine_command", lambda *_: [str(tmp_path / "absent")])
+    result = launch(small_spec, small_plan, folder=tmp_path / "run", seed=3)
     assert result.status == "failed"
     assert "can't be started: No such file" in result.error.message
 
@@ -217,24 +218,26 @@ def test_no_process_is_left_behind(go, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_scheduler_can_stop_and_continue_a_run(go, tmp_path, number):
+def test_a_scheduler_can_stop_and_continue_a_run(go, tmp_path, number, engine_is):
     """SIGTERM and SIGUSR1 are passed on, the run is interrupted at a checkpoint, and resuming completes it."""
     with signal_when_ready(tmp_path / "run", number):
         result, folder = go("stoppable")
     assert (result.status, result.error.kind, result.error.exit_code) == ("interrupted", "Checkpointed", 75)
     assert (folder / "checkpoint" / "state").read_text() == number.name
-    result = resume(folder, command=command("stoppable"))
+    engine_is("stoppable")
+    result = resume(folder)
     assert (result.status, result.error) == ("completed", None)
     assert len(result.tuning.losses) == 40
     assert [(each.at_seconds, each.resumed_seconds) for each in result.interruptions] == [(7.5, 5.0)]
     assert read_result(folder) == result
 
 
-def test_a_resumed_run_takes_the_devices_that_are_there_now(go, monkeypatch):
+def test_a_resumed_run_takes_the_devices_that_are_there_now(go, monkeypatch, engine_is):
     """A requeued job may get other GPUs of the same kind: the next attempt names those, not the ones before."""
     _, folder = go("dies")
     monkeypatch.setattr("fluxkit.run.launch.uuids", lambda _spec, _system: ("GPU-other",))
-    result = resume(folder, afresh=True, command=command("completed"))
+    engine_is("completed")
+    result = resume(folder, afresh=True)
     assert (result.status, result.plan.device_uuids) == ("completed", ("GPU-other",))
     assert Job.model_validate_json((folder / "job.json").read_text()).plan == result.plan
 
@@ -266,14 +269,16 @@ def test_an_engine_that_does_not_listen_is_ended(go, tmp_path, monkeypatch):
 
 def test_a_killed_launcher_leaves_a_run_that_says_so(small_spec, small_plan, tmp_path):
     """kill -9 of the launcher: the engine stops at a checkpoint by itself, and loading folds the run."""
-    folder, here = tmp_path / "run", str(Path(__file__).parent)
+    folder = tmp_path / "run"
     job = Job(spec=small_spec, plan=small_plan, seed=3)
     (tmp_path / "job.json").write_text(job.model_dump_json(by_alias=True))
     code = (
-        f"import sys; sys.path.insert(0, {here!r})\nfrom pathlib import Path\nfrom fluxkit.plan.plan import Job\n"
-        f"from fluxkit.run.launch import launch\nfrom test_launch import command\n"
+        f"import sys\nfrom pathlib import Path\nfrom fluxkit.plan.plan import Job\n"
+        f"from fluxkit.run import engine_process\nfrom fluxkit.run.launch import launch\n"
+        f"engine = [sys.executable, {str(STAND_IN)!r}, 'stoppable', {str(folder)!r}]\n"
+        f"engine_process.engine_command = lambda *_: engine\n"
         f"job = Job.model_validate_json(Path({str(tmp_path / 'job.json')!r}).read_text())\n"
-        f"launch(job.spec, job.plan, folder=Path({str(folder)!r}), seed=3, command=command('stoppable'))\n"
+        f"launch(job.spec, job.plan, folder=Path({str(folder)!r}), seed=3)\n"
     )
     launcher = subprocess.Popen([sys.executable, "-c", code])
     while not (folder / "ready").exists():
@@ -304,26 +309,29 @@ def test_a_lone_result_is_left_alone(go, tmp_path):
     assert load(tmp_path / "elsewhere" / "result.json") == started
 
 
-def test_a_completed_run_is_not_resumed(go):
+def test_a_completed_run_is_not_resumed(go, engine_is):
     """There is nothing to resume in a run that is completed."""
     _, folder = go("completed")
+    engine_is("completed")
     with pytest.raises(UsageError, match="nothing to resume"):
-        resume(folder, command=command("completed"))
+        resume(folder)
 
 
-def test_half_a_run_from_another_machine_is_refused(go, monkeypatch, machine):
+def test_half_a_run_from_another_machine_is_refused(go, monkeypatch, machine, engine_is):
     """A run is not continued on other hardware: its row would be neither machine's."""
     _, folder = go("fails")
     monkeypatch.setattr("fluxkit.machine.system.probe", lambda: machine(cores=64, memory_bytes=10**12))
+    engine_is("completed")
     with pytest.raises(MachineError, match="other hardware"):
-        resume(folder, command=command("completed"))
+        resume(folder)
 
 
-def test_a_failed_run_can_begin_again(go):
+def test_a_failed_run_can_begin_again(go, engine_is):
     """Afresh, the checkpoint is not used and the earlier attempt leaves no steps behind."""
     _, folder = go("fails")
     (folder / "checkpoint").mkdir()
-    result = resume(folder, afresh=True, command=command("completed"))
+    engine_is("completed")
+    result = resume(folder, afresh=True)
     assert (result.status, result.interruptions) == ("completed", ())
     assert not (folder / "checkpoint").exists()
 
@@ -337,19 +345,21 @@ def test_a_taken_folder_is_refused(go, tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
 
 
-def test_a_folder_that_cannot_be_made_is_refused(small_spec, small_plan, tmp_path):
+def test_a_folder_that_cannot_be_made_is_refused(small_spec, small_plan, tmp_path, engine_is):
     """Where nothing can be written nothing is left, and the sentence says what to do."""
     (tmp_path / "file").write_text("")
+    engine_is("completed")
     with pytest.raises(MachineError, match="--out"):
-        launch(small_spec, small_plan, folder=tmp_path / "file" / "a" / "run", seed=3, command=command("completed"))
+        launch(small_spec, small_plan, folder=tmp_path / "file" / "a" / "run", seed=3)
 
 
-def test_a_path_is_stored_as_its_name(small_spec, small_plan, tmp_path):
+def test_a_path_is_stored_as_its_name(small_spec, small_plan, tmp_path, engine_is):
     """Where the weights lie stays with the job until the run is completed, and never reaches the result."""
     place = tmp_path / "secret" / "FLUX.1-schnell"
     model = type(small_spec.model)(family="schnell", weights="pretrained", path=str(place))
     spec = small_spec.model_copy(update={"model": model})
-    result = launch(spec, small_plan, folder=tmp_path / "run", seed=3, command=command("completed"))
+    engine_is("completed")
+    result = launch(spec, small_plan, folder=tmp_path / "run", seed=3)
     assert result.spec.model.path == "FLUX.1-schnell"
     assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
 

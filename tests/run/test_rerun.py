@@ -7,7 +7,6 @@ import io
 import json
 import math
 import random
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -24,12 +23,6 @@ from fluxkit.run.rerun_tolerance import prediction_interval
 from fluxkit.run.rerun_verdict import judge, verdict_lines
 from fluxkit.run.study import run_study
 
-STAND_IN = Path(__file__).parents[1] / "stand_in.py"
-
-
-def command(scenario):
-    return lambda folder, _plan: [sys.executable, str(STAND_IN), scenario, str(folder)]
-
 
 @pytest.fixture
 def here(monkeypatch, small_plan, tmp_path):
@@ -41,9 +34,10 @@ def here(monkeypatch, small_plan, tmp_path):
 
 
 @pytest.fixture
-def done(here, small_spec):
+def done(here, small_spec, engine_is):
     """The run folders of a study of three repeats."""
-    run_study([small_spec], repeats=3, out=here / "first", command=command("completed"))
+    engine_is("completed")
+    run_study([small_spec], repeats=3, out=here / "first")
     return sorted((here / "first").glob("0*"))
 
 
@@ -52,13 +46,14 @@ def changed(result, **summary):
     return result.model_copy(update={"id": "f" * 32, "summary": result.summary.model_copy(update=summary)})
 
 
-def test_the_same_run_is_reproduced(done):
+def test_the_same_run_is_reproduced(done, engine_is):
     """Equal numbers from the same machine are reproduced, with losses equal to the bit as promised; it is written."""
     asked = rerun.prepare(done[1])
     assert asked.spec.seed == asked.original.seed == 4
     assert len(asked.repeats) == 3
     assert asked.differences == ()
-    verdict, folder = rerun.run_again(asked, out=Path("again"), command=command("completed"))
+    engine_is("completed")
+    verdict, folder = rerun.run_again(asked, out=Path("again"))
     assert verdict.verdict == "reproduced"
     assert (verdict.losses.equal, verdict.losses.promised, verdict.losses.compared) == (True, True, 40)
     assert json.loads((folder / "rerun.json").read_text())["schema"] == "fluxkit.rerun/1"
@@ -294,21 +289,22 @@ def test_a_download_is_announced(done, here):
     assert "Downloads, unless it is here already, a/b at 000" in rerun.announcement(rerun.prepare(here / "stranger"), 2)
 
 
-def test_only_one_completed_result_is_run_again(done, here, small_spec):
+def test_only_one_completed_result_is_run_again(done, here, small_spec, engine_is):
     """A study of several results and a failed run are refused; a rerun that fails has no verdict."""
     with pytest.raises(UsageError, match="holds 3 results"):
         rerun.prepare(here / "first")
-    run_study([small_spec], out=here / "bad", command=command("fails"))
+    engine_is("fails")
+    run_study([small_spec], out=here / "bad")
     with pytest.raises(UsageError, match="only a completed run"):
         rerun.prepare(here / "bad")
     with pytest.raises(RunError, match="no verdict"):
-        rerun.run_again(rerun.prepare(done[0]), out=Path("again"), command=command("fails"))
+        rerun.run_again(rerun.prepare(done[0]), out=Path("again"))
 
 
 @pytest.fixture
-def fluxkit(monkeypatch, capsys):
+def fluxkit(engine_is, capsys):
     """Runs a command line whose engine is the stand-in; gives exit code, standard output and standard error."""
-    monkeypatch.setitem(rerun.run_again.__kwdefaults__, "command", command("completed"))
+    engine_is("completed")
 
     def run(*words):
         with pytest.raises(SystemExit) as leaving:
