@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,11 @@ from fluxkit.spec.run_spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class FakeNvmlError(Exception):
+    pass
+
 
 GOLDEN = Path(__file__).parent / "golden"
 STAND_IN = Path(__file__).parent / "stand_in.py"
@@ -119,6 +125,43 @@ def small_plan(small_spec: RunSpec) -> Plan:
         train_flops_per_iteration=2400,
         notes=("made up",),
     )
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
+    """Puts a made-up driver library in place; calls named in `broken` fail."""
+
+    def make(*, broken=(), millijoules=1_000_000, reasons=0):
+        nvml = ModuleType("pynvml")
+        nvml.NVMLError = FakeNvmlError
+        state = SimpleNamespace(millijoules=millijoules, reasons=reasons, closed=0, powers=[])
+
+        def power(_handle):
+            milliwatts = state.powers.pop(0) if state.powers else 300_000
+            return failing() if milliwatts is None else milliwatts
+
+        def shutdown():
+            state.closed += 1
+
+        calls = {
+            "nvmlInit": lambda: None,
+            "nvmlShutdown": shutdown,
+            "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+            "nvmlDeviceGetTotalEnergyConsumption": lambda _: state.millijoules,
+            "nvmlDeviceGetPowerUsage": power,
+            "nvmlDeviceGetClockInfo": lambda _, which: 1980 if which == 1 else 2619,
+            "nvmlDeviceGetTemperature": lambda _handle, _sensor: 55,
+            "nvmlDeviceGetCurrentClocksEventReasons": lambda _: state.reasons,
+        }
+        for name, give in calls.items():
+            setattr(nvml, name, failing if name in broken else give)
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        return state
+
+    def failing(*_arguments):
+        raise FakeNvmlError("Not Supported")
+
+    return make
 
 
 @pytest.fixture
