@@ -106,11 +106,7 @@ def run(  # noqa: PLR0917 - each is an option of the command
 
 
 @app.command()
-def resume(
-    folder: RunFolder,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+def resume(folder: RunFolder, as_json: Json = False, quiet: Quiet = False) -> None:
     """Continue an interrupted or failed run from its last checkpoint.
 
     Example: fluxkit resume runs/first/00-nano-laptop-cpu-r0
@@ -127,18 +123,18 @@ def resume(
     _leave(outcome.results)
 
 
-app.command()(machine.plan)
-app.command()(machine.doctor)
-app.command()(machine.join)
-
-
-app.command()(compare_command.compare)
-app.command()(compare_command.report)
-
-
-app.command()(proof.verify)
-app.command()(proof.rerun)
-app.command()(proof.selftest)
+# In the order of the help.
+for subcommand in (
+    machine.plan,
+    machine.doctor,
+    machine.join,
+    compare_command.compare,
+    compare_command.report,
+    proof.verify,
+    proof.rerun,
+    proof.selftest,
+):
+    app.command()(subcommand)
 
 
 @app.command()
@@ -153,9 +149,7 @@ def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="P
 
 
 @app.command()
-def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False,
-) -> None:
+def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False) -> None:
     """Say where encoded images and captions are kept, or clear them.
 
     Entries are named by the hash of all they depend on, so none is ever stale. FLUXKIT_CACHE moves the folder.
@@ -208,8 +202,7 @@ def _dry_run(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> None
     for spec in specs:
         if spec.data.source == "folder":
             typer.echo(f"\nData of {spec.name}:\n{look_table(look(spec.data))}")
-    typer.echo()
-    typer.echo(arrange(specs, repeats, same_seed=same_seed).order_lines())
+    typer.echo(f"\n{arrange(specs, repeats, same_seed=same_seed).order_lines()}")
 
 
 def _tell(sentence: str) -> None:

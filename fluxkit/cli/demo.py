@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fluxkit.run.progress import SILENT
-from fluxkit.run.study import DEFAULT_PARENT, Outcome, run_study
+from fluxkit.run.study import DEFAULT_PARENT, Outcome, dated_name, run_study
 from fluxkit.spec.toml import load_spec
 
 if TYPE_CHECKING:
@@ -22,10 +21,7 @@ REPORT_FILE = "report.html"
 
 
 def run_demo(
-    *,
-    out: Path | None = None,
-    overrides: Sequence[str] = (),
-    reporter: Reporter = SILENT,
+    *, out: Path | None = None, overrides: Sequence[str] = (), reporter: Reporter = SILENT
 ) -> tuple[Outcome, Path]:
     """Runs the study and writes its report, whatever became of the runs.
 
@@ -37,7 +33,7 @@ def run_demo(
     from fluxkit.report.page import write_report
 
     specs = [load_spec(name, [*OVERRIDES, *overrides]) for name in PRESETS]
-    folder = out or DEFAULT_PARENT / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-demo"
+    folder = out or DEFAULT_PARENT / dated_name("demo")
     outcome = run_study(specs, out=folder, reporter=reporter)
     page = outcome.folder / REPORT_FILE
     write_report([outcome.folder], page)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -144,20 +145,15 @@ def _is_rank(process: psutil.Process) -> bool:
     return False
 
 
-def _quietly(act: Callable[..., object], *words: int) -> None:
+def _quietly(act: Callable[..., object], *arguments: int) -> None:
     import psutil
 
     with suppress(psutil.Error, ProcessLookupError):
-        act(*words)
+        act(*arguments)
 
 
-def _dies_with_parent() -> Callable[[], None] | None:
+def _dies_with_parent() -> Callable[[], object] | None:
     """On Linux the engine gets SIGTERM, and writes a checkpoint, when its launcher is killed."""
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None)
-
-    def ask_the_kernel() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return ask_the_kernel
+    return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -32,12 +32,7 @@ PATIENCE_SECONDS = 600.0
 LOG_LINES = 12
 
 
-def join(
-    folder: Path,
-    *,
-    reporter: Reporter = SILENT,
-    patience_seconds: float = PATIENCE_SECONDS,
-) -> int:
+def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float = PATIENCE_SECONDS) -> int:
     """Takes part in every run of the study in `folder` until it is over; gives how many it took part in.
 
     Args:

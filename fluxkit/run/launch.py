@@ -94,12 +94,7 @@ def launch(
         return _attempts(folder, job, result, lock, reporter=reporter)
 
 
-def resume(
-    folder: Path,
-    *,
-    afresh: bool = False,
-    reporter: Reporter = SILENT,
-) -> RunResult:
+def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -> RunResult:
     """Continues a run that did not complete, from its last checkpoint, or from the start if there is none.
 
     Args:

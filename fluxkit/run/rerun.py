@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluxkit.errors import RunError, UsageError, printable
@@ -14,7 +13,7 @@ from fluxkit.record.identity import configurations
 from fluxkit.record.run_folder import find_results
 from fluxkit.run.progress import SILENT, run_sentence
 from fluxkit.run.rerun_verdict import differing, environment_rows, judge
-from fluxkit.run.study import DEFAULT_PARENT, STUDY_FILE, plan_all, run_study
+from fluxkit.run.study import DEFAULT_PARENT, STUDY_FILE, dated_name, plan_all, run_study
 from fluxkit.spec.toml import PATHS, override_spec
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def run_again(
         RunError: a run did not complete, so there is nothing to compare.
         MachineError: it can't run here.
     """
-    folder = out or DEFAULT_PARENT / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-rerun-{rerun.spec.name}"
+    folder = out or DEFAULT_PARENT / dated_name(f"rerun-{rerun.spec.name}")
     outcome = run_study([rerun.spec], repeats=repeats, out=folder, same_seed=True, reporter=reporter)
     lost = next((result for result in outcome.results if result.status != "completed"), None)
     if lost:

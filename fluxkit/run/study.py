@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.json"
 DEFAULT_PARENT = Path("runs")
+"""Of studies whose folder nobody names."""
 
 
 class Entry(BaseModel):
@@ -138,7 +139,7 @@ def run_study(
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
             write_atomically(folder / STUDY_FILE, to_json(study))
-    return _run_all(folder, study, specs, plans, reporter=reporter)
+    return _run_all(folder, study, specs, plans, reporter)
 
 
 def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
@@ -160,6 +161,11 @@ def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
     return [make_plan(spec, system, to_run=to_run) for spec in specs]
 
 
+def dated_name(name: str) -> str:
+    """A name that begins with this moment, so that folders lie in the order of time."""
+    return f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-{name}"
+
+
 def arrange(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool = False) -> Study:
     """The study of these specs: within each round of repeats the specs come in a random order.
 
@@ -173,10 +179,9 @@ def arrange(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool = False) 
             order, seed = len(runs), specs[spec].seed + (0 if same_seed else repeat)
             folder = f"{order:02d}-{specs[spec].name}-r{repeat}"
             runs.append(Entry(folder=folder, spec=spec, repeat=repeat, order=order, seed=seed))
-    now = datetime.now(UTC)
     return Study(
-        id=f"{now:%Y%m%dt%H%M%Sz}-{specs[0].name}",
-        created=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        id=dated_name(specs[0].name),
+        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         repeats=repeats,
         same_seed=same_seed,
         specs=stored,
@@ -231,12 +236,7 @@ def _status(folder: Path) -> Status | None:
 
 
 def _run_all(
-    folder: Path,
-    study: Study,
-    specs: Sequence[RunSpec],
-    plans: Sequence[Plan],
-    *,
-    reporter: Reporter,
+    folder: Path, study: Study, specs: Sequence[RunSpec], plans: Sequence[Plan], reporter: Reporter
 ) -> Outcome:
     results: list[RunResult] = []
     for entry in study.runs:
