@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from fluxkit.record.result import Grade
-from fluxkit.stats import LEVEL, MIN_VALUES, PSNR_MARGIN_DB, SSIM_MARGIN, mean, standard_deviation
+from fluxkit.stats import LEVEL, MIN_VALUES, PSNR_MARGIN_DB, SSIM_MARGIN, mean, standard_deviation, t_quantile
 from fluxkit.trust.estimate import Subject, grade_about
 from fluxkit.values import FROZEN
 
@@ -148,8 +148,6 @@ def prediction_interval(values: Sequence[float], count: int, level: float = LEVE
 
     Source: Hahn and Meeker, Statistical Intervals (1991), section 4.7: m +- t(n - 1) s sqrt(1/count + 1/n).
     """
-    from scipy.special import stdtrit
-
     spread = standard_deviation(values) * math.sqrt(1 / count + 1 / len(values))
-    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * spread
+    half = t_quantile(len(values), level) * spread
     return mean(values) - half, mean(values) + half
