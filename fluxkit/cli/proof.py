@@ -51,12 +51,12 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
     from fluxkit.run.rerun import announcement, prepare, run_again
     from fluxkit.run.rerun_verdict import verdict_lines
 
-    asked = prepare(result, sets or ())
+    prepared = prepare(result, sets or ())
     if not (quiet and yes):
-        typer.echo(announcement(asked, repeats), err=True)
+        typer.echo(announcement(prepared, repeats), err=True)
     if not (yes or _confirmed("Go on?")):
         raise UsageError("Nothing was run. Answer y, or give --yes.")
-    verdict, folder = run_again(asked, repeats=repeats, out=out, reporter=reporter(quiet=quiet))
+    verdict, folder = run_again(prepared, repeats=repeats, out=out, reporter=reporter(quiet=quiet))
     if as_json:
         typer.echo(json.dumps({"study": str(folder), **verdict.model_dump(mode="json", by_alias=True)}, indent=1))
     else:
@@ -77,12 +77,12 @@ def verify(results: Results, as_json: Json = False) -> None:
 
     verdicts = verify_all(results)
     if as_json:
-        typer.echo(json.dumps({str(file): found for file, found in verdicts}, indent=1))
-    for file, found in () if as_json else verdicts:
-        typer.echo(f"{file}: {'; '.join(found) or 'verified'}")
+        typer.echo(json.dumps({str(file): problems for file, problems in verdicts}, indent=1))
+    for file, problems in () if as_json else verdicts:
+        typer.echo(f"{file}: {'; '.join(problems) or 'verified'}")
         if absent := left_out(file):
             typer.echo(f"fluxkit: {file}: {absent}.", err=True)
-    if any(found for _, found in verdicts):
+    if any(problems for _, problems in verdicts):
         raise typer.Exit(ExitCode.NOT_COMPARABLE)
 
 

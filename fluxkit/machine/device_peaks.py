@@ -110,16 +110,16 @@ def peaks_of(device_name: str) -> Peaks | None:
 def efficiency(device: Peaks, family: str, work: Work, precision: InferencePrecision) -> Efficiency | None:
     """The stated efficiency of some work on a device; None where none is."""
     for entry in _file().efficiency:
-        asked = (family, work, precision)
-        if (entry.family, entry.work, entry.precision) == asked and device.name in entry.devices:
+        kind = (entry.family, entry.work, entry.precision)
+        if kind == (family, work, precision) and device.name in entry.devices:
             return entry
     return None
 
 
 def flops_per_second(device: Peaks, family: str, work: Work, precision: InferencePrecision) -> float | None:
     """FLOP/s to expect: peak x stated efficiency; None where either is not known."""
-    peak, found = device.peak_flops_per_second(precision), efficiency(device, family, work, precision)
-    return peak * found.share if peak and found else None
+    peak, reached = device.peak_flops_per_second(precision), efficiency(device, family, work, precision)
+    return peak * reached.share if peak and reached else None
 
 
 class ExpectedRates(NamedTuple):

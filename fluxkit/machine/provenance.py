@@ -30,9 +30,16 @@ class Kit(BaseModel):
     """Container image that it ran in."""
 
 
+def version_line(kit: Kit) -> str:
+    """Version, commit and image of this fluxkit."""
+    parts = [f"commit {kit.commit[:12]}{', with changes' if kit.dirty else ''}"] if kit.commit else []
+    parts += [f"image {kit.image}"] if kit.image else []
+    return f"fluxkit {kit.version}" + (f" ({', '.join(parts)})" if parts else "")
+
+
 def this_kit(source: Path | None = None, build_file: Path = BUILD_FILE) -> Kit:
     """The running fluxkit; `source` is the folder that holds the package, for tests."""
-    build = _build(build_file)
+    build = _build_facts(build_file)
     commit, dirty = _checkout(source or Path(__file__).resolve().parents[2])
     if commit is None and "commit" in build:
         commit, dirty = build["commit"].removesuffix("-dirty"), build["commit"].endswith("-dirty")
@@ -45,7 +52,8 @@ def this_kit(source: Path | None = None, build_file: Path = BUILD_FILE) -> Kit:
     )
 
 
-def _build(file: Path) -> dict[str, str]:
+def _build_facts(file: Path) -> dict[str, str]:
+    """What the image's build wrote down; nothing outside of an image."""
     try:
         values = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
@@ -72,10 +80,3 @@ def _git(source: Path, *words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def version_line(kit: Kit) -> str:
-    """Version, commit and image of this fluxkit."""
-    parts = [f"commit {kit.commit[:12]}{', with changes' if kit.dirty else ''}"] if kit.commit else []
-    parts += [f"image {kit.image}"] if kit.image else []
-    return f"fluxkit {kit.version}" + (f" ({', '.join(parts)})" if parts else "")

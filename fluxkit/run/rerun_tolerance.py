@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from fluxkit.record.metrics import METRICS, Metric
 from fluxkit.record.result import Grade
-from fluxkit.stats import LEVEL, MIN_VALUES, mean, standard_deviation
+from fluxkit.stats import LEVEL, MIN_VALUES, mean, standard_deviation, t_quantile
 from fluxkit.trust.estimate import grade_about
 from fluxkit.values import FROZEN
 
@@ -38,13 +38,13 @@ class Band(NamedTuple):
     high: float
     words: str
     """Where it comes from."""
-    tells: bool = True
+    conclusive: bool = True
 
 
-class Held(BaseModel):
+class HeldNumber(BaseModel):
     """A number against its band."""
 
-    model_config = FROZEN
+    model_config = ConfigDict(**FROZEN, populate_by_name=True)
     name: str
     unit: str
     original: float
@@ -57,11 +57,11 @@ class Held(BaseModel):
     inside: bool
     grade: Grade | None = None
     """The worst of both sides'; X is in no verdict."""
-    tells: bool = True
+    conclusive: bool = Field(default=True, alias="tells")
     """Whether being inside says anything: false where the original's repeats spread too much."""
 
 
-def held(quantity: Metric, original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult]) -> Held:
+def held(quantity: Metric, original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult]) -> HeldNumber:
     """One number, which both sides have, against its band; repeats that may not be used make no band.
 
     Each band is at 95 % by itself. Of one run of an unchanged machine the two speeds are both inside in nine cases out
@@ -76,10 +76,10 @@ def held(quantity: Metric, original: RunResult, again: Sequence[RunResult], repe
     else:
         band, now = _of_quality(quantity, original, sound, len(values)), mean(values)
     slack = ROUNDING * abs(first)
-    return Held(
+    return HeldNumber(
         name=quantity.key, unit=quantity.unit, original=first, again=now, low=band.low, high=band.high,
         band=band.words, inside=band.low - slack <= now <= band.high + slack,
-        grade=grade_about((original, *again), quantity.subject), tells=band.tells,
+        grade=grade_about((original, *again), quantity.subject), conclusive=band.conclusive,
     )  # fmt: skip
 
 
@@ -91,8 +91,8 @@ def _of_speed(quantity: Metric, original: RunResult, repeats: Sequence[RunResult
         return Band(first * (1 - share), first * (1 + share), f"±{share:.0%} of the original")
     logs = [math.log(getattr(result.summary, quantity.key)) for result in repeats]
     low, high = prediction_interval(logs, count)
-    tells = (high - low) / 2 <= math.log1p(WIDEST * share)
-    return Band(math.exp(low), math.exp(high), _words(repeats, tells=tells), tells)
+    conclusive = (high - low) / 2 <= math.log1p(WIDEST * share)
+    return Band(math.exp(low), math.exp(high), _words(repeats, conclusive=conclusive), conclusive)
 
 
 def _of_quality(quantity: Metric, original: RunResult, repeats: Sequence[RunResult], count: int) -> Band:
@@ -110,12 +110,12 @@ def _of_quality(quantity: Metric, original: RunResult, repeats: Sequence[RunResu
     if (high - low) / 2 > WIDEST * margin:
         if len({result.seed for result in repeats}) > 1:
             return around._replace(words=f"{fixed} of the original, whose seed it has; other seeds spread more")
-        return Band(low, high, _words(repeats, tells=False), tells=False)
+        return Band(low, high, _words(repeats, conclusive=False), conclusive=False)
     return Band(min(low, around.low), max(high, around.high), f"{_words(repeats)}, and {fixed} of the original")
 
 
-def _words(repeats: Sequence[RunResult], *, tells: bool = True) -> str:
-    return f"{LEVEL:.0%} prediction interval of {len(repeats)} repeats{'' if tells else ', too wide to tell'}"
+def _words(repeats: Sequence[RunResult], *, conclusive: bool = True) -> str:
+    return f"{LEVEL:.0%} prediction interval of {len(repeats)} repeats{'' if conclusive else ', too wide to tell'}"
 
 
 def _geometric(values: Sequence[float]) -> float:
@@ -127,8 +127,6 @@ def prediction_interval(values: Sequence[float], count: int, level: float = LEVE
 
     Source: Hahn and Meeker, Statistical Intervals (1991), section 4.7: m +- t(n - 1) s sqrt(1/count + 1/n).
     """
-    from scipy.special import stdtrit
-
     spread = standard_deviation(values) * math.sqrt(1 / count + 1 / len(values))
-    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * spread
+    half = t_quantile(len(values), level) * spread
     return mean(values) - half, mean(values) + half

@@ -16,14 +16,11 @@ from fluxkit.errors import UsageError
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_atomically
-from fluxkit.record.metrics import METRICS
 from fluxkit.record.redact import public_spec
 from fluxkit.record.run_folder import new_folder
-from fluxkit.run.engine_process import engine_command
 from fluxkit.run.launch import launch, resume
-from fluxkit.run.progress import Silent
+from fluxkit.run.progress import SILENT, run_sentence
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.trust.estimate import grade_about
 from fluxkit.values import FROZEN, canonical_sha256
 
 if TYPE_CHECKING:
@@ -31,11 +28,11 @@ if TYPE_CHECKING:
 
     from fluxkit.plan.plan import Plan
     from fluxkit.record.result import RunResult, Status
-    from fluxkit.run.engine_process import EngineCommand
     from fluxkit.run.progress import Reporter
 
 STUDY_FILE = "study.json"
 DEFAULT_PARENT = Path("runs")
+"""Of studies whose folder nobody names."""
 
 
 class Entry(BaseModel):
@@ -64,6 +61,14 @@ class Study(BaseModel):
     """As resolved; a path is stored as its last part."""
     runs: tuple[Entry, ...]
 
+    def order_lines(self) -> str:
+        """Its runs in the order in which they are done."""
+        lines = [
+            f"{run.order + 1:3d}. {self.specs[run.spec].name}, repeat {run.repeat}, seed {run.seed}"
+            for run in self.runs
+        ]
+        return "\n".join(["Order of the runs:", *lines])
+
     def asks_for(self, specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> bool:
         """Whether it is the study of these specs and repeats."""
         wanted = (tuple(public_spec(spec) for spec in specs), repeats, same_seed)
@@ -79,9 +84,20 @@ class Outcome(NamedTuple):
     stopped: bool
     """Whether it was told to stop (SIGTERM, SIGUSR1) and can be resumed."""
 
-    def count(self, status: Status) -> int:
-        """How many runs ended so."""
-        return sum(result.status == status for result in self.results)
+    def to_json(self) -> str:
+        """For scripts."""
+        runs = [
+            {
+                "id": result.id,
+                "name": result.spec.name,
+                "repeat": result.repeat,
+                "status": result.status,
+                "summary": result.summary.model_dump(mode="json"),
+                "error": result.error.model_dump(mode="json") if result.error else None,
+            }
+            for result in self.results
+        ]
+        return json.dumps({"study": str(self.folder), "stopped": self.stopped, "runs": runs}, indent=1)
 
 
 def run_study(
@@ -91,8 +107,7 @@ def run_study(
     out: Path | None = None,
     resuming: bool = False,
     same_seed: bool = False,
-    reporter: Reporter | None = None,
-    command: EngineCommand = engine_command,
+    reporter: Reporter = SILENT,
 ) -> Outcome:
     """Runs each spec `repeats` times, interleaved; a failed run does not stop the others.
 
@@ -104,14 +119,12 @@ def run_study(
             checkpoint, failed ones are run again from the start.
         same_seed: every repeat uses the spec's own seed, to see whether a run reproduces itself.
         reporter: is told how it goes.
-        command: gives the engine's command line.
 
     Raises:
         UsageError: the folder is taken, or there is no such study to resume.
         MachineError: a spec can't run here, or the folder can't be written; nothing was run.
         KeyboardInterrupt: interrupted by hand; what was done is written.
     """
-    said = reporter or Silent()
     if resuming:
         folder = out or newest_unfinished(DEFAULT_PARENT, specs, repeats, same_seed=same_seed)
         study = read_study(folder)
@@ -124,11 +137,11 @@ def run_study(
     _bring_inputs(specs)
     plans = plan_all(specs)
     for caution in cautions:
-        said.say(caution)
+        reporter.say(caution)
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
             write_atomically(folder / STUDY_FILE, to_json(study))
-    return _run_all(folder, study, specs, plans, reporter=said, command=command)
+    return _run_all(folder, study, specs, plans, reporter)
 
 
 def _bring_inputs(specs: Sequence[RunSpec]) -> None:
@@ -159,6 +172,11 @@ def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
     return [make_plan(spec, system, to_run=to_run) for spec in specs]
 
 
+def dated_name(name: str) -> str:
+    """A name that begins with this moment, so that folders lie in the order of time."""
+    return f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-{name}"
+
+
 def arrange(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool = False) -> Study:
     """The study of these specs: within each round of repeats the specs come in a random order.
 
@@ -172,10 +190,9 @@ def arrange(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool = False) 
             order, seed = len(runs), specs[spec].seed + (0 if same_seed else repeat)
             folder = f"{order:02d}-{specs[spec].name}-r{repeat}"
             runs.append(Entry(folder=folder, spec=spec, repeat=repeat, order=order, seed=seed))
-    now = datetime.now(UTC)
     return Study(
-        id=f"{now:%Y%m%dt%H%M%Sz}-{specs[0].name}",
-        created=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        id=dated_name(specs[0].name),
+        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         repeats=repeats,
         same_seed=same_seed,
         specs=stored,
@@ -230,87 +247,35 @@ def _status(folder: Path) -> Status | None:
 
 
 def _run_all(
-    folder: Path,
-    study: Study,
-    specs: Sequence[RunSpec],
-    plans: Sequence[Plan],
-    *,
-    reporter: Reporter,
-    command: EngineCommand,
+    folder: Path, study: Study, specs: Sequence[RunSpec], plans: Sequence[Plan], reporter: Reporter
 ) -> Outcome:
     results: list[RunResult] = []
     for entry in study.runs:
-        before = _status(folder / entry.folder)
+        run, spec = folder / entry.folder, specs[entry.spec]
+        before = _status(run)
         if before == "completed":
-            results.append(settle_dead_run_on_disk(folder / entry.folder))
+            results.append(settle_dead_run_on_disk(run))
             continue
-        spec, plan = specs[entry.spec], plans[entry.spec]
         reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
         try:
-            result = _run_one(folder, study, entry, spec, plan, before=before, reporter=reporter, command=command)
+            if before is None:
+                shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
+                result = launch(
+                    spec, plans[entry.spec], folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat,
+                    order=entry.order, reporter=reporter,
+                )  # fmt: skip
+            else:
+                result = resume(run, afresh=before == "failed", reporter=reporter)
         except KeyboardInterrupt:
             reporter.say(_how_to_continue(folder))
             raise
         results.append(result)
-        reporter.say(sentence(result))
+        reporter.say(run_sentence(result))
         if result.status == "interrupted":
             reporter.say(_how_to_continue(folder))
             return Outcome(folder, tuple(results), stopped=True)
     return Outcome(folder, tuple(results), stopped=False)
 
 
-def _run_one(
-    folder: Path,
-    study: Study,
-    entry: Entry,
-    spec: RunSpec,
-    plan: Plan,
-    *,
-    before: Status | None,
-    reporter: Reporter,
-    command: EngineCommand,
-) -> RunResult:
-    """Begins a run, or continues one that has a result with the status `before`."""
-    run = folder / entry.folder
-    if before is not None:
-        return resume(run, afresh=before == "failed", reporter=reporter, command=command)
-    shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
-    return launch(
-        spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
-        reporter=reporter, command=command,
-    )  # fmt: skip
-
-
 def _how_to_continue(folder: Path) -> str:
     return f"To continue, give the same command with --resume --out {folder}"
-
-
-def study_order(study: Study) -> str:
-    """The runs of a study in the order in which they are done."""
-    lines = [
-        f"{run.order + 1:3d}. {study.specs[run.spec].name}, repeat {run.repeat}, seed {run.seed}" for run in study.runs
-    ]
-    return "\n".join(["Order of the runs:", *lines])
-
-
-def sentence(result: RunResult) -> str:
-    """How a run ended and its headline numbers with their grades, for a person."""
-    if result.error:
-        phase = f" in phase {result.error.phase}" if result.error.phase else ""
-        return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
-    known = [
-        f"{value:.4g} {metric.end_of_run} ({grade_about((result,), metric.subject)})"
-        for metric in METRICS
-        if metric.end_of_run and (value := getattr(result.summary, metric.key)) is not None
-    ]
-    return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"
-
-
-def study_json(outcome: Outcome) -> str:
-    """What a study has come to, as JSON for scripts."""
-    runs = [
-        {"id": each.id, "name": each.spec.name, "repeat": each.repeat, "status": each.status}
-        | {"summary": each.summary.model_dump(mode="json"), "error": each.error and each.error.model_dump(mode="json")}
-        for each in outcome.results
-    ]
-    return json.dumps({"study": str(outcome.folder), "stopped": outcome.stopped, "runs": runs}, indent=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,10 +86,11 @@ def test_a_copy_beside_a_page_says_what_was_left_out_of_it(fluxkit, dead):
     assert hashes(dead) == before
 
 
-def test_resuming_settles_a_dead_run(dead, monkeypatch):
+def test_resuming_settles_a_dead_run(dead, engine_is, monkeypatch):
     """Whoever runs writes: the next attempt begins from a result that knows how the one before it ended."""
-    monkeypatch.setattr("fluxkit.run.launch._same_configuration", lambda *_: None)
-    command = lambda folder, _plan: [sys.executable, str(STAND_IN), "completed", str(folder)]  # noqa: E731
-    assert resume(dead, command=command).status == "completed"
+    begun_with = read_result(dead).configuration_sha256
+    monkeypatch.setattr("fluxkit.run.launch.configuration_sha256", lambda *_: begun_with)
+    engine_is("completed")
+    assert resume(dead).status == "completed"
     assert read_result(dead).status == "completed"
     assert str(Path.home()) not in (dead / "engine.log").read_text()

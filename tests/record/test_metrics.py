@@ -43,7 +43,7 @@ from fluxkit.fold.outcome import folded_results
 from fluxkit.record.json_schema import json_schema
 from fluxkit.report.page import write_report
 from fluxkit.run.rerun_verdict import judge, verdict_lines
-from fluxkit.run.study import sentence
+from fluxkit.run.progress import run_sentence
 from fluxkit.text.text_table import render
 sources = folded_results([pathlib.Path(sys.argv[1])])
 results = [result for _, result in sources]
@@ -52,7 +52,7 @@ texts = {style: render(comparison, style, 400) for style in ("table", "markdown"
 page = pathlib.Path(sys.argv[1]) / "page.html"
 write_report(sources, page)
 texts |= {"page": page.read_text("utf-8"), "schema": json.dumps(json_schema("result"))}
-texts |= {"sentence": sentence(results[0]), "rerun": verdict_lines(judge(results[0], [results[0]]))}
+texts |= {"sentence": run_sentence(results[0]), "rerun": verdict_lines(judge(results[0], [results[0]]))}
 print(json.dumps({**texts, "folded": summarise(results[0]).blinks_per_second}))
 """
 

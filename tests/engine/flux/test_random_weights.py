@@ -20,6 +20,7 @@ from fluxkit.machine.system import probe
 from fluxkit.model import pipeline_files
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
 from fluxkit.plan.plan import make_plan
+from fluxkit.run import engine_process
 from fluxkit.run.launch import launch
 from fluxkit.spec.toml import parse_spec
 from fluxkit.text.answers import answers
@@ -74,7 +75,9 @@ def go(folder, shrunk, spec, *more, plan=None):
     def command(run, _plan):
         return [sys.executable, str(script), str(shrunk), str(run), *more]
 
-    return launch(spec, plan or make_plan(spec, probe()), folder=folder, seed=0, command=command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_process, "engine_command", command)
+        return launch(spec, plan or make_plan(spec, probe()), folder=folder, seed=0)
 
 
 def test_the_shipped_configuration_builds_every_parameter():
