@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fluxkit.engine.data.prepare import Prepared
-    from fluxkit.engine.flux.transformer import Autoencoder, Flux
+    from fluxkit.engine.flux.autoencoder import Autoencoder
+    from fluxkit.engine.flux.transformer import Flux
     from fluxkit.engine.process.event_log import EventLog
     from fluxkit.spec.workload import EvaluateSpec
 
@@ -122,7 +123,7 @@ class Evaluator:
                 for place, step, draw in batch
             ]
         )
-        sigma = flux.seen(torch.tensor([sigmas[step] for _, step, _ in batch]))
+        sigma = flux.rounded_sigma(torch.tensor([sigmas[step] for _, step, _ in batch]))
         noisy = flow.add_noise(latents, noise, sigma)
         captions = self._prepared.captions.of(places)
         velocity = flux.velocity(flow.pack(noisy).to(flux.device), sigma.to(flux.device), captions, self._prepared.size)

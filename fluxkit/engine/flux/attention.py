@@ -32,7 +32,7 @@ NAMED = {
 _OPERATOR = "aten::_scaled_dot_product_"
 
 
-def allowed(device: str, precision: str, asked: Attention) -> tuple[SDPBackend, ...]:
+def allowed_backends(device: str, precision: str, asked: Attention) -> tuple[SDPBackend, ...]:
     """The backends that may run, the preferred first; none named means torch's own choice.
 
     Without plain products in half precision: they would hold a number for every pair of tokens.
@@ -44,13 +44,13 @@ def allowed(device: str, precision: str, asked: Attention) -> tuple[SDPBackend, 
     return HALF if precision == "bfloat16" else SINGLE
 
 
-def attention(device: str, precision: str, asked: Attention) -> AbstractContextManager[None]:
+def attention_backends(device: str, precision: str, asked: Attention) -> AbstractContextManager[None]:
     """Only the allowed backends, for a while."""
-    backends = allowed(device, precision, asked)
+    backends = allowed_backends(device, precision, asked)
     return sdpa_kernel([*backends], set_priority=True) if backends else nullcontext()
 
 
-def that_ran(work: Callable[[], object], first_pass_of: Module | None = None) -> str:
+def observed_kernels(work: Callable[[], object], first_pass_of: Module | None = None) -> str:
     """Does the work and names torch's attention operators that it called, without their common beginning.
 
     With a module only its first forward pass is watched: whatever is watched takes memory, which is measured too.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Widening(torch.nn.Linear):
+class WideningLinear(torch.nn.Linear):
     """A linear layer in bfloat16 whose product is computed in the precision of what comes in."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
@@ -26,14 +26,14 @@ class Widening(torch.nn.Linear):
 
 
 @torch.no_grad()
-def store_narrow(transformer: torch.nn.Module) -> float:
+def store_as_bf16(transformer: torch.nn.Module) -> float:
     """Stores every matrix that survives it in bfloat16 and all else in FP32; gives the share of numbers in bfloat16."""
     narrow = {
         name: module for name, module in transformer.named_modules()
         if type(module) is torch.nn.Linear and "lora_" not in name and _survives(module)
     }  # fmt: skip
     for module in narrow.values():
-        module.__class__ = Widening
+        module.__class__ = WideningLinear
         module.bfloat16()
     kept = {id(parameter) for module in narrow.values() for parameter in module.parameters()}
     for parameter in transformer.parameters():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluxkit.engine.flux import attention, compilation
-from fluxkit.engine.flux.bf16_storage import store_narrow
-from fluxkit.engine.flux.precision import dtype_of, read_back
+from fluxkit.engine.flux.bf16_storage import store_as_bf16
+from fluxkit.engine.flux.precision import dtype_of, precision_in_force
 from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure import sampling
 from fluxkit.record import events
@@ -26,11 +26,13 @@ def measure(job: Job, flux: Flux, prepared: Prepared, accelerator: Accelerator, 
     batch = _share_of_the_batch(job, prepared, log.rank)
     began = compilation.compile_blocks(flux.transformer) if spec.execution.compile else None
     seconds: list[float] = []
-    kernels = attention.that_ran(lambda: seconds.append(sampling.warm_up_seconds(flux, batch)), flux.transformer)
+    kernels = attention.observed_kernels(
+        lambda: seconds.append(sampling.warm_up_seconds(flux, batch)), flux.transformer
+    )
     log.write(
         events.InferenceSetting,
         micro_batch_size=plan.inference_micro_batch_size,
-        precision=read_back(flux.dtype, weights),
+        precision=precision_in_force(flux.dtype, weights),
         attention=kernels,
         warm_up_seconds=sum(seconds),
         compile_seconds=None if began is None else compilation.seconds_since(began),
@@ -54,7 +56,7 @@ def as_used(job: Job, flux: Flux) -> tuple[Flux, str]:
     if execution.quantization != "none":
         return Flux(transformer, flux.device), execution.quantization
     if execution.inference_weights == "bfloat16":
-        share = store_narrow(transformer)
+        share = store_as_bf16(transformer)
         return Flux(transformer, flux.device, dtype=dtype), f"bfloat16 ({share:.1%} of the numbers), adapters apart"
     if dtype.itemsize > transformer.dtype.itemsize:
         transformer = transformer.to(dtype)

@@ -42,7 +42,7 @@ class Rates(NamedTuple):
     copy_bytes_per_second: float
 
 
-def sing(device: torch.device, precision: str) -> Rates:
+def measure_rates(device: torch.device, precision: str) -> Rates:
     """The device's rates in `precision` ("ieee_float32", "tf32" or "bfloat16"), under the switches in force.
 
     Whoever calls sets the switches, as for the phase itself: a canary that set its own could not tell on them.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+WARM_UP_STEPS = 3
+"""Before steps are timed, in tuning and in inference; after a long one no further are needed."""
 LONG_SECONDS = 10.0
 """A step of this length has warmed a device up: what is cold in it is over within the first second."""
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fluxkit.plan.plan import Plan
 
 
-def placed(plan: Plan, device: torch.device, place: int) -> None:
+def check_device(plan: Plan, device: torch.device, place: int) -> None:
     """Compares the device that torch took with the planned one.
 
     Args:

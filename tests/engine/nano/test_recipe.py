@@ -147,8 +147,8 @@ def test_the_recipe_opens_tuning_photos_only(monkeypatch: pytest.MonkeyPatch, tm
     opened: list[str] = []
     real = pictures.photo_path
     monkeypatch.setattr(pictures, "photo_path", lambda photo: opened.append(photo.split) or real(photo))
-    monkeypatch.setattr(recipe.nano_card, "measure", lambda *_: None)
-    monkeypatch.setattr(recipe.nano_card, "write", lambda _: "")
+    monkeypatch.setattr(recipe.card, "measure", lambda *_: None)
+    monkeypatch.setattr(recipe.card, "write", lambda _: "")
     recipe.make(tmp_path / "nano", linear_iterations=1, autoencoder_iterations=1, transformer_iterations=1)
     assert set(opened) == {"tuning"}
 
