@@ -96,7 +96,7 @@ def test_sigma_is_rounded_as_a_bfloat16_model_sees_it() -> None:
     seen = low.rounded_sigma(sigma)
     assert seen.dtype == torch.float32
     assert torch.equal((seen * 1000).bfloat16(), sigma.bfloat16() * 1000)
-    assert torch.equal(load_flux(small_spec(), 0, CPU).seen(sigma), sigma)
+    assert torch.equal(load_flux(small_spec(), 0, CPU).rounded_sigma(sigma), sigma)
 
 
 def optimiser_of(spec, prepared):

@@ -1,6 +1,6 @@
 """The text encoders of `nano`: frozen random networks with fixed vocabularies that no caption was used for.
 
-They carry no meaning; they only tell captions apart, which is what a study of tuning needs from them.
+They carry no meaning. They only tell captions apart, which is what a study of tuning needs from them.
 """
 
 from __future__ import annotations
@@ -8,20 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-    T5Config,
-    T5EncoderModel,
-    T5TokenizerFast,
-)
+from tokenizers import pre_tokenizers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
 
 WIDTH = 64
 """Of the embeddings of both encoders."""
 
-MAX_SEQUENCE_LENGTH = 32
-"""T5 tokens per caption; the pipeline finds it as `tokenizer_2.model_max_length`."""
+CLIP_LENGTH, T5_LENGTH = 77, 32
+"""Most tokens per caption, by which the pipeline knows them: `model_max_length` of its tokenizers."""
 
 # Frequent English letter groups and common words, written down once as a general vocabulary.
 LETTER_GROUPS = """
@@ -31,7 +25,7 @@ ss so rs un lo wa ge ie wh ee wi em ad ol rt po we na ul ni ts mo ow pa im mi ai
 ci vi pl ig tu ev ld ry mp fe bl ab gh ty op wo sa ay ex ke ck oo gr cl dr sk sp br cr fl gl sc sm sn sw tw
 ph qu ght ing ion ent ter ate ness ment able ful less est ous ive ity tion ther ance ence ish
 """
-WORDS = """
+COMMON_WORDS = """
 the of and to in a is that it was for on are as with his they at be this from have or by one had not but
 what all were when we there can an your which their said if do will each about how up out them then she many
 some so these would other into has more her two like him see time could no make than first been its who now
@@ -60,85 +54,58 @@ standing running flying looking holding wearing
 
 
 def build_clip(seed: int) -> tuple[Any, Any]:
-    """A byte-level CLIPTokenizer and a random CLIPTextModel that tells captions apart."""
-    tokenizer = _clip_tokenizer()
+    """A byte-level CLIPTokenizer and a random CLIPTextModel that tells captions apart.
+
+    Every byte is a token, so that any caption of up to 75 bytes is told from any other.
+    """
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=CLIP_LENGTH)
     torch.manual_seed(seed)
     config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        projection_dim=WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=77,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=2 * WIDTH, projection_dim=WIDTH,
+        num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=CLIP_LENGTH,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
     encoder = CLIPTextModel(config).eval().requires_grad_(requires_grad=False)
-    _spread(encoder, tokenizer, seed)
+    _standardise_pooled(encoder, tokenizer, seed)
     return tokenizer, encoder
 
 
 def build_t5(seed: int) -> tuple[Any, Any]:
-    """A Unigram T5TokenizerFast of characters, letter groups and words, and a random T5EncoderModel."""
-    tokenizer = _t5_tokenizer()
+    """A Unigram T5TokenizerFast of characters, letter groups and words, and a random T5EncoderModel.
+
+    Equal scores make the fewest pieces win: whole words where it knows them, letter groups elsewhere.
+    """
+    characters = [chr(code) for code in range(33, 127)]
+    parts = [*characters, *LETTER_GROUPS.split(), *COMMON_WORDS.split()]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0)]
+    vocabulary += [(piece, -8.0) for piece in dict.fromkeys(["\u2581", *parts, *("\u2581" + part for part in parts)])]
+    tokenizer = T5TokenizerFast(vocab=vocabulary, extra_ids=0, model_max_length=T5_LENGTH)
     torch.manual_seed(seed)
     config = T5Config(
-        vocab_size=len(tokenizer),
-        d_model=WIDTH,
-        d_kv=16,
-        d_ff=2 * WIDTH,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        is_encoder_decoder=False,
-        use_cache=False,
-        tie_word_embeddings=False,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        vocab_size=len(tokenizer), d_model=WIDTH, d_kv=16, d_ff=2 * WIDTH, num_layers=2, num_heads=4,
+        feed_forward_proj="gated-gelu", is_encoder_decoder=False, use_cache=False, tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
         decoder_start_token_id=tokenizer.pad_token_id,
-    )
+    )  # fmt: skip
     return tokenizer, T5EncoderModel(config).eval().requires_grad_(requires_grad=False)
 
 
-def _clip_tokenizer() -> Any:
-    """Every byte is a token, so that any caption of up to 75 bytes is told from any other."""
-    from tokenizers import pre_tokenizers
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[], model_max_length=77)
-
-
-def _t5_tokenizer() -> Any:
-    """Equal scores make the fewest pieces win: whole words where it knows them, letter groups elsewhere."""
-    characters = ["\u2581", *(chr(code) for code in range(33, 127))]
-    groups, words = LETTER_GROUPS.split(), WORDS.split()
-    pieces = [
-        *characters,
-        *groups,
-        *words,
-        *("\u2581" + piece for piece in [*characters[1:], *groups, *words]),
-    ]
-    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0)]
-    vocabulary += [(piece, -8.0) for piece in dict.fromkeys(pieces)]
-    return T5TokenizerFast(vocab=vocabulary, extra_ids=0, model_max_length=MAX_SEQUENCE_LENGTH)
-
-
 @torch.no_grad()
-def _spread(encoder: Any, tokenizer: Any, seed: int) -> None:
+def _standardise_pooled(encoder: Any, tokenizer: Any, seed: int) -> None:
     """Moves the last norm so that pooled embeddings of random word strings have mean 0 and variance 1.
 
-    A random CLIP maps all texts near one point (cosine .8). The strings are drawn from `WORDS`, so no
+    A random CLIP maps all texts near one point (cosine .8). The strings are drawn from `COMMON_WORDS`, so no
     caption is used for the remedy.
     """
     generator = torch.Generator().manual_seed(seed)
-    words = WORDS.split()
+    words = COMMON_WORDS.split()
     chosen = torch.randint(len(words), (256, 7), generator=generator).tolist()
     texts = [" ".join(words[index] for index in row) for row in chosen]
-    tokens = tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
-    pooled = encoder(tokens.input_ids).pooler_output
+    tokens = tokenizer(texts, padding="max_length", max_length=CLIP_LENGTH, truncation=True, return_tensors="pt")
+    pooled_NP = encoder(tokens.input_ids).pooler_output
     norm = next(module for name, module in encoder.named_modules() if name.endswith("final_layer_norm"))
-    norm.weight.copy_(1 / pooled.std(0))
-    norm.bias.copy_(-pooled.mean(0) / pooled.std(0))
+    norm.weight.copy_(1 / pooled_NP.std(0))
+    norm.bias.copy_(-pooled_NP.mean(0) / pooled_NP.std(0))
