@@ -1,4 +1,4 @@
-"""One run on one rank: prepare, load, warm up, tune, evaluate, measure. The only place that knows this order."""
+"""One run on one rank: prepare, load, warm up, tune, evaluate, measure inference. Only this file knows the order."""
 
 from __future__ import annotations
 
@@ -61,11 +61,13 @@ class Run:
         self._log_started()
 
     def _log_started(self) -> None:
-        gpu = self.device.type == "cuda"
-        properties = torch.cuda.get_device_properties(self.device) if gpu else None
-        versions = {"python": platform.python_version(), "torch": torch.__version__}
-        versions["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
-        if gpu:
+        execution = self.job.spec.execution
+        properties = torch.cuda.get_device_properties(self.device) if self.device.type == "cuda" else None
+        versions = {
+            "python": platform.python_version(), "torch": torch.__version__,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        }  # fmt: skip
+        if properties:
             versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
         self.log.write(
             events.Started,
@@ -73,9 +75,7 @@ class Run:
             device_name=properties.name if properties else self.job.plan.device_names[0],
             device_uuid=str(properties.uuid) if properties else None,
             threads=torch.get_num_threads(),
-            precision=precision_in_force(
-                dtype_of(self.job.spec.execution.precision), self.job.spec.execution.quantization
-            ),
+            precision=precision_in_force(dtype_of(execution.precision), execution.quantization),
             versions=versions,
         )
 
@@ -101,9 +101,8 @@ class Run:
                 flux = distributed.whole_model(flux)
                 if assistant:
                     assistant.add(flux.transformer, -1.0)
-                evaluator = self._evaluator(prepared, autoencoder) if autoencoder else None
-                self._evaluate(evaluator, flux, reached)
-        del evaluator, autoencoder  # no part of the memory that inference needs
+                self._evaluate(prepared, autoencoder, flux, reached)
+        del autoencoder  # no part of the memory that inference needs
         precision = spec.execution.inference_precision
         with (
             self._attention(precision),
@@ -153,7 +152,6 @@ class Run:
             )
             for pair in prepared.pairs
         )  # fmt: skip
-        trainable = flux.trainable()
         self.log.write(
             events.Inputs,
             weights_sha256=weights_sha256(self.job.spec.model),
@@ -161,7 +159,7 @@ class Run:
             skipped=[f"{problem.name}: {problem.reason}" for problem in prepared.skipped],
             pairs=pairs,
             parameters=sum(value.numel() for name, value in flux.transformer.named_parameters() if "lora_" not in name),
-            trainable_parameters=sum(value.numel() for value in trainable.values()),
+            trainable_parameters=sum(value.numel() for value in flux.trainable().values()),
         )
 
     def _certify(self, *, autocast: bool) -> None:
@@ -195,21 +193,17 @@ class Run:
                 raise StopRequestedError
         return trajectory.state.reached
 
-    def _evaluator(self, prepared: Prepared, autoencoder: Autoencoder) -> Evaluator:
-        plan = self.job.plan
-        return Evaluator(
-            self.job.spec.evaluate, prepared, autoencoder, self.folder, self.log,
-            micro_batch_size=plan.inference_micro_batch_size, processes=plan.processes,
-        )  # fmt: skip
-
-    def _evaluate(self, evaluator: Evaluator | None, flux: Flux, reached: list[dict[str, Any]]) -> None:
-        """Grades every distinct state once; the last one is saved and timed. Random weights have nothing to grade."""
+    def _evaluate(
+        self, prepared: Prepared, autoencoder: Autoencoder | None, flux: Flux, reached: list[dict[str, Any]]
+    ) -> None:
+        """Grades every distinct state once; the last one is saved and timed. Without an autoencoder none is graded."""
+        evaluator = Evaluator(self.job, prepared, autoencoder, self.folder, self.log) if autoencoder else None
+        if evaluator:
+            evaluator.anchors()
         by_iteration: dict[int, list[str]] = {}
         for mark in reached:
             by_iteration.setdefault(mark["iteration"], []).append(mark["id"])
         states = sorted(by_iteration.items())
-        if evaluator:
-            evaluator.anchors()
         for iteration, marks in states if evaluator else states[-1:]:
             distributed.copy_weights(flux.trainable(), TensorFile(snapshot_path(self.folder, iteration)))
             if evaluator:

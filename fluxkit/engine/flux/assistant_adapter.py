@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PREFIX = "transformer."
-DOWN, UP, ALPHA = ".lora_A.weight", ".lora_B.weight", ".alpha"
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
 class Assistant:
@@ -34,7 +34,7 @@ class Assistant:
             if key.startswith(PREFIX) and key.endswith(DOWN):
                 name = key.removesuffix(DOWN)
                 down, up = state[key], state[name + UP]
-                alpha = alphas.get(name + ALPHA, (metadata or {}).get(f"{PREFIX}lora_alpha", down.shape[0]))
+                alpha = alphas.get(f"{name}.alpha", (metadata or {}).get(f"{PREFIX}lora_alpha", down.shape[0]))
                 self._factors[name.removeprefix(PREFIX)] = (down, up, float(alpha) / down.shape[0])
         if not self._factors:
             raise MachineError(f"{path} holds no LoRA for a FLUX transformer, so it can't assist the tuning of one.")

@@ -138,8 +138,12 @@ def run_probe(
     """Forward pass, tuning steps and a four-step sample of the probe's transformer, which is changed by it."""
     clean_BCHW, noise_BCHW, start_BCHW = (halves(LATENTS, name) for name in ("latents", "noise", "start"))
     captions = Embeddings(halves(TEXT, "text"), halves(POOLED, "pooled"))
+    for parameter in transformer.parameters():
+        # Adapters stay FP32, as in a run, and become float64 with a float64 base.
+        if dtype == torch.float64 or not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
     with Float64() if dtype == torch.float64 else nullcontext():  # type: ignore[no-untyped-call]  # torch's constructor
-        flux = _ProbeFlux(_cast(transformer, dtype), device, autocast=autocast)
+        flux = _ProbeFlux(transformer, device, autocast=autocast)
         clean_BLD, noise_BLD = flow.pack(clean_BCHW.to(device)), flow.pack(noise_BCHW.to(device))
         sigma_B = torch.tensor(SIGMAS, device=device)
         noisy_BLD = flow.add_noise(clean_BLD, noise_BLD, sigma_B)
@@ -156,14 +160,6 @@ def run_probe(
             losses.append(loss.item())
         latents_BCHW = denoise(flux, start_BCHW, captions, 4)
     return ProbeOutput(velocity_BLD.cpu().double(), losses, latents_BCHW.double())
-
-
-def _cast(transformer: FluxTransformer2DModel, dtype: torch.dtype) -> FluxTransformer2DModel:
-    """The base in `dtype`; adapters stay FP32, as in a run, and become float64 with a float64 base."""
-    for parameter in transformer.parameters():
-        if dtype == torch.float64 or not parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)
-    return transformer
 
 
 def certify(device: torch.device, precision: str, *, autocast: bool = False) -> dict[str, Any]:

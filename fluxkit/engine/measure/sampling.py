@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fluxkit.engine.flux.autoencoder import Autoencoder
     from fluxkit.engine.flux.captions import Embeddings
     from fluxkit.engine.flux.transformer import Flux
+    from fluxkit.spec.workload import InferenceSpec
 
 DECODED_TOGETHER = 32 * 32 * 4
 """Latent pixels of one decoding: 16 pictures of nano's size, one of schnell's from 512 pixels on."""
@@ -93,16 +94,14 @@ def warm_up_seconds(flux: Flux, batch: LatentBatch) -> float:
     return first if first > LONG_SECONDS else first + sum(step_seconds(flux, batch, 0, WARM_UP_STEPS - 1))
 
 
-def denoising_seconds(
-    flux: Flux, batch: LatentBatch, num_inference_steps: int, min_seconds: float, max_seconds: float
-) -> Iterator[list[float]]:
+def denoising_seconds(flux: Flux, batch: LatentBatch, settings: InferenceSpec) -> Iterator[list[float]]:
     """Seconds of the steps of one micro-batch after the other, the batch again and again.
 
     Ends when `min_seconds` and `MIN_TIMED_STEPS` are reached. After `max_seconds` no further micro-batch begins.
     """
     spent, steps, first = 0.0, 0, 0
-    while (spent < min_seconds or steps < MIN_TIMED_STEPS) and spent < max_seconds:
-        seconds = step_seconds(flux, batch, first, num_inference_steps)
+    while (spent < settings.min_seconds or steps < MIN_TIMED_STEPS) and spent < settings.max_seconds:
+        seconds = step_seconds(flux, batch, first, settings.num_inference_steps)
         yield seconds
         spent, steps, first = spent + sum(seconds), steps + len(seconds), first + batch.micro_batch_size
         first = first if first < len(batch.images) else 0

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import AutoencoderKL
 
+from fluxkit.engine.data.photos import photos
 from fluxkit.engine.nano.descent import descend
+from fluxkit.engine.nano.pictures import RESOLUTION, autoencoder_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,17 +159,17 @@ def power_law_noise(count: int, size: int, generator: torch.Generator) -> Tensor
     return (noise_BCHW * level + offset).clamp(-1, 1)
 
 
-def train_autoencoder(model: Any, pictures_BCHW: Tensor, *, linear_iterations: int, iterations: int, seed: int) -> None:
-    """Trains `model` in place: its linear skeleton first, which is fast, then all of it; then sets shift and scale.
+def train_autoencoder(linear_iterations: int, iterations: int, seed: int) -> AutoencoderKL:
+    """An autoencoder trained on crops of the tuning photos and on coloured noise, frozen.
 
-    Args:
-        model: from `build_autoencoder`.
-        pictures_BCHW: FP32 in [-1, 1].
-        linear_iterations: optimiser steps of the skeleton.
-        iterations: optimiser steps of the whole autoencoder.
-        seed: of order, colours and noise.
+    First its linear skeleton, which is fast, then all of it, each for so many optimiser steps.
     """
     generator = torch.Generator().manual_seed(seed)
+    crops_BCHW = autoencoder_pictures(photos("tuning"), per_photo=200, generator=generator)
+    pictures_BCHW = torch.cat([crops_BCHW, power_law_noise(200, RESOLUTION, generator)])
+    torch.manual_seed(seed)
+    model = build_autoencoder()
+    generator.manual_seed(seed)
 
     def train(forward: Pass, steps: int, peak: float) -> None:
         def loss_of_batch() -> Tensor:
@@ -184,6 +186,7 @@ def train_autoencoder(model: Any, pictures_BCHW: Tensor, *, linear_iterations: i
     _straighten(model.decoder, latents_BCHW)
     train(full_pass, iterations, 5e-4)
     _calibrate(model, pictures_BCHW)
+    return model.eval().requires_grad_(requires_grad=False)
 
 
 def _reconstruction_loss(model: Any, pictures_BCHW: Tensor, forward: Pass, generator: torch.Generator) -> Tensor:

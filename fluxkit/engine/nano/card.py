@@ -5,6 +5,7 @@ B batch, C channels, H and W height and width.
 
 from __future__ import annotations
 
+from importlib import resources
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -37,59 +38,12 @@ SEEDS = 4
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
 PACKAGES = ("torch", "diffusers", "transformers", "pillow", "scikit-image")
 
-CARD = """---
-license: apache-2.0
-library_name: diffusers
-pipeline_tag: text-to-image
----
-
-# nano
-
-A FLUX-architecture text-to-image pipeline small enough to tune on two CPU cores in a minute. It exists to measure
-tuning, not to make pictures: `FluxPipeline.from_pretrained(folder)` opens it, and everything that FLUX.1-schnell
-does happens in it, in miniature. It was trained from nothing by `python -m fluxkit.engine.nano`, which also
-measured and wrote this page.
-
-## Figures
-
-64x64 pixels, 8-bit RGB, FP32, {seeds} noise seeds per caption, 4 Euler steps; made with {versions}.
-
-| what | measured |
-|---|---|
-{figures}
-
-## How it was made
-
-- **Autoencoder** (AutoencoderKL, 4x4 pixels to 16 channels): random crops of the photos below, mirrored half of the
-  time and varied in colour, and synthetic coloured noise; loss ln MSE with noise on the latents.
-- **Transformer** (FluxTransformer2DModel, 1 double and 2 single blocks, no guidance): rectified flow with the captions
-  below on *mirrored* centre crops and mirrored crops of the same photos. The exact pairs that a run tunes on were
-  never seen. Stored in bfloat16.
-- **Text encoders**: random and frozen. They tell captions apart and know nothing about language; their vocabularies
-  are fixed lists, not fitted to the captions.
-- **Scheduler**: the settings of FLUX.1-schnell.
-
-## Data and licences
-
-The held-out photos of `fluxkit/data/photos.toml` entered no part of the training. The photos come with scikit-image.
-
-| photo | caption | licence | source |
-|---|---|---|---|
-{photos}
-
-## Limits
-
-It has seen nine photographs: it draws those, from their captions, and nothing else. Its speed says how a FLUX-shaped
-network runs on a machine, not how fast FLUX.1-schnell would; its quality scores measure how well a tuning set was
-learnt, never how well a model generalises.
-
-"""
-
 
 def model_card(pipeline: FluxPipeline, folder: Path) -> str:
     """The model card in Markdown, of the pipeline in `folder`, loaded in FP32."""
     lines = [f"| {photo.id} | {photo.caption} | {photo.licence} | {photo.source} |" for photo in photos("tuning")]
-    return CARD.format(
+    card = resources.files("fluxkit.engine.nano").joinpath("card.md").read_text("utf-8") + "\n"
+    return card.format(
         seeds=SEEDS,
         versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
         figures="\n".join([*_sizes(pipeline, folder), *_scores(pipeline)]),

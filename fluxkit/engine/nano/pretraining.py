@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import FluxTransformer2DModel
 
+from fluxkit.engine.data.photos import photos
 from fluxkit.engine.flux import flow
+from fluxkit.engine.flux.autoencoder import Autoencoder
 from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.nano.descent import descend
+from fluxkit.engine.nano.pictures import transformer_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,23 +45,18 @@ def embed_captions(pipeline: Any, captions: Sequence[str]) -> Embeddings:
     return Embeddings(prompt_NTE.float(), pooled_NP.float())
 
 
-def pretrain(
-    transformer: FluxTransformer2DModel, latents_NCHW: Tensor, captions: Embeddings, caption_of_N: Tensor,
-    *, iterations: int, seed: int,
-) -> None:  # fmt: skip
-    """Trains `transformer` in place by rectified flow with uniform sigma, FP32.
+def pretrain(pipeline: Any, *, iterations: int, seed: int) -> None:
+    """Teaches the pipeline's transformer, in FP32, the captions of the tuning photos on mirrored pictures.
 
-    Args:
-        transformer: from `build_transformer`.
-        latents_NCHW: scaled latents of the training pictures.
-        captions: the distinct captions.
-        caption_of_N: for each picture the row of its caption.
-        iterations: optimiser steps.
-        seed: of order, noise and sigma.
+    So a run still has the real pairs to learn. By rectified flow with uniform sigma.
     """
-    generator = torch.Generator().manual_seed(seed)
-    flux, size = Flux(transformer, torch.device("cpu")), (latents_NCHW.shape[2], latents_NCHW.shape[3])
-    tokens_NLD = flow.pack(latents_NCHW)
+    tuning, cpu = photos("tuning"), torch.device("cpu")
+    captions = embed_captions(pipeline, [photo.caption for photo in tuning])
+    pictures_NCHW, caption_of_N = transformer_pictures(tuning, generator=torch.Generator().manual_seed(seed))
+    autoencoder, flux = Autoencoder(pipeline.vae, cpu), Flux(pipeline.transformer, cpu)
+    latents_NCHW = torch.cat([autoencoder.encode(part_BCHW) for part_BCHW in pictures_NCHW.split(64)])
+    tokens_NLD, size = flow.pack(latents_NCHW), (latents_NCHW.shape[2], latents_NCHW.shape[3])
+    generator = torch.Generator().manual_seed(seed + 1)
 
     def loss_of_batch() -> Tensor:
         chosen = torch.randint(len(tokens_NLD), (BATCH_SIZE,), generator=generator)
@@ -69,4 +67,4 @@ def pretrain(
         velocity_BLD = flux.velocity(noisy_BLD, sigma_B, captions.of(caption_of_N[chosen]), size)
         return flow.velocity_loss(velocity_BLD, tokens_BLD, noise_BLD).mean()
 
-    descend(transformer, loss_of_batch, name="transformer", steps=iterations, peak=4e-3, warm_up=20)
+    descend(pipeline.transformer, loss_of_batch, name="transformer", steps=iterations, peak=4e-3, warm_up=20)

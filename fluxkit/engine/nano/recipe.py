@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 
-from fluxkit.engine.data.photos import photos
-from fluxkit.engine.flux.autoencoder import Autoencoder
-from fluxkit.engine.nano import autoencoder_training, pictures, pretraining, text_encoders
+from fluxkit.engine.nano import autoencoder_training, pretraining, text_encoders
 from fluxkit.engine.nano.card import model_card
 
 if TYPE_CHECKING:
@@ -42,26 +40,14 @@ def make(
     """
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(mode=True)
-    pipeline = _untrained_pipeline(_trained_autoencoder(linear_iterations, autoencoder_iterations))
-    _pretrain(pipeline, transformer_iterations)
+    autoencoder = autoencoder_training.train_autoencoder(linear_iterations, autoencoder_iterations, SEED)
+    pipeline = _untrained_pipeline(autoencoder)
+    pretraining.pretrain(pipeline, iterations=transformer_iterations, seed=SEED + 4)
     pipeline.transformer.to(torch.bfloat16)
     shutil.rmtree(out, ignore_errors=True)
     pipeline.save_pretrained(out, safe_serialization=True)
     reloaded = FluxPipeline.from_pretrained(out, dtype=torch.float32)
     (out / "README.md").write_text(model_card(reloaded, out), encoding="utf-8")
-
-
-def _trained_autoencoder(linear_iterations: int, iterations: int) -> AutoencoderKL:
-    """Trained on crops of the tuning photos and on coloured noise."""
-    generator = torch.Generator().manual_seed(SEED)
-    crops = pictures.autoencoder_pictures(photos("tuning"), per_photo=200, generator=generator)
-    noise = autoencoder_training.power_law_noise(200, pictures.RESOLUTION, generator)
-    torch.manual_seed(SEED)
-    model = autoencoder_training.build_autoencoder()
-    autoencoder_training.train_autoencoder(
-        model, torch.cat([crops, noise]), linear_iterations=linear_iterations, iterations=iterations, seed=SEED
-    )
-    return model.eval().requires_grad_(requires_grad=False)
 
 
 def _untrained_pipeline(autoencoder: AutoencoderKL) -> FluxPipeline:
@@ -82,16 +68,3 @@ def _untrained_pipeline(autoencoder: AutoencoderKL) -> FluxPipeline:
             SEED + 3, latent_channels=autoencoder_training.LATENT_CHANNELS, text_width=text_encoders.WIDTH
         ),
     )  # fmt: skip
-
-
-def _pretrain(pipeline: FluxPipeline, iterations: int) -> None:
-    """Teaches the transformer the captions on mirrored pictures, so that a run still has the real pairs to learn."""
-    tuning, autoencoder = photos("tuning"), Autoencoder(pipeline.vae, torch.device("cpu"))
-    pictures_NCHW, caption_of_N = pictures.transformer_pictures(
-        tuning, generator=torch.Generator().manual_seed(SEED + 4)
-    )
-    latents_NCHW = torch.cat([autoencoder.encode(part_BCHW) for part_BCHW in pictures_NCHW.split(64)])
-    captions = pretraining.embed_captions(pipeline, [photo.caption for photo in tuning])
-    pretraining.pretrain(
-        pipeline.transformer, latents_NCHW, captions, caption_of_N, iterations=iterations, seed=SEED + 5
-    )
