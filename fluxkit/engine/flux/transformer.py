@@ -63,7 +63,7 @@ class Flux:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the tokens the transformer is given: its own unless something else was said."""
+        """Of the tokens that the transformer reads: its own unless another one was set."""
         return self._dtype or (torch.float32 if self.autocast else self.transformer.dtype)
 
     def rounded_sigma(self, sigma_B: Tensor) -> Tensor:
@@ -119,8 +119,8 @@ def load_flux(spec: RunSpec, seed: int, device: torch.device, assistant: Assista
         if int8:
             store_as_int8(transformer)
     else:
-        shrink = store_block_as_int8 if int8 else None
-        transformer = build_transformer(pipeline_folder(spec.model), dtype, device, shrink)
+        after_block = store_block_as_int8 if int8 else None
+        transformer = build_transformer(pipeline_folder(spec.model), dtype, device, after_block)
     transformer.requires_grad_(requires_grad=full)
     if not full:
         add_lora(transformer, spec.tune.lora_rank, spec.tune.lora_alpha, seed)

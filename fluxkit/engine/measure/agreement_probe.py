@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-REFERENCE_FILE = "agreement.json"
+REFERENCE_FILE = Path(str(resources.files("fluxkit"))) / "data" / "agreement.json"
 CONFIG: dict[str, Any] = {
     "patch_size": 1,
     "in_channels": 16,
@@ -165,10 +165,8 @@ def run_probe(
 def certify(device: torch.device, precision: str, *, autocast: bool = False) -> dict[str, Any]:
     """How far `device` in `precision` lies from the reference, as facts of an `Agreement` event, in about a second.
 
-    Args:
-        device: runs the probe.
-        precision: `ieee_float32`, `tf32` or `bfloat16`; the products of FP32 are IEEE afterwards.
-        autocast: bfloat16 by autocast over FP32 weights, as in full tuning.
+    `precision` is `ieee_float32`, `tf32` or `bfloat16`, and FP32 products are IEEE afterwards. `autocast` reaches
+    bfloat16 by autocast over FP32 weights, as in full tuning.
     """
     began, reference = time.perf_counter(), read_reference()
     transformer = build_probe_transformer()
@@ -201,7 +199,7 @@ def _finite(value: Tensor | float) -> float | None:
 
 def read_reference() -> dict[str, Any]:
     """The stored float64 reference."""
-    reference: dict[str, Any] = json.loads((resources.files("fluxkit") / "data" / REFERENCE_FILE).read_text("utf-8"))
+    reference: dict[str, Any] = json.loads(REFERENCE_FILE.read_text("utf-8"))
     return reference
 
 
@@ -239,8 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     silence_libraries()
     if options.write:
-        file = Path(str(resources.files("fluxkit"))) / "data" / REFERENCE_FILE
-        file.write_text(json.dumps(make_reference(), indent=0) + "\n", "utf-8")
+        REFERENCE_FILE.write_text(json.dumps(make_reference(), indent=0) + "\n", "utf-8")
         return
     for precision in ("ieee_float32", "bfloat16") if options.device == "cpu" else ("ieee_float32", "tf32", "bfloat16"):
         sys.stdout.write(json.dumps(certify(torch.device(options.device), precision)) + "\n")

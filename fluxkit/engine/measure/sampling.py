@@ -89,7 +89,7 @@ def step_seconds(flux: Flux, batch: LatentBatch, first: int, num_inference_steps
 
 
 def warm_up_seconds(flux: Flux, batch: LatentBatch) -> float:
-    """Seconds of the untimed steps before the timed ones: three, or one where a step takes long enough by itself."""
+    """Seconds of the untimed steps before the timed ones, of which one is enough where it takes long."""
     first = sum(step_seconds(flux, batch, 0, 1))
     return first if first > LONG_SECONDS else first + sum(step_seconds(flux, batch, 0, WARM_UP_STEPS - 1))
 

@@ -22,19 +22,15 @@ if TYPE_CHECKING:
     Pass = Callable[[Any, Tensor, Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]
 
 LATENT_CHANNELS = 16
-
 BATCH_SIZE = 8
-
 UNVARIED, INVERTED = 0.6, 0.25
 """Shares of the training pictures that keep their colours, and, of the others, that are inverted."""
-
 LATENT_NOISE = 0.15
 """Largest standard deviation of the noise that training adds to unit-variance latents.
 
 It makes the decoder forgive what a flow model gets slightly wrong, and puts what matters most to the eye into
 the largest latents.
 """
-
 CONSTANT = 40.0
 """Size of the constant channels, in units of the data beside them; see `_straighten`."""
 

@@ -28,8 +28,8 @@ def crops(
     """Random square crops of a photo at 64 px, none of them equal to its exact pair.
 
     Args:
-        photo: what to crop.
-        count: how many crops.
+        photo: what is cropped.
+        count: of crops.
         smallest: lower end of the crop's side as a share of the photo's shorter side, in (0, 1].
         mirrored: share of the crops that are mirrored left to right.
         generator: of places, sizes and mirroring.

@@ -19,16 +19,11 @@ if TYPE_CHECKING:
 
 THREADS = 2
 """Fixed, because sums in another order give other last bits."""
-
 SEED = 20240801
 
 
 def make(
-    out: Path,
-    *,
-    linear_iterations: int = 1500,
-    autoencoder_iterations: int = 800,
-    transformer_iterations: int = 2000,
+    out: Path, *, linear_iterations: int = 1500, autoencoder_iterations: int = 800, transformer_iterations: int = 2000
 ) -> None:
     """Trains every part, writes the pipeline folder `out` (replacing it) and its model card.
 

@@ -1,6 +1,8 @@
 """The text encoders of `nano`: frozen random networks with fixed vocabularies that no caption was used for.
 
 They carry no meaning. They only tell captions apart, which is what a study of tuning needs from them.
+
+N texts, P width of the pooled embeddings.
 """
 
 from __future__ import annotations
@@ -14,9 +16,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config,
 
 WIDTH = 64
 """Of the embeddings of both encoders."""
-
 CLIP_LENGTH, T5_LENGTH = 77, 32
-"""Most tokens per caption, by which the pipeline knows them: `model_max_length` of its tokenizers."""
+"""Most tokens per caption; a pipeline reads them as `model_max_length` of its tokenizers."""
 
 # Frequent English letter groups and common words, written down once as a general vocabulary.
 LETTER_GROUPS, COMMON_WORDS = (

@@ -12,13 +12,8 @@ if TYPE_CHECKING:
     from fluxkit.plan.plan import Plan
 
 
-def check_device(plan: Plan, device: torch.device, place: int) -> None:
-    """Compares the device that torch took with the planned one.
-
-    Args:
-        plan: names the kind of device, and of this machine's GPUs the UUIDs.
-        device: what torch computes on.
-        place: of this process among those of its machine.
+def check_device(plan: Plan, device: torch.device, local_rank: int) -> None:
+    """Compares the device that torch took with the planned one; `local_rank` counts the processes of this machine.
 
     Raises:
         MachineError: it is of another kind, or another GPU.
@@ -29,12 +24,12 @@ def check_device(plan: Plan, device: torch.device, place: int) -> None:
             "here; install a torch that was built for this machine's driver, or see what `fluxkit doctor` says of it."
         )
     # The plan is the first machine's; further ones have UUIDs of their own.
-    if device.type == "cuda" and plan.nodes == 1 and place < len(plan.device_uuids):
+    if device.type == "cuda" and plan.nodes == 1 and local_rank < len(plan.device_uuids):
         actual = str(torch.cuda.get_device_properties(device).uuid)
-        if not same_uuid(actual, plan.device_uuids[place]):
+        if not same_uuid(actual, plan.device_uuids[local_rank]):
             raise MachineError(
-                f"The plan puts process {place} on {plan.device_uuids[place]}, but torch computes on {actual}; "
-                "CUDA_VISIBLE_DEVICES was changed on the way to the engine."
+                f"The plan puts process {local_rank} on {plan.device_uuids[local_rank]}, "
+                f"but torch computes on {actual}; CUDA_VISIBLE_DEVICES was changed on the way to the engine."
             )
 
 
