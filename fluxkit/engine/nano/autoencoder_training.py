@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Pass = Callable[[Any, Tensor, Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]
 
 LATENT_CHANNELS = 16
-BATCH_SIZE = 8
+AUTOENCODER_BATCH_SIZE = 8
 UNVARIED, INVERTED = 0.6, 0.25
 """Shares of the training pictures that keep their colours, and, of the others, that are inverted."""
 LATENT_NOISE = 0.15
@@ -169,7 +169,7 @@ def train_autoencoder(linear_iterations: int, iterations: int, seed: int) -> Aut
 
     def train(forward: Pass, steps: int, peak: float) -> None:
         def loss_of_batch() -> Tensor:
-            chosen = torch.randint(len(pictures_BCHW), (BATCH_SIZE,), generator=generator)
+            chosen = torch.randint(len(pictures_BCHW), (AUTOENCODER_BATCH_SIZE,), generator=generator)
             return _reconstruction_loss(model, _varied(pictures_BCHW[chosen], generator), forward, generator)
 
         descend(model, loss_of_batch, name=f"autoencoder, {forward.__name__}", steps=steps, peak=peak, warm_up=50)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 SEEDS = 4
 """Noise seeds per caption of the untuned score."""
-PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
-PACKAGES = ("torch", "diffusers", "transformers", "pillow", "scikit-image")
+COMPONENTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
+STATED_PACKAGES = ("torch", "diffusers", "transformers", "pillow", "scikit-image")
 
 
 def model_card(pipeline: FluxPipeline, folder: Path) -> str:
@@ -45,15 +45,15 @@ def model_card(pipeline: FluxPipeline, folder: Path) -> str:
     card = resources.files("fluxkit.engine.nano").joinpath("card.md").read_text("utf-8") + "\n"
     return card.format(
         seeds=SEEDS,
-        versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
-        figures="\n".join([*_sizes(pipeline, folder), *_scores(pipeline)]),
+        versions=", ".join(f"{name} {version(name)}" for name in STATED_PACKAGES),
+        figures="\n".join([*_size_rows(pipeline, folder), *_score_rows(pipeline)]),
         photos="\n".join(lines),
     )
 
 
-def _sizes(pipeline: FluxPipeline, folder: Path) -> Iterator[str]:
+def _size_rows(pipeline: FluxPipeline, folder: Path) -> Iterator[str]:
     """Rows of the parameters and bytes, of the files as written."""
-    for part in PARTS:
+    for part in COMPONENTS:
         yield f"| parameters, {part} | {sum(value.numel() for value in getattr(pipeline, part).parameters()):,} |"
     for path in sorted(folder.rglob("*.safetensors")):
         yield f"| bytes, {path.relative_to(folder).as_posix()} | {path.stat().st_size:,} |"
@@ -62,7 +62,7 @@ def _sizes(pipeline: FluxPipeline, folder: Path) -> Iterator[str]:
 
 
 @torch.no_grad()
-def _scores(pipeline: FluxPipeline) -> Iterator[str]:
+def _score_rows(pipeline: FluxPipeline) -> Iterator[str]:
     """Rows of what the autoencoder keeps, which is the ceiling of every score, and of what the untuned model draws."""
     autoencoder = Autoencoder(pipeline.vae, CPU)
     for split in ("tuning", "held_out"):

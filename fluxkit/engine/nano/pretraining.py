@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-BATCH_SIZE = 16
+TRANSFORMER_BATCH_SIZE = 16
 
 
-def build_transformer(seed: int, *, latent_channels: int, text_width: int) -> FluxTransformer2DModel:
+def build_nano_transformer(seed: int, *, latent_channels: int, text_width: int) -> FluxTransformer2DModel:
     """A randomly initialised transformer of 1 double and 2 single blocks, FP32, without guidance."""
     torch.manual_seed(seed)
     return FluxTransformer2DModel(
@@ -59,10 +59,10 @@ def pretrain(pipeline: Any, *, iterations: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed + 1)
 
     def loss_of_batch() -> Tensor:
-        chosen = torch.randint(len(tokens_NLD), (BATCH_SIZE,), generator=generator)
+        chosen = torch.randint(len(tokens_NLD), (TRANSFORMER_BATCH_SIZE,), generator=generator)
         tokens_BLD = tokens_NLD[chosen]
         noise_BLD = torch.randn(tokens_BLD.shape, generator=generator)
-        sigma_B = torch.rand(BATCH_SIZE, generator=generator)
+        sigma_B = torch.rand(TRANSFORMER_BATCH_SIZE, generator=generator)
         noisy_BLD = flow.add_noise(tokens_BLD, noise_BLD, sigma_B)
         velocity_BLD = flux.velocity(noisy_BLD, sigma_B, captions.of(caption_of_N[chosen]), size)
         return flow.velocity_loss(velocity_BLD, tokens_BLD, noise_BLD).mean()

@@ -59,7 +59,7 @@ def _untrained_pipeline(autoencoder: AutoencoderKL) -> FluxPipeline:
         tokenizer=tokenizer,
         text_encoder_2=text_encoder_2,
         tokenizer_2=tokenizer_2,
-        transformer=pretraining.build_transformer(
+        transformer=pretraining.build_nano_transformer(
             SEED + 3, latent_channels=autoencoder_training.LATENT_CHANNELS, text_width=text_encoders.WIDTH
         ),
     )  # fmt: skip
