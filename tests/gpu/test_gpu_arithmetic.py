@@ -21,7 +21,7 @@ def certificate(device, precision):
 
 def rates(device, precision):
     with fp32_products("tf32" if precision == "tf32" else "ieee"):
-        return microbenchmark.sing(device, precision)
+        return microbenchmark.measure_rates(device, precision)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from diffusers import FluxTransformer2DModel
 
-_WALL = "total_wall_time"
-
 
 def compile_blocks(transformer: FluxTransformer2DModel) -> float:
     """The next passes compile the blocks, whole graphs only, for the shapes and modes that they meet.
@@ -36,4 +34,4 @@ def uncompiled() -> AbstractContextManager[None]:
 
 def seconds_since(began: float) -> float:
     """Seconds that this process has spent compiling since `compile_blocks`."""
-    return float(calculate_time_spent().get(_WALL, 0.0)) - began
+    return float(calculate_time_spent().get("total_wall_time", 0.0)) - began

@@ -45,7 +45,7 @@ def fp32_products(mode: Mode) -> Iterator[None]:
         set_fp32_products("ieee")
 
 
-def read_back(dtype: torch.dtype, weights: str = "none") -> dict[str, str]:
+def precision_in_force(dtype: torch.dtype, weights: str = "none") -> dict[str, str]:
     """The dtype in use, the switches in force by backend, and how weights are stored if otherwise."""
     switches = {name: str(backend.fp32_precision) for name, backend in _BACKENDS.items()}
     stored = {} if weights == "none" else {"weights": weights}

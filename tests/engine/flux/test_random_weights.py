@@ -11,7 +11,7 @@ import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 
 from fluxkit.compare.compare import compare
-from fluxkit.engine.data.prepare import prepare
+from fluxkit.engine.data.prepare import prepare_data
 from fluxkit.engine.data.weights_hash import weights_sha256
 from fluxkit.engine.flux.random_weights import TILE, build_transformer
 from fluxkit.engine.flux.transformer import load_flux
@@ -131,7 +131,7 @@ def test_matrices_are_as_good_as_drawn(tmp_path):
 def test_activations_stay_finite_and_of_the_size_of_real_ones(quantization):
     """The velocity of noise is finite, neither vanishing nor exploding, at every noise level."""
     spec = spec_of(execution={"precision": "bfloat16", "inference_precision": "bfloat16", "quantization": quantization})
-    prepared, flux = prepare(spec, None, CPU), load_flux(spec, 0, CPU)
+    prepared, flux = prepare_data(spec, None, CPU), load_flux(spec, 0, CPU)
     tokens = torch.randn(3, 16, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         velocity = flux.velocity(tokens, torch.tensor([0.05, 0.5, 1.0]), prepared.captions.of([0, 1, 2]), (8, 8))
@@ -143,7 +143,7 @@ def test_activations_stay_finite_and_of_the_size_of_real_ones(quantization):
 def test_inputs_have_the_shapes_of_the_real_ones():
     """Latents and caption states are drawn by content: the same for the same picture and words, without any encoder."""
     spec = spec_of()
-    prepared, again = prepare(spec, None, CPU), prepare(spec, None, CPU)
+    prepared, again = prepare_data(spec, None, CPU), prepare_data(spec, None, CPU)
     count = len(prepared.pairs)
     assert prepared.latents_NCHW.shape == (count, 16, 8, 8)
     assert prepared.captions.prompt_NTE.shape == (count, 64, 64)

@@ -30,7 +30,7 @@ RAISES = """
 import os, sys
 from pathlib import Path
 from fluxkit.engine import __main__ as engine
-from fluxkit.engine.optimise import Optimiser
+from fluxkit.engine.tuning.optimizer_step import Optimiser
 step = Optimiser.step
 def broken(self, iteration):
     if os.environ["RANK"] == "1" and iteration == 5:
