@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 MIN_VALUES = 3
 """An interval needs at least so many values; with fewer, spread is a guess."""

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
 from fluxkit.charts.summary_charts import Chart, interval_cell, interval_ends
 from fluxkit.charts.svg import svg
 from fluxkit.charts.vega_specs import pareto_layers
+from fluxkit.compare.comparison import Row, Workload
 from fluxkit.record.metrics import COSTS, Metric
 from fluxkit.spec.prices import Prices
-from fluxkit.stats import MIN_VALUES, t_quantile
+from fluxkit.stats import MIN_VALUES, Interval, t_quantile
 from fluxkit.text.number_format import listed, plain, quoted
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.compare.comparison import Row, Workload
-    from fluxkit.stats import Interval
 
 MOST_RUNS = 40
 """Runs of one configuration for which a page can make an interval by itself."""

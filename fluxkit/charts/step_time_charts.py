@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from fluxkit.charts.summary_charts import Chart
 from fluxkit.charts.svg import svg
 from fluxkit.charts.vega_specs import change_layers, drift_layers, setting_layers, spread_layers
+from fluxkit.compare.comparison import Row, Workload
+from fluxkit.record.result import RunResult
 from fluxkit.text.number_format import plain
 from fluxkit.trust.ceilings import before_and_after
 from fluxkit.trust.finding import SPEED_SUBJECTS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from fluxkit.compare.comparison import Row, Workload
-    from fluxkit.record.result import RunResult
 
 PARTS = 20
 """Of a run, for its drift."""

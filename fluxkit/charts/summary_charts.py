@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
 from fluxkit.charts.svg import svg
 from fluxkit.charts.ticks import CurveAxis, round_places, ticks
 from fluxkit.charts.vega_specs import bar_layers, curve_layers, forest_layers, phase_layers
+from fluxkit.compare.comparison import Anchor, CurvePoint, Row, Workload
 from fluxkit.compare.ranking import between, ranked
-from fluxkit.record.metrics import BY_KEY
+from fluxkit.record.metrics import BY_KEY, Metric
 from fluxkit.record.phase_seconds import part_place
+from fluxkit.stats import Interval
 from fluxkit.text.number_format import MISSING, PLAIN_DIGITS, plain, turned, verdict_words
+from fluxkit.trust.estimate import Estimate
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.compare.comparison import Anchor, CurvePoint, Row, Workload
-    from fluxkit.record.metrics import Metric
-    from fluxkit.stats import Interval
-    from fluxkit.trust.estimate import Estimate
 
 
 class Chart(BaseModel):

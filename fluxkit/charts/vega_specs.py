@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fluxkit.charts.svg import HEIGHT, INK, NUMBER, PAPER, PHASE_COLOURS, RULE, SOFT, WIDTH, style_of
-from fluxkit.charts.ticks import TICK, ticks
+from fluxkit.charts.ticks import TICK, CurveAxis, ticks
+from fluxkit.compare.comparison import Row
 from fluxkit.record.phase_seconds import part_place
 from fluxkit.stats import SPEED_MARGIN
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from fluxkit.charts.ticks import CurveAxis
-    from fluxkit.compare.comparison import Row
 
 PLANE = {"width": WIDTH, "height": HEIGHT}
 NAMES_WIDTH = 130

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from fluxkit.cli import compare_command, machine, proof
-from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs  # noqa: TC001
+from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fluxkit.cli.options import Devices, Json, Quiet, Sets, Specs, Study, UsdPerDeviceHour  # noqa: TC001 - typer reads them
+from fluxkit.cli.options import Devices, Json, Quiet, Sets, Specs, Study, UsdPerDeviceHour
 from fluxkit.errors import UsageError
 from fluxkit.units import counted
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path  # noqa: TC003 - typer reads it at run time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fluxkit.cli.options import Json, Out, Quiet, Results, Sets  # noqa: TC001
+from fluxkit.cli.options import Json, Out, Quiet, Results, Sets
 
 
 def selftest(as_json: Json = False) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from fluxkit.compare.comparison import Comparison, Ended, KeyDifference, Workload
+from fluxkit.compare.comparison import Comparison, Ended, KeyDifference, Row, Scaling, Workload
 from fluxkit.compare.contrasts import contrasts, uncertified
 from fluxkit.compare.cost import spec_prices
 from fluxkit.compare.reader_options import ReaderOptions
@@ -15,17 +16,12 @@ from fluxkit.compare.side import Side
 from fluxkit.compare.time_to_quality import target, time_to_target
 from fluxkit.errors import printable
 from fluxkit.record.identity import configurations, identity, once_each, workloads_of
+from fluxkit.record.result import RunResult
 from fluxkit.stats import MIN_VALUES
+from fluxkit.trust.estimate import Target
 from fluxkit.trust.run_checks import find
 from fluxkit.units import counted
 from fluxkit.values import canonical_sha256
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from fluxkit.compare.comparison import Row, Scaling
-    from fluxkit.record.result import RunResult
-    from fluxkit.trust.estimate import Target
 
 KEY_LENGTH = 12
 """Characters of a hash that stand for it on a page."""

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from fluxkit import stats
 from fluxkit.compare.comparison import Contrast
-from fluxkit.compare.quality_pairs import gap, photos_by_seed
-from fluxkit.record.metrics import CONTRASTED
+from fluxkit.compare.quality_pairs import Gap, Photos, gap, photos_by_seed
+from fluxkit.compare.side import Side
+from fluxkit.record.metrics import CONTRASTED, Metric
+from fluxkit.record.result import RunResult
 from fluxkit.spec.workload import MIN_HELD_OUT
-from fluxkit.trust.estimate import worst
+from fluxkit.trust.estimate import Estimate, worst
 from fluxkit.units import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from fluxkit.compare.quality_pairs import Gap, Photos
-    from fluxkit.compare.side import Side
-    from fluxkit.record.metrics import Metric
-    from fluxkit.record.result import RunResult
-    from fluxkit.trust.estimate import Estimate
 
 
 class Test(NamedTuple):

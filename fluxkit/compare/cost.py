@@ -6,19 +6,16 @@ Prices are the reader's: they come from the spec or the command line, are applie
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from fluxkit.record.facts import TimedPhase
 from fluxkit.record.metrics import COSTS
 from fluxkit.record.protocol_marks import time_mark
+from fluxkit.record.result import Energy, EnergyClass, Grade, RunResult
 from fluxkit.run.energy_meter import too_short
 from fluxkit.spec.prices import Prices
 from fluxkit.trust.estimate import CostBasis, EnergyUse, Estimate, estimate, grade_about, known, worst
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.record.facts import TimedPhase
-    from fluxkit.record.result import Energy, EnergyClass, Grade, RunResult
 
 SETUP = ("import", "prepare", "load", "warm_up")
 """Phases that a configuration goes through before it tunes, and pays for too."""

@@ -7,17 +7,14 @@ an interval of their common luck. Crops of one photo are not independent either,
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from fluxkit import stats
+from fluxkit.record.facts import ReconstructionScore, ValidationScore
+from fluxkit.record.metrics import Scored
 from fluxkit.record.protocol_marks import iteration_mark, time_mark
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from fluxkit.record.facts import ReconstructionScore, ValidationScore
-    from fluxkit.record.metrics import Scored
-    from fluxkit.record.result import Quality, RunResult
+from fluxkit.record.result import Quality, RunResult
 
 Photos = dict[str, float]
 """Mean of a metric by cluster of images."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from fluxkit.record.metrics import BY_KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.compare.comparison import Contrast, Row, Workload
-    from fluxkit.record.metrics import Metric
+from fluxkit.compare.comparison import Contrast, Row, Workload
+from fluxkit.record.metrics import BY_KEY, Metric
 
 STARS = {"best": "★", "leading": "☆", "": ""}
 """Filled: verdicts say that it leads all others. Hollow: the best mean, but the lead is not decided."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from fluxkit.errors import UsageError, printable
 from fluxkit.spec.prices import Prices
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
 
 ALL = ""
 """Stands for every label in a price sheet."""

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
 
 from fluxkit import stats
 from fluxkit.compare.comparison import Anchor, CurvePoint, Remark, Row
 from fluxkit.compare.cost import bases, costs, energy_use, spec_prices
 from fluxkit.compare.quality_pairs import by_seed, scores_of
 from fluxkit.errors import printable
+from fluxkit.record.facts import Mark
 from fluxkit.record.identity import configuration_sha256
-from fluxkit.record.metrics import CURVES, SUMMARY_METRICS
+from fluxkit.record.metrics import CURVES, SUMMARY_METRICS, Metric, Subject
 from fluxkit.record.phase_seconds import part_seconds
+from fluxkit.record.result import Grade, Quality, RunResult
+from fluxkit.spec.prices import Prices
 from fluxkit.trust.certificates import agreement_of, certificates
 from fluxkit.trust.estimate import GRADES, Estimate, estimate, grade_about, known, ratio_estimate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from fluxkit.record.facts import Mark
-    from fluxkit.record.metrics import Metric, Subject
-    from fluxkit.record.result import Grade, Quality, RunResult
-    from fluxkit.spec.prices import Prices
 
 PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}
 READ_BACK_DTYPES = ("dtype", "compute_dtype", "activations")

@@ -14,20 +14,16 @@ Source: Amdahl, AFIPS 30 (1967) 483, for the fixed batch; Gustafson, CACM 31 (19
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from fluxkit import stats
 from fluxkit.compare.comparison import Scaling, ScalingKind
-from fluxkit.record.metrics import SCALING_RATES
+from fluxkit.compare.side import Side
+from fluxkit.record.metrics import SCALING_RATES, Metric
+from fluxkit.record.result import RunResult
 from fluxkit.stats import Interval
 from fluxkit.trust.estimate import worst
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.compare.side import Side
-    from fluxkit.record.metrics import Metric
-    from fluxkit.record.result import RunResult
 
 KIND_WORDS: dict[ScalingKind, str] = {"strong": "the same batch", "weak": "the same batch per device"}
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from fluxkit.compare.comparison import Row
+from fluxkit.record.result import RunResult
 from fluxkit.stats import MIN_VALUES
 from fluxkit.units import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.compare.comparison import Row
-    from fluxkit.record.result import RunResult
 
 
 class Side(NamedTuple):

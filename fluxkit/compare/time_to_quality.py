@@ -8,17 +8,14 @@ between two marks, so a time is a bracket: later than the mark before, at the la
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from fluxkit import stats
+from fluxkit.compare.comparison import CurvePoint, Row
 from fluxkit.record.protocol_marks import UNTUNED
+from fluxkit.record.result import RunResult
 from fluxkit.trust.estimate import Target, TimeToTarget, known, worst
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from fluxkit.compare.comparison import CurvePoint, Row
-    from fluxkit.record.result import RunResult
 
 Point = TypeVar("Point")
 TARGET_SHARE = 0.9

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fluxkit.errors import MachineError
-from fluxkit.spec.workload import MAX_CAPTION
+from fluxkit.spec.workload import MAX_CAPTION, DataSpec
 from fluxkit.values import path_inside
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.spec.workload import DataSpec
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"})
 SIDE_CARS = (".txt", ".caption")

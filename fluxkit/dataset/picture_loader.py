@@ -9,20 +9,17 @@ import re
 import struct
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluxkit.dataset.photos import photo_path, photos
+from fluxkit.dataset.photos import Split, photo_path, photos
 from fluxkit.dataset.picture_folder import Listed, Problem, list_folder
 from fluxkit.errors import MachineError
+from fluxkit.spec.workload import DataSpec
 from fluxkit.units import counted
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from PIL import Image
-
-    from fluxkit.dataset.photos import Split
-    from fluxkit.spec.workload import DataSpec
 
 NAMED_PROBLEMS = 5
 PIXEL_CAP = 89_478_485

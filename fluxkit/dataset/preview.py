@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fluxkit.dataset.picture_loader import load_pairs
 from fluxkit.errors import printable
-
-if TYPE_CHECKING:
-    from fluxkit.spec.workload import DataSpec
+from fluxkit.spec.workload import DataSpec
 
 
 def preview(spec: DataSpec) -> str:

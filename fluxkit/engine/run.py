@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import platform
 import shutil
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from accelerate import Accelerator
 from diffusers import FluxPipeline
 from peft import get_peft_model_state_dict
 
-from fluxkit.engine.data.prepare import prepare_data
+from fluxkit.engine.data.prepare import Prepared, prepare_data
 from fluxkit.engine.data.tensor_file import TensorFile
 from fluxkit.engine.data.weights_hash import weights_sha256
 from fluxkit.engine.evaluate.protocols import Evaluator, save_image
@@ -22,29 +24,19 @@ from fluxkit.engine.flux.assistant_adapter import Assistant
 from fluxkit.engine.flux.attention import attention_backends, observed_kernels
 from fluxkit.engine.flux.autoencoder import Autoencoder, load_autoencoder
 from fluxkit.engine.flux.precision import dtype_of, fp32_products, precision_in_force, set_fp32_products
-from fluxkit.engine.flux.transformer import load_flux, silence_libraries
+from fluxkit.engine.flux.transformer import Flux, load_flux, silence_libraries
 from fluxkit.engine.measure import agreement_probe, inference_speed
 from fluxkit.engine.measure.microbenchmark import measure_rates
 from fluxkit.engine.measure.timing import peak_memory_bytes, reset_peak_memory
 from fluxkit.engine.process.device_check import check_device
-from fluxkit.engine.process.stop_signal import StopRequestedError
+from fluxkit.engine.process.event_log import EventLog
+from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
 from fluxkit.engine.tuning.trajectory import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
+from fluxkit.plan.plan import Job
 from fluxkit.record import events
-from fluxkit.record.facts import InputPair
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from fluxkit.engine.data.prepare import Prepared
-    from fluxkit.engine.flux.transformer import Flux
-    from fluxkit.engine.process.event_log import EventLog
-    from fluxkit.engine.process.stop_signal import StopSignal
-    from fluxkit.plan.plan import Job
-    from fluxkit.record.facts import TimedPhase, When
+from fluxkit.record.facts import InputPair, TimedPhase, When
 
 
 class Run:

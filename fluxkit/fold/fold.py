@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
 from fluxkit.fold.replay import RunFacts, replay
 from fluxkit.record.facts import RunFailure
@@ -13,10 +14,6 @@ from fluxkit.spec.evaluation_definition import quality_definition
 from fluxkit.stats import rate
 from fluxkit.trust.ceilings import flops_share, peak_memory_bytes, predicted_over_measured
 from fluxkit.trust.run_checks import find
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 MEMORY_KIND = {"cpu": "resident", "cuda": "cuda_reserved"}
 """The kind of peak memory that the summary states, by device."""

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from fluxkit.errors import ExitCode
 from fluxkit.fold.fold import fold, unreadable
-from fluxkit.fold.replay import replay
+from fluxkit.fold.replay import RunFacts, replay
+from fluxkit.machine.system import System
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE, LOCK_FILE, LOG_FILE, LOG_HEADER, RESULT_FILE, to_json, write_atomically
 from fluxkit.record.facts import RunFailure
 from fluxkit.record.lock import is_held
 from fluxkit.record.redact import public_spec, redact, redact_file
+from fluxkit.record.result import FinalStatus, RunResult
 from fluxkit.record.run_folder import find_results, folder_of, manifest, read_result, write_result
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from fluxkit.fold.replay import RunFacts
-    from fluxkit.machine.system import System
-    from fluxkit.record.result import FinalStatus, RunResult
 
 LOG_LINES = 8
 LOG_BYTES = 4000

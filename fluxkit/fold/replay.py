@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from fluxkit.record import events
 from fluxkit.record.facts import AnchorScore, Mark, ReconstructionScore, RunInputs, ValidationScore
 from fluxkit.record.redact import redact
 from fluxkit.record.result import AgreementProbe, CanaryRate, Interruption, PhaseSeconds
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 _NAME = re.compile(r"rank-(\d{1,4})\.attempt-(\d{1,4})\.jsonl")
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from fluxkit.errors import UsageError, printable
 from fluxkit.fold.fold import fold, summarise
 from fluxkit.fold.outcome import folded_result
 from fluxkit.record.atomic_file import RESULT_FILE, file_sha256
 from fluxkit.record.identity import configuration_sha256
+from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import folder_of, inside_run_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from fluxkit.record.result import RunResult
 
 FOLDED = ("inputs", "phases", "interruptions", "tuning", "quality", "inference", "agreement", "canary")
 """Fields that the events tell, and nothing else may."""

@@ -9,14 +9,15 @@ import ctypes
 import os
 import shutil
 import time
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fluxkit.machine.container import container_engine
 from fluxkit.machine.readings import (
     CPUS,
     ROOT,
+    Look,
     Reading,
     attempts,
     control_groups,
@@ -27,11 +28,6 @@ from fluxkit.machine.readings import (
     read_text,
     read_words,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from fluxkit.machine.readings import Look
 
 OVERRIDING = (
     "MKL_NUM_THREADS", "MKL_DYNAMIC", "OMP_DYNAMIC", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY",

@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from fluxkit.errors import MachineError
 from fluxkit.machine.readings import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 BUILD_FILE = Path("/etc/fluxkit/build.json")
 """Written when an image is built: `{"image": "...", "commit": "..."}`; a commit with changes ends in `-dirty`."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fluxkit.errors import MachineError
 from fluxkit.machine.container import FLAGS, own_image_flags
-
-if TYPE_CHECKING:
-    from fluxkit.machine.system import System
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.machine.system import System
+from fluxkit.spec.run_spec import RunSpec
 
 OLDEST_DRIVER = {"11": 450, "12": 525, "13": 580}
 """First branch of NVIDIA's Linux driver that runs a major version of CUDA.

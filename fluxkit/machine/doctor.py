@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel
 
 from fluxkit.errors import printable
-from fluxkit.machine.doctor_rules import GPU_ROWS, ROWS, Judged, Verdict
+from fluxkit.machine.doctor_rules import GPU_ROWS, ROWS, Judged, Row, Verdict
+from fluxkit.machine.provenance import Kit
 from fluxkit.machine.readings import Reading
-from fluxkit.machine.system import ENGINE_PACKAGES
+from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.units import counted
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from fluxkit.machine.doctor_rules import Row
-    from fluxkit.machine.provenance import Kit
-    from fluxkit.machine.system import System
 
 STYLES: dict[Verdict, str] = {"fit": "green", "remark": "yellow", "doubt": "red", "unknown": "dim"}
 MEANINGS = "fit: nothing to do; remark: know it; doubt: speeds may not be believed; unknown: this machine does not say"

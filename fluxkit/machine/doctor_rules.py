@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 from fluxkit.machine.nvml_sampler import POWER_CAP, throttle_reasons
+from fluxkit.machine.system import System
 from fluxkit.units import GIGABYTE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fluxkit.machine.system import System
 
 Verdict = Literal["fit", "remark", "doubt", "unknown"]
 HOT_CELSIUS = 90.0

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from fluxkit.machine.readings import Device, Reading, attempt, reason
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from fluxkit.machine.readings import Value
+from fluxkit.machine.readings import Device, Reading, Value, attempt, reason
 
 DRIVER = "NVML"
 VISIBLE = "NVML and CUDA_VISIBLE_DEVICES"

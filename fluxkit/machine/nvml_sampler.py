@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from fluxkit.machine.nvml_probe import QUERIES, driver, is_mig_slice
 from fluxkit.machine.readings import reason
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 # Source: NVML API reference, nvmlClocksEventReasons. Idling, set clocks, sync boost and the display are no slowdown.
 POWER_CAP = 0x4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,6 @@ from pydantic import BaseModel
 from fluxkit.values import FROZEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     Value = bool | float | str | None
     Look = tuple[str, Callable[[], Value]] | tuple[str, Callable[[], Value], str]
     """Source, how it is read, and what to say where there is none: the arguments of `attempt`."""

@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -20,6 +20,7 @@ from fluxkit.machine.readings import (
     CPUS,
     ROOT,
     Device,
+    Look,
     Reading,
     attempts,
     control_groups,
@@ -28,11 +29,6 @@ from fluxkit.machine.readings import (
     read_words,
 )
 from fluxkit.values import FROZEN, canonical_sha256
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fluxkit.machine.readings import Look
 
 NO_LIMIT_BYTES = 1 << 60
 """Version 1 of cgroups writes "no limit" as a number near 2^63."""

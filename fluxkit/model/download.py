@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 from fluxkit.errors import MachineError, printable
 from fluxkit.model.pipeline_files import pipeline_folder
-
-if TYPE_CHECKING:
-    from fluxkit.spec.workload import ModelSpec
+from fluxkit.spec.workload import ModelSpec
 
 
 def download(model: ModelSpec) -> None:

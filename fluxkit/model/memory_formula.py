@@ -10,14 +10,12 @@ Source: counted layer by layer on `FluxTransformer2DModel` of diffusers with ada
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fluxkit.model.transformer_size import Transformer
-    from fluxkit.spec.execution import Precision
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.model.transformer_size import Transformer
+from fluxkit.spec.execution import Precision
+from fluxkit.spec.run_spec import RunSpec
 
 FLOAT32 = 4
 BYTES_OF = {"float32": 4, "bfloat16": 2}

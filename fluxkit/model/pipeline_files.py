@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fluxkit.errors import MachineError
 from fluxkit.model.transformer_size import Transformer
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from fluxkit.spec.workload import ModelSpec
+from fluxkit.spec.workload import ModelSpec
 
 NANO_FOLDER = Path(__file__).parent.parent / "data" / "nano"
 """The embedded pipeline, package data."""

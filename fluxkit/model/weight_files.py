@@ -7,14 +7,12 @@ safetensors format: 8 bytes of header length, a JSON header with offsets, then t
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from fluxkit.errors import MachineError
 from fluxkit.model.pipeline_files import ADVICE, read_json
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 COMPONENTS = {
     "transformer": "FluxTransformer2DModel",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from fluxkit.machine.device_peaks import REFERENCE_CORES, expected_rates
+from fluxkit.plan.sizes import Sizes
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.workload import MIN_TIMED_STEPS
 from fluxkit.units import span
-
-if TYPE_CHECKING:
-    from fluxkit.plan.sizes import Sizes
-    from fluxkit.spec.run_spec import RunSpec
 
 
 class Times(NamedTuple):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from fluxkit.errors import MachineError
 from fluxkit.machine.cuda_check import gpu_not_there, no_gpu
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.machine.readings import Device
-    from fluxkit.machine.system import System
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.machine.readings import Device
+from fluxkit.machine.system import System
+from fluxkit.spec.run_spec import RunSpec
 
 RENDEZVOUS = "PET_RDZV_ENDPOINT"
 """Of torchrun: where the machines of a run meet."""

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
 from fluxkit.machine.cuda_check import check_cuda
-from fluxkit.machine.system import ENGINE_PACKAGES
+from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.plan.duration import expected_times
 from fluxkit.plan.micro_batches import choose_batches
 from fluxkit.plan.placement import place
-from fluxkit.plan.sizes import sizes_of
+from fluxkit.plan.sizes import Sizes, sizes_of
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted, size_text
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from fluxkit.machine.system import System
-    from fluxkit.plan.sizes import Sizes
 
 MAX_OVERSUBSCRIPTION = 4
 """More threads than this per logical core is a mistake in the spec, not a measurement."""

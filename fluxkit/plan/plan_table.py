@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from fluxkit.errors import printable
+from fluxkit.plan.plan import Plan
+from fluxkit.plan.predict import Prediction
 from fluxkit.spec.prices import Prices
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import aligned, amount, span
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.plan.plan import Plan
-    from fluxkit.plan.predict import Prediction
-    from fluxkit.spec.run_spec import RunSpec
 
 
 def plan_table(specs: Sequence[RunSpec], plans: Sequence[Plan]) -> str:

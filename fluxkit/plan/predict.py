@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
-from fluxkit.machine.device_peaks import REFERENCE_CORES, efficiency, flops_per_second
+from fluxkit.machine.device_peaks import REFERENCE_CORES, Peaks, Work, efficiency, flops_per_second
 from fluxkit.machine.readings import Device, Reading
 from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, pipeline_folder
 from fluxkit.plan.duration import devices_at_work, inference_seconds
 from fluxkit.plan.micro_batches import CONTEXT_BYTES, Room
-from fluxkit.plan.plan import make_plan
-from fluxkit.plan.sizes import sizes_of
+from fluxkit.plan.plan import Plan, make_plan
+from fluxkit.plan.sizes import Sizes, sizes_of
+from fluxkit.spec.execution import InferencePrecision
 from fluxkit.spec.prices import Prices
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from fluxkit.machine.device_peaks import Peaks, Work
-    from fluxkit.plan.plan import Plan
-    from fluxkit.plan.sizes import Sizes
-    from fluxkit.spec.execution import InferencePrecision
-    from fluxkit.spec.run_spec import RunSpec
 
 
 class Prediction(BaseModel):

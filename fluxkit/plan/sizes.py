@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from fluxkit.dataset.photos import photos
 from fluxkit.dataset.picture_folder import list_folder
 from fluxkit.errors import MachineError
 from fluxkit.model.memory_formula import FLOAT32, ForwardPass
 from fluxkit.model.pipeline_files import PACK, pipeline_folder, read_sizes
+from fluxkit.model.transformer_size import Cost, Transformer
 from fluxkit.model.weight_files import check_pipeline
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fluxkit.model.transformer_size import Cost, Transformer
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.run_spec import RunSpec
 
 TEXT_BYTES = {"nano": 4, "schnell": 2}
 """Per number of an encoded caption, in the precision that the text encoders are published in."""

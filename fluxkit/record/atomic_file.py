@@ -7,10 +7,8 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from pydantic import BaseModel
 
 RESULT_FILE = "result.json"
 JOB_FILE = "job.json"

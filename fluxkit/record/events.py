@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -10,11 +12,6 @@ from fluxkit.record import facts
 from fluxkit.record.agreement_facts import AgreementFacts
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.values import Frozen
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 Phase = Literal["import", "prepare", "load", "warm_up", "tune", "inference", "evaluate"]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
+from fluxkit.machine.system import System
+from fluxkit.record.result import RunResult
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.values import canonical_sha256
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from fluxkit.machine.system import System
-    from fluxkit.record.result import RunResult
-    from fluxkit.spec.run_spec import RunSpec
 
 Item = TypeVar("Item")
 

@@ -10,13 +10,11 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 from fluxkit.errors import MachineError
 from fluxkit.record.atomic_file import LOCK_FILE, write_atomically
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 BEAT_SECONDS = 1.0
 STALE_SECONDS = 30.0

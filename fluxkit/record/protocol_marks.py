@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fluxkit.record.facts import Mark
-    from fluxkit.record.result import RunResult
+from fluxkit.record.facts import Mark
+from fluxkit.record.result import RunResult
 
 UNTUNED = "untuned"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -16,10 +16,6 @@ from fluxkit.record.atomic_file import LOCK_FILE, RESULT_FILE, file_sha256, to_j
 from fluxkit.record.identity import once_each
 from fluxkit.record.result import RESULT_SCHEMA, Artifact, RunResult
 from fluxkit.values import path_inside
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
 
 MAX_RESULT_BYTES = 200_000_000
 MAX_DEPTH = 3

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 from fluxkit.compare.compare import compare
 from fluxkit.errors import UsageError
 from fluxkit.record.atomic_file import RESULT_FILE, write_atomically
+from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import safe_path
 from fluxkit.report.picture_grid import shown_images
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from fluxkit.record.result import RunResult
 
 
 def write_bundle(sources: Sequence[tuple[Path, RunResult]], target: Path) -> list[Path]:

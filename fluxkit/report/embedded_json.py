@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
+from fluxkit.compare.comparison import Comparison
+from fluxkit.compare.published import Published
+from fluxkit.record.result import RunResult
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.compare.comparison import Comparison
-    from fluxkit.compare.published import Published
-    from fluxkit.record.result import RunResult
 
 MAX_CHARACTERS = 1_200_000
 """Of all results as JSON; beyond it the raw series are left out, and the page says so."""

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
+from fluxkit.compare.comparison import Row
 from fluxkit.errors import printable
 from fluxkit.machine.readings import Reading
+from fluxkit.record.result import RunResult
 from fluxkit.text.number_format import MISSING, plain
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from fluxkit.compare.comparison import Row
-    from fluxkit.record.result import RunResult
 
 MOST_VALUES = 3
 """Distinct values that a cell spells out."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
+from fluxkit.compare.comparison import Comparison, Workload
 from fluxkit.errors import printable
+from fluxkit.record.result import RunResult
 from fluxkit.text.number_format import listed, plain, quoted
 from fluxkit.units import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from fluxkit.compare.comparison import Comparison, Workload
-    from fluxkit.record.result import RunResult
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d(?=T)")
 MODELS = {

@@ -5,21 +5,27 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from fluxkit.charts import step_time_charts, summary_charts
 from fluxkit.charts.pareto import tradeoffs
 from fluxkit.charts.svg import named_svg, swatch
 from fluxkit.compare.compare import NO_OPTIONS, compare
+from fluxkit.compare.comparison import Comparison, Row, Workload
+from fluxkit.compare.published import Published
+from fluxkit.compare.reader_options import ReaderOptions
 from fluxkit.errors import printable
 from fluxkit.record.agreement_facts import BANDS
 from fluxkit.record.atomic_file import write_atomically
 from fluxkit.record.metrics import BY_QUANTITY, CURVES, HELD_OUT, METRICS, Metric
+from fluxkit.record.result import RunResult
 from fluxkit.report.embedded_json import embedded, inputs_sha256
 from fluxkit.report.environment_diff import differing, facts
 from fluxkit.report.introduction import about_the_model, measured_sentence, page_title, work_sentence
-from fluxkit.report.picture_grid import picture_grids
+from fluxkit.report.picture_grid import Pictures, picture_grids
 from fluxkit.report.trust_board import BOARD, board, findings
 from fluxkit.spec.toml import spec_toml
 from fluxkit.spec.workload import MIN_HELD_OUT
@@ -39,16 +45,6 @@ from fluxkit.text.number_format import (
     verdict_words,
 )
 from fluxkit.text.text_table import cell, shown_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from fluxkit.compare.comparison import Comparison, Row, Workload
-    from fluxkit.compare.published import Published
-    from fluxkit.compare.reader_options import ReaderOptions
-    from fluxkit.record.result import RunResult
-    from fluxkit.report.picture_grid import Pictures
 
 MADE_WITH = ("altair", "vl-convert-python", "jinja2", "pillow")
 """Packages whose versions decide the bytes of a page."""

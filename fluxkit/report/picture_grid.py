@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from fluxkit.compare.comparison import Comparison, Row, Workload
 from fluxkit.errors import printable
+from fluxkit.record.facts import AnchorScore, InputPair, Mark, ReconstructionScore
 from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
+from fluxkit.record.result import RunResult
 from fluxkit.report.thumbnails import LARGE, SMALL, Copy, Tile, jpeg_copy, tile
 from fluxkit.stats import mean
 from fluxkit.text.number_format import plain
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from fluxkit.compare.comparison import Comparison, Row, Workload
-    from fluxkit.record.facts import AnchorScore, InputPair, Mark, ReconstructionScore
-    from fluxkit.record.result import RunResult
 
 MAX_TOTAL_BYTES = 3_300_000
 """Of all pictures of a page; a third more as base64, so that the page stays below 5 MB."""

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from pydantic import BaseModel
 
+from fluxkit.compare.comparison import Remark, Row, Workload
 from fluxkit.errors import printable
 from fluxkit.record.metrics import METRICS, Subject
-from fluxkit.record.result import Grade
+from fluxkit.record.result import Grade, RunResult
 from fluxkit.trust.estimate import worst
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from fluxkit.compare.comparison import Remark, Row, Workload
-    from fluxkit.record.result import RunResult
 
 BOARD: tuple[Subject, ...] = get_args(Subject)
 PERCENT = re.compile(r"[+-]?\d+(?:\.\d+)?%")

@@ -6,17 +6,14 @@ Source: NVML's total energy counter (Volta and later); Linux's powercap interfac
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
 
+from fluxkit.machine.nvml_sampler import Gpus
 from fluxkit.machine.readings import ROOT, read_text, read_words, reason
 from fluxkit.record.facts import TimedPhase
 from fluxkit.record.result import Energy, PhaseEnergy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from fluxkit.machine.nvml_sampler import Gpus
 
 LEAST_SECONDS = 60.0
 """Of a run or a phase: a counter that moves in steps says little over less."""

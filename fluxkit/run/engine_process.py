@@ -8,18 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from fluxkit.plan.plan import Job, Plan
+from fluxkit.spec.run_spec import RunSpec
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import psutil
-
-    from fluxkit.plan.plan import Job, Plan
-    from fluxkit.spec.run_spec import RunSpec
 
 LOOK_SECONDS = 10.0
 """Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""

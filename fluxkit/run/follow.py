@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 import signal
 import time
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Self
 
+from fluxkit.plan.plan import Job
 from fluxkit.record.events import Event, Failed, event_path, parse_event
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-    from types import FrameType
-
-    from fluxkit.plan.plan import Job
-    from fluxkit.run.engine_process import Engine
-    from fluxkit.run.progress import Position, Reporter
+from fluxkit.run.engine_process import Engine
+from fluxkit.run.progress import Position, Reporter
 
 POLL_SECONDS = 0.2
 """Rarely enough not to be noticed by what is measured."""

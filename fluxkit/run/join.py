@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fluxkit.errors import MachineError
 from fluxkit.plan.placement import uuids
@@ -18,13 +18,8 @@ from fluxkit.record.atomic_file import JOB_FILE, RESULT_FILE
 from fluxkit.record.run_folder import read_result
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import StopRequests, Tail, follow
-from fluxkit.run.progress import SILENT, Position
+from fluxkit.run.progress import SILENT, Position, Reporter
 from fluxkit.run.study import STUDY_FILE, read_study
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.run.progress import Reporter
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 600.0

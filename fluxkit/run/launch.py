@@ -7,7 +7,7 @@ import shutil
 import signal
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.fold.outcome import Ending, settle_dead_run_on_disk, settle_on_disk, status_and_error
@@ -15,7 +15,7 @@ from fluxkit.fold.replay import replay
 from fluxkit.machine.container import unwritable
 from fluxkit.machine.provenance import this_kit
 from fluxkit.plan.placement import uuids
-from fluxkit.plan.plan import Job
+from fluxkit.plan.plan import Job, Plan
 from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
 from fluxkit.record.identity import configuration_sha256
 from fluxkit.record.lock import RunLock
@@ -25,15 +25,9 @@ from fluxkit.record.run_folder import new_folder, write_result
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import StopRequests, Tail, follow
 from fluxkit.run.out_of_memory import attempt_of, killed_for_memory, smaller
-from fluxkit.run.progress import SILENT, Position
+from fluxkit.run.progress import SILENT, Position, Reporter
 from fluxkit.run.telemetry import Sampler
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fluxkit.plan.plan import Plan
-    from fluxkit.run.progress import Reporter
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.run_spec import RunSpec
 
 NOT_STARTED = 127
 """The shell's exit code of a command that can't be started."""

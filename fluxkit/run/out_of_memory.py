@@ -6,24 +6,19 @@ The global batch never changes: what a pass no longer holds is accumulated.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from fluxkit.machine.readings import ROOT, control_groups, read_counters
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.plan.micro_batches import Batches, expected_peak_bytes, largest_divisor
+from fluxkit.plan.plan import Plan
 from fluxkit.plan.sizes import sizes_of
-from fluxkit.record.result import Attempt
+from fluxkit.record.facts import RunFailure
+from fluxkit.record.result import Attempt, FinalStatus
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from fluxkit.plan.plan import Plan
-    from fluxkit.record.facts import RunFailure
-    from fluxkit.record.result import FinalStatus
-    from fluxkit.spec.run_spec import RunSpec
 
 MAX_HALVINGS = 4
 KINDS = frozenset({"OutOfMemoryError", "MemoryError"})

@@ -5,23 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
-from fluxkit.record.events import InferenceSteps, Iterations, PhaseEnded, PhaseStarted, Progress, Resumed
+from fluxkit.plan.plan import Plan
+from fluxkit.record.events import Event, InferenceSteps, Iterations, PhaseEnded, PhaseStarted, Progress, Resumed
 from fluxkit.record.metrics import METRICS
+from fluxkit.record.result import RunResult
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.stats import rate
 from fluxkit.trust.estimate import grade_about
 from fluxkit.units import clock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.plan.plan import Plan
-    from fluxkit.record.events import Event
-    from fluxkit.record.result import RunResult
-    from fluxkit.spec.run_spec import RunSpec
 
 PLAIN_SECONDS = 5.0
 REFRESH_RATE = 2.0

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from fluxkit.errors import RunError, UsageError, printable
 from fluxkit.fold.outcome import settle_dead_run_on_disk
 from fluxkit.machine.provenance import this_kit
 from fluxkit.record.atomic_file import to_json, write_atomically
 from fluxkit.record.identity import configurations
+from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import find_results
-from fluxkit.run.progress import SILENT, run_sentence
-from fluxkit.run.rerun_verdict import differing, environment_rows, judge
+from fluxkit.run.progress import SILENT, Reporter, run_sentence
+from fluxkit.run.rerun_verdict import Difference, Verdict, differing, environment_rows, judge
 from fluxkit.run.study import DEFAULT_PARENT, STUDY_FILE, dated_name, plan_all, run_study
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.toml import PATHS, override_spec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from fluxkit.record.result import RunResult
-    from fluxkit.run.progress import Reporter
-    from fluxkit.run.rerun_verdict import Difference, Verdict
-    from fluxkit.spec.run_spec import RunSpec
 
 VERDICT_FILE = "rerun.json"
 

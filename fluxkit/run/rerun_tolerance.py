@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from fluxkit.record.metrics import METRICS, Metric
-from fluxkit.record.result import Grade
+from fluxkit.record.result import Grade, RunResult
 from fluxkit.stats import LEVEL, MIN_VALUES, mean, standard_deviation, t_quantile
 from fluxkit.trust.estimate import grade_about
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.record.result import RunResult
 
 SPEED_MARGINS = {"cuda": 0.02, "cpu": 0.05}
 """Shares of the original's speed: a CPU is moved more by what else it does."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from fluxkit.errors import printable
+from fluxkit.machine.provenance import Kit
+from fluxkit.machine.system import System
+from fluxkit.plan.plan import Plan
+from fluxkit.record.metrics import Metric
+from fluxkit.record.result import RunResult
 from fluxkit.run.rerun_tolerance import QUANTITIES, TOO_WIDE, HeldNumber, held
 from fluxkit.trust.certificates import agreement_passed
 from fluxkit.trust.estimate import grade_about
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from fluxkit.machine.provenance import Kit
-    from fluxkit.machine.system import System
-    from fluxkit.plan.plan import Plan
-    from fluxkit.record.metrics import Metric
-    from fluxkit.record.result import RunResult
 
 ABSENT = "none"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -15,20 +16,15 @@ from fluxkit.dataset.cache import cache_folder
 from fluxkit.errors import UsageError
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
+from fluxkit.plan.plan import Plan
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_atomically
 from fluxkit.record.redact import public_spec
+from fluxkit.record.result import RunResult, Status
 from fluxkit.record.run_folder import new_folder
 from fluxkit.run.launch import launch, resume
-from fluxkit.run.progress import SILENT, run_sentence
+from fluxkit.run.progress import SILENT, Reporter, run_sentence
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.values import FROZEN, canonical_sha256
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.plan.plan import Plan
-    from fluxkit.record.result import RunResult, Status
-    from fluxkit.run.progress import Reporter
 
 STUDY_FILE = "study.json"
 DEFAULT_PARENT = Path("runs")

@@ -9,24 +9,21 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, get_args
 
 from fluxkit.machine.conditions import hottest_celsius, thermal_zones
 from fluxkit.machine.nvml_sampler import POWER_CAP, Gpus, throttle_reasons
 from fluxkit.machine.readings import CPUS, ROOT, read_numbers
 from fluxkit.record.facts import TimedPhase
-from fluxkit.record.result import PhaseTelemetry, Telemetry
+from fluxkit.record.result import Energy, PhaseTelemetry, Telemetry
 from fluxkit.run.energy_meter import EnergySample, Meter, energy_of
 from fluxkit.run.engine_process import LOOK_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
-
     import psutil
-
-    from fluxkit.record.result import Energy
 
 INTERVAL_SECONDS = 0.5
 MOST_POINTS = 240

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from fluxkit.spec.execution import ExecutionSpec, HardwareSpec
 from fluxkit.spec.workload import DataSpec, EvaluateSpec, InferenceSpec, ModelSpec, TuneSpec
 from fluxkit.values import STRICT, canonical_sha256
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SPEC_SCHEMA = "fluxkit.spec/1"
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from fluxkit.errors import UsageError
 from fluxkit.spec.run_spec import RunSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pydantic_core import ErrorDetails
 
 PRESETS = resources.files("fluxkit") / "spec" / "presets"
 MAX_SPEC_BYTES = 1_000_000

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import BaseModel
 
+from fluxkit.compare.comparison import Contrast, Row, Workload
 from fluxkit.compare.ranking import RANKED_PRECISION, UNSETTLED, between, decided_leader, ranked
-from fluxkit.record.metrics import QUESTIONS
+from fluxkit.record.metrics import QUESTIONS, Metric, Question
 from fluxkit.record.result import Grade
 from fluxkit.stats import MIN_VALUES
 from fluxkit.text.number_format import (
@@ -21,12 +23,6 @@ from fluxkit.text.number_format import (
     value_text,
 )
 from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.compare.comparison import Contrast, Row, Workload
-    from fluxkit.record.metrics import Metric, Question
 
 State = Literal["decided", "not decided", "one configuration", "not measured", "graded X", "no price given"]
 ASK_FOR_PRICES = "give --usd-per-hour or --usd-per-kwh, or set hardware.usd_per_hour or hardware.usd_per_kwh"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
 
+from fluxkit.compare.comparison import Comparison, Row, Workload
 from fluxkit.errors import printable
 from fluxkit.record.metrics import METRICS
-
-if TYPE_CHECKING:
-    from fluxkit.compare.comparison import Comparison, Row, Workload
 
 CsvValue = str | float | None
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

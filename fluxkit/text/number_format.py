@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-from fluxkit.record.metrics import BY_QUANTITY
-from fluxkit.stats import LEVEL
+from fluxkit.compare.comparison import Contrast, Row, Scaling, Workload
+from fluxkit.record.metrics import BY_QUANTITY, Metric
+from fluxkit.stats import LEVEL, Interval
+from fluxkit.trust.estimate import Estimate, TimeToTarget
 from fluxkit.units import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from fluxkit.compare.comparison import Contrast, Row, Scaling, Workload
-    from fluxkit.record.metrics import Metric
-    from fluxkit.stats import Interval
-    from fluxkit.trust.estimate import Estimate, TimeToTarget
 
 MISSING = "—"
 SMALLEST_P = 0.001

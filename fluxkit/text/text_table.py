@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from fluxkit.compare.comparison import Comparison, Row, Workload
 from fluxkit.compare.ranking import STARS, standing
 from fluxkit.errors import printable
-from fluxkit.record.metrics import BY_QUANTITY, METRICS
+from fluxkit.record.metrics import BY_QUANTITY, METRICS, Metric
 from fluxkit.text.answers import answers
 from fluxkit.text.csv_export import as_csv
 from fluxkit.text.number_format import (
@@ -31,12 +33,7 @@ from fluxkit.text.number_format import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from rich.table import Table
-
-    from fluxkit.compare.comparison import Comparison, Row, Workload
-    from fluxkit.record.metrics import Metric
 
 Format = Literal["table", "markdown", "csv", "json"]
 MAX_MARKDOWN_CHARACTERS = 65_000

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from fluxkit.machine.device_peaks import peaks_of
-from fluxkit.record.facts import TIMED_WORDS
-from fluxkit.record.result import PredictedOverMeasured
+from fluxkit.record.facts import TIMED_WORDS, TimedPhase, When
+from fluxkit.record.result import CanaryRate, PredictedOverMeasured, RunResult
 from fluxkit.trust.finding import SPEED_SUBJECTS, Finding
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.record.facts import TimedPhase, When
-    from fluxkit.record.result import CanaryRate, RunResult
 
 MOVED = {"cuda": 0.02, "cpu": 0.05}
 """A canary that changed by more than this share during a phase puts the phase in doubt."""

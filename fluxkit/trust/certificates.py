@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
-from fluxkit.record.agreement_facts import departures_of
+from fluxkit.record.agreement_facts import AgreementFacts, departures_of
+from fluxkit.record.result import RunResult
+from fluxkit.spec.execution import InferencePrecision
 from fluxkit.trust.estimate import Certificate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from fluxkit.record.agreement_facts import AgreementFacts
-    from fluxkit.record.result import RunResult
-    from fluxkit.spec.execution import InferencePrecision
 
 
 def agreement_passed(result: RunResult) -> bool | None:

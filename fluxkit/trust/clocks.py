@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from fluxkit.record.facts import TIMED_WORDS
-from fluxkit.trust.finding import about
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.record.facts import TimedPhase
-    from fluxkit.record.result import RunResult
-    from fluxkit.trust.finding import Finding
+from fluxkit.record.facts import TIMED_WORDS, TimedPhase
+from fluxkit.record.result import RunResult
+from fluxkit.trust.finding import Finding, about
 
 # Quality is graded at a tuning time, so it hangs on that clock too.
 SUBJECTS: dict[TimedPhase, tuple[str, ...]] = {"tune": ("training_speed", "quality"), "inference": ("inference_speed",)}

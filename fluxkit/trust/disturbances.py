@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from fluxkit.record.facts import TIMED_WORDS
+from fluxkit.record.result import PhaseTelemetry, RunResult
 from fluxkit.trust.finding import SPEED_SUBJECTS, SPEEDS, Finding, about
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.record.result import PhaseTelemetry, RunResult
 
 LOAD_REMARK, LOAD_DOUBT = 0.5, 1.0
 """Load average before the run / logical cores."""

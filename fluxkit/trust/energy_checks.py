@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+from fluxkit.record.result import RunResult
 from fluxkit.trust.disturbances import share_of_cores
 from fluxkit.trust.finding import Finding
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.record.result import RunResult
 
 SHARED_REMARK, SHARED_DOUBT = 0.05, 0.25
 """Share of the logical cores that others kept busy: a processor's counter counts their work too."""

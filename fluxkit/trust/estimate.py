@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from pydantic import ConfigDict, Field
 
 from fluxkit import stats
-from fluxkit.record.result import EnergyClass, Grade
+from fluxkit.record.metrics import Subject
+from fluxkit.record.result import EnergyClass, Grade, RunResult
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.stats import Interval
 from fluxkit.values import Frozen
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from fluxkit.record.metrics import Subject
-    from fluxkit.record.result import RunResult
 
 GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")
 """From sound to unusable."""

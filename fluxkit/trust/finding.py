@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from fluxkit.record.facts import TimedPhase
-    from fluxkit.record.result import Grade
+from fluxkit.record.facts import TimedPhase
+from fluxkit.record.result import Grade
 
 SPEED_SUBJECTS: dict[TimedPhase, str] = {"tune": "training_speed", "inference": "inference_speed"}
 """The speed that a timed phase measures."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from fluxkit.record.facts import TIMED_WORDS
 from fluxkit.record.metrics import METRICS
+from fluxkit.record.result import RunResult
 from fluxkit.trust.ceilings import moments
 from fluxkit.trust.finding import SPEED_SUBJECTS, Finding, about
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.record.result import RunResult
 
 
 def ceiling_unknown(result: RunResult) -> Iterator[Finding]:

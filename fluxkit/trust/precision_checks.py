@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from fluxkit.record.agreement_facts import departures_of
 from fluxkit.record.facts import TIMED_WORDS
+from fluxkit.record.result import RunResult
 from fluxkit.spec.precision_names import departures
 from fluxkit.trust.finding import SPEED_SUBJECTS, SPEEDS, Finding, about
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.record.result import RunResult
 
 IEEE_ERROR = 1e-5
 """Far above the error of an IEEE float32 product (3e-7 for 192 terms), far below that of TF32 (3e-4)."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from statistics import median, quantiles
-from typing import TYPE_CHECKING
 
 from fluxkit.record.protocol_marks import UNTUNED, time_mark
+from fluxkit.record.result import RunResult
 from fluxkit.spec.workload import MIN_HELD_OUT, MIN_TIMED_STEPS
 from fluxkit.trust.finding import Finding, about
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.record.result import RunResult
 
 MIN_ITERATIONS = 20
 """A training rate from fewer steps than this is in doubt."""

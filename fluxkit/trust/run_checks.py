@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
-from fluxkit.record.result import Check
+from fluxkit.record.result import Check, RunResult
 from fluxkit.trust import (
     ceilings,
     clocks,
@@ -14,12 +14,7 @@ from fluxkit.trust import (
     precision_checks,
     protocol_checks,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fluxkit.record.result import RunResult
-    from fluxkit.trust.finding import Finding
+from fluxkit.trust.finding import Finding
 
 # The name of a function is the id of its findings in a result, so it does not change.
 CHECKS: tuple[Callable[[RunResult], Iterator[Finding]], ...] = (

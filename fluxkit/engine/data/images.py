@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
+from torch import Tensor
 
 from fluxkit.errors import RunError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
-    from PIL import Image
-    from torch import Tensor
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:

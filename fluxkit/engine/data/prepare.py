@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from fluxkit.dataset.picture_loader import load_pairs
+from fluxkit.dataset.photos import Split
+from fluxkit.dataset.picture_folder import Problem
+from fluxkit.dataset.picture_loader import Pair, load_pairs
 from fluxkit.engine.data.images import to_tensor
 from fluxkit.engine.data.tensor_cache import cached_tensors
 from fluxkit.engine.data.weights_hash import component_sha256
+from fluxkit.engine.flux.autoencoder import Autoencoder
 from fluxkit.engine.flux.captions import Embeddings, encode_captions
 from fluxkit.engine.flux.random_weights import random_caption, random_latents
 from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.values import canonical_sha256
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fluxkit.dataset.photos import Split
-    from fluxkit.dataset.picture_folder import Problem
-    from fluxkit.dataset.picture_loader import Pair
-    from fluxkit.engine.flux.autoencoder import Autoencoder
-    from fluxkit.spec.run_spec import RunSpec
 
 
 @dataclass(frozen=True)

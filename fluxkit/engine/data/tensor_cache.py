@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
+from torch import Tensor
 
 from fluxkit.dataset.cache import entry
 from fluxkit.engine.data.tensor_file import TensorFile, save_tensors
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from torch import Tensor
 
 
 def cached_tensors(

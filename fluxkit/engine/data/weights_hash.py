@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.engine.flux.random_weights import recipe_sha256
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.record.atomic_file import file_sha256, write_atomically
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.spec.workload import ModelSpec
+from fluxkit.spec.workload import ModelSpec
 
 
 def weights_sha256(spec: ModelSpec) -> str:

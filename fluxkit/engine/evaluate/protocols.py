@@ -9,29 +9,24 @@ N images of the data, B batch, C latent channels, H and W height and width, L to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
+from fluxkit.engine.data.prepare import Prepared
 from fluxkit.engine.evaluate.psnr_ssim import flat_colour, score
 from fluxkit.engine.flux import flow
+from fluxkit.engine.flux.autoencoder import Autoencoder
+from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.sampling import denoise, images_of
+from fluxkit.engine.process.event_log import EventLog
+from fluxkit.plan.plan import Job
 from fluxkit.record.events import Anchor, Progress, Reconstruction, Validation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from fluxkit.engine.data.prepare import Prepared
-    from fluxkit.engine.flux.autoencoder import Autoencoder
-    from fluxkit.engine.flux.transformer import Flux
-    from fluxkit.engine.process.event_log import EventLog
-    from fluxkit.plan.plan import Job
 
 Item = tuple[int, ...]
 """One image to make: the place of its pair, then a seed, or a step of the sigmas and a draw of the noise."""

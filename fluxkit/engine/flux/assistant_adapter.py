@@ -9,15 +9,13 @@ R rank, I inputs and O outputs of a linear layer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import FluxPipeline
+from torch import Tensor
 
 from fluxkit.errors import MachineError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PREFIX = "transformer."
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"

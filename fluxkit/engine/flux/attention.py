@@ -7,19 +7,14 @@ fused kernel, for every precision.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
+from torch.nn import Module
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from torch.nn import Module
-
-    from fluxkit.spec.execution import Attention
+from fluxkit.spec.execution import Attention
 
 HALF = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 SINGLE = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)

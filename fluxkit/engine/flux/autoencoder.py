@@ -5,17 +5,12 @@ B batch, C latent channels, H and W height and width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from diffusers import AutoencoderKL
+from torch import Tensor
 
 from fluxkit.model.pipeline_files import pipeline_folder
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fluxkit.spec.workload import ModelSpec
+from fluxkit.spec.workload import ModelSpec
 
 
 class Autoencoder:

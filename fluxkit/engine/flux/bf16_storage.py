@@ -7,13 +7,9 @@ them, so adapters stay beside the base.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 from torch.nn.functional import linear
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class WideningLinear(torch.nn.Linear):

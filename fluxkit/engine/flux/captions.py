@@ -6,17 +6,13 @@ N captions, T tokens of the longest caption, E width of the T5 states, P width o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from diffusers import FluxPipeline
+from torch import Tensor
 
 from fluxkit.model.pipeline_files import pipeline_folder
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.run_spec import RunSpec
 
 TEXT_DTYPES = {"nano": torch.float32, "schnell": torch.bfloat16}
 """What the text encoders of a family are published in."""

@@ -6,15 +6,11 @@ What is timed is compiled. What is graded runs uncompiled, as on every other mac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
 
 import torch
+from diffusers import FluxTransformer2DModel
 from torch._dynamo.utils import calculate_time_spent
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from diffusers import FluxTransformer2DModel
 
 
 def compile_blocks(transformer: FluxTransformer2DModel) -> float:

@@ -5,23 +5,18 @@ Both give the gradient of the global batch: its mean over the processes. Source:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import torch
+from accelerate import Accelerator
 from diffusers import FluxTransformer2DModel
+from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from fluxkit.engine.flux.transformer import Flux
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from accelerate import Accelerator
-    from torch import Tensor
-
-    from fluxkit.spec.execution import Parallelism
+from fluxkit.spec.execution import Parallelism
 
 
 def distribute_model(flux: Flux, accelerator: Accelerator, parallelism: Parallelism) -> None:

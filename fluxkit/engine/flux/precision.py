@@ -6,13 +6,11 @@ Source: PyTorch `torch.backends.*.fp32_precision`. cuDNN convolutions default to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Mode = Literal["ieee", "tf32"]
 _BACKENDS: dict[str, Any] = {

@@ -16,25 +16,20 @@ C latent channels, H and W latent height and width, T tokens, E and P widths of 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from torch import nn
+from torch import Tensor, nn
 
 from fluxkit.engine.flux import flow
 from fluxkit.errors import MachineError
 from fluxkit.model.pipeline_files import read_sizes
 from fluxkit.model.transformer_size import Transformer
 from fluxkit.values import canonical_sha256
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from torch import Tensor
-
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 OWN_PAGES_BYTES = 1 << 16

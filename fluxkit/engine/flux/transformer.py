@@ -5,29 +5,24 @@ B batch, L tokens, D packed width. Nothing outside this module knows which famil
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.utils import logging as diffusers_logging
 from peft import LoraConfig
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from fluxkit.engine.flux import flow
+from fluxkit.engine.flux.assistant_adapter import Assistant
+from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.precision import dtype_of
 from fluxkit.engine.flux.random_weights import build_transformer
 from fluxkit.model.pipeline_files import pipeline_folder
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from torch import Tensor
-
-    from fluxkit.engine.flux.assistant_adapter import Assistant
-    from fluxkit.engine.flux.captions import Embeddings
-    from fluxkit.spec.run_spec import RunSpec
-    from fluxkit.spec.workload import ModelSpec
+from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.workload import ModelSpec
 
 # Anchored to the blocks: the plain name "proj_out" would also hit the model's last layer. Covers attention, the
 # MLPs of the double blocks and the MLP of the single blocks, which hold half of the work.

@@ -18,14 +18,16 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fluxkit.engine.flux import flow
@@ -33,11 +35,6 @@ from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.precision import dtype_of, fp32_products
 from fluxkit.engine.flux.transformer import Flux, add_lora, silence_libraries
 from fluxkit.engine.measure.sampling import denoise
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
 
 REFERENCE_FILE = Path(str(resources.files("fluxkit"))) / "data" / "agreement.json"
 CONFIG: dict[str, Any] = {

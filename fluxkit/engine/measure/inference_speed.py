@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from accelerate import Accelerator
 
+from fluxkit.engine.data.prepare import Prepared
 from fluxkit.engine.flux import attention, compilation
 from fluxkit.engine.flux.bf16_storage import store_as_bf16
 from fluxkit.engine.flux.precision import dtype_of, precision_in_force
 from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure import sampling
+from fluxkit.engine.process.event_log import EventLog
+from fluxkit.plan.plan import Job
 from fluxkit.record import events
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from fluxkit.engine.data.prepare import Prepared
-    from fluxkit.engine.process.event_log import EventLog
-    from fluxkit.plan.plan import Job
 
 
 def measure(job: Job, flux: Flux, prepared: Prepared, accelerator: Accelerator, log: EventLog) -> None:

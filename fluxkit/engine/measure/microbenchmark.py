@@ -7,15 +7,13 @@ second. If the rate moved during a phase, the machine was not the same at its en
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from fluxkit.engine.flux.precision import dtype_of
 from fluxkit.engine.measure.timing import synchronize
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 BUDGET_SECONDS = 0.06
 """Of the product and of the copy each, after repetitions to warm up: four canaries take less than 1 % of 120 s."""

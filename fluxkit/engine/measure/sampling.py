@@ -6,28 +6,22 @@ B batch, C latent channels, H and W latent height and width, L tokens, D packed 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from fluxkit.engine.data.images import to_uint8
 from fluxkit.engine.flux import flow
+from fluxkit.engine.flux.autoencoder import Autoencoder
+from fluxkit.engine.flux.captions import Embeddings
+from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.timing import LONG_SECONDS, WARM_UP_STEPS, synchronize
-from fluxkit.spec.workload import MIN_TIMED_STEPS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from fluxkit.engine.flux.autoencoder import Autoencoder
-    from fluxkit.engine.flux.captions import Embeddings
-    from fluxkit.engine.flux.transformer import Flux
-    from fluxkit.spec.workload import InferenceSpec
+from fluxkit.spec.workload import MIN_TIMED_STEPS, InferenceSpec
 
 DECODED_TOGETHER = 32 * 32 * 4
 """Latent pixels of one decoding: 16 pictures of nano's size, one of schnell's from 512 pixels on."""

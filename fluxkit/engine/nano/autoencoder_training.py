@@ -5,20 +5,18 @@ B batch, C channels, H and W height and width. Pictures are FP32 in [-1, 1]. The
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL
+from torch import Tensor
 
 from fluxkit.dataset.photos import photos
 from fluxkit.engine.nano.descent import descend
 from fluxkit.engine.nano.pictures import RESOLUTION, autoencoder_pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
     Pass = Callable[[Any, Tensor, Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]
 
 LATENT_CHANNELS = 16

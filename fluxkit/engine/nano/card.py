@@ -5,14 +5,18 @@ B batch, C channels, H and W height and width.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import resources
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import FluxPipeline
+from numpy.typing import NDArray
+from torch import Tensor
 
-from fluxkit.dataset.photos import photo_path, photos
+from fluxkit.dataset.photos import Photo, photo_path, photos
 from fluxkit.dataset.picture_loader import load_image
 from fluxkit.engine.data.images import to_tensor, to_uint8
 from fluxkit.engine.evaluate.psnr_ssim import score
@@ -22,16 +26,6 @@ from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.sampling import denoise
 from fluxkit.engine.nano.pictures import RESOLUTION
 from fluxkit.engine.nano.pretraining import embed_captions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from diffusers import FluxPipeline
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from fluxkit.dataset.photos import Photo
 
 CPU = torch.device("cpu")
 SEEDS = 4

@@ -5,17 +5,13 @@ N pictures, FP32 (N, 3, 64, 64) in [-1, 1].
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from fluxkit.dataset.photos import Photo, photo_path
 from fluxkit.dataset.picture_loader import load_image, pixel_sha256
 from fluxkit.engine.data.images import to_tensor
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 RESOLUTION = 64
 

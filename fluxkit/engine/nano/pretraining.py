@@ -5,10 +5,12 @@ N pictures, B batch, C latent channels, H = W the latents' side, L tokens, D pac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
+from torch import Tensor
 
 from fluxkit.dataset.photos import photos
 from fluxkit.engine.flux import flow
@@ -17,11 +19,6 @@ from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.nano.descent import descend
 from fluxkit.engine.nano.pictures import transformer_pictures
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
 
 TRANSFORMER_BATCH_SIZE = 16
 

@@ -6,16 +6,13 @@ Deterministic: the same machine and the same library versions write the same byt
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 
 from fluxkit.engine.nano import autoencoder_training, pretraining, text_encoders
 from fluxkit.engine.nano.card import model_card
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 THREADS = 2
 """Fixed, because sums in another order give other last bits."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from fluxkit.errors import MachineError
-
-if TYPE_CHECKING:
-    from fluxkit.plan.plan import Plan
+from fluxkit.plan.plan import Plan
 
 
 def check_device(plan: Plan, device: torch.device, local_rank: int) -> None:

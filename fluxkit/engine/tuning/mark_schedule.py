@@ -6,14 +6,11 @@ graded, so the state before each block of steps is kept, and blocks shrink to on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.spec.workload import TuneSpec
+from fluxkit.spec.workload import TuneSpec
 
 HALVINGS = 5
 """Of the budget, from its end backwards: the first time mark is at 1/32 of it."""

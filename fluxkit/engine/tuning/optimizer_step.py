@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import torch
+from accelerate import Accelerator
+from torch import Tensor
 
 from fluxkit.engine.flux.distributed import copy_weights, local_shards, shard_like
+from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.timing import LONG_SECONDS, WARM_UP_STEPS, synchronize
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from accelerate import Accelerator
-    from torch import Tensor
-
-    from fluxkit.engine.flux.transformer import Flux
-    from fluxkit.engine.tuning.sample_stream import Samples
-    from fluxkit.plan.plan import Job
+from fluxkit.engine.tuning.sample_stream import Samples
+from fluxkit.plan.plan import Job
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 

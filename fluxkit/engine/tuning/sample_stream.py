@@ -5,19 +5,14 @@ N images, B batch, C latent channels, H and W latent height and width, L tokens,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 
+from fluxkit.engine.data.prepare import Prepared
 from fluxkit.engine.flux import flow
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fluxkit.engine.data.prepare import Prepared
-    from fluxkit.engine.flux.captions import Embeddings
-    from fluxkit.engine.flux.transformer import Flux
-    from fluxkit.plan.plan import Job
+from fluxkit.engine.flux.captions import Embeddings
+from fluxkit.engine.flux.transformer import Flux
+from fluxkit.plan.plan import Job
 
 FOUR_STEPS = flow.schedule(4)[:-1]
 

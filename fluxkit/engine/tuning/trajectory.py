@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import Accelerator
+from torch import Tensor
 
 from fluxkit.engine.data.tensor_file import TensorFile, save_tensors
 from fluxkit.engine.flux.distributed import gather_whole
 from fluxkit.engine.measure.timing import Laps
+from fluxkit.engine.process.event_log import EventLog
+from fluxkit.engine.process.stop_signal import StopSignal
 from fluxkit.engine.tuning.mark_schedule import RECENT, ScheduledMark, block_length, is_over, scheduled_marks
+from fluxkit.engine.tuning.optimizer_step import Optimiser
+from fluxkit.plan.plan import Job
 from fluxkit.record.events import CheckpointWritten, Iterations, MarkReached, Resumed
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from accelerate import Accelerator
-    from torch import Tensor
-
-    from fluxkit.engine.process.event_log import EventLog
-    from fluxkit.engine.process.stop_signal import StopSignal
-    from fluxkit.engine.tuning.optimizer_step import Optimiser
-    from fluxkit.plan.plan import Job
 
 CHECKPOINT_FILE = "checkpoint/tuning.safetensors"
 SNAPSHOTS = "snapshots"
