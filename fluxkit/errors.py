@@ -1,7 +1,5 @@
 """What a user may meet: what was wrong, where, what to do next, and the exit code."""
 
-from __future__ import annotations
-
 import unicodedata
 from enum import IntEnum
 

@@ -1,7 +1,5 @@
 """Rates, spread, intervals and verdicts from tuples of floats."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Bytes, seconds and counts in words, and rows of them in columns."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 GIGABYTE = 10**9

@@ -1,7 +1,5 @@
 """How every value of fluxkit is: frozen, complete, told apart by a hash; and a stranger's path kept inside."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path
@@ -9,17 +7,20 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# A frozen, complete value: unknown keys are refused and the text under a field is its description.
-FROZEN = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
-STRICT = ConfigDict(**FROZEN, strict=True, allow_inf_nan=False)
-
 Seconds = Annotated[float, Field(gt=0, le=2_592_000)]
 
 
 class Frozen(BaseModel):
-    """A value that passes between modules and survives JSON."""
+    """A value that passes between modules and survives JSON. Unknown keys are refused."""
 
-    model_config = FROZEN
+    # The text under a field is its description.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class Strict(Frozen):
+    """What a person wrote: no number is made of a text, and none is infinite."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 def canonical_sha256(value: Any) -> str:

@@ -1,12 +1,8 @@
 """Quality against time and against money: every graded mark is an offer, and the front is what none of them beats."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import NamedTuple
-
-from pydantic import BaseModel
 
 from fluxkit.charts.summary_charts import Chart, interval_cell, interval_ends
 from fluxkit.charts.svg import svg
@@ -16,7 +12,7 @@ from fluxkit.record.metrics import COSTS, Metric
 from fluxkit.spec.prices import Prices
 from fluxkit.stats import MIN_VALUES, Interval, t_quantile
 from fluxkit.text.number_format import listed, plain, quoted
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 MOST_RUNS = 40
 """Runs of one configuration for which a page can make an interval by itself."""
@@ -33,10 +29,9 @@ class Offer(NamedTuple):
     """Seconds, or US dollars."""
 
 
-class Tradeoffs(BaseModel):
+class Tradeoffs(Frozen):
     """Both trade-offs of a workload, and what a page needs to price itself again."""
 
-    model_config = FROZEN
     time: Chart | None
     cost: Chart | None
     """Null where no price is given."""

@@ -1,7 +1,5 @@
 """Charts of the raw series: how the times of single steps spread and drift, and what the machine did beside them."""
 
-from __future__ import annotations
-
 import itertools
 import statistics
 from collections.abc import Mapping

@@ -1,11 +1,7 @@
 """Charts of one workload: what is charted, how it is read, and the charted numbers as a table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
-
-from pydantic import BaseModel
 
 from fluxkit.charts.svg import svg
 from fluxkit.charts.ticks import CurveAxis, round_places, ticks
@@ -17,13 +13,12 @@ from fluxkit.record.phase_seconds import part_place
 from fluxkit.stats import Interval
 from fluxkit.text.number_format import MISSING, PLAIN_DIGITS, plain, turned, verdict_words
 from fluxkit.trust.estimate import Estimate
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 
-class Chart(BaseModel):
+class Chart(Frozen):
     """A chart with its words and its numbers."""
 
-    model_config = FROZEN
     title: str
     how_to_read: str
     svg: str

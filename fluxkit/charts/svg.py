@@ -1,7 +1,5 @@
 """Charts as static SVG: colours are CSS variables, shapes and dashes repeat what colour says."""
 
-from __future__ import annotations
-
 import html
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """Where the ticks of a compressed axis stand: at places of the data as they are, with room for their labels."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

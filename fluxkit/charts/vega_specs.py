@@ -1,7 +1,5 @@
 """What stands where in each kind of chart, as layers for the chart compiler."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

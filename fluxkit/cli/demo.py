@@ -1,18 +1,11 @@
 """The laptop study, end to end and offline: two configurations, tuned and compared in one HTML report."""
 
-from __future__ import annotations
+from collections.abc import Sequence
+from pathlib import Path
 
-from typing import TYPE_CHECKING
-
-from fluxkit.run.progress import SILENT
+from fluxkit.run.progress import SILENT, Reporter
 from fluxkit.run.study import DEFAULT_PARENT, Outcome, dated_name, run_study
 from fluxkit.spec.toml import load_spec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from fluxkit.run.progress import Reporter
 
 PRESETS = ("nano-laptop-cpu", "nano-laptop-cpu-bf16")
 OVERRIDES = ("tune.seconds=50.0", "tune.iterations=400")

@@ -1,7 +1,5 @@
 """Commands that put things to the proof: this installation, and somebody's result."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whether this installation works on this machine, in seconds: every part once, and the numbers that it must give."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -9,32 +7,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from pydantic import BaseModel
+from pydantic import Field
 
 from fluxkit.dataset.cache import ENVIRONMENT_VARIABLE
 from fluxkit.errors import FluxkitError, MachineError, RunError, printable
 from fluxkit.fold.fold import fold
 from fluxkit.fold.verify import problems
-from fluxkit.plan.plan import make_plan
+from fluxkit.plan.plan import Plan, make_plan
 from fluxkit.record.agreement_facts import departures_of
+from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import read_result
 from fluxkit.run.engine_process import engine_environment
 from fluxkit.run.launch import launch
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.toml import load_spec
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fluxkit.plan.plan import Plan
-    from fluxkit.record.result import RunResult
-    from fluxkit.spec.run_spec import RunSpec
-
-    Numbers = dict[str, float]
+Numbers = dict[str, float]
 
 PRESETS = {"cpu": "nano-laptop-cpu", "cuda": "nano-single-gpu"}
 # Tuning in FP32 and inference in bfloat16, so that one run has the certificates of both.
@@ -50,14 +44,13 @@ TOLERANCE = 1e-6
 CHILD_SECONDS = 300
 
 
-class Step(BaseModel):
+class Step(Frozen):
     """What became of one part."""
 
-    model_config = FROZEN
     name: str
     passed: bool
     words: str
-    numbers: dict[str, float] = {}
+    numbers: Numbers = Field(default_factory=dict)
     """Equal wherever processor, threads and package versions are."""
     seconds: float
 

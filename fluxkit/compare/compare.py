@@ -1,7 +1,5 @@
 """Results -> `Comparison`: workloads, in each a row per configuration, ratios and verdicts; failures beside them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any

@@ -1,24 +1,21 @@
 """`Comparison`, what results say side by side: a value that round-trips through JSON and holds no raw series."""
 
-from __future__ import annotations
-
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from fluxkit.record.metrics import Subject
 from fluxkit.record.result import Grade, Status
 from fluxkit.stats import Interval
 from fluxkit.trust.estimate import Certificate, CostBasis, EnergyUse, Estimate, Target, TimeToTarget
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 ScalingKind = Literal["strong", "weak"]
 
 
-class CurvePoint(BaseModel):
+class CurvePoint(Frozen):
     """Quality at one mark of the trajectory, over the runs of a configuration: a field for each metric with a curve."""
 
-    model_config = FROZEN
     mark: str
     target_seconds: float | None
     seconds: float
@@ -30,10 +27,9 @@ class CurvePoint(BaseModel):
     validation_loss: Estimate
 
 
-class Remark(BaseModel):
+class Remark(Frozen):
     """A check that did not pass cleanly, with the runs that it concerns."""
 
-    model_config = FROZEN
     id: str
     subject: str
     grade: Grade
@@ -41,10 +37,9 @@ class Remark(BaseModel):
     runs: tuple[str, ...]
 
 
-class Row(BaseModel):
+class Row(Frozen):
     """A configuration: equal workload, execution, hardware and versions; the label only names it."""
 
-    model_config = FROZEN
     key: str
     """First characters of its hash, unique in its workload."""
     number: int
@@ -95,10 +90,9 @@ class Row(BaseModel):
         return estimate.mean is not None and estimate.grade != "X"
 
 
-class Contrast(BaseModel):
+class Contrast(Frozen):
     """One quantity of two configurations: first to second as a ratio, or first minus second."""
 
-    model_config = FROZEN
     quantity: str
     """`Metric.quantity` of what is contrasted."""
     first: str
@@ -124,19 +118,17 @@ class Contrast(BaseModel):
     grade: Grade | None
 
 
-class Anchor(BaseModel):
+class Anchor(Frozen):
     """A score that needs no tuning, to read the others by."""
 
-    model_config = FROZEN
     name: str
     psnr_db: Estimate
     ssim: Estimate
 
 
-class Workload(BaseModel):
+class Workload(Frozen):
     """Results that may be compared: equal workload, input hashes and evaluation definition."""
 
-    model_config = FROZEN
     key: str
     workload_sha256: str
     tables: dict[str, dict[str, str | int | float | bool | None]]
@@ -159,18 +151,16 @@ class Workload(BaseModel):
         return next(row for row in self.rows if row.key == key)
 
 
-class KeyDifference(BaseModel):
+class KeyDifference(Frozen):
     """A key in which workloads differ, with each one's value as JSON."""
 
-    model_config = FROZEN
     key: str
     values: dict[str, str]
 
 
-class Ended(BaseModel):
+class Ended(Frozen):
     """A run that gave no complete result: data, but never part of a mean."""
 
-    model_config = FROZEN
     id: str
     name: str
     label: str
@@ -180,10 +170,9 @@ class Ended(BaseModel):
     reason: str
 
 
-class Scaling(BaseModel):
+class Scaling(Frozen):
     """One speed of several devices against that of one; 1 is as fast as N devices can be by themselves."""
 
-    model_config = FROZEN
     subject: Subject
     kind: ScalingKind
     several: str
@@ -204,10 +193,9 @@ class Scaling(BaseModel):
     """Why there is no efficiency."""
 
 
-class Comparison(BaseModel):
+class Comparison(Frozen):
     """Results side by side."""
 
-    model_config = FROZEN
     schema_: Literal["fluxkit.comparison/1"] = Field(default="fluxkit.comparison/1", alias="schema")
     comparable: bool
     """Whether all completed results belong to one workload."""

@@ -1,7 +1,5 @@
 """Two configurations of one workload -> ratios and differences with intervals, and verdicts over the whole family."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Prices are the reader's: they come from the spec or the command line, are applied here and are stored in no result.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

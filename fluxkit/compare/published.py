@@ -1,26 +1,23 @@
 """Rows published elsewhere and not measured here, with their source; rates are computed from their seconds."""
 
-from __future__ import annotations
-
 import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from fluxkit.errors import UsageError
 from fluxkit.stats import rate
-from fluxkit.values import STRICT
+from fluxkit.values import Strict
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 MAX_BYTES = 1_000_000
 
 
-class PublishedRow(BaseModel):
+class PublishedRow(Strict):
     """One row of somebody's table."""
 
-    model_config = STRICT
     device: Line
     """As the source names it."""
     iterations: Annotated[int, Field(ge=1)]
@@ -43,10 +40,9 @@ class PublishedRow(BaseModel):
         return rate(self.image_steps, self.image_seconds)
 
 
-class Published(BaseModel):
+class Published(Strict):
     """A table from elsewhere."""
 
-    model_config = STRICT
     schema_: Literal["fluxkit.published/1"] = Field(alias="schema")
     title: Line
     source: Line

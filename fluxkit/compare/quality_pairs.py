@@ -4,8 +4,6 @@ Runs of one seed draw the same adapters, order and noise, so they are one value:
 an interval of their common luck. Crops of one photo are not independent either, so a photo (a cluster) counts once.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Who leads in a metric, by verdicts alone: the best mean of those that may be asked, and whether it is the best."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """What a reader adds to stored results when they are compared: prices of machines and energy, and a target."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Completed runs of one configuration -> its row: every number with its spread, interval, grade or reason."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -11,8 +11,6 @@ several devices and have no efficiency.
 Source: Amdahl, AFIPS 30 (1967) 483, for the fixed batch; Gustafson, CACM 31 (1988) 532, for the growing one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

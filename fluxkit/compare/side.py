@@ -1,7 +1,5 @@
 """One side of a contrast: a row with its completed results."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

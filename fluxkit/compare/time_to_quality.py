@@ -6,8 +6,6 @@ reached is censored: longer than the last mark that was looked at, never left ou
 between two marks, so a time is a bracket: later than the mark before, at the latest at the mark that passed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 

@@ -3,8 +3,6 @@
 scikit-image is located but not imported.
 """
 
-from __future__ import annotations
-
 import hashlib
 import tomllib
 from dataclasses import dataclass

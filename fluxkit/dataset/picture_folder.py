@@ -4,8 +4,6 @@ Captions come from `metadata.jsonl` or `metadata.csv` beside the images (columns
 or `prompt`; optionally `group`), else from a `.txt` or `.caption` file beside each image, else from `data.caption`.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Which pictures of a folder a run would use, as lines for the terminal."""
 
-from __future__ import annotations
-
 from fluxkit.dataset.picture_loader import load_pairs
 from fluxkit.errors import printable
 from fluxkit.spec.workload import DataSpec

@@ -1,7 +1,5 @@
 """One run on one rank: prepare, load, warm up, tune, evaluate, measure inference. Only this file knows the order."""
 
-from __future__ import annotations
-
 import platform
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Events and what was asked, planned and seen become a `RunResult`; its summary is derived here and nowhere else."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How a run ended, from its events, exit code and log: in memory for whoever reads it, on disk for whoever runs it."""
 
-from __future__ import annotations
-
 import re
 import signal
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The events of all attempts at a run, read as one trajectory: what was done twice counts once."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Whether a result is what it says: its schema, its files' hashes, and its summary derived once more."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

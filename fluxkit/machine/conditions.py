@@ -3,8 +3,6 @@
 None of them needs root, and none changes anything.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import shutil

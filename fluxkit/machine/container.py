@@ -1,7 +1,5 @@
 """Which container is around this process, and what it was not given, in one sentence with the flag that mends it."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Why a GPU can't be used here, and what to do: none is shown, torch is built without CUDA, the driver is too old."""
 
-from __future__ import annotations
-
 from fluxkit.errors import MachineError
 from fluxkit.machine.container import FLAGS, own_image_flags
 from fluxkit.machine.system import System

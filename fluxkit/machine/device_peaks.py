@@ -3,19 +3,15 @@
 Source: `data/devices.toml`, in which every number has its own.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from functools import cache
 from importlib.resources import files
 from typing import Literal, NamedTuple, get_args
 
-from pydantic import BaseModel
-
 from fluxkit.errors import UsageError
 from fluxkit.spec.execution import InferencePrecision
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 Work = Literal["tuning", "inference"]
 WORKS: tuple[Work, ...] = get_args(Work)
@@ -24,10 +20,9 @@ REFERENCE_CPU, REFERENCE_CORES = "laptop-cpu", 2
 """The CPU of `devices.toml`, and how many cores its rates are of."""
 
 
-class Peaks(BaseModel):
+class Peaks(Frozen):
     """One entry of `devices.toml`."""
 
-    model_config = FROZEN
     name: str
     """What `fluxkit plan --device` calls it."""
     title: str
@@ -53,10 +48,9 @@ class Peaks(BaseModel):
         return {"ieee_float32": self.ieee_float32, "tf32": self.tf32, "bfloat16": self.bfloat16}[precision]
 
 
-class Efficiency(BaseModel):
+class Efficiency(Frozen):
     """Which share of the peak a kind of work reaches, and how that is known."""
 
-    model_config = FROZEN
     family: Literal["nano", "schnell"]
     work: Work
     precision: InferencePrecision
@@ -68,8 +62,7 @@ class Efficiency(BaseModel):
     """Measured where, published where, or assumed why."""
 
 
-class _File(BaseModel):
-    model_config = FROZEN
+class _File(Frozen):
     device: tuple[Peaks, ...]
     efficiency: tuple[Efficiency, ...]
 

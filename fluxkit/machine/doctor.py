@@ -1,13 +1,9 @@
 """Whether this machine is fit to measure: a verdict on every reading, and what to do. Changes nothing."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-
-from pydantic import BaseModel
 
 from fluxkit.errors import printable
 from fluxkit.machine.doctor_rules import GPU_ROWS, ROWS, Judged, Row, Verdict
@@ -15,16 +11,15 @@ from fluxkit.machine.provenance import Kit
 from fluxkit.machine.readings import Reading
 from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.units import counted
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 STYLES: dict[Verdict, str] = {"fit": "green", "remark": "yellow", "doubt": "red", "unknown": "dim"}
 MEANINGS = "fit: nothing to do; remark: know it; doubt: speeds may not be believed; unknown: this machine does not say"
 
 
-class Finding(BaseModel):
+class Finding(Frozen):
     """One check."""
 
-    model_config = FROZEN
     check: str
     value: str | None = None
     """What was read, with its unit; null where it could not be."""

@@ -1,7 +1,5 @@
 """The table of `fluxkit doctor`: which reading is shown under which name, and what is thought of its value."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """GPUs opened by UUID to be read again and again: clocks, temperature, power, reasons of throttling, energy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from typing import Any, Self

@@ -1,26 +1,21 @@
 """Which fluxkit is measuring: version, source commit, container image."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import subprocess
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from fluxkit import __version__
 from fluxkit.machine.container import BUILD_FILE
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 _IMAGE = re.compile(r"[\w./:@+-]{1,300}")
 
 
-class Kit(BaseModel):
+class Kit(Frozen):
     """Which fluxkit measured."""
 
-    model_config = FROZEN
     version: str
     commit: str | None = None
     """Git commit of a source checkout."""

@@ -1,30 +1,22 @@
 """A fact about the machine with its source, or the reason why there is none; and how the kernel's files are read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from fluxkit.values import Frozen
 
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    Value = bool | float | str | None
-    Look = tuple[str, Callable[[], Value]] | tuple[str, Callable[[], Value], str]
-    """Source, how it is read, and what to say where there is none: the arguments of `attempt`."""
+Value = bool | float | str | None
+Look = tuple[str, Callable[[], Value]] | tuple[str, Callable[[], Value], str]
+"""Source, how it is read, and what to say where there is none: the arguments of `attempt`."""
 
 ROOT = Path("/")
 """Where /proc and /sys lie; tests read made-up machines from elsewhere."""
 CPUS = "sys/devices/system/cpu"
 
 
-class Reading(BaseModel):
+class Reading(Frozen):
     """One fact about the machine."""
-
-    model_config = FROZEN
 
     value: bool | int | float | str | None
     """What was read; null where it could not be."""
@@ -34,10 +26,8 @@ class Reading(BaseModel):
     """Why there is no value."""
 
 
-class Device(BaseModel):
+class Device(Frozen):
     """One device that can run the workload, as seen at run time."""
-
-    model_config = FROZEN
 
     kind: str
     """`cpu` or `cuda`."""

@@ -1,7 +1,5 @@
 """What machine this is, probed without torch; each value with its source, or `unavailable` with the reason."""
 
-from __future__ import annotations
-
 import functools
 import os
 import platform
@@ -11,8 +9,6 @@ from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-from pydantic import BaseModel
 
 from fluxkit.machine.conditions import measuring_conditions
 from fluxkit.machine.nvml_probe import gpus
@@ -28,7 +24,7 @@ from fluxkit.machine.readings import (
     read_text,
     read_words,
 )
-from fluxkit.values import FROZEN, canonical_sha256
+from fluxkit.values import Frozen, canonical_sha256
 
 NO_LIMIT_BYTES = 1 << 60
 """Version 1 of cgroups writes "no limit" as a number near 2^63."""
@@ -46,10 +42,8 @@ PACKAGES = (
 """Packages that can change a number."""
 
 
-class System(BaseModel):
+class System(Frozen):
     """One look at the machine."""
-
-    model_config = FROZEN
 
     readings: dict[str, Reading]
     """Facts by name, for example `cpu_logical_cores`, `load_average_1_minute`, `nvidia_driver`."""

@@ -1,7 +1,5 @@
 """Downloads a pretrained pipeline before a run, in a child process, and only where the spec says `download = true`."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -8,8 +8,6 @@ Source: counted layer by layer on `FluxTransformer2DModel` of diffusers with ada
 `tests/engine/flux/test_measured_memory.py` holds it to what autograd really keeps and to the peak of live tensors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Where the pipeline folder of a model lies, and the sizes that its configuration files state."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

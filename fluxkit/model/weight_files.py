@@ -4,8 +4,6 @@ Source: the diffusers pipeline layout (`model_index.json` names each component's
 safetensors format: 8 bytes of header length, a JSON header with offsets, then the tensors.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

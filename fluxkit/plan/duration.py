@@ -1,7 +1,5 @@
 """How long tuning and the inference speed take, where the rate of the devices is known."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 Legend: a peak is what one process needs at its worst moment; a share is what one process has of a batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Where the processes of a run are put: one device for each, by name and not by number, on one machine or several."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,10 +1,6 @@
 """Spec x system -> what will be started; refuses what cannot work before anything is loaded."""
 
-from __future__ import annotations
-
 from typing import Literal
-
-from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
 from fluxkit.machine.cuda_check import check_cuda
@@ -15,16 +11,14 @@ from fluxkit.plan.placement import place
 from fluxkit.plan.sizes import Sizes, sizes_of
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted, size_text
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 MAX_OVERSUBSCRIPTION = 4
 """More threads than this per logical core is a mistake in the spec, not a measurement."""
 
 
-class Plan(BaseModel):
+class Plan(Frozen):
     """How a spec runs on this machine."""
-
-    model_config = FROZEN
 
     device: Literal["cpu", "cuda"]
     device_names: tuple[str, ...]
@@ -62,10 +56,8 @@ class Plan(BaseModel):
     """What was decided and why, in sentences."""
 
 
-class Job(BaseModel):
+class Job(Frozen):
     """What `launch` hands to `python -m fluxkit.engine RUN_FOLDER`, as `job.json` inside that folder."""
-
-    model_config = FROZEN
 
     spec: RunSpec
     plan: Plan

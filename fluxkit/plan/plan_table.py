@@ -1,7 +1,5 @@
 """Plans and predictions as tables for the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from fluxkit.errors import printable

@@ -1,10 +1,6 @@
 """How a spec would run on a device that is not here: predicted from exact FLOPs, memory and a stated efficiency."""
 
-from __future__ import annotations
-
 import math
-
-from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
 from fluxkit.machine.device_peaks import REFERENCE_CORES, Peaks, Work, efficiency, flops_per_second
@@ -18,13 +14,12 @@ from fluxkit.plan.sizes import Sizes, sizes_of
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.spec.prices import Prices
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 
-class Prediction(BaseModel):
+class Prediction(Frozen):
     """What to expect of a device; null where it is not known, and `refusal` where it would not run at all."""
 
-    model_config = FROZEN
     device: str
     """Its name in `devices.toml`."""
     title: str

@@ -1,7 +1,5 @@
 """What a run's files say about its work, read once: the model's configuration, and how many pictures there are."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

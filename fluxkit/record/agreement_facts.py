@@ -1,7 +1,5 @@
 """Whether a device computes what the others compute: the bands of the agreement certificate, and who is inside."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from fluxkit.spec.execution import InferencePrecision

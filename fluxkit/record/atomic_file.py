@@ -1,7 +1,5 @@
 """The names of a run folder's files, and how a file is written whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What an engine process says while it runs: one JSON object a line, one file per rank, one writer each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal

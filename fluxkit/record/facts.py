@@ -3,8 +3,6 @@
 The field texts of these models are the result's published schema, so what only explains an event stands in comments.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from fluxkit.values import Frozen

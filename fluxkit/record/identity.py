@@ -1,7 +1,5 @@
 """Which results are one run, which do one workload, and which were made by one configuration: by what was seen."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar

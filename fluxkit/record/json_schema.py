@@ -1,7 +1,5 @@
 """The published JSON Schemas of a run spec and of a result, made from the models."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import BaseModel

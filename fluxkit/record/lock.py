@@ -1,7 +1,5 @@
 """Who is at work in a run folder: a file with a process and a heartbeat, so that a dead run is known to be dead."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

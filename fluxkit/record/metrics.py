@@ -1,7 +1,5 @@
 """Every metric, a row each: how it is called and measured, graded, compared, told and drawn."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 from fluxkit.stats import LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN

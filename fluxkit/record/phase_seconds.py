@@ -1,7 +1,5 @@
 """Seconds of a run part by part: its phases, with compiling and checkpoints apart from the phases that they were in."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 from fluxkit.errors import printable

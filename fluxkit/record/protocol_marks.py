@@ -1,7 +1,5 @@
 """Which graded state of a trajectory answers which protocol."""
 
-from __future__ import annotations
-
 import math
 
 from fluxkit.record.facts import Mark

@@ -1,7 +1,5 @@
 """Takes this machine's paths and names out of text that will travel with a result."""
 
-from __future__ import annotations
-
 import getpass
 import platform
 import re

@@ -1,7 +1,5 @@
 """`RunResult`, the record of one run. Raw values are stored in full; `summary` is derived from them."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import ConfigDict, Field

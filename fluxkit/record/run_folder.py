@@ -1,7 +1,5 @@
 """A run folder on disk: result, events, samples, adapter; read, written whole or not at all, and found."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """The part of results that a page and `verify` need: small enough to be kept under version control."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Sequence

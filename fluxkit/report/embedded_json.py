@@ -1,7 +1,5 @@
 """Comparison and results as JSON inside a page: nothing in it ends its element, and it never makes the page heavy."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +9,7 @@ from pydantic import BaseModel
 from fluxkit.compare.comparison import Comparison
 from fluxkit.compare.published import Published
 from fluxkit.record.result import RunResult
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 MAX_CHARACTERS = 1_200_000
 """Of all results as JSON; beyond it the raw series are left out, and the page says so."""
@@ -25,10 +23,9 @@ RAW: dict[str, Any] = {
 """What is left out of a page that would be too heavy: series, and the list of the files that hold them."""
 
 
-class Embedded(BaseModel):
+class Embedded(Frozen):
     """The results as JSON that cannot end its own script element, and whether raw series are in it."""
 
-    model_config = FROZEN
     text: str
     whole: bool
 

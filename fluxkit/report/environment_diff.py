@@ -1,19 +1,15 @@
 """The environment of each run as flat facts, and what differs between configurations."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from pydantic import BaseModel
 
 from fluxkit.compare.comparison import Row
 from fluxkit.errors import printable
 from fluxkit.machine.readings import Reading
 from fluxkit.record.result import RunResult
 from fluxkit.text.number_format import MISSING, plain
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 MOST_VALUES = 3
 """Distinct values that a cell spells out."""
@@ -38,19 +34,17 @@ PLANNED = (
 """Keys of the plan that are facts of the environment."""
 
 
-class Differing(BaseModel):
+class Differing(Frozen):
     """A fact that is not the same everywhere."""
 
-    model_config = FROZEN
     key: str
     cells: tuple[str, ...]
     """One per configuration."""
 
 
-class DifferingGroup(BaseModel):
+class DifferingGroup(Frozen):
     """Facts of one kind that are not the same everywhere."""
 
-    model_config = FROZEN
     title: str
     folded: bool
     rows: tuple[Differing, ...]

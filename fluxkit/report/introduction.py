@@ -1,7 +1,5 @@
 """What a newcomer must know before any number: on which devices, when, and what the model is and is not."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 

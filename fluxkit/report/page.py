@@ -1,7 +1,5 @@
 """`Comparison` -> one self-contained HTML page: no request, no clock, readable without scripts."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

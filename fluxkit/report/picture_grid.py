@@ -1,13 +1,9 @@
 """Pictures of the runs beside the real photos: which captions, which marks, and in what order."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-from pydantic import BaseModel
 
 from fluxkit.compare.comparison import Comparison, Row, Workload
 from fluxkit.errors import printable
@@ -17,7 +13,7 @@ from fluxkit.record.result import RunResult
 from fluxkit.report.thumbnails import LARGE, SMALL, Copy, Tile, jpeg_copy, tile
 from fluxkit.stats import mean
 from fluxkit.text.number_format import plain
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 MAX_TOTAL_BYTES = 3_300_000
 """Of all pictures of a page; a third more as base64, so that the page stays below 5 MB."""
@@ -28,10 +24,9 @@ PSNR_OF_IDENTICAL_DB = 100.0
 """Puts identical pictures behind all others; their PSNR is infinite."""
 
 
-class PictureRow(BaseModel):
+class PictureRow(Frozen):
     """The pictures of one caption."""
 
-    model_config = FROZEN
     caption: str
     why: str
     """How this pair was chosen, if it was."""
@@ -51,10 +46,9 @@ class PictureRow(BaseModel):
         return sum(picture.jpeg_bytes for picture in self.tiles)
 
 
-class Pictures(BaseModel):
+class Pictures(Frozen):
     """The grid: columns are the real photo, the autoencoder, the untuned model and the configurations."""
 
-    model_config = FROZEN
     columns: tuple[str, ...]
     numbers: tuple[int, ...] = ()
     """Of the configurations with a column."""

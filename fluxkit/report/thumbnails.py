@@ -1,7 +1,5 @@
 """One picture for a page: read only from inside its run folder, checked, and made small and lossy."""
 
-from __future__ import annotations
-
 import base64
 import functools
 import io
@@ -11,11 +9,9 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel
-
 from fluxkit.errors import FluxkitError
 from fluxkit.record.run_folder import safe_path
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 MAX_FILE_BYTES = 12_000_000
 MAX_PIXELS_A_SIDE = 4096
@@ -25,10 +21,9 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, 
 """What Pillow raises on files that are cut short, broken or made to harm."""
 
 
-class Tile(BaseModel):
+class Tile(Frozen):
     """One picture of the grid, or why it is not there."""
 
-    model_config = FROZEN
     source: str | None
     """Data URI of a lossy copy of the stored picture."""
     alt: str

@@ -1,29 +1,24 @@
 """Whether the numbers of a page can be believed, at a glance: the board of checks, and what each check found."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import get_args
-
-from pydantic import BaseModel
 
 from fluxkit.compare.comparison import Remark, Row, Workload
 from fluxkit.errors import printable
 from fluxkit.record.metrics import METRICS, Subject
 from fluxkit.record.result import Grade, RunResult
 from fluxkit.trust.estimate import worst
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 BOARD: tuple[Subject, ...] = get_args(Subject)
 PERCENT = re.compile(r"[+-]?\d+(?:\.\d+)?%")
 
 
-class Square(BaseModel):
+class Square(Frozen):
     """One subject of one configuration: its grade and what spoils it."""
 
-    model_config = FROZEN
     grade: Grade | None
     """Worst of the findings, A where there are none, as beside the numbers; null where there is nothing to grade."""
     words: tuple[str, ...]
@@ -32,10 +27,9 @@ class Square(BaseModel):
     """Why there is nothing to grade."""
 
 
-class Finding(BaseModel):
+class Finding(Frozen):
     """What a check found in a configuration, over its runs."""
 
-    model_config = FROZEN
     name: str
     grade: Grade
     subject: str

@@ -3,8 +3,6 @@
 Source: NVML's total energy counter (Volta and later); Linux's powercap interface to RAPL, whose counters wrap.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ The processes find each other by torchrun's own rendezvous. What they write lies
 the first machine alone plans, watches and folds.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Runs one plan in process(es) of its own, shows progress from their events, and survives their death."""
 
-from __future__ import annotations
-
 import secrets
 import shutil
 import signal

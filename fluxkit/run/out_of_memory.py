@@ -3,8 +3,6 @@
 The global batch never changes: what a pass no longer holds is accumulated.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """What a person is told of a run: a live line on a terminal, plain lines elsewhere, or nothing; and how it ended."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import deque

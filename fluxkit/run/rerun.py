@@ -1,7 +1,5 @@
 """Does again what a result says was done, and holds the new numbers against the old ones."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path

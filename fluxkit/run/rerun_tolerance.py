@@ -1,18 +1,16 @@
 """Where a number of a run that is done again may lie: by the original's repeats, or by fixed margins."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from fluxkit.record.metrics import METRICS, Metric
 from fluxkit.record.result import Grade, RunResult
 from fluxkit.stats import LEVEL, MIN_VALUES, mean, standard_deviation, t_quantile
 from fluxkit.trust.estimate import grade_about
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 SPEED_MARGINS = {"cuda": 0.02, "cpu": 0.05}
 """Shares of the original's speed: a CPU is moved more by what else it does."""
@@ -37,10 +35,10 @@ class Band(NamedTuple):
     conclusive: bool = True
 
 
-class HeldNumber(BaseModel):
+class HeldNumber(Frozen):
     """A number against its band."""
 
-    model_config = ConfigDict(**FROZEN, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
     name: str
     unit: str
     original: float

@@ -1,11 +1,9 @@
 """Whether a run, done again, gave the same numbers: reproduced, drifted, not decided or not comparable, and why."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from fluxkit.errors import printable
 from fluxkit.machine.provenance import Kit
@@ -16,24 +14,22 @@ from fluxkit.record.result import RunResult
 from fluxkit.run.rerun_tolerance import QUANTITIES, TOO_WIDE, HeldNumber, held
 from fluxkit.trust.certificates import agreement_passed
 from fluxkit.trust.estimate import grade_about
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 ABSENT = "none"
 
 
-class Difference(BaseModel):
+class Difference(Frozen):
     """A row of spec, inputs or environment that is not the same."""
 
-    model_config = FROZEN
     row: str
     original: str
     again: str
 
 
-class Losses(BaseModel):
+class Losses(Frozen):
     """The losses of both trajectories, as far as both go."""
 
-    model_config = FROZEN
     compared: int
     """Length of the shorter trajectory."""
     equal: bool
@@ -44,10 +40,10 @@ class Losses(BaseModel):
     """Iteration, from 0."""
 
 
-class Verdict(BaseModel):
+class Verdict(Frozen):
     """What became of a run that was done again."""
 
-    model_config = ConfigDict(**FROZEN, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
     schema_: Literal["fluxkit.rerun/1"] = Field(default="fluxkit.rerun/1", alias="schema")
     verdict: Literal["reproduced", "drifted", "not decided", "not comparable"]
     """Not decided: nothing drifted, but `untold` is not empty."""

@@ -1,7 +1,5 @@
 """Several specs and repeats: each run in a folder of its own, in a seeded random order, resumable."""
 
-from __future__ import annotations
-
 import json
 import random
 import shutil
@@ -10,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.errors import UsageError
@@ -24,17 +22,16 @@ from fluxkit.record.run_folder import new_folder
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import SILENT, Reporter, run_sentence
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.values import FROZEN, canonical_sha256
+from fluxkit.values import Frozen, canonical_sha256
 
 STUDY_FILE = "study.json"
 DEFAULT_PARENT = Path("runs")
 """Of studies whose folder nobody names."""
 
 
-class Entry(BaseModel):
+class Entry(Frozen):
     """One run of a study."""
 
-    model_config = FROZEN
     folder: str
     spec: int
     """Which of the study's specs."""
@@ -44,10 +41,9 @@ class Entry(BaseModel):
     seed: int
 
 
-class Study(BaseModel):
+class Study(Frozen):
     """What is run, how often, and in which order; written before the first run begins."""
 
-    model_config = FROZEN
     schema_: Literal["fluxkit.study/1"] = Field(default="fluxkit.study/1", alias="schema")
     id: str
     created: str

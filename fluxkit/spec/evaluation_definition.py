@@ -1,7 +1,5 @@
 """How quality is measured, as constants that every result carries: results compare only if these are equal."""
 
-from __future__ import annotations
-
 from fluxkit.spec.run_spec import RunSpec
 
 # Source: Wang et al., "Image quality assessment: from error visibility to structural similarity" (2004), which

@@ -1,7 +1,5 @@
 """Whether precision switches, as a backend reads them back, are those of a named precision."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 REDUCED = ("tf32", "bf16", "bfloat16", "fp16", "float16")

@@ -1,26 +1,22 @@
 """What is asked: `RunSpec`, one run as a whole, frozen, printable value. `fluxkit.spec.toml` reads it from TOML."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from fluxkit.spec.execution import ExecutionSpec, HardwareSpec
 from fluxkit.spec.workload import DataSpec, EvaluateSpec, InferenceSpec, ModelSpec, TuneSpec
-from fluxkit.values import STRICT, canonical_sha256
+from fluxkit.values import Strict, canonical_sha256
 
 SPEC_SCHEMA = "fluxkit.spec/1"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
-class RunSpec(BaseModel):
+class RunSpec(Strict):
     """One run, whole: what is tuned on what, how long, how it is judged, and on which hardware it runs."""
-
-    model_config = STRICT
 
     schema_: Literal["fluxkit.spec/1"] = Field(alias="schema")
     """Version of this format."""

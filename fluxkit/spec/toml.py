@@ -1,7 +1,5 @@
 """Reads a `RunSpec` from a preset or a TOML file, says what is wrong with one in a sentence, and writes one as TOML."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import tomllib

@@ -1,11 +1,7 @@
 """The questions a reader comes with, each answered in one computed sentence, or said to be undecided."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
-
-from pydantic import BaseModel
 
 from fluxkit.compare.comparison import Contrast, Row, Workload
 from fluxkit.compare.ranking import RANKED_PRECISION, UNSETTLED, between, decided_leader, ranked
@@ -22,16 +18,15 @@ from fluxkit.text.number_format import (
     quoted,
     value_text,
 )
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 State = Literal["decided", "not decided", "one configuration", "not measured", "graded X", "no price given"]
 ASK_FOR_PRICES = "give --usd-per-hour or --usd-per-kwh, or set hardware.usd_per_hour or hardware.usd_per_kwh"
 
 
-class Name(BaseModel):
+class Name(Frozen):
     """A configuration in an answer: “quoted” in a text, with its marker on a page."""
 
-    model_config = FROZEN
     name: str
     number: int
     """Of its colour and marker."""
@@ -39,10 +34,9 @@ class Name(BaseModel):
     """Its mean, without the unit."""
 
 
-class Answer(BaseModel):
+class Answer(Frozen):
     """One question, answered."""
 
-    model_config = FROZEN
     scenario: str
     quantity: str
     """`Metric.quantity` of what is asked about."""

@@ -1,7 +1,5 @@
 """A comparison as CSV, for a spreadsheet or pandas: typed columns, unrounded numbers, nothing that a cell would run."""
 
-from __future__ import annotations
-
 import csv
 import io
 

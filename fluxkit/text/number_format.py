@@ -1,7 +1,5 @@
 """How a number is written for a reader: as many digits as its spread supports, its unit once, a reason if missing."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Holds what was achieved against what the machine can do: its own canary, published peaks, and the plan."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

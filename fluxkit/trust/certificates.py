@@ -1,7 +1,5 @@
 """Agreement certificates of a row's runs -> the worst of each precision, and whether all of them are inside."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from fluxkit.record.agreement_facts import AgreementFacts, departures_of

@@ -1,7 +1,5 @@
 """Checks of the engine's clock against the launcher's: the canary can't tell, because it is timed by the same clock."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Checks of what else went on: load of others, throttling, time that a hypervisor or a quota took away."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from fluxkit.record.facts import TIMED_WORDS

@@ -1,7 +1,5 @@
 """Checks of energy: whether it was counted or estimated, why it is not known, and whose work is in it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from fluxkit.record.result import RunResult

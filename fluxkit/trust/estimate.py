@@ -1,7 +1,5 @@
 """The numbers of a row: each with the runs it rests on, its interval and its grade, and what it was made of."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 

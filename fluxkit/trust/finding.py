@@ -1,7 +1,5 @@
 """What a check finds about a number: which number, how much it is to be believed, and what was seen."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 

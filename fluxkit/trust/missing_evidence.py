@@ -1,7 +1,5 @@
 """Checks of what a completed run has and this one lacks: evidence that is not there speaks for nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from fluxkit.record.facts import TIMED_WORDS

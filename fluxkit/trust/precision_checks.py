@@ -1,7 +1,5 @@
 """Checks of the arithmetic: whether it was that of the precision which the result names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from fluxkit.record.agreement_facts import departures_of

@@ -1,7 +1,5 @@
 """Checks of the protocols: whether what was to be measured was measured whole, often enough and at the right time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from statistics import median, quantiles
 

@@ -1,7 +1,5 @@
 """Whether the numbers of a run may be believed: the list of all checks. Each is one function, named in `CHECKS`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 from fluxkit.record.result import Check, RunResult

@@ -1,7 +1,5 @@
 """`python -m fluxkit.engine.data.hub_client REPO REVISION`: a pipeline into the hub cache, because the spec says so."""
 
-from __future__ import annotations
-
 import sys
 
 from huggingface_hub import snapshot_download

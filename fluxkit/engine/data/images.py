@@ -1,7 +1,5 @@
 """Pictures as tensors and back. B batch, C = 3 colours, H = W = resolution."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 N images or captions, C latent channels, H and W latent height and width, T tokens, E and P widths of their states.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Tensors that are computed once per content: read from the cache, or made and written there, whole or not at all."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 

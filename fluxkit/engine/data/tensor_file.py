@@ -1,7 +1,5 @@
 """Saves and restores tensors with a little JSON beside them, in one safetensors file, whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile

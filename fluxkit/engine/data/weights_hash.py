@@ -1,7 +1,5 @@
 """Which weights a run uses: hashes of files, each computed once as long as the file does not change."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress

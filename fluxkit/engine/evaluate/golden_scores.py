@@ -3,8 +3,6 @@
 The pair is made of integers alone, so that no image library and no random numbers can change it.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 

@@ -7,8 +7,6 @@ All noise comes from the content hash of the image, never from the run's seed or
 N images of the data, B batch, C latent channels, H and W height and width, L tokens, D packed width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ K2 = 0.03, mean over the region where the window fits, then over the three chann
 it would change only the crop (scikit-image issue 7231).
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

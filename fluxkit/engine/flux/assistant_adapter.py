@@ -7,8 +7,6 @@ Source: ostris/ai-toolkit, issue 104, where the method for schnell is described.
 R rank, I inputs and O outputs of a linear layer.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

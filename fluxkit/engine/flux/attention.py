@@ -5,8 +5,6 @@ memory-efficient kernel, or where that does not fit the plain products. On a CPU
 fused kernel, for every precision.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 

@@ -3,8 +3,6 @@
 B batch, C latent channels, H and W height and width.
 """
 
-from __future__ import annotations
-
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor

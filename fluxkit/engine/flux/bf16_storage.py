@@ -5,8 +5,6 @@ matrix for as long as it takes. A matrix's own values tell whether it is such. A
 them, so adapters stay beside the base.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import linear

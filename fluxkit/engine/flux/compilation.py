@@ -4,8 +4,6 @@ What is timed is compiled. What is graded runs uncompiled, as on every other mac
 `compile_repeated_blocks`; PyTorch `torch.compile`.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 
 import torch

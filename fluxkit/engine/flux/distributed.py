@@ -3,8 +3,6 @@
 Both give the gradient of the global batch: its mean over the processes. Source: PyTorch `torch.distributed.fsdp`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import torch

@@ -7,8 +7,6 @@ Source: Esser et al. 2024, arXiv 2403.03206, section 3.1; black-forest-labs/flux
 position ids and the schedule of schnell.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from itertools import pairwise

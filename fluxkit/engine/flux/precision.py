@@ -4,8 +4,6 @@ Source: PyTorch `torch.backends.*.fp32_precision`. cuDNN convolutions default to
 `set_float32_matmul_precision` also lowers CPU products to bfloat16, so only the per-backend switches are used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal

@@ -3,8 +3,6 @@
 B batch, L tokens, D packed width. Nothing outside this module knows which family a transformer belongs to.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 

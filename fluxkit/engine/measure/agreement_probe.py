@@ -10,8 +10,6 @@ what is compared is how a device computes, not how it rounds its inputs.
 B batch 2, C latent channels 4, H and W latent height and width 8, L tokens 16, D packed width 16.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

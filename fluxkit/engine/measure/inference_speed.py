@@ -1,7 +1,5 @@
 """The speed of inference: the tuned model as it would be used, and its timed denoising steps over the batch."""
 
-from __future__ import annotations
-
 from accelerate import Accelerator
 
 from fluxkit.engine.data.prepare import Prepared

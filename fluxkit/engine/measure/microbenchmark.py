@@ -4,8 +4,6 @@ The product's rate is this machine's own ceiling: no transformer step of the sam
 second. If the rate moved during a phase, the machine was not the same at its end as at its beginning.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import NamedTuple

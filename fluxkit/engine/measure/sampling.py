@@ -3,8 +3,6 @@
 B batch, C latent channels, H and W latent height and width, L tokens, D packed width.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

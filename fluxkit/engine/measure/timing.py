@@ -1,7 +1,5 @@
 """Seconds on the device, synchronised at the edges; peak memory by name."""
 
-from __future__ import annotations
-
 import resource
 import sys
 import time

@@ -1,7 +1,5 @@
 """`python -m fluxkit.engine.nano --out FOLDER` makes the embedded model again: minutes on two cores."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -3,10 +3,8 @@
 B batch, C channels, H and W height and width. Pictures are FP32 in [-1, 1]. The encoder or the decoder is a "half".
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -16,8 +14,7 @@ from fluxkit.dataset.photos import photos
 from fluxkit.engine.nano.descent import descend
 from fluxkit.engine.nano.pictures import RESOLUTION, autoencoder_pictures
 
-if TYPE_CHECKING:
-    Pass = Callable[[Any, Tensor, Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]
+Pass = Callable[[Any, Tensor, Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]
 
 LATENT_CHANNELS = 16
 AUTOENCODER_BATCH_SIZE = 8

@@ -3,8 +3,6 @@
 B batch, C channels, H and W height and width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib import resources
 from importlib.metadata import version

@@ -1,7 +1,5 @@
 """The one training loop of the recipe: AdamW, gradients clipped at 1, the learning rate a cosine after a warm-up."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 N pictures, FP32 (N, 3, 64, 64) in [-1, 1].
 """
 
-from __future__ import annotations
-
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor

@@ -3,8 +3,6 @@
 N pictures, B batch, C latent channels, H = W the latents' side, L tokens, D packed width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

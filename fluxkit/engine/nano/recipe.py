@@ -3,8 +3,6 @@
 Deterministic: the same machine and the same library versions write the same bytes.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -5,8 +5,6 @@ They carry no meaning. They only tell captions apart, which is what a study of t
 N texts, P width of the pooled embeddings.
 """
 
-from __future__ import annotations
-
 from importlib import resources
 from typing import Any
 

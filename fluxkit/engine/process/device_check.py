@@ -1,7 +1,5 @@
 """Whether a process computes where the plan put it: a run must not name a device that it never used."""
 
-from __future__ import annotations
-
 import torch
 
 from fluxkit.errors import MachineError

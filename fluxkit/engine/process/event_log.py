@@ -1,7 +1,5 @@
 """Appends events to this rank's own file; every line is whole before the next begins."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

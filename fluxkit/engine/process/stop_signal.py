@@ -1,7 +1,5 @@
 """SIGTERM and SIGUSR1 mean: write a checkpoint and stop, to be run again later."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager

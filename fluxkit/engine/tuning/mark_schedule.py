@@ -4,8 +4,6 @@ Time marks are log-spaced up to the budget: halves of halves. The last step comp
 graded, so the state before each block of steps is kept, and blocks shrink to one step beside a mark.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median

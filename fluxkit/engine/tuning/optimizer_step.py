@@ -1,7 +1,5 @@
 """One optimiser step over the global batch: gradients of all micro-batches and processes, clipped, then AdamW."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext

@@ -3,8 +3,6 @@
 N images, B batch, C latent channels, H and W latent height and width, L tokens, D packed width.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

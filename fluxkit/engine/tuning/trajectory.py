@@ -4,8 +4,6 @@ An iteration is one optimiser step over the global batch on all processes. The b
 only, and rank 0's clock decides for all. Marks, checkpoints and logging are off it.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
