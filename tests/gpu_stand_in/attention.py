@@ -1,12 +1,13 @@
 """Attention on made-up devices: the kernel that CUDA would take, by priority, dtype and compute capability.
 
-Whichever it is, the numbers are those of the CPU's kernel, and like a fused kernel it keeps query, key, value and output
-for the way back and no number for each pair of tokens.
+Whichever it is, the numbers are those of the CPU's kernel. Like a fused one it keeps query, key, value and output for
+the way back, and no number for each pair of tokens.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn.attention import SDPBackend
 from gpu_stand_in.tensor import CudaTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 on_host = torch.nn.functional.scaled_dot_product_attention
 OPERATORS = {
@@ -60,6 +61,14 @@ def chosen(query: torch.Tensor, mask: torch.Tensor | None, capability: tuple[int
     raise RuntimeError("No available kernel. Aborting execution.")
 
 
+@contextmanager
+def unseen() -> Iterator[None]:
+    """The profiler does not see what the CPU does in a kernel's place."""
+    torch._C._autograd._enable_record_function(False)
+    yield
+    torch._C._autograd._enable_record_function(True)
+
+
 class Fused(torch.autograd.Function):
     """The CPU's kernel forward, and once more on the way back."""
 
@@ -72,7 +81,7 @@ class Fused(torch.autograd.Function):
         mask: CudaTensor | None,
         options: dict[str, Any],
     ) -> torch.Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), unseen():
             out = on_host(*(each.host.detach() for each in (query, key, value)), host_of(mask), **options)
         shell = CudaTensor(out, query.device.index)
         ctx.save_for_backward(query, key, value, shell)
@@ -82,7 +91,7 @@ class Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: CudaTensor) -> tuple[Any, ...]:
         query, key, value, _ = ctx.saved_tensors
-        with torch.enable_grad():
+        with torch.enable_grad(), unseen():
             operands = [each.host.detach().requires_grad_() for each in (query, key, value)]
             out = on_host(*operands, host_of(ctx.mask), **ctx.options)
         gradients = torch.autograd.grad(out, operands, gradient.host)

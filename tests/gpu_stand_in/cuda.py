@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CUDA, CUDNN = "13.0", 92000
 FUSED_ON_CUDA = ("silu_backward", "mish_backward")
 """Operators that autograd takes apart, and rounds in between, where a device has no kernel for them."""
-kernels = torch.library.Library("aten", "IMPL")  # noqa: TOR901 - for as long as the process lives
+kernels = torch.library.Library("aten", "IMPL")
 
 
 class Event(SimpleNamespace):

@@ -175,7 +175,8 @@ def serve() -> None:
         else:
             request, port = Request(**asked), free_port()
             answer = [fork(request, rank, port) for rank in range(request.ranks)]
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

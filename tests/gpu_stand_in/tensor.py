@@ -1,12 +1,12 @@
 """Tensors that say they are on "cuda:N" and compute on the CPU, refusing what CUDA refuses.
 
-A `CudaTensor` is a shell around a host tensor that nobody else can reach. Every operator on one, and every operator that
-makes one, passes `dispatch`, which takes the shells off, computes and puts them on again.
+A `CudaTensor` is a shell around a host tensor that nobody else can reach. Every operator on one, and every operator
+that makes one, passes `dispatch`, which takes the shells off, computes and puts them on again.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -37,7 +37,7 @@ class CudaTensor(torch.Tensor):
     host: torch.Tensor
 
     @staticmethod
-    def __new__(cls, host: torch.Tensor, index: int) -> CudaTensor:
+    def __new__(cls, host: torch.Tensor, index: int) -> Self:
         shell = torch.Tensor._make_wrapper_subclass(
             cls, host.size(), strides=host.stride(), storage_offset=host.storage_offset(), dtype=host.dtype,
             layout=host.layout, device=torch.device("cuda", index),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from gpu_stand_in.cards import CARDS
-from gpu_stand_in.nvml import driver_of, machine_with
 
-from fluxkit.machine.doctor import examine
 from fluxkit.machine.nvml_sampler import Gpus
 from fluxkit.machine.system import System
+from gpu_stand_in.cards import CARDS
+from gpu_stand_in.nvml import driver_of, machine_with
 
 MIG = "MIG-00000000-aaaa-bbbb-cccc-000000000000"
 

