@@ -16,6 +16,7 @@ import pynvml as real
 
 from fluxkit.machine.system import System, probe
 from gpu_stand_in.cards import installed
+from gpu_stand_in.library import locked_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -184,5 +185,5 @@ def machine_with(*words: str) -> System:
     """This machine with these cards, and with a torch that is built for them."""
     with driver_of(*words):
         system = probe()
-    built = system.packages | {"torch": "2.13.0", "nvidia-cuda-runtime": "13.0.96"}
+    built = system.packages | {"torch": locked_torch().partition("+")[0], "nvidia-cuda-runtime": "13.0.96"}
     return system.model_copy(update={"packages": built})

@@ -78,8 +78,8 @@ def test_what_fits_is_planned(preset: str, settings: tuple[str, ...], card: str,
 
 TIGHT = (
     "a run that runs out of memory and cannot halve any more is accepted: the prediction's error is taken of weights,"
+    " which are exact, and the driver's reserve is not taken off"
 )
-TIGHT += " which are exact, and the driver's reserve is not taken off"
 CAPABILITY = "compute capability is not checked"
 REFUSED = [
     *(case(SCHNELL, (), card, {NARROW}) for card in ("A100-40", "H100/2", "A100-80/2")),

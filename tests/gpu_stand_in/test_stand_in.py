@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gpu_stand_in import library
+
 if TYPE_CHECKING:
     from gpu_stand_in.engines import Engines
 
@@ -53,3 +55,19 @@ def test_memory_of_a_device_is_no_array(outcomes: dict[str, str]) -> None:
 def test_what_the_host_waits_for_is_counted(outcomes: dict[str, str], work: str, kinds: str) -> None:
     """Reads, copies by how they are made, and nothing where nobody waits."""
     assert outcomes[work] == kinds
+
+
+def test_it_is_made_for_the_torch_of_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another version, or one that is built for CUDA, it is not built, and the reason names both."""
+    wanted = library.locked_torch()
+    for other in ("2.12.0+cpu", wanted.partition("+")[0]):
+        monkeypatch.setattr(library, "version", lambda _package, other=other: other)
+        assert f"torch {wanted}" in library.obstacle()
+        assert library.obstacle().endswith(f"this is {other}")
+
+
+def test_it_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without g++ it is not built, and that is the reason."""
+    monkeypatch.setattr(library, "version", lambda _package: library.locked_torch())
+    monkeypatch.setenv("PATH", "")
+    assert "no g++" in library.obstacle()
