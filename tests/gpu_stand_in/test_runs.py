@@ -15,6 +15,7 @@ import pytest
 
 from fluxkit.model import pipeline_files
 from fluxkit.record.events import event_path, read_events
+from gpu_stand_in.cards import CARDS
 from gpu_stand_in.specs import BFLOAT16, EXTRAS, FULL, SHRUNK, STEPS, short_spec, shrunk_schnell
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def test_a_gpu_learns_what_the_cpu_learns(pair_of: Any, name: str) -> None:
     assert len(here.losses()) >= STEPS
     assert there.losses()[:STEPS] == pytest.approx(here.losses()[:STEPS], abs=CASES[name].near)
     assert {event.phase for event in there.events("phase_ended")} >= {"prepare", "tune", "evaluate", "inference"}
-    assert all(there.events("started", rank)[0].device_name for rank in range(len(CASES[name].cards)))
+    names = [there.events("started", rank)[0].device_name for rank in range(len(CASES[name].cards))]
+    assert names == [CARDS[card].name for card in CASES[name].cards]
 
 
 IN_A_STEP = ("float32", "bfloat16, checkpointing, averages, accumulation", "two processes")
