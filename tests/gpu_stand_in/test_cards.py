@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from fluxkit.errors import MachineError
-from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
+from fluxkit.model.pipeline_files import SCHNELL_FOLDER
 from fluxkit.plan.plan import Plan, make_plan
+from fluxkit.plan.sizes import sizes_of
 from fluxkit.spec.toml import load_spec
 from gpu_stand_in.nvml import machine_with
 
@@ -23,7 +24,7 @@ SLICES = ("H100/2", "H200/2", "A100-80/2", "A100-40/2")
 def plan(preset: str, settings: tuple[str, ...], *words: str) -> Plan:
     """On such cards, with schnell's sizes and without its files."""
     spec = load_spec(preset, list(settings))
-    sizes = read_sizes(SCHNELL_FOLDER) if spec.model.family == "schnell" else None
+    sizes = sizes_of(spec, SCHNELL_FOLDER) if spec.model.family == "schnell" else None
     return make_plan(spec, machine_with(*words), to_run=False, sizes=sizes)
 
 

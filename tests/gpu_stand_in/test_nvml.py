@@ -102,6 +102,6 @@ def test_every_whole_card_is_sampled(name: str) -> None:
     """Clocks, temperature, power and energy come from each of them."""
     with driver_of(name, name), Gpus([f"GPU-{slot:08d}-1111-2222-3333-444444444444" for slot in range(2)]) as gpus:
         assert gpus.missing is None
-        assert [sample.temperature_celsius for sample in gpus.sample()] == [41, 41]
+        assert [sample["temperature_celsius"] for sample in gpus.sample()] == [41, 41]
         assert gpus.watts() == 2 * CARDS[name].power_limit_watts
         assert gpus.joules() == 2e6
