@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from fluxkit.fold.replay import RunFacts, replay
+from fluxkit.fold.replay import RankFacts, RunFacts, replay
 from fluxkit.record.facts import RunFailure
 from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
 from fluxkit.record.result import Inference, Quality, Rank, RunResult, Summary, Tuning
@@ -149,7 +149,11 @@ def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
         coverage=min(1.0, len(told.seconds) / base.spec.tune.iterations),
         marks=tuple(told.marks.values()),
         ranks=tuple(
-            Rank(**facts.started.facts() | {"rank": rank}, seconds=_sum(facts.seconds), peak_memory_bytes=facts.memory)
+            Rank(
+                **facts.started.facts() | {"rank": rank, "precision": _precision(facts)},
+                seconds=_sum(facts.seconds),
+                peak_memory_bytes=facts.memory,
+            )
             for rank, facts in sorted(told.ranks.items())
             if facts.started
         ),
@@ -157,6 +161,12 @@ def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
         compile_seconds=max(compiling, default=None),
         checkpoint_seconds=math.fsum(seconds for attempt, seconds in told.checkpoints if attempt in ended),
     )
+
+
+def _precision(facts: RankFacts) -> dict[str, str]:
+    """What the model computed in, where a pass was watched; before that only the switches are known."""
+    seen = facts.tuning_setting.precision if facts.tuning_setting else None
+    return seen or (facts.started.precision if facts.started else {})
 
 
 def _quality(base: RunResult, told: RunFacts) -> Quality | None:

@@ -16,8 +16,8 @@ from fluxkit.plan.plan import make_plan
 from fluxkit.run import study
 from fluxkit.spec.toml import load_spec
 
-ROOT_FILES = ("fluxkit.units", "fluxkit.values", "fluxkit.errors")
-"""What every room uses: sizes in words for notes, guards of paths, errors. None of them is a step of planning."""
+ROOT_FILES = ("fluxkit.units", "fluxkit.values", "fluxkit.errors", "fluxkit.environment")
+"""What every room uses: sizes in words for notes, guards of paths, errors, the environment. None of them is a step of planning."""
 MOST_MODULES, MOST_ENTRIES = 12, 2
 
 
