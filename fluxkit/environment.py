@@ -62,12 +62,12 @@ CLEARED: tuple[Rule, ...] = (
          "ENABLE_PYTORCH_EXECUTION_TRACE*", "TORCHINDUCTOR_*ASSERTS", "TRITON_INTERPRET", "TRITON_DEBUG"),
         "they are for debugging and would falsify a speed, or end the run",
     ),
+    Rule(("PYTHON*",), "they change how Python runs what is measured"),
 )  # fmt: skip
-PYTHON = Rule(("PYTHON*",), "they change how Python runs what is measured")
 KEPT = ("PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONUSERBASE", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX",
         "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE", "PYTHONUNBUFFERED",
-        "PYTHONSAFEPATH")  # fmt: skip
-"""Of Python's own variables those that change no number."""
+        "PYTHONSAFEPATH", "TRANSFORMERS_OFFLINE")  # fmt: skip
+"""Of those that a pattern covers the ones that change no number."""
 RECORDED = ("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "ONEDNN_*", "DNNL_*", "ATEN_*", "OPENBLAS_*", "BLIS_*", "VECLIB_*",
             "XNNPACK_*", "ARM_COMPUTE_*", "LRU_CACHE_CAPACITY", "MALLOC_*", "_RJEM_MALLOC_CONF", "TCMALLOC_*",
             "MIMALLOC_*", "GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "LD_PRELOAD", "TORCH_*",
@@ -129,9 +129,12 @@ def recorded(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def overriding(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Names of the variables that would change a number, or may: those that are left out, and those recorded."""
-    rules = {name: _rule_of(name, nodes=2) for name in sorted(environment)}
-    return [name for name, rule in rules.items() if rule not in {LAUNCHERS, None} or _is_recorded(name)]
+    """Names of the variables that would change a number, or may: those that are left out, and those recorded.
+
+    Without those of launchers, and NVIDIA_TF32_OVERRIDE, which is a reading of its own.
+    """
+    names = [name for name in sorted(environment) if name != "NVIDIA_TF32_OVERRIDE"]
+    return [name for name in names if _rule_of(name, nodes=2) not in {LAUNCHERS, None} or _is_recorded(name)]
 
 
 def harmless(name: str, value: str) -> str:
@@ -157,7 +160,7 @@ def settle_home(environment: MutableMapping[str, str] = os.environ) -> None:
 
 def _rule_of(name: str, nodes: int) -> Rule | None:
     """Why a variable is left out; None where it is passed on."""
-    rules = (*CLEARED, LAUNCHERS, *(() if nodes > 1 else (RENDEZVOUS,)), *(() if name in KEPT else (PYTHON,)))
+    rules = () if name in KEPT else (*CLEARED, LAUNCHERS, *(() if nodes > 1 else (RENDEZVOUS,)))
     return next((rule for rule in rules if _matches(name, rule.patterns)), None)
 
 

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 from fluxkit.engine.process.event_log import EventLog
+from fluxkit.engine.process.package_check import check_packages
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.environment import to_unset
 from fluxkit.errors import ExitCode, FluxkitError
@@ -22,11 +23,8 @@ def main(folder: Path) -> int:
     try:
         stop = StopSignal()
         with log.during("import"):
-            # Seconds of torch, and they are one of the phases.
-            from fluxkit.engine.process.device_check import check_packages
-            from fluxkit.engine.run import Run
-
             check_packages()
+            from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
         Run(job, folder, log, stop).execute()
     except StopRequestedError:
         log.write(Finished, outcome="checkpointed")

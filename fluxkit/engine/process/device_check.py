@@ -1,7 +1,4 @@
-"""Whether a process computes where the plan put it, with what is installed: a run must not name what it never used."""
-
-import sys
-from importlib.metadata import version
+"""Whether a process computes where the plan put it: a run must not name a device that it never used."""
 
 import torch
 
@@ -27,21 +24,6 @@ def check_device(plan: Plan, device: torch.device, local_rank: int) -> None:
             raise MachineError(
                 f"The plan puts process {local_rank} on {plan.device_uuids[local_rank]}, "
                 f"but torch computes on {actual}; CUDA_VISIBLE_DEVICES was changed on the way to the engine."
-            )
-
-
-def check_packages() -> None:
-    """Compares the packages that were imported with those that are installed, whose versions the result states.
-
-    Raises:
-        MachineError: another copy came first, most often by `PYTHONPATH`.
-    """
-    for name in ("torch", "diffusers", "transformers", "accelerate", "peft"):
-        imported, installed = str(sys.modules[name].__version__), version(name)
-        if imported != installed:
-            raise MachineError(
-                f"{name} {imported} was imported where {name} {installed} is installed: another copy stands before it "
-                "on Python's path; unset PYTHONPATH."
             )
 
 
