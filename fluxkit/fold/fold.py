@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fluxkit.fold.replay import RunFacts, replay
+from fluxkit.fold.replay import RankFacts, RunFacts, replay
 from fluxkit.record.facts import RunFailure
 from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
 from fluxkit.record.result import Inference, Quality, Rank, RunResult, Summary, Tuning
@@ -138,7 +138,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def _ranks(told: RunFacts) -> Iterator[Rank]:
     for number, facts in sorted(told.ranks.items()):
         if facts.started:
-            seen = facts.started.facts() | {"rank": number}
+            seen = facts.started.facts() | {"rank": number, "precision": _precision(facts)}
             yield Rank(**seen, seconds=_sum(facts.seconds), peak_memory_bytes=facts.memory)
 
 
@@ -160,6 +160,12 @@ def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
         compile_seconds=max(compiling, default=None),
         checkpoint_seconds=math.fsum(seconds for attempt, seconds in told.checkpoints if attempt in ended),
     )
+
+
+def _precision(facts: RankFacts) -> dict[str, str]:
+    """What the model computed in, where a pass was watched; before that only the switches are known."""
+    seen = facts.tuning_setting.precision if facts.tuning_setting else None
+    return seen or (facts.started.precision if facts.started else {})
 
 
 def _quality(base: RunResult, told: RunFacts) -> Quality | None:

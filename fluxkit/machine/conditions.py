@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from fluxkit.environment import overriding
 from fluxkit.machine.container import container_engine
 from fluxkit.machine.readings import (
     CPUS,
@@ -27,12 +28,6 @@ from fluxkit.machine.readings import (
     read_words,
 )
 
-OVERRIDING = (
-    "MKL_NUM_THREADS", "MKL_DYNAMIC", "OMP_DYNAMIC", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY",
-    "KMP_AFFINITY", "ONEDNN_MAX_CPU_ISA", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_MAX_CONNECTIONS", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
-)  # fmt: skip
-"""Environment variables that change threads, memory or arithmetic behind a spec's back."""
 TIMEX_BYTES = 512
 """More than any kernel's `struct timex` takes; all zero, it asks and sets nothing."""
 TIME_ERROR = 5
@@ -95,7 +90,7 @@ def measuring_conditions(root: Path = ROOT, environment: Mapping[str, str] = os.
         "tf32_override": (
             "NVIDIA_TF32_OVERRIDE", lambda: tf32 if tf32 in {"0", "1", None} else "set", "it is not set"),
         "overriding_variables": (
-            "the environment", lambda: ", ".join(name for name in OVERRIDING if name in environment), "none is set"),
+            "the environment", lambda: ", ".join(overriding(environment)), "none is set"),
     }  # fmt: skip
     return attempts(looks)
 

@@ -25,6 +25,8 @@ class RankStart(Frozen):
     precision: dict[str, str]
     # Versions seen by this process, and what torch was built for.
     versions: dict[str, str]
+    environment: dict[str, str] | None = None
+    """Variables that reached this process and may change speed or rounding; null in results that were made without."""
 
 
 class InputPair(Frozen):

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fluxkit.environment import environment_notes
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.fold.outcome import Ending, settle_dead_run_on_disk, settle_on_disk, status_and_error
 from fluxkit.fold.replay import replay
@@ -102,6 +103,9 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         raise UsageError(f"{folder} is completed; there is nothing to resume.")
     with RunLock(folder) as lock:
         job = _next_job(folder, result)
+        for note in job.plan.notes:
+            if note not in result.plan.notes:
+                reporter.say(note)
         if afresh:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         result = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
@@ -135,7 +139,8 @@ def _next_job(folder: Path, result: RunResult) -> Job:
             f"{folder} was begun on other hardware or with other package versions; run it anew instead of resuming it."
         )
     # A job that was requeued goes on on other devices of the same kind.
-    plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, system)})
+    notes = dict.fromkeys((*job.plan.notes, *environment_notes(job.plan.nodes, job.plan.threads_per_process)))
+    plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, system), "notes": tuple(notes)})
     return job.model_copy(update={"attempt": job.attempt + 1, "plan": plan})
 
 

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from fluxkit.dataset.cache import cache_folder
+from fluxkit.environment import environment_notes
 from fluxkit.errors import UsageError
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
@@ -128,7 +129,8 @@ def run_study(
     cautions = list(warnings(folder, cache_folder()))
     _bring_inputs(specs)
     plans = plan_all(specs)
-    for caution in cautions:
+    cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
+    for caution in dict.fromkeys(cautions):
         reporter.say(caution)
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
@@ -161,7 +163,12 @@ def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
     from fluxkit.plan.plan import make_plan
 
     system = probe()
-    return [make_plan(spec, system, to_run=to_run) for spec in specs]
+    return [_with_notes(make_plan(spec, system, to_run=to_run)) for spec in specs]
+
+
+def _with_notes(plan: Plan) -> Plan:
+    """The plan, which also says what of this environment does not reach the engine."""
+    return plan.model_copy(update={"notes": (*plan.notes, *environment_notes(plan.nodes, plan.threads_per_process))})
 
 
 def dated_name(name: str) -> str:
