@@ -168,7 +168,7 @@ def energy_use(results: Sequence[RunResult], missing: str | None) -> EnergyUse:
         class_=max((energy.class_ for energy in measured), key=STRENGTH.index, default="unavailable"),
         source=first.source if first else None,
         reason=reason,
-        idle_watts=estimate(known(energy.idle_watts for energy in energies), grade, reason),
+        idle_watts=_of_all(known(energy.idle_watts for energy in energies), energies, grade, reason),
         gross_joules=_joules(energies, grade, reason, net=False),
         net_joules=_joules(energies, grade, reason, net=True),
     )
@@ -177,10 +177,18 @@ def energy_use(results: Sequence[RunResult], missing: str | None) -> EnergyUse:
 def _joules(energies: Sequence[Energy], grade: Grade | None, reason: str | None, *, net: bool) -> dict[str, Estimate]:
     """By phase, and of the whole run; a phase that was too short in one of the runs has none."""
     field = "joules_net" if net else "joules_gross"
-    joules = {"run": estimate(known(getattr(energy, field) for energy in energies), grade, reason)}
+    joules = {"run": _of_all(known(getattr(energy, field) for energy in energies), energies, grade, reason)}
     for phase in PHASES:
         parts = [part for energy in energies for part in energy.phases if part.phase == phase]
         short = next((why for part in parts if (why := too_short(part.seconds))), None)
-        values = () if short else known(getattr(part, field) for part in parts)
-        joules[phase] = estimate(values, grade, short or reason)
+        values = [] if short else known(getattr(part, field) for part in parts)
+        joules[phase] = _of_all(values, energies, grade, short or reason)
     return joules
+
+
+def _of_all(values: list[float], energies: Sequence[Energy], grade: Grade | None, reason: str | None) -> Estimate:
+    """The mean over all runs that were metered at all; one over some of them would not belong beside the others."""
+    metered = sum(energy.joules_gross is not None for energy in energies)
+    if values and len(values) < metered:
+        return Estimate(grade=grade, reason=f"{len(values)} of {metered} metered runs have it")
+    return estimate(values, grade, reason)

@@ -12,6 +12,7 @@ from fluxkit.spec.execution import InferencePrecision
 from fluxkit.stats import Interval
 from fluxkit.values import Frozen
 
+NOT_MEASURED = "not measured"
 GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")
 """From sound to unusable."""
 
@@ -83,6 +84,8 @@ class Target(Frozen):
     """Of the reconstruction protocol; null where there is no sensible one."""
     origin: str
     """Where it comes from, or why there is none."""
+    grade: Grade | None = None
+    """Of the scores that it was made of; null where the reader gave it."""
 
 
 class TimeToTarget(Frozen):
@@ -123,7 +126,7 @@ def grade_about(results: Iterable[RunResult], *subjects: Subject) -> Grade | Non
 def estimate(values: Sequence[float], grade: Grade | None = None, reason: str | None = None) -> Estimate:
     """Mean over runs with Student's interval; without values only the reason."""
     if not values:
-        return Estimate(grade=grade, reason=reason or "not measured")
+        return Estimate(grade=grade, reason=reason or NOT_MEASURED)
     return Estimate(
         mean=stats.mean(values), values=tuple(values), interval=stats.t_interval(values), grade=grade, reason=reason
     )
