@@ -291,12 +291,16 @@ def quality(asked: RunSpec, draw: random.Random, psnr_gain: float, held_out: int
     shares = {"untuned": 0.0, f"iterations-{asked.tune.iterations}": 0.7}
     shares |= {f"seconds-{asked.tune.seconds * share:g}": 1 - (1 - share) ** 3 for share in TIME_SHARES}
     reconstruction, validation = [], []
-    tuned_draw, same = draw, random.Random("untuned")
+    same = random.Random("untuned")
+
+    def noise(mark: str, spread: float) -> float:
+        drawn = draw.gauss(0, spread)
+        return same.gauss(0, spread) if mark == "untuned" else drawn  # the untuned model is the same in every run
+
     for mark, share in shares.items():
-        draw = same if mark == "untuned" else tuned_draw  # the untuned model is the same in every run
         for index in range(len(CAPTIONS)):
             for seed in range(2):
-                psnr = 12.0 + index + psnr_gain * share + draw.gauss(0, 0.15)
+                psnr = 12.0 + index + psnr_gain * share + noise(mark, 0.15)
                 reconstruction.append(
                     {
                         "mark": mark,
@@ -304,7 +308,7 @@ def quality(asked: RunSpec, draw: random.Random, psnr_gain: float, held_out: int
                         "seed": seed,
                         "mse": 255**2 / 10 ** (psnr / 10),
                         "psnr_db": psnr,
-                        "ssim": 0.35 + 0.04 * psnr_gain * share + 0.01 * index + draw.gauss(0, 0.005),
+                        "ssim": 0.35 + 0.04 * psnr_gain * share + 0.01 * index + noise(mark, 0.005),
                         "image": f"samples/{mark}-{index}.png" if seed == 0 else None,
                     }
                 )
@@ -314,7 +318,7 @@ def quality(asked: RunSpec, draw: random.Random, psnr_gain: float, held_out: int
                 "pair": f"held-{index}",
                 "sigma": sigma,
                 "draw": 0,
-                "loss": 0.9 - 0.03 * psnr_gain * share + 0.02 * index + draw.gauss(0, 0.002),
+                "loss": 0.9 - 0.03 * psnr_gain * share + 0.02 * index + noise(mark, 0.002),
                 "psnr_db": 15.0 + 0.3 * psnr_gain * share,
                 "ssim": 0.5,
             }

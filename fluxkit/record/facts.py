@@ -82,18 +82,18 @@ class ReconstructionScore(Frozen):
     mark: str
     pair: str
     seed: int
-    # Mean squared error of uint8 values.
-    mse: float
+    # Mean squared error of uint8 values; null, as all scores, where the image was not of finite numbers.
+    mse: float | None
     # Null for identical images.
     psnr_db: float | None
-    ssim: float
+    ssim: float | None
     # Path of the sample inside the run folder, where it was kept.
     image: str | None = None
 
     @property
     def diverged(self) -> bool:
         """Whether the image was not made of finite numbers. An identical one has no PSNR either, but no error."""
-        return not _finite(self.mse, self.ssim) or (self.mse > 0 and not _finite(self.psnr_db))
+        return not _finite(self.mse, self.ssim) or not (self.mse == 0 or _finite(self.psnr_db))
 
 
 class ValidationScore(Frozen):
@@ -107,7 +107,8 @@ class ValidationScore(Frozen):
     # Velocity loss in latent space; null where it was not finite.
     loss: float | None
     psnr_db: float | None
-    ssim: float
+    # Null where the estimate was not of finite numbers.
+    ssim: float | None
 
     @property
     def diverged(self) -> bool:

@@ -63,7 +63,8 @@ def scores_finite(result: RunResult) -> Iterator[Finding]:
     marks = [score.mark for score in samples if score.diverged] + [score.mark for score in held_out if score.diverged]
     if marks:
         count = f"{len(marks)} of {len(samples) + len(held_out)} scores"
-        evidence = f"It diverged: {count} are not finite numbers, at {', '.join(dict.fromkeys(marks))}."
+        where = ", ".join(dict.fromkeys(marks))
+        evidence = f"It diverged: {count} are not finite numbers, at {where}. Lower tune.learning_rate."
         yield Finding("quality", "X", evidence)
 
 
