@@ -13,7 +13,7 @@ from fluxkit.record.protocol_marks import time_mark
 from fluxkit.record.result import Energy, EnergyClass, Grade, RunResult
 from fluxkit.run.energy_meter import too_short
 from fluxkit.spec.prices import Prices
-from fluxkit.trust.estimate import CostBasis, EnergyUse, Estimate, estimate, grade_about, known, worst
+from fluxkit.trust.estimate import CostBasis, EnergyUse, Estimate, estimate, grade_about, grade_of, known, worst
 
 SETUP = ("import", "prepare", "load", "warm_up")
 """Phases that a configuration goes through before it tunes, and pays for too."""
@@ -129,11 +129,10 @@ def bases(results: Sequence[RunResult], iterations: int, missing: str | None) ->
             seconds = []
         if len(joules) != len(seconds):  # part of the runs would make a mean that its seconds do not belong to
             joules = []
-        subjects = (cost.subject, *cost.also)
         made[cost.key] = CostBasis(
             per=cost.unit_of_work(iterations),
-            seconds=estimate(seconds, grade_about(results, *subjects), reason),
-            joules=estimate(joules, grade_about(results, *subjects, "energy"), no_joules),
+            seconds=estimate(seconds, grade_of(results, cost), reason),
+            joules=estimate(joules, worst((grade_of(results, cost), grade_about(results, "energy"))), no_joules),
         )
     return made
 

@@ -17,7 +17,7 @@ from fluxkit.record.protocol_marks import UNTUNED
 from fluxkit.record.result import Grade, RunResult
 from fluxkit.spec.prices import Prices
 from fluxkit.trust.certificates import agreement_of, certificates
-from fluxkit.trust.estimate import GRADES, Estimate, estimate, grade_about, known, ratio_estimate
+from fluxkit.trust.estimate import GRADES, Estimate, estimate, grade_about, grade_of, known, ratio_estimate
 from fluxkit.units import counted
 
 PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}
@@ -142,7 +142,7 @@ def _predictions(results: Sequence[RunResult]) -> dict[str, Estimate]:
 
 def _metric(results: Sequence[RunResult], metric: Metric, missing: str | None) -> Estimate:
     values = known(getattr(result.summary, metric.key) for result in results)
-    grade = grade_about(results, metric.subject, *metric.also)
+    grade = grade_of(results, metric)
     unreal = [value for value in values if not math.isfinite(value)]
     if diverged := len(unreal) or sum(diverged_at(result, metric) for result in results):
         return estimate((), grade, _diverged(diverged, results))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import ConfigDict, Field
 
 from fluxkit import stats
-from fluxkit.record.metrics import Subject
+from fluxkit.record.metrics import Metric, Subject
 from fluxkit.record.result import EnergyClass, Grade, RunResult
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.stats import Interval
@@ -121,6 +121,11 @@ def grade_about(results: Iterable[RunResult], *subjects: Subject) -> Grade | Non
     for result in results:
         grades += ["A", *(check.grade for check in result.checks if check.subject in {*subjects, "run"})]
     return worst(tuple(grades))
+
+
+def grade_of(results: Iterable[RunResult], metric: Metric) -> Grade | None:
+    """Worst grade of the checks about a metric and about all that it is made with."""
+    return grade_about(results, metric.subject, *metric.also)
 
 
 def estimate(values: Sequence[float], grade: Grade | None = None, reason: str | None = None) -> Estimate:
