@@ -48,6 +48,7 @@ def summarise(result: RunResult) -> Summary:
     psnr_untuned, ssim_untuned = _reconstruction(result, UNTUNED)
     psnr_iterations, ssim_iterations = _reconstruction(result, by_iterations.id if by_iterations else None)
     loss, validation_psnr, validation_ssim = _validation(result, by_time.id if by_time else None)
+    loss_untuned, validation_psnr_untuned, validation_ssim_untuned = _validation(result, UNTUNED)
     iterations, image_steps = _iterations_per_second(result), _image_steps_per_second(result.inference)
     return Summary(
         training_iterations_per_second=iterations,
@@ -61,9 +62,11 @@ def summarise(result: RunResult) -> Summary:
         psnr_db_at_iterations=psnr_iterations,
         ssim_at_iterations=ssim_iterations,
         validation_loss=loss,
-        validation_loss_untuned=_validation(result, UNTUNED)[0],
+        validation_loss_untuned=loss_untuned,
         validation_psnr_db=validation_psnr,
+        validation_psnr_db_untuned=validation_psnr_untuned,
         validation_ssim=validation_ssim,
+        validation_ssim_untuned=validation_ssim_untuned,
         peak_memory_bytes=peak_memory_bytes(result, MEMORY_KIND[result.plan.device]),
         tuning_seconds=_sum(result.tuning.iteration_seconds if result.tuning else ()),
         total_seconds=_sum(phase.seconds for phase in result.phases if phase.seconds is not None),
@@ -104,8 +107,10 @@ def _image_steps_per_second(inference: Inference | None) -> float | None:
 
 
 def _reconstruction(result: RunResult, mark: str | None) -> tuple[float | None, float | None]:
-    """Means of per-image PSNR (dB, identical images left out) and SSIM at a mark."""
+    """Means of per-image PSNR (dB, identical images left out) and SSIM at a mark; none if one image diverged."""
     scores = [score for score in result.quality.reconstruction if score.mark == mark] if result.quality else []
+    if any(score.diverged for score in scores):
+        return None, None
     return _mean(score.psnr_db for score in scores), _mean(score.ssim for score in scores)
 
 

@@ -40,10 +40,14 @@ def denoise(
     return flow.unpack(flow.euler(predict, noise_BLD, sigmas, after_step), height, width).cpu()
 
 
-def images_of(autoencoder: Autoencoder, latents_BCHW: Tensor) -> NDArray[np.uint8]:
-    """uint8 RGB images (B, H, W, 3), decoded a few at a time so that memory does not grow with the batch."""
+def images_of(autoencoder: Autoencoder, latents_BCHW: Tensor) -> list[NDArray[np.uint8] | None]:
+    """uint8 RGB images (H, W, 3), decoded a few at a time so that memory does not grow with the batch.
+
+    None where a value is not finite: the model has diverged, and there is no picture to score.
+    """
     together = max(1, DECODED_TOGETHER // (latents_BCHW.shape[2] * latents_BCHW.shape[3]))
-    return to_uint8(torch.cat([autoencoder.decode(part_BCHW) for part_BCHW in latents_BCHW.split(together)]))
+    decoded_BCHW = torch.cat([autoencoder.decode(part_BCHW) for part_BCHW in latents_BCHW.split(together)])
+    return [to_uint8(image_CHW[None])[0] if image_CHW.isfinite().all() else None for image_CHW in decoded_BCHW]
 
 
 @dataclass(frozen=True)
