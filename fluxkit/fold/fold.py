@@ -149,7 +149,11 @@ def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
         coverage=min(1.0, len(told.seconds) / base.spec.tune.iterations),
         marks=tuple(told.marks.values()),
         ranks=tuple(
-            Rank(**facts.started.facts() | {"rank": rank}, seconds=_sum(facts.seconds), peak_memory_bytes=facts.memory)
+            Rank(
+                **facts.started.facts() | {"rank": rank},
+                seconds=_sum(facts.seconds),
+                peak_memory_bytes=facts.peak_memory_bytes(),
+            )
             for rank, facts in sorted(told.ranks.items())
             if facts.started
         ),
