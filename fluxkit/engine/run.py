@@ -45,7 +45,7 @@ class Run:
         self.job, self.folder, self.log, self.stop = job, folder, log, stop
         torch.set_num_threads(job.plan.threads_per_process)
         set_fp32_products("ieee")
-        self.accelerator = Accelerator(cpu=job.plan.device == "cpu")
+        self.accelerator = Accelerator(cpu=job.plan.device == "cpu", kwargs_handlers=[distributed.process_group(job)])
         self.device = self.accelerator.device
         check_device(job.plan, self.device, self.accelerator.local_process_index)
         self._log_started()
