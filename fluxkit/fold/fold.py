@@ -144,7 +144,7 @@ def _ranks(told: RunFacts) -> Iterator[Rank]:
     for number, facts in sorted(told.ranks.items()):
         if facts.started:
             seen = facts.started.facts() | {"rank": number, "precision": _precision(facts)}
-            yield Rank(**seen, seconds=_sum(facts.seconds), peak_memory_bytes=facts.memory)
+            yield Rank(**seen, seconds=_sum(facts.seconds), peak_memory_bytes=facts.peak_memory_bytes())
 
 
 def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
