@@ -24,7 +24,7 @@ def read_text(path: Path, max_bytes: int) -> str:
     try:
         text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise NotTextError("is not text in UTF-8: save it as UTF-8") from error
+        raise NotTextError("is not a text file in UTF-8: save it as UTF-8") from error
     if "\0" in text:  # UTF-16 without its mark, UTF-32, or no text at all
-        raise NotTextError("is not text in UTF-8, it holds NUL: save it as UTF-8")
+        raise NotTextError("is not a text file in UTF-8, it holds NUL: save it as UTF-8")
     return text

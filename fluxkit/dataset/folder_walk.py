@@ -112,16 +112,17 @@ def _folder(tree: Tree, name: str) -> Iterator[tuple[str, Entry]]:
 
 
 def _link(tree: Tree, name: str) -> Iterator[tuple[str, Entry]]:
-    path = tree.folder / name
+    path, refusal = tree.folder / name, None
     try:
-        target = follow(tree, path)
+        path = follow(tree, path)
     except UnusableError as reason:
-        yield name, Entry(path, f"is a link, and what it leads to {reason}")
-        return
-    if target.is_dir():
-        tree.problems.append(Aside(name, "is a link to a folder that is read where it lies"))
+        refusal = f"is a link, and what it leads to {reason}"
+    if not os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, false for a name that is too long
+        yield name, Entry(path, refusal)
+    elif refusal:
+        tree.problems.append(Problem(f"{name}/", refusal))
     else:
-        yield name, Entry(target)
+        tree.problems.append(Aside(f"{name}/", "is a link to a folder that is read where it lies"))
 
 
 def _blobs_of(folder: Path) -> Path | None:

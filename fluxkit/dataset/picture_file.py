@@ -32,8 +32,9 @@ MAX_PROFILE_BYTES = 2**26
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_USED = frozenset({b"tRNS", b"iCCP", b"eXIf"})
 """Chunks beside the critical ones that change what one sees: transparency, colours, orientation."""
-PNG_XMP = b"iTXtXML:com.adobe.xmp\0\0"
-"""Uncompressed XMP, which may hold the orientation."""
+PNG_TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+PNG_NOTES = frozenset({b"XML:com.adobe.xmp", b"Raw profile type exif"})
+"""Text that may hold the orientation, by its keyword."""
 CHUNK_FRAME = 12
 """Bytes of length, type and checksum around a chunk's data."""
 
@@ -107,5 +108,6 @@ def _is_used(chunk: bytes) -> bool:
     kind = chunk[4:8]
     if kind[:1].isupper():
         return True
-    wanted = kind in PNG_USED or (chunk[4:].startswith(PNG_XMP) and len(chunk) < MAX_PROFILE_BYTES)
+    keyword = chunk[8:40].split(b"\0", 1)[0] if kind in PNG_TEXT else b""
+    wanted = kind in PNG_USED or keyword in PNG_NOTES
     return wanted and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")

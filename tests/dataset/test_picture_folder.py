@@ -94,7 +94,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
         ({}, "holds no image"),
         ({"metadata.jsonl": "{"}, "line 1: not JSON"),
         ({"metadata.jsonl": "[]"}, "line 1: not a JSON object"),
-        ({"metadata.csv": b"file_name,text\n\x93"}, "not text in UTF-8"),
+        ({"metadata.csv": b"file_name,text\n\x93"}, "not a text file in UTF-8"),
         ({"metadata.csv": b"\xff\xfe"}, "is empty"),
     ],
 )
