@@ -2,13 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from fluxkit.dataset.cache import cache_folder
 from fluxkit.engine.flux.random_weights import recipe_sha256
 from fluxkit.model.pipeline_files import pipeline_folder
-from fluxkit.record.atomic_file import file_sha256, write_atomically
+from fluxkit.record.input_files import cached_file_sha256
 from fluxkit.spec.workload import ModelSpec
 
 
@@ -35,17 +33,3 @@ def component_sha256(spec: ModelSpec, components: Sequence[str]) -> str:
             if path.is_file():
                 digest.update(f"{component}/{path.name}:{cached_file_sha256(path)}\n".encode())
     return digest.hexdigest()
-
-
-def cached_file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, remembered by its place, size and time of change."""
-    file = path.resolve()
-    status = file.stat()
-    key = hashlib.sha256(f"{file}|{status.st_size}|{status.st_mtime_ns}".encode()).hexdigest()
-    note = cache_folder() / "hashes" / key
-    with suppress(OSError):
-        return note.read_text("ascii")
-    digest = file_sha256(file)
-    with suppress(OSError):  # a cache that can't be written only costs time
-        write_atomically(note, digest)
-    return digest
