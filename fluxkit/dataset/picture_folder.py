@@ -8,7 +8,7 @@ import posixpath
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -39,7 +39,7 @@ class Listed(NamedTuple):
 
     file: Path
     name: str
-    """Relative to the folder, or as a metadata file spells it."""
+    """Relative to the folder."""
     caption: str
     group: str | None
     """Images of one group are not independent; None: alone."""
@@ -70,7 +70,7 @@ def list_folder(spec: DataSpec) -> tuple[list[Listed], list[Problem]]:
     return listed, problems
 
 
-def in_words(problems: list[Problem]) -> str:
+def in_words(problems: Sequence[Problem]) -> str:
     """Problems as part of a sentence."""
     more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
     return "; ".join(f"{problem.name}: {problem.reason}" for problem in problems[:NAMED]) + more
@@ -161,13 +161,12 @@ class _StockTaking:
         return "is a caption without an image of its name" if file.endswith(SIDE_CARS) else "is no image"
 
     def _of_row(self, folder: str, metadata: str, row: metadata_file.Row) -> Listed | Problem:
-        name = folder + row.file_name
         try:
-            file = self._located(folder, row.file_name)
+            name, file = self._located(folder, row.file_name)
             without = f"has no caption: {metadata}, {row.place}, has the columns {row.columns}; {metadata_file.WANTED}"
             return self._usable(file, name, row.caption, row.group, without)
         except UnusableError as reason:
-            return Problem(name, str(reason))
+            return Problem(folder + row.file_name, str(reason))
 
     def _of_file(self, name: str) -> Listed | Problem:
         try:
@@ -201,16 +200,19 @@ class _StockTaking:
             return (path.parent.resolve() / path.name).relative_to(self._tree.folder).as_posix()
         return written
 
-    def _located(self, folder: str, written: str) -> Path:
-        """The file that a metadata file means, in other tools' spellings of its path too."""
+    def _located(self, folder: str, written: str) -> tuple[str, Path]:
+        """Name and place of what a metadata file means, in other tools' spellings of its path too."""
         for spelling in dict.fromkeys((written, written.strip(), written.strip().replace("\\", "/"))):
             if name := self._find(self._relative(folder, spelling)):
                 self._taken.add(name)
-                return self._readable(name)
+                return name, self._readable(name)
         target = follow(self._tree, self._tree.folder / folder / written)
         if target.is_dir():
             raise UnusableError("is a folder")
-        return target
+        inside = target.is_relative_to(self._tree.folder)
+        name = target.relative_to(self._tree.folder).as_posix() if inside else folder + written
+        self._taken.add(name)
+        return name, target
 
     def _side_car(self, image: str) -> str | None:
         stem = posixpath.splitext(image)[0]
