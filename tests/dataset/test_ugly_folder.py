@@ -80,7 +80,8 @@ def test_of_forty_ugly_files_each_is_used_or_named(tmp_path, draw):
         "eXIf.png": with_chunk(draw("eXIf.png"), chunk(b"eXIf", b"MM\0garbage")),
         "crc.png": with_chunk(draw("crc.png"), chunk(b"eXIf", b"MM\0garbage")[:-1] + b"!"),
         "10_cat/k.png": draw("10_cat/k.png"), "sub/deep/n.webp": draw("sub/deep/n.webp"),
-        f"{FAMILY}.png": draw(f"{FAMILY}.png"), "new\nline.png": draw("new\nline.png"),
+        f"{FAMILY}.png": draw(f"{FAMILY}.png"),
+        "new\nline.png": draw("new\nline.png"),
     }  # fmt: skip
     os.rename(draw("bytes.png"), os.fsencode(folder) + b"/nam\xff.png")  # noqa: PTH104 - a name that is not UTF-8
     left = {
