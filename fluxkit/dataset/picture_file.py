@@ -1,6 +1,7 @@
 """One picture file as Pillow sees it: whether it is one, and how it is opened with nothing trusted but its pixels."""
 
 import io
+import warnings
 import zlib
 from contextlib import suppress
 from functools import cache
@@ -55,7 +56,7 @@ def looks_like_picture(path: Path) -> bool:
     """Whether a file of any name begins as a picture does."""
     from PIL import Image
 
-    with suppress(Exception), Image.open(path, formats=SNIFFED):
+    with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(path, formats=SNIFFED):
         return True
     return False
 

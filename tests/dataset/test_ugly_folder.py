@@ -89,7 +89,8 @@ def test_of_forty_ugly_files_each_is_used_or_named(tmp_path, draw):
         "text.png": "not an image", "cut.png": "broken", "small.png": "smaller than the resolution",
         "dangling.png": "not there", "loop.png": "not there", "out.png": "outside", "fifo.png": "no regular file",
         "cp1252.png": r"cp1252\.txt, which is not a text file in UTF-8", "metadata.csv": "outside",
-        "leak.png": r"leak\.txt, which is a link.*outside", "README.md": "no image", "orphan.txt": "caption without an image",
+        "leak.png": r"leak\.txt, which is a link.*outside", "README.md": "no image",
+        "orphan.txt": "caption without an image",
         ".hidden/": "hidden folder", "elsewhere/": "outside",
     }  # fmt: skip
     for name in ("x.HEIC", "y.jxl", "raw.NEF", "text.png", "README.md", "orphan.txt"):
