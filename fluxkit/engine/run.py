@@ -36,6 +36,7 @@ from fluxkit.environment import recorded
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
 from fluxkit.record.facts import InputPair, TimedPhase, When
+from fluxkit.record.input_files import input_files
 from fluxkit.record.redact import redact
 
 
@@ -152,10 +153,11 @@ class Run:
             events.Inputs,
             weights_sha256=weights_sha256(self.job.spec.model),
             dataset_sha256=prepared.sha256(),
-            skipped=[f"{problem.name}: {problem.reason}" for problem in prepared.skipped],
+            skipped=[redact(f"{problem.name}: {problem.reason}", self.folder) for problem in prepared.skipped],
             pairs=pairs,
             parameters=sum(value.numel() for name, value in flux.transformer.named_parameters() if "lora_" not in name),
             trainable_parameters=sum(value.numel() for value in flux.trainable().values()),
+            files=input_files(self.job.spec),
         )
 
     def _certify(self, *, autocast: bool) -> None:

@@ -87,7 +87,7 @@ def test_the_version_says_what_it_is(fluxkit):
         (SPEC + "[execution]\nprocesses = 3\n", ["divi", "processes"]),
         (SPEC.replace("spec/1", "spec/2"), ["schema"]),
         ("name = 'x'\n", ["no schema"]),
-        (b"\xff\xfe", ["UTF-8"]),
+        (b"\xff\xd8\xff\xe0", ["UTF-8"]),
     ],
 )
 def test_a_wrong_spec_is_one_sentence(fluxkit, tmp_path, text, words):
