@@ -15,10 +15,11 @@ from transformers.utils import logging as transformers_logging
 
 from fluxkit.engine.flux import flow
 from fluxkit.engine.flux.assistant_adapter import Assistant
+from fluxkit.engine.flux.bfl_layout import load_bfl_transformer
 from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.precision import dtype_of
 from fluxkit.engine.flux.random_weights import build_transformer
-from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.model.pipeline_files import pipeline_folder, single_file
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.workload import ModelSpec
 
@@ -129,6 +130,8 @@ def load_transformer(spec: ModelSpec, dtype: torch.dtype, seed: int) -> FluxTran
         torch.manual_seed(flow.seed_of(seed, "weights"))
         config = FluxTransformer2DModel.load_config(folder, subfolder="transformer", local_files_only=True)
         return FluxTransformer2DModel.from_config(config).to(dtype)
+    if file := single_file(spec):
+        return load_bfl_transformer(file, folder, dtype)
     return FluxTransformer2DModel.from_pretrained(
         folder, subfolder="transformer", dtype=dtype, use_safetensors=True, local_files_only=True
     )

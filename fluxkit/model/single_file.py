@@ -1,0 +1,100 @@
+"""A FLUX transformer given as one file: what it is, by its header, and its sizes, by the shapes in it."""
+
+from pathlib import Path
+from typing import Any
+
+from fluxkit.errors import MachineError
+from fluxkit.model.pipeline_files import ADVICE, SCHNELL_FOLDER, read_json, single_file
+from fluxkit.model.tensor_names import bfl_tensors
+from fluxkit.model.transformer_size import Transformer
+from fluxkit.model.weight_files import check_pipeline, check_safetensors, check_tensors, guided
+from fluxkit.spec.workload import ModelSpec
+
+PREFIX = "model.diffusion_model."
+"""Before every name, where a program saved the transformer as a part of something larger."""
+ALL_IN_ONE = "is a checkpoint with text encoders and autoencoder in it (ComfyUI's all-in-one), which is not loaded"
+ADAPTER = "is an adapter, not a model; an adapter is given as model.assistant_adapter"
+OTHER_MODELS = {
+    "model.diffusion_model.input_blocks.": "is a Stable Diffusion checkpoint",
+    "transformer_blocks.": "is a part of a pipeline in the diffusers layout: give the folder of the whole",
+    "decoder.": "is an autoencoder alone",
+    "encoder.": "is a text encoder alone",
+    "text_model.": "is a text encoder alone",
+}
+"""What a file is whose tensors' names begin so."""
+
+
+def check_model(model: ModelSpec, folder: Path) -> dict[str, Any] | None:
+    """Passes pretrained weights that will be loaded; gives the sizes of a transformer that is not in the folder.
+
+    Raises:
+        MachineError: it is another model, or something is missing or damaged.
+    """
+    file = single_file(model)
+    if file is None:
+        check_pipeline(folder)
+        return None
+    config = transformer_config(file, folder)
+    if config["guidance_embeds"]:
+        raise MachineError(guided(file))
+    check_tensors(file, _tensors(file), dict(bfl_tensors(Transformer.from_config(config, str(file)))))
+    check_pipeline(folder, without=("transformer",))
+    return config
+
+
+def transformer_config(file: Path, folder: Path) -> dict[str, Any]:
+    """What diffusers calls the `config.json` of a transformer: sizes from the file's own shapes.
+
+    How positions are encoded is in no shape: it is taken from the pipeline's configuration, or is that of schnell.
+
+    Raises:
+        MachineError: the file is not a FLUX transformer, or its positions are encoded in an unknown way.
+    """
+    tensors = _tensors(file)
+    stated = folder / "transformer" / "config.json"
+    known = read_json(SCHNELL_FOLDER / "transformer" / "config.json")
+    config = read_json(stated) if stated.is_file() else known
+    try:
+        shapes = {name: tuple(tensors[name]["shape"]) for name in (
+            "img_in.weight", "txt_in.weight", "vector_in.in_layer.weight",
+            "double_blocks.0.img_attn.norm.query_norm.scale",
+        )}  # fmt: skip
+        (width, channels), (_, text), (_, pooled), (head,) = shapes.values()
+        sizes = {
+            "in_channels": channels, "joint_attention_dim": text, "pooled_projection_dim": pooled,
+            "attention_head_dim": head, "num_attention_heads": width // head,
+            "num_layers": _blocks(tensors, "double_blocks"), "num_single_layers": _blocks(tensors, "single_blocks"),
+            "guidance_embeds": any(name.startswith("guidance_in.") for name in tensors),
+        }  # fmt: skip
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise MachineError(f"{file} {_other_model(file)}. {ADVICE}") from error
+    axes = [kind.get("axes_dims_rope") or known["axes_dims_rope"] for kind in (config, known)]
+    fitting = [sizes_of_axes for sizes_of_axes in axes if sum(sizes_of_axes) == head]
+    if not fitting:
+        raise MachineError(
+            f"{file} has heads of {head} channels, and nothing says how they encode positions; put the pipeline's "
+            f"transformer/config.json into {folder}."
+        )
+    return {**config, **sizes, "axes_dims_rope": fitting[0]}
+
+
+def _tensors(file: Path) -> dict[str, Any]:
+    header = check_safetensors(file)
+    parts = ("text_encoders.", "vae.", "conditioner.", "first_stage_model.", "cond_stage_model.")
+    if any(name.startswith(parts) for name in header):
+        raise MachineError(f"{file} {ALL_IN_ONE}. {ADVICE}")
+    return {name.removeprefix(PREFIX): entry for name, entry in header.items() if name != "__metadata__"}
+
+
+def _blocks(tensors: dict[str, Any], kind: str) -> int:
+    return len({name.split(".")[1] for name in tensors if name.startswith(f"{kind}.")})
+
+
+def _other_model(file: Path) -> str:
+    names = check_safetensors(file)
+    if any(".lora" in name or "lora_" in name for name in names):
+        return ADAPTER
+    return next(
+        (kind for start, kind in OTHER_MODELS.items() if any(name.startswith(start) for name in names)),
+        "is no FLUX transformer: it lacks img_in, txt_in, vector_in or double_blocks",
+    )
