@@ -8,6 +8,7 @@ Source: the converters in diffusers' `lora_conversion_utils` and the key maps of
 
 import json
 import re
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,7 +101,7 @@ def read_adapter(path: str) -> AdapterFile:
         if entry.get("dtype") not in DTYPES:
             raise MachineError(_refusal(file, f"it is stored in {entry.get('dtype')}", key))
         if role in parts.setdefault(layer, {}):
-            raise MachineError(_refusal(file, f"it changes {layer} twice", key))
+            raise MachineError(_refusal(file, f"it changes {layer} twice", f"{parts[layer][role]} and {key}"))
         parts[layer][role] = key
     if not parts:
         raise MachineError(_refusal(file, "it holds no tensor", file.name))
@@ -154,7 +155,10 @@ def _layer(file: Path, header: dict[str, Any], keys: dict[str, str]) -> AdapterL
     down, up = header[keys["down"]].get("shape"), header[keys["up"]].get("shape")
     if not (len(down) == len(up) == 2 and down[0] == up[1] > 0):  # noqa: PLR2004 - matrices
         raise MachineError(_refusal(file, f"its shapes {down} and {up} are no pair of matrices", keys["down"]))
-    return AdapterLayer(keys["down"], keys["up"], keys.get("alpha"))
+    alpha = keys.get("alpha")
+    if alpha and prod(header[alpha].get("shape")) != 1:
+        raise MachineError(_refusal(file, "its alpha is no number", alpha))
+    return AdapterLayer(keys["down"], keys["up"], alpha)
 
 
 def _embedded_config(metadata: object) -> dict[str, Any]:
@@ -179,7 +183,8 @@ def _check_config(file: Path, config: dict[str, Any]) -> None:
     for why, is_so in kinds.items():
         if is_so:
             raise MachineError(_refusal(file, why, "by its configuration"))
-    numbers = [config.get("lora_alpha", 1), *dict(config.get("alpha_pattern") or {}).values()]
+    patterns = config.get("alpha_pattern") or {}
+    numbers = [config.get("lora_alpha", 1), *(patterns.values() if isinstance(patterns, dict) else [patterns])]
     if not all(isinstance(number, int | float) for number in numbers):
         raise MachineError(_refusal(file, "its alpha is no number", "by its configuration"))
 

@@ -68,8 +68,8 @@ def transformer_config(file: Path, folder: Path) -> dict[str, Any]:
         }  # fmt: skip
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise MachineError(f"{file} {_other_model(file)}. {ADVICE}") from error
-    axes = [kind.get("axes_dims_rope") or known["axes_dims_rope"] for kind in (config, known)]
-    fitting = [sizes_of_axes for sizes_of_axes in axes if sum(sizes_of_axes) == head]
+    axes = [kind.get("axes_dims_rope") for kind in (config, known)]
+    fitting = [dims for dims in axes if isinstance(dims, list) and {*map(type, dims)} == {int} and sum(dims) == head]
     if not fitting:
         raise MachineError(
             f"{file} has heads of {head} channels, and nothing says how they encode positions; put the pipeline's "
