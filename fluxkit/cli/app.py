@@ -47,6 +47,12 @@ def _options(
     ] = False,
 ) -> None:
     del version
+    if sys.platform == "win32":
+        from fluxkit.errors import MachineError
+
+        raise MachineError(
+            "fluxkit runs on Linux and macOS, not on Windows itself; install it inside WSL 2, or use its Docker image."
+        )
 
 
 @app.command()

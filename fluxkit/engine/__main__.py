@@ -6,6 +6,7 @@ import time
 import traceback
 from pathlib import Path
 
+from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.errors import ExitCode, FluxkitError
@@ -34,8 +35,7 @@ def main(folder: Path) -> int:
 
 def _fail(log: EventLog, error: Exception) -> int:
     code = error.exit_code if isinstance(error, FluxkitError) else ExitCode.RUN_FAILED
-    message = (str(error).strip() or repr(error)).splitlines()[0]
-    facts = {"phase": log.phase, "kind": type(error).__name__, "message": message, "exit_code": int(code)}
+    facts = {"phase": log.phase, "kind": type(error).__name__, "message": meaning(error), "exit_code": int(code)}
     log.write(Failed, **facts, unix_seconds=time.time())
     if not isinstance(error, FluxkitError):
         traceback.print_exception(error)

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from fluxkit.engine.flux.bfl_layout import rows_of_parts
+from fluxkit.engine.process.error_message import reading
 from fluxkit.errors import MachineError
 from fluxkit.model.adapter_file import AdapterFile, read_adapter
 from fluxkit.model.tensor_names import parts_of
@@ -33,7 +34,7 @@ class Assistant:
     def __init__(self, path: str) -> None:
         adapter = read_adapter(path)
         self._factors: dict[str, tuple[Tensor, Tensor, float]] = {}
-        with safe_open(adapter.file, "pt") as tensors:
+        with reading(adapter.file), safe_open(adapter.file, "pt") as tensors:
             for name, layer in adapter.layers.items():
                 down_RI, up_OR = tensors.get_tensor(layer.down), tensors.get_tensor(layer.up)
                 alpha = float(tensors.get_tensor(layer.alpha)) if layer.alpha else None

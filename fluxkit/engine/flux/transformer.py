@@ -23,6 +23,7 @@ from fluxkit.engine.flux.bfl_layout import load_bfl_transformer
 from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.precision import dtype_of
 from fluxkit.engine.flux.random_weights import build_transformer
+from fluxkit.engine.process.error_message import reading
 from fluxkit.model.adapter_file import CONFIG_KEY
 from fluxkit.model.pipeline_files import pipeline_folder, single_file
 from fluxkit.spec.run_spec import RunSpec
@@ -136,10 +137,12 @@ def load_transformer(spec: ModelSpec, dtype: torch.dtype, seed: int) -> FluxTran
         config = FluxTransformer2DModel.load_config(folder, subfolder="transformer", local_files_only=True)
         return FluxTransformer2DModel.from_config(config).to(dtype)
     if file := single_file(spec):
-        return load_bfl_transformer(file, folder, dtype)
-    return FluxTransformer2DModel.from_pretrained(
-        folder, subfolder="transformer", dtype=dtype, use_safetensors=True, local_files_only=True
-    )
+        with reading(file):
+            return load_bfl_transformer(file, folder, dtype)
+    with reading(folder / "transformer"):
+        return FluxTransformer2DModel.from_pretrained(
+            folder, subfolder="transformer", dtype=dtype, use_safetensors=True, local_files_only=True
+        )
 
 
 def store_as_int8(transformer: FluxTransformer2DModel) -> None:
