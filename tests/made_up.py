@@ -43,8 +43,14 @@ def write_pipeline(folder: Path, transformer: dict[str, Any] = NANO_SIZES, *, lo
         | {part: ["library", kind or "Tokenizer"] for part, kind in COMPONENTS.items()},
         "transformer/config.json": transformer,
         "vae/config.json": {"block_out_channels": [32, 64, 64]},
-        "text_encoder/config.json": {"num_hidden_layers": 1},
-        "text_encoder_2/config.json": {"num_layers": 1},
+        "text_encoder/config.json": {
+            "num_hidden_layers": 1,
+            "hidden_size": 8,
+            "intermediate_size": 16,
+            "vocab_size": 9,
+            "max_position_embeddings": 7,
+        },
+        "text_encoder_2/config.json": {"num_layers": 1, "d_model": 8, "d_ff": 16, "num_heads": 2, "d_kv": 4},
         "tokenizer/tokenizer.json": {"model": {"vocab": {"a": 0}}},
         "tokenizer_2/tokenizer.json": {"model": {"vocab": [["a", 0]]}},
         "tokenizer_2/tokenizer_config.json": {"model_max_length": longest},
@@ -58,12 +64,11 @@ def write_pipeline(folder: Path, transformer: dict[str, Any] = NANO_SIZES, *, lo
     except MachineError:  # sizes that a test wants to be refused
         shapes = {}
     write_header(folder / "transformer" / "diffusion_pytorch_model.safetensors", shapes)
-    for part, stem, names in (
-        ("vae", "diffusion_pytorch_model", vae_tensors),
-        ("text_encoder", "model", clip_tensors),
-        ("text_encoder_2", "model", lambda config: {*t5_tensors(config), "shared.weight"}),
-    ):
-        write_header(folder / part / f"{stem}.safetensors", dict.fromkeys(names(files[f"{part}/config.json"]), (1,)))
+    shapes = dict.fromkeys(vae_tensors(files["vae/config.json"]), (1,))
+    write_header(folder / "vae" / "diffusion_pytorch_model.safetensors", shapes)
+    write_header(folder / "text_encoder" / "model.safetensors", clip_tensors(files["text_encoder/config.json"]))
+    shapes = t5_tensors(files["text_encoder_2/config.json"]) | {"shared.weight": (9, 8)}
+    write_header(folder / "text_encoder_2" / "model.safetensors", shapes)
     return folder
 
 

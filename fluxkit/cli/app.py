@@ -11,7 +11,7 @@ import typer
 
 from fluxkit.cli import compare_command, machine, proof
 from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
-from fluxkit.errors import ExitCode, FluxkitError
+from fluxkit.errors import ExitCode, FluxkitError, MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +49,6 @@ def _options(
 ) -> None:
     del version
     if sys.platform == "win32":
-        from fluxkit.errors import MachineError
-
         raise MachineError(
             "fluxkit runs on Linux and macOS, not on Windows itself; install it inside WSL 2, or use its Docker image."
         )

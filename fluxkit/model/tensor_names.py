@@ -1,4 +1,4 @@
-"""The tensors that the parts of FLUX are made of, by formula: names and, of the transformer, shapes.
+"""The tensors that the parts of FLUX are made of, by formula: names and, but for the autoencoder, shapes.
 
 A transformer is stored in one of two layouts: diffusers', and that of Black Forest Labs (BFL), who published it. BFL
 keep some matrices that diffusers has apart as one: their rows lie one below the other.
@@ -130,28 +130,40 @@ def _tensors(modules: dict[str, Shape], norm: str) -> Iterator[tuple[str, Shape]
             yield f"{module}.bias", shape[:1]
 
 
-def clip_tensors(config: dict[str, Any]) -> set[str]:
-    """Names of the tensors of a CLIP text encoder, without the prefix `text_model.` that older files have."""
-    attention = [f"self_attn.{part}_proj" for part in ("q", "k", "v", "out")]
-    modules = [*attention, "layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"]
-    layers = {f"encoder.layers.{number}.{name}" for number in range(config["num_hidden_layers"]) for name in modules}
-    embeddings = {f"embeddings.{kind}_embedding.weight" for kind in ("token", "position")}
-    return embeddings | _weights_and_biases({*layers, "final_layer_norm"})
+def clip_tensors(config: dict[str, Any]) -> dict[str, Shape]:
+    """Tensors of a CLIP text encoder, without the prefix `text_model.` that older files have."""
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    modules: dict[str, Shape] = {f"self_attn.{part}_proj": (width, width) for part in ("q", "k", "v", "out")}
+    modules |= {"mlp.fc1": (inner, width), "mlp.fc2": (width, inner), "layer_norm1": (width,), "layer_norm2": (width,)}
+    layers = range(config["num_hidden_layers"])
+    tensors: dict[str, Shape] = {
+        "embeddings.token_embedding.weight": (config["vocab_size"], width),
+        "embeddings.position_embedding.weight": (config["max_position_embeddings"], width),
+        "final_layer_norm.weight": (width,),
+        "final_layer_norm.bias": (width,),
+    }
+    for name, shape in ((f"encoder.layers.{number}.{name}", modules[name]) for number in layers for name in modules):
+        tensors |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return tensors
 
 
-def t5_tensors(config: dict[str, Any]) -> set[str]:
-    """Names of the tensors of a T5 encoder but its embedding, which is stored under one of two names."""
-    gated = str(config.get("feed_forward_proj", "relu")).startswith("gated")
-    modules = [f"layer.0.SelfAttention.{part}" for part in "qkvo"]
-    modules += [f"layer.1.DenseReluDense.{part}" for part in (("wi_0", "wi_1", "wo") if gated else ("wi", "wo"))]
-    modules += ["layer.0.layer_norm", "layer.1.layer_norm"]
-    layers = {f"encoder.block.{number}.{name}.weight" for number in range(config["num_layers"]) for name in modules}
+def t5_tensors(config: dict[str, Any]) -> dict[str, Shape]:
+    """Tensors of a T5 encoder but its embedding, which is stored under one of two names."""
+    width, inner, heads = config["d_model"], config["d_ff"], config["num_heads"]
+    inputs = ("wi_0", "wi_1") if str(config.get("feed_forward_proj", "relu")).startswith("gated") else ("wi",)
+    modules: dict[str, Shape] = {f"layer.0.SelfAttention.{part}": (heads * config["d_kv"], width) for part in "qkv"}
+    modules |= {"layer.0.SelfAttention.o": (width, heads * config["d_kv"]), "layer.0.layer_norm": (width,)}
+    modules |= {f"layer.1.DenseReluDense.{part}": (inner, width) for part in inputs}
+    modules |= {"layer.1.DenseReluDense.wo": (width, inner), "layer.1.layer_norm": (width,)}
+    blocks = range(config["num_layers"])
+    tensors = {f"encoder.block.{number}.{name}.weight": modules[name] for number in blocks for name in modules}
+    buckets = (config.get("relative_attention_num_buckets", 32), heads)
     first = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-    return layers | {first, "encoder.final_layer_norm.weight"}
+    return tensors | {first: buckets, "encoder.final_layer_norm.weight": (width,)}
 
 
 def vae_tensors(config: dict[str, Any]) -> set[str]:
-    """Names of the tensors of an autoencoder."""
+    """Names of the tensors of an autoencoder, whose shapes diffusers compares when it loads it."""
     channels, layers = list(config["block_out_channels"]), int(config.get("layers_per_block", 1))
     modules = {"encoder.conv_in", "decoder.conv_in"}
     modules |= {name for name in ("quant_conv", "post_quant_conv") if config.get(f"use_{name}", True)}

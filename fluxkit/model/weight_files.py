@@ -6,7 +6,7 @@ length, a JSON header with offsets, then the tensors.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -116,18 +116,16 @@ def _check_weights(component: Path) -> None:
 
 
 def _expected(component: Path, config: dict[str, Any]) -> dict[str, Shape | None]:
-    """Tensors that a component must have; of the transformer with their shapes."""
-    if component.name == "transformer":
-        return dict(transformer_tensors(Transformer.from_config(config, str(component / "config.json"))))
-    names: Mapping[str, Callable[[dict[str, Any]], set[str]]] = {
-        "vae": vae_tensors, "text_encoder": clip_tensors, "text_encoder_2": t5_tensors,
-    }  # fmt: skip
+    """Tensors that a component must have, of the autoencoder without their shapes."""
+    kind, source = component.name, component / "config.json"
+    if kind == "transformer":
+        return dict(transformer_tensors(Transformer.from_config(config, str(source))))
     try:
-        return dict.fromkeys(names[component.name](config))
+        if kind == "vae":
+            return dict.fromkeys(vae_tensors(config))
+        return dict(clip_tensors(config) if kind == "text_encoder" else t5_tensors(config))
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise MachineError(
-            f"{component / 'config.json'} does not describe this part of FLUX ({error}); download it again."
-        ) from error
+        raise MachineError(f"{source} does not describe this part of FLUX ({error}); download it again.") from error
 
 
 def check_tensors(owner: Path, tensors: Mapping[str, Any], expected: Mapping[str, Shape | None]) -> None:

@@ -144,6 +144,12 @@ def test_a_tensor_of_another_size_is_refused(folder):
     assert "context_embedder.weight in the shape [128, 64], where its sizes ask for [128, 96]" in refusal(folder)
 
 
+def test_an_encoder_of_another_size_is_refused(folder):
+    """What transformers only says in a report that is not shown is told with both shapes."""
+    change(folder, "text_encoder/config.json", hidden_size=16)
+    assert "in the shape [9, 8], where its sizes ask for [9, 16]" in refusal(folder)
+
+
 def test_another_precision_is_refused(folder):
     """Weights in eight bits need scales that the loader would not apply."""
     (weights,) = (folder / "text_encoder_2").glob("*.safetensors")

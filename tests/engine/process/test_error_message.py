@@ -134,6 +134,7 @@ def test_the_failure_that_is_recorded_is_that_meaning(tmp_path):
     with pytest.raises(ValueError, match="Incompatible") as caught:
         _convert_kohya_flux_lora_to_diffusers({"lora_unet_x.lora_down.weight": torch.zeros(1)})
     assert _fail(log, caught.value) == 4
+    log._file.close()
     (failed,) = [event for event in read_events(next((tmp_path / "events").iterdir())) if event.event == "failed"]
     assert failed.kind == "ValueError"
     assert failed.message == "Incompatible keys detected: lora_unet_x.lora_down.weight"
