@@ -58,11 +58,6 @@ def single_file(model: ModelSpec) -> Path | None:
 
 def _folder_of_single_file(file: Path, title: str, model: ModelSpec, environment: Mapping[str, str]) -> Path:
     """The pipeline that the other components come from: the folder of the file, or else the snapshot of the repo."""
-    with file.open("rb") as stream:
-        gguf = stream.read(4) == b"GGUF"
-    if gguf or file.suffix != ".safetensors":
-        kind = "a GGUF file, whose weights are quantized" if gguf else "no .safetensors file"
-        raise MachineError(f"{title} is {kind}; such files are never loaded. {ADVICE}")
     if (file.parent / "model_index.json").is_file():
         return file.parent
     if model.repo:

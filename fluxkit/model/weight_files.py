@@ -201,7 +201,10 @@ def check_safetensors(file: Path) -> dict[str, Any]:
         raise MachineError(not_here(file))
     size = file.stat().st_size
     with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
+        start = stream.read(LENGTH_BYTES)
+        if start.startswith(b"GGUF"):
+            raise MachineError(f"{file} is a GGUF file, whose weights are quantized, and is never loaded. {ADVICE}")
+        length = int.from_bytes(start, "little")
         if not 1 < length <= min(MAX_HEADER_BYTES, size - LENGTH_BYTES):
             raise MachineError(f"{file} is cut short or no safetensors file; download it again.")
         try:

@@ -43,9 +43,10 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
     """
     config = None
     if folder is None:
-        folder = pipeline_folder(spec.model)
         if spec.model.weights == "pretrained":
-            config = check_model(spec.model, folder)
+            folder, config = check_model(spec.model)
+        else:
+            folder = pipeline_folder(spec.model)
         if spec.model.assistant_adapter:
             read_adapter(spec.model.assistant_adapter)
     pipeline = read_sizes(folder, config)

@@ -6,7 +6,7 @@ import pytest
 from made_up import SCHNELL, write_header, write_pipeline
 
 from fluxkit.errors import MachineError
-from fluxkit.model.pipeline_files import pipeline_folder, read_json
+from fluxkit.model.pipeline_files import read_json
 from fluxkit.model.single_file import check_model, transformer_config
 from fluxkit.model.tensor_names import bfl_tensors
 from fluxkit.spec.workload import ModelSpec
@@ -21,9 +21,7 @@ def model(path, **values):
 
 def checked(path, environment=None, **values):
     """The folder of what is given, after all that a plan looks at."""
-    folder = pipeline_folder(model(path, **values), environment or {})
-    check_model(model(path, **values), folder)
-    return folder
+    return check_model(model(path, **values), environment or {})[0]
 
 
 def refusal(path, environment=None, **values):
@@ -70,6 +68,14 @@ def test_the_single_file_takes_the_other_parts_from_the_hub_cache(single, tmp_pa
     assert "one file; FLUX also needs text encoders" in refusal(alone, cache)
     elsewhere = refusal(alone, {"HF_HUB_CACHE": str(tmp_path / "empty")}, **REPO)
     assert f"hf download maker/schnell --revision {COMMIT}" in elsewhere
+
+
+def test_a_file_that_is_of_no_use_is_told_before_other_parts_are_fetched(tmp_path):
+    """A checkpoint that lies alone is named as what it is, not as incomplete."""
+    write_header(tmp_path / "sd15.safetensors", {"model.diffusion_model.input_blocks.0.0.weight": (4, 4)})
+    assert "is a Stable Diffusion checkpoint" in refusal(tmp_path / "sd15.safetensors", **REPO)
+    part = write_pipeline(tmp_path / "whole") / "transformer" / "diffusion_pytorch_model.safetensors"
+    assert "give the folder of the whole" in refusal(part, **REPO)
 
 
 def test_a_prefix_of_the_single_file_is_read(single):
