@@ -6,9 +6,10 @@ import pytest
 from made_up import SCHNELL, write_header, write_pipeline
 
 from fluxkit.errors import MachineError
-from fluxkit.model.pipeline_files import read_json
+from fluxkit.model.pipeline_files import pipeline_folder, read_json
 from fluxkit.model.single_file import check_model, transformer_config
 from fluxkit.model.tensor_names import bfl_tensors
+from fluxkit.plan.sizes import sizes_of
 from fluxkit.spec.workload import ModelSpec
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -57,6 +58,15 @@ def test_the_single_file_needs_no_transformer_beside_it(single):
     config = transformer_config(single, single.parent)
     assert {name: config[name] for name in SCHNELL.model_dump()} == SCHNELL.model_dump()
     assert config["axes_dims_rope"] == [16, 56, 56]
+
+
+def test_the_sizes_of_a_single_file_are_those_of_its_folder(single, spec):
+    """For the plan, for one that is made again when memory ran out, and for a prediction, from the file alone."""
+    sizes = sizes_of(spec(model=model(single.parent).model_dump()))
+    for file in (single.parent / "transformer").iterdir():
+        file.unlink()
+    asked = spec(model=model(single).model_dump())
+    assert sizes_of(asked) == sizes_of(asked, pipeline_folder(asked.model)) == sizes
 
 
 def test_the_single_file_takes_the_other_parts_from_the_hub_cache(single, tmp_path):
