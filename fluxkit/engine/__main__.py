@@ -6,6 +6,7 @@ import time
 import traceback
 from pathlib import Path
 
+from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.package_check import check_packages
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
@@ -37,7 +38,7 @@ def main(folder: Path) -> int:
 
 def _fail(log: EventLog, error: Exception) -> int:
     code = error.exit_code if isinstance(error, FluxkitError) else ExitCode.RUN_FAILED
-    message = (str(error).strip() or repr(error)).splitlines()[0]
+    message = meaning(error)
     if not isinstance(error, FluxkitError) and (names := to_unset("".join(traceback.format_exception(error)))):
         message += f" (may come of the environment: unset {', '.join(names)})"
     facts = {"phase": log.phase, "kind": type(error).__name__, "message": message, "exit_code": int(code)}

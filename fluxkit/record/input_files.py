@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.dataset.picture_folder import list_folder
-from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.model.adapter_file import adapter_files
+from fluxkit.model.pipeline_files import pipeline_folder, single_file
 from fluxkit.model.weight_files import COMPONENTS
 from fluxkit.record.atomic_file import file_sha256, write_atomically
 from fluxkit.spec.run_spec import RunSpec
@@ -78,8 +79,7 @@ def _weights(model: ModelSpec) -> Iterator[tuple[str, Path]]:
         folder = pipeline_folder(model)
         paths = [path for component in COMPONENTS for path in sorted((folder / component).glob("*"))]
         yield from ((path.relative_to(folder).as_posix(), path) for path in paths if path.is_file())
-    for given in (model.path, model.assistant_adapter):
-        if given and Path(given).is_file():
-            yield Path(given).name, Path(given)
+    if file := single_file(model):
+        yield file.name, file
     if model.assistant_adapter:
-        yield from ((path.name, path) for path in sorted(Path(model.assistant_adapter).glob("*.safetensors")))
+        yield from ((path.name, path) for path in adapter_files(model.assistant_adapter))

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from fluxkit.engine.flux.random_weights import recipe_sha256
-from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.model.adapter_file import adapter_files
+from fluxkit.model.pipeline_files import pipeline_folder, single_file
 from fluxkit.record.input_files import cached_file_sha256
 from fluxkit.spec.workload import ModelSpec
 
@@ -17,18 +17,19 @@ def weights_sha256(spec: ModelSpec) -> str:
     digest = hashlib.sha256(spec.weights.encode())
     digest.update(component_sha256(spec, ("transformer", "vae", "text_encoder", "text_encoder_2")).encode())
     if spec.assistant_adapter:
-        adapter = Path(spec.assistant_adapter)
-        files = [adapter] if adapter.is_file() else sorted(adapter.glob("*.safetensors"))
-        hashes = "".join(cached_file_sha256(file) for file in files)
+        hashes = "".join(cached_file_sha256(file) for file in adapter_files(spec.assistant_adapter))
         digest.update(hashlib.sha256(hashes.encode()).hexdigest().encode())
     return digest.hexdigest()
 
 
 def component_sha256(spec: ModelSpec, components: Sequence[str]) -> str:
-    """Hash over names and contents of all files of some components of the pipeline."""
-    folder = pipeline_folder(spec)
+    """Hash over names and contents of all files of some components of the pipeline; a single file has no name."""
+    folder, file = pipeline_folder(spec), single_file(spec)
     digest = hashlib.sha256()
     for component in components:
+        if file and component == "transformer":
+            digest.update(f"{component}:{cached_file_sha256(file)}\n".encode())
+            continue
         for path in sorted((folder / component).iterdir()):
             if path.is_file():
                 digest.update(f"{component}/{path.name}:{cached_file_sha256(path)}\n".encode())
