@@ -12,14 +12,24 @@ from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE
 from fluxkit.record.events import Failed, Finished
+from fluxkit.record.facts import OUT_OF_MEMORY
 
 
 def main(folder: Path) -> int:
     """Executes the job in `folder`; gives the exit code."""
     job = Job.model_validate_json((folder / JOB_FILE).read_text("utf-8"))
     log = EventLog(folder, rank=int(os.environ.get("RANK", "0")), attempt=job.attempt)
+    stop = StopSignal()
+    code = _execute(job, folder, log, stop)
+    # After a crash the other ranks may wait for this one in a collective, and leaving would wait for them.
+    if code != ExitCode.RUN_FAILED:
+        with stop.deferred():  # a second signal changes nothing any more
+            _leave_group()
+    return code
+
+
+def _execute(job: Job, folder: Path, log: EventLog, stop: StopSignal) -> int:
     try:
-        stop = StopSignal()
         with log.during("import"):
             from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
         Run(job, folder, log, stop).execute()
@@ -32,14 +42,29 @@ def main(folder: Path) -> int:
     return ExitCode.DONE
 
 
+def _leave_group() -> None:
+    """Leaves the other processes in order, or NCCL warns of resources that leaked."""
+    # Not by an import: where torch was not loaded, or only half of it, no group was joined.
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def _fail(log: EventLog, error: Exception) -> int:
     code = error.exit_code if isinstance(error, FluxkitError) else ExitCode.RUN_FAILED
-    message = (str(error).strip() or repr(error)).splitlines()[0]
+    message = _message(error)
     facts = {"phase": log.phase, "kind": type(error).__name__, "message": message, "exit_code": int(code)}
     log.write(Failed, **facts, unix_seconds=time.time())
     if not isinstance(error, FluxkitError):
         traceback.print_exception(error)
     return code
+
+
+def _message(error: Exception) -> str:
+    """The first line of what an error says, and the one that tells of memory, which NCCL and compilers say later."""
+    first, *later = (str(error).strip() or repr(error)).splitlines()
+    lines = [first] if OUT_OF_MEMORY.search(first) else [first, *filter(OUT_OF_MEMORY.search, later)][:2]
+    return ": ".join(line.strip().rstrip(":") for line in lines)
 
 
 if __name__ == "__main__":
