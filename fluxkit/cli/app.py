@@ -11,6 +11,7 @@ import typer
 
 from fluxkit.cli import compare_command, machine, proof
 from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
+from fluxkit.errors import ExitCode, FluxkitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,8 +175,6 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe."""
-    from fluxkit.errors import ExitCode, FluxkitError
-
     code: int | str | None = ExitCode.DONE
     try:
         app(args=arguments)
@@ -186,11 +185,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    _flush()
+    sys.exit(code)
+
+
+def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough; Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
 
 
 def _dry_run(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> None:
@@ -211,8 +214,6 @@ def _tell(sentence: str) -> None:
 
 def _leave(results: Sequence[RunResult]) -> None:
     """Ends with the exit code that fits how the runs ended."""
-    from fluxkit.errors import ExitCode
-
     if any(result.status == "interrupted" for result in results):
         raise typer.Exit(ExitCode.CHECKPOINTED)
     if any(result.status == "failed" for result in results):
