@@ -6,6 +6,7 @@ import time
 import traceback
 from pathlib import Path
 
+from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.package_check import check_packages
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
@@ -14,7 +15,6 @@ from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE
 from fluxkit.record.events import Failed, Finished
-from fluxkit.record.facts import OUT_OF_MEMORY
 
 
 def main(folder: Path) -> int:
@@ -55,7 +55,7 @@ def _leave_group() -> None:
 
 def _fail(log: EventLog, error: Exception) -> int:
     code = error.exit_code if isinstance(error, FluxkitError) else ExitCode.RUN_FAILED
-    message = _message(error)
+    message = meaning(error)
     if not isinstance(error, FluxkitError) and (names := to_unset("".join(traceback.format_exception(error)))):
         message += f" (may come of the environment: unset {', '.join(names)})"
     facts = {"phase": log.phase, "kind": type(error).__name__, "message": message, "exit_code": int(code)}
@@ -63,13 +63,6 @@ def _fail(log: EventLog, error: Exception) -> int:
     if not isinstance(error, FluxkitError):
         traceback.print_exception(error)
     return code
-
-
-def _message(error: Exception) -> str:
-    """The first line of what an error says, and the one that tells of memory, which NCCL and compilers say later."""
-    first, *later = (str(error).strip() or repr(error)).splitlines()
-    lines = [first] if OUT_OF_MEMORY.search(first) else [first, *filter(OUT_OF_MEMORY.search, later)][:2]
-    return ": ".join(line.strip().rstrip(":") for line in lines)
 
 
 if __name__ == "__main__":

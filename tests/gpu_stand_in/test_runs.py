@@ -179,7 +179,7 @@ def test_no_step_waits_for_a_copy(pair_of: Any, name: str) -> None:
     """What a step needs from the host is sent without waiting, from pinned memory."""
     there, _ = pair_of(name)
     for rank in range(len(CASES[name].cards)):
-        # DDP's reducer, in C++, copies one by one what is trained, to or from a bucket that the stand-in has on the host.
+        # DDP's reducer, in C++, copies what is trained one by one: its buckets lie on the host here, on CUDA not.
         waits = [wait for wait in there.report(rank).timed_waits if not wait[1].startswith("torch/_dynamo/")]
         copies = [wait for wait in waits if wait[0].endswith(" copy")]
         assert {kind for kind, _, _ in copies} == {"pinned copy"}, copies
