@@ -93,7 +93,7 @@ class Run:
         with self._attention(spec.execution.precision):
             reached = self._tune(prepared, flux)
             with self._phase("evaluate"), compilation.uncompiled():
-                flux = distributed.whole_model(flux)
+                distributed.make_whole(flux, self.accelerator)
                 if assistant:
                     assistant.add(flux.transformer, -1.0)
                 self._evaluate(prepared, autoencoder, flux, reached)
@@ -109,7 +109,7 @@ class Run:
         self._tidy()
 
     def _attention(self, precision: str) -> AbstractContextManager[None]:
-        return attention_backends(self.device.type, precision, self.job.spec.execution.attention)
+        return attention_backends(self.device, precision, self.job.spec.execution.attention)
 
     @contextmanager
     def _phase(self, phase: events.Phase) -> Iterator[None]:

@@ -11,6 +11,7 @@ import torch
 from diffusers import FluxPipeline
 from torch import Tensor
 
+from fluxkit.engine.flux.flow import sent
 from fluxkit.engine.process.error_message import reading
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.spec.run_spec import RunSpec
@@ -30,7 +31,9 @@ class Embeddings:
 
     def of(self, rows: list[int] | Tensor) -> Embeddings:
         """These rows, in that order."""
-        return Embeddings(self.prompt_NTE[rows], self.pooled_NP[rows])
+        # A list as an index would be copied to a GPU twice, and waited for each time.
+        places = sent(torch.as_tensor(rows), self.prompt_NTE.device)
+        return Embeddings(self.prompt_NTE[places], self.pooled_NP[places])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Embeddings:
         """The same on a device, in a dtype."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fluxkit.errors import FluxkitError
+from fluxkit.record.facts import OUT_OF_MEMORY
 
 ENOUGH, MOST = 60, 400
 """Characters after which a message is one, and those after which nobody reads on."""
@@ -37,6 +38,10 @@ def meaning(error: BaseException) -> str:
         return words
     if len(words.split()) < FEWEST_WORDS:
         words = f"{type(error).__name__}{': ' * bool(words)}{words}{_place(error)}"
+    # The run begins again with less where memory ran out, and NCCL says that in its last line.
+    memory = next(filter(OUT_OF_MEMORY.search, str(error).splitlines()), "").strip()
+    if memory and not OUT_OF_MEMORY.search(words):
+        words = f"{words} ({memory[:MOST]})"
     cause = _first_words(str(error.__cause__ or ""))
     if cause and cause not in words:
         words = f"{words} ({cause})"
