@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from fluxkit.errors import UsageError
 from fluxkit.stats import rate
-from fluxkit.values import Strict
+from fluxkit.values import Strict, read_regular
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 MAX_BYTES = 1_000_000
@@ -76,10 +76,8 @@ def load_published(name: str) -> Published:
     try:
         if name in built_in():
             text = (resources.files("fluxkit") / "data" / "published" / f"{name}.toml").read_text("utf-8")
-        elif Path(name).stat().st_size > MAX_BYTES:
-            raise UsageError(f"{name} is larger than {MAX_BYTES} bytes, so it is no table of published rows.")
         else:
-            text = Path(name).read_text("utf-8")
+            text = read_regular(Path(name), MAX_BYTES).decode("utf-8")
         return Published.model_validate(tomllib.loads(text))
     except OSError as error:
         raise UsageError(

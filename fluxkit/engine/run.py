@@ -31,9 +31,10 @@ from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
-from fluxkit.engine.tuning.trajectory import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
+from fluxkit.engine.tuning.trajectory import SNAPSHOTS, Trajectory, snapshot_path
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
+from fluxkit.record.atomic_file import CHECKPOINT_FILE, written_whole
 from fluxkit.record.facts import InputPair, TimedPhase, When
 
 
@@ -204,13 +205,15 @@ class Run:
     def _save_tuned(self, flux: Flux) -> None:
         """The tuned weights as plain diffusers loads them."""
         if self.job.spec.tune.method == "full":
-            flux.transformer.save_pretrained(self.folder / "transformer")
+            with written_whole(self.folder / "transformer") as temporary:
+                flux.transformer.save_pretrained(temporary)
             return
-        FluxPipeline.save_lora_weights(
-            self.folder / "adapter",
-            transformer_lora_layers=get_peft_model_state_dict(flux.transformer),
-            transformer_lora_adapter_metadata=flux.transformer.peft_config["default"].to_dict(),
-        )
+        with written_whole(self.folder / "adapter") as temporary:
+            FluxPipeline.save_lora_weights(
+                temporary,
+                transformer_lora_layers=get_peft_model_state_dict(flux.transformer),
+                transformer_lora_adapter_metadata=flux.transformer.peft_config["default"].to_dict(),
+            )
 
     def _tidy(self) -> None:
         """Removes what only an interrupted run needs."""

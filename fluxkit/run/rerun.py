@@ -12,9 +12,10 @@ from fluxkit.record.atomic_file import to_json, write_atomically
 from fluxkit.record.identity import configurations
 from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import find_results
+from fluxkit.record.study import STUDY_FILE
 from fluxkit.run.progress import SILENT, Reporter, run_sentence
 from fluxkit.run.rerun_verdict import Difference, Verdict, differing, environment_rows, judge
-from fluxkit.run.study import DEFAULT_PARENT, STUDY_FILE, dated_name, plan_all, run_study
+from fluxkit.run.study import DEFAULT_PARENT, dated_name, plan_all, run_study
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.toml import PATHS, override_spec
 

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from fluxkit.errors import UsageError
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.values import read_regular
 
 PRESETS = resources.files("fluxkit") / "spec" / "presets"
 MAX_SPEC_BYTES = 1_000_000
@@ -118,9 +119,7 @@ def _text_of(source: str) -> str:
     if not path.exists() and "/" not in source and not source.endswith(".toml"):
         return preset_text(source)
     try:
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise UsageError(f"{source} is larger than {MAX_SPEC_BYTES} bytes; a run spec is a short TOML file.")
-        return path.read_text("utf-8")
+        return read_regular(path, MAX_SPEC_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{source} is not a text file in UTF-8; a run spec is a short TOML file.") from error
     except OSError as error:

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from safetensors import SafetensorError
 from torch import Tensor
 
 from fluxkit.dataset.cache import entry
-from fluxkit.engine.data.tensor_file import TensorFile, save_tensors
+from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile, save_tensors
 
 
 def cached_tensors(
@@ -30,6 +29,6 @@ def cached_tensors(
 
 
 def _read_entry(kind: str, key: str) -> dict[str, Tensor] | None:
-    with suppress(OSError, SafetensorError, KeyError, TypeError):
+    with suppress(OSError, DamagedTensorsError):  # what was changed on disk is made again
         return dict(TensorFile(entry(kind, key)))
     return None

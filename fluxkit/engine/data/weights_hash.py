@@ -43,9 +43,16 @@ def cached_file_sha256(path: Path) -> str:
     status = file.stat()
     key = hashlib.sha256(f"{file}|{status.st_size}|{status.st_mtime_ns}".encode()).hexdigest()
     note = cache_folder() / "hashes" / key
-    with suppress(OSError):
-        return note.read_text("ascii")
+    with suppress(OSError, ValueError):
+        digest, check = note.read_text("ascii").split()
+        if check == _check(key, digest):
+            return digest
     digest = file_sha256(file)
     with suppress(OSError):  # a cache that can't be written only costs time
-        write_atomically(note, digest)
+        write_atomically(note, f"{digest} {_check(key, digest)}\n")
     return digest
+
+
+def _check(key: str, digest: str) -> str:
+    """Tells a note that was emptied or changed on disk, which is then made again."""
+    return hashlib.sha256(f"{key} {digest}".encode()).hexdigest()
