@@ -64,7 +64,7 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
 
 
 def verify(results: Results, as_json: Json = False) -> None:
-    """Check results against their hash, their files, events, plan and spec.
+    r"""Check results against their hash, their files, events, plan and spec.
 
     Numbers, checks, grades and status are derived once more. Anything that does not hold is named; exit code 5.
 

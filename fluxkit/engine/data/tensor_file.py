@@ -37,7 +37,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
 def tensor_sha256(tensor: Tensor) -> str:
     """Hash over dtype, shape and bytes of a tensor on the CPU."""
     digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-    digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
