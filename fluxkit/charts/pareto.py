@@ -1,5 +1,6 @@
 """Quality against time and against money: every graded mark is an offer, and the front is what none of them beats."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,15 +43,19 @@ class Tradeoffs(Frozen):
     """Student's 0.975 quantile / 1 by number of runs, as JSON."""
 
 
-def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
-    """Quality over tuning time and over its cost at the given prices."""
+def _offers(workload: Workload) -> list[Offer]:
     # Only marks at a time that all were given: the one at equal iterations comes at another moment for each.
-    offers = [
+    return [
         Offer(row, point.psnr_db.mean, point.psnr_db.interval, point.target_seconds)
         for row in workload.rows
         for point in row.curve
         if point.psnr_db.mean is not None and point.target_seconds and point.psnr_db.grade != "X"
     ]
+
+
+def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
+    """Quality over tuning time and over its cost at the given prices."""
+    offers = _offers(workload)
     priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
     most = max((len(row.runs) for row in workload.rows), default=0)
     return Tradeoffs(
@@ -109,6 +114,13 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
     )
 
 
+def _stretch_text(first: float, last: float, names: Sequence[str]) -> str:
+    """Who leads from one tuning time to another."""
+    when = f"at {plain(first)} s" if first == last else f"from {plain(first)} to {plain(last)} s"
+    among = listed([quoted(name) for name in names])
+    return f"{when} {among if len(names) == 1 else f'not decided between {among}'}"
+
+
 def _leaders_sentence(offers: Sequence[Offer]) -> str:
     """Who is best for which tuning time; a lead within the intervals is none."""
     if not offers:
@@ -120,14 +132,10 @@ def _leaders_sentence(offers: Sequence[Offer]) -> str:
             stretches[-1] = (stretches[-1][0], seconds, names)
         else:
             stretches.append((seconds, seconds, names))
-    parts = []
-    for first, last, names in stretches:
-        when = f"at {plain(first)} s" if first == last else f"from {plain(first)} to {plain(last)} s"
-        among = listed([quoted(name) for name in names])
-        parts.append(f"{when} {among if len(names) == 1 else f'not decided between {among}'}")
     best = max(offers, key=lambda offer: offer.psnr_db)
     return (
-        f"Best for the tuning time: {'; '.join(parts)}. The front is one of means; the highest is "
+        f"Best for the tuning time: {'; '.join(itertools.starmap(_stretch_text, stretches))}. "
+        f"The front is one of means; the highest is "
         f"{plain(best.psnr_db, 4)} dB after {plain(best.takes)} s, {quoted(best.row.name)}."
     )
 

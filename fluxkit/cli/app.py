@@ -11,6 +11,7 @@ import typer
 
 from fluxkit.cli import compare_command, machine, proof
 from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
+from fluxkit.errors import ExitCode, FluxkitError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,7 @@ def demo(out: Out = None, sets: Sets = None, quiet: Quiet = False) -> None:
     outcome, page = run_demo(out=out, overrides=sets or (), reporter=reporter(quiet=quiet))
     if not quiet:
         _tell(f"The report is {page}.")
-    typer.echo(page)
+    typer.echo(printable(str(page)))
     _leave(outcome.results)
 
 
@@ -101,7 +102,7 @@ def run(  # noqa: PLR0917 - each is an option of the command
     outcome = run_study(
         loaded, repeats=repeats, out=out, resuming=resuming, same_seed=same_seed, reporter=reporter(quiet=quiet)
     )
-    typer.echo(outcome.to_json() if as_json else outcome.folder)
+    typer.echo(outcome.to_json() if as_json else printable(str(outcome.folder)))
     _leave(outcome.results)
 
 
@@ -119,7 +120,7 @@ def resume(folder: RunFolder, as_json: Json = False, quiet: Quiet = False) -> No
     result = continue_run(folder, reporter=teller)
     teller.say(run_sentence(result))
     outcome = Outcome(folder, (result,), stopped=result.status == "interrupted")
-    typer.echo(outcome.to_json() if as_json else folder)
+    typer.echo(outcome.to_json() if as_json else printable(str(folder)))
     _leave(outcome.results)
 
 
@@ -174,8 +175,6 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe."""
-    from fluxkit.errors import ExitCode, FluxkitError
-
     code: int | str | None = ExitCode.DONE
     try:
         app(args=arguments)
@@ -186,11 +185,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    except OSError as error:  # a full disk, a folder made immutable: of this machine, and no fault of fluxkit's
+        where = f"{error.filename} can't be used" if error.filename else "A file can't be used"
+        _tell(printable(f"{where}: {error.strerror or error}."))
+        code = ExitCode.MACHINE
+    _flush()
+    sys.exit(code)
+
+
+def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough; Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
 
 
 def _dry_run(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> None:
@@ -211,8 +218,6 @@ def _tell(sentence: str) -> None:
 
 def _leave(results: Sequence[RunResult]) -> None:
     """Ends with the exit code that fits how the runs ended."""
-    from fluxkit.errors import ExitCode
-
     if any(result.status == "interrupted" for result in results):
         raise typer.Exit(ExitCode.CHECKPOINTED)
     if any(result.status == "failed" for result in results):

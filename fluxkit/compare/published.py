@@ -67,6 +67,12 @@ def built_in() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def _published_text(name: str) -> str:
+    if name in built_in():
+        return (resources.files("fluxkit") / "data" / "published" / f"{name}.toml").read_text("utf-8")
+    return read_regular(Path(name), MAX_BYTES).decode("utf-8")
+
+
 def load_published(name: str) -> Published:
     """A table that ships with fluxkit, or one from a TOML file of the same form.
 
@@ -74,11 +80,7 @@ def load_published(name: str) -> Published:
         UsageError: there is none, or it does not follow the form.
     """
     try:
-        if name in built_in():
-            text = (resources.files("fluxkit") / "data" / "published" / f"{name}.toml").read_text("utf-8")
-        else:
-            text = read_regular(Path(name), MAX_BYTES).decode("utf-8")
-        return Published.model_validate(tomllib.loads(text))
+        return Published.model_validate(tomllib.loads(_published_text(name)))
     except OSError as error:
         raise UsageError(
             f"{name} can't be read: {error.strerror}. Give a TOML file, or one of: {', '.join(built_in())}."

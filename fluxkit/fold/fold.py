@@ -1,7 +1,7 @@
 """Events and what was asked, planned and seen become a `RunResult`; its summary is derived here and nowhere else."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fluxkit.fold.replay import RunFacts, replay
@@ -140,6 +140,13 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
+def _ranks(told: RunFacts) -> Iterator[Rank]:
+    for number, facts in sorted(told.ranks.items()):
+        if facts.started:
+            seen = facts.started.facts() | {"rank": number}
+            yield Rank(**seen, seconds=_sum(facts.seconds), peak_memory_bytes=facts.memory)
+
+
 def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
     if not told.ranks:
         return None
@@ -153,11 +160,7 @@ def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
         samples_per_iteration=base.spec.tune.global_batch_size,
         coverage=min(1.0, len(told.seconds) / base.spec.tune.iterations),
         marks=tuple(told.marks.values()),
-        ranks=tuple(
-            Rank(**facts.started.facts() | {"rank": rank}, seconds=_sum(facts.seconds), peak_memory_bytes=facts.memory)
-            for rank, facts in sorted(told.ranks.items())
-            if facts.started
-        ),
+        ranks=tuple(_ranks(told)),
         attention=settings[0].attention if 0 in settings else None,
         compile_seconds=max(compiling, default=None),
         checkpoint_seconds=math.fsum(seconds for attempt, seconds in told.checkpoints if attempt in ended),

@@ -60,7 +60,8 @@ def folded_results(paths: Iterable[Path], *, with_manifest: bool = False) -> lis
         UsageError: a path holds no result, or one of the results can't be read.
     """
     return [
-        (file, folded_if_dead(file.parent, result, with_manifest=with_manifest)) for file, result in find_results(paths)
+        (file, folded_if_dead(file.parent, result, with_manifest=with_manifest))
+        for file, result in find_results(paths, unreadable)
     ]
 
 

@@ -110,8 +110,12 @@ class RunFacts:
                 self._add_steps(rank, facts, event)
             case events.Resumed():
                 self._resume(rank, facts, event)
-            case _ if rank != 0:
-                pass  # the rest rank 0 states for all
+            case _ if rank == 0:
+                self._add_of_all(event)
+
+    def _add_of_all(self, event: events.Event) -> None:
+        """Takes in what rank 0 states for all."""
+        match event:
             case events.Inputs():
                 self.inputs = RunInputs(**event.facts())
             case events.PhaseStarted():

@@ -22,6 +22,8 @@ COMPONENTS = {
     "scheduler": "FlowMatchEulerDiscreteScheduler",
 }
 """What a FLUX pipeline is made of; tokenizers are renamed from version to version."""
+LIBRARIES = ("diffusers", "transformers")
+"""Where the classes of a pipeline may come from."""
 WEIGHTED = ("transformer", "vae", "text_encoder", "text_encoder_2")
 MAX_HEADER_BYTES = 100_000_000
 LENGTH_BYTES = 8
@@ -46,6 +48,11 @@ def check_pipeline(folder: Path) -> None:
         kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None  # noqa: PLR2004 - library, class
         if kind is None or not (folder / component).is_dir():
             raise MachineError(f"{folder} has no {component}; download the whole pipeline again. {ADVICE}")
+        if entry[0] not in LIBRARIES:
+            raise MachineError(
+                f"{folder} names code of its own ({entry[0]}) for its {component}, and a stranger's code is never run."
+                f" {ADVICE}"
+            )
         if wanted is not None and kind != wanted:
             raise MachineError(f"{folder} has a {kind} as its {component}, where FLUX has a {wanted}. {ADVICE}")
     for component in WEIGHTED:

@@ -104,11 +104,16 @@ def read_result(path: Path) -> RunResult:
         raise UsageError(f"{file} does not follow {RESULT_SCHEMA}: {where}: {first['msg']}.") from error
 
 
-def find_results(paths: Iterable[Path]) -> list[tuple[Path, RunResult]]:
+def find_results(paths: Iterable[Path], unreadable: list[str] | None = None) -> list[tuple[Path, RunResult]]:
     """Every result under result files, run folders and study folders, with its file, in a fixed order, each id once.
 
+    Args:
+        paths: where to look.
+        unreadable: takes a sentence for every result that can't be read, and the others are given; None: one is enough
+            to refuse them all.
+
     Raises:
-        UsageError: a path holds no result, or one of the results cannot be read.
+        UsageError: a path holds no result, one of the results can't be read, or none can.
     """
     sources: list[tuple[Path, RunResult]] = []
     for path in paths:
@@ -118,7 +123,15 @@ def find_results(paths: Iterable[Path]) -> list[tuple[Path, RunResult]]:
                 f"{path} holds no {RESULT_FILE}, nor do the folders up to {MAX_DEPTH} below it. "
                 "Give a result.json, a run folder or a study folder."
             )
-        sources += [(file, read_result(file)) for file in files]
+        for file in files:
+            try:
+                sources.append((file, read_result(file)))
+            except UsageError as error:
+                if unreadable is None:
+                    raise
+                unreadable.append(str(error))
+    if unreadable and not sources:
+        raise UsageError(unreadable[0])
     if not sources:
         raise UsageError("No result was given. Give a result.json, a run folder or a study folder.")
     return once_each(sources, lambda source: source[1])

@@ -69,21 +69,24 @@ class RunSpec(Strict):
         if execution.processes % execution.nodes:
             yield f"execution.processes = {execution.processes} is not divisible by execution.nodes = {execution.nodes}"
         if execution.parallelism == "fsdp":
-            if execution.processes == 1:
-                yield (
-                    'execution.parallelism = "fsdp" shares the weights out among processes; set execution.processes to '
-                    '2 or more, or use "ddp"'
-                )
-            if self.tune.method == "lora":
-                yield (
-                    'execution.parallelism = "fsdp" shares out what is tuned, and adapters are small; use "ddp", or '
-                    'tune.method = "full"'
-                )
-            if execution.compile:
-                yield (
-                    'execution.compile needs whole blocks, and "fsdp" puts them together as they run; use compile = '
-                    'false, or parallelism = "ddp"'
-                )
+            yield from self._sharding_contradictions()
+
+    def _sharding_contradictions(self) -> Iterator[str]:
+        if self.execution.processes == 1:
+            yield (
+                'execution.parallelism = "fsdp" shares the weights out among processes; set execution.processes to '
+                '2 or more, or use "ddp"'
+            )
+        if self.tune.method == "lora":
+            yield (
+                'execution.parallelism = "fsdp" shares out what is tuned, and adapters are small; use "ddp", or '
+                'tune.method = "full"'
+            )
+        if self.execution.compile:
+            yield (
+                'execution.compile needs whole blocks, and "fsdp" puts them together as they run; use compile = '
+                'false, or parallelism = "ddp"'
+            )
 
     def _attention_contradictions(self) -> Iterator[str]:
         execution, kernel = self.execution, self.execution.attention
