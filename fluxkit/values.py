@@ -17,6 +17,8 @@ MOST = 1e39
 Number = Annotated[float, Field(ge=-MOST, le=MOST)]
 Amount = Annotated[float, Field(ge=0, le=MOST)]
 """What can't be negative: seconds, rates, joules, errors."""
+Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
+"""What is divided by, so never 0."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Whole = Annotated[int, Field(ge=0, le=10**24)]
 """Of bytes, steps, samples, FLOPs."""

@@ -47,7 +47,9 @@ class Ending(NamedTuple):
     """The signal that was passed on to it."""
 
 
-def folded_results(paths: Iterable[Path], *, with_manifest: bool = False) -> list[tuple[Path, RunResult]]:
+def folded_results(
+    paths: Iterable[Path], *, with_manifest: bool = False, unreadable: list[str] | None = None
+) -> list[tuple[Path, RunResult]]:
     """Every result under files, run folders and study folders, with its file; runs that died are folded in memory.
 
     This is how results are read, and nothing is written: a copy on a read-only disk says the same.
@@ -55,9 +57,10 @@ def folded_results(paths: Iterable[Path], *, with_manifest: bool = False) -> lis
     Args:
         paths: where to look.
         with_manifest: whether a run that died also lists its files, which costs reading all of them.
+        unreadable: takes a sentence for every result that can't be read, and the others are given.
 
     Raises:
-        UsageError: a path holds no result, or one of the results can't be read.
+        UsageError: a path holds no result, one of the results can't be read, or none can.
     """
     return [
         (file, folded_if_dead(file.parent, result, with_manifest=with_manifest))

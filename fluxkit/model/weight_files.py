@@ -45,12 +45,12 @@ def check_pipeline(folder: Path) -> None:
         )
     for component, wanted in COMPONENTS.items():
         entry = index.get(component)
-        kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None  # noqa: PLR2004 - library, class
+        library, kind = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)  # noqa: PLR2004
         if kind is None or not (folder / component).is_dir():
             raise MachineError(f"{folder} has no {component}; download the whole pipeline again. {ADVICE}")
-        if entry[0] not in LIBRARIES:
+        if library not in LIBRARIES:
             raise MachineError(
-                f"{folder} names code of its own ({entry[0]}) for its {component}, and a stranger's code is never run."
+                f"{folder} names code of its own ({library}) for its {component}, and a stranger's code is never run."
                 f" {ADVICE}"
             )
         if wanted is not None and kind != wanted:

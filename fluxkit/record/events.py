@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from fluxkit.record import facts
 from fluxkit.record.agreement_facts import AgreementFacts
 from fluxkit.spec.execution import InferencePrecision
-from fluxkit.values import Amount, Frozen, Whole
+from fluxkit.values import Amount, Frozen, Rate, Whole
 
 MAX_LINE_BYTES = 64_000_000
 """The longest event names every pair of a run."""
@@ -182,11 +182,11 @@ class Canary(TimedEvent):
     """Precision the spec names for the phase; the switches in force were those of the phase."""
     matmul_size: Whole
     """n of the product of two n x n matrices."""
-    matmul_flops_per_second: Amount
+    matmul_flops_per_second: Rate
     """2 n^3 / seconds of the fastest repetition."""
     matmul_relative_error: Amount | None = None
     """Relative L2 error of a small product against float64: about 1e-7 in IEEE float32, 3e-4 in TF32."""
-    copy_bytes_per_second: Amount
+    copy_bytes_per_second: Rate
     """Bytes read and written by a copy in memory / seconds of the fastest repetition."""
 
 

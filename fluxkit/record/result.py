@@ -11,7 +11,7 @@ from fluxkit.record import facts
 from fluxkit.record.agreement_facts import AgreementFacts
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.values import Amount, Frozen, Number, Share, Whole
+from fluxkit.values import Amount, Frozen, Number, Rate, Share, Whole
 
 RESULT_SCHEMA = "fluxkit.result/1"
 FinalStatus = Literal["completed", "failed", "interrupted"]
@@ -113,9 +113,9 @@ class CanaryRate(Frozen):
     attempt: Whole = 0
     precision: InferencePrecision
     matmul_size: Whole
-    matmul_flops_per_second: Amount
+    matmul_flops_per_second: Rate
     matmul_relative_error: Amount | None = None
-    copy_bytes_per_second: Amount
+    copy_bytes_per_second: Rate
 
 
 class PhaseTelemetry(Frozen):

@@ -164,8 +164,8 @@ def _check_foldable(folder: Path, job: Job) -> None:
             run.add(rank, event)
     except ValueError as error:
         raise MachineError(
-            f"{folder} can't be continued: by its events it was {error}. Remove {CHECKPOINT_FILE} in it to begin the run"
-            " again."
+            f"{folder} can't be continued: by its events it was {error}. Remove {CHECKPOINT_FILE} in it to begin"
+            " the run again."
         ) from error
 
 
