@@ -155,7 +155,7 @@ def _check_foldable(folder: Path, job: Job) -> None:
         return
     run = replay(folder)
     try:
-        facts = json.loads(check_safetensors(file)["__metadata__"]["fluxkit"])
+        facts = json.loads(check_safetensors(file)["__metadata__"]["fluxkit"].partition(" ")[2])["facts"]
         event = Resumed(at_seconds=0, iteration=facts["iteration"], seconds=facts["seconds"])
     except (KeyError, TypeError, ValueError, MachineError) as error:
         raise MachineError(f"{file} is damaged. Remove it to begin the run again.") from error

@@ -255,3 +255,17 @@ def test_a_path_is_stored_as_its_name(small_spec, small_plan, tmp_path, engine_i
     result = launch(spec, small_plan, folder=tmp_path / "run", seed=3)
     assert result.spec.model.path == "FLUX.1-schnell"
     assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+
+
+def test_a_resume_that_cannot_be_folded_is_refused_before_it_runs(small_spec, small_plan, tmp_path, engine_is):
+    """A checkpoint whose steps the events do not lead up to, as a power loss may leave it, is said at once."""
+    engine_is("dies")
+    folder = tmp_path / "run"
+    launch(small_spec, small_plan, folder=folder, seed=3)
+    (folder / "checkpoint").mkdir()
+    header = {"__metadata__": {"fluxkit": "seal " + json.dumps({"facts": {"iteration": 30, "seconds": 15.0}})}}
+    text = json.dumps(header).encode()
+    (folder / "checkpoint" / "tuning.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(MachineError, match=r"resumed at step 30, but only 5 are known\. Remove checkpoint/"):
+        resume(folder)
+    assert not (folder / "events" / "rank-0.attempt-1.jsonl").exists()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fluxkit.record.atomic_file import written_whole
 
-FACTS_KEY, TENSORS_KEY, SEAL_KEY = "fluxkit", "tensors_sha256", "sha256"
+METADATA_KEY = "fluxkit"
 
 
 class DamagedTensorsError(ValueError):
@@ -27,11 +27,10 @@ class DamagedTensorsError(ValueError):
 def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Writes tensors and JSON facts to `path`; until the last moment the previous file stays in place."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    told = json.dumps(facts)
-    hashes = json.dumps({name: tensor_sha256(tensor) for name, tensor in held.items()}, sort_keys=True)
+    hashes = {name: tensor_sha256(tensor) for name, tensor in held.items()}
+    told = json.dumps({"facts": facts, "tensors": hashes}, sort_keys=True)
     with written_whole(path) as temporary:
-        metadata = {FACTS_KEY: told, TENSORS_KEY: hashes, SEAL_KEY: _seal(told, hashes)}
-        save_file(held, temporary, metadata=metadata)
+        save_file(held, temporary, metadata={METADATA_KEY: f"{_seal(told)} {told}"})
 
 
 def tensor_sha256(tensor: Tensor) -> str:
@@ -41,8 +40,8 @@ def tensor_sha256(tensor: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _seal(facts: str, hashes: str) -> str:
-    return hashlib.sha256(f"{facts}\n{hashes}".encode()).hexdigest()
+def _seal(told: str) -> str:
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 class TensorFile(Mapping[str, "Tensor"]):
@@ -61,13 +60,14 @@ class TensorFile(Mapping[str, "Tensor"]):
             names = set(self._file.keys())
         except (SafetensorError, ValueError) as error:
             raise DamagedTensorsError(str(error)) from error
-        told, hashes = metadata.get(FACTS_KEY, ""), metadata.get(TENSORS_KEY, "")
-        if metadata.get(SEAL_KEY) != _seal(told, hashes):
+        seal, _, told = metadata.get(METADATA_KEY, "").partition(" ")
+        if seal != _seal(told):
             raise DamagedTensorsError("its metadata is not what was written")
-        self._hashes: dict[str, str] = json.loads(hashes)
+        values = json.loads(told)
+        self._hashes: dict[str, str] = values["tensors"]
         if names != set(self._hashes):
             raise DamagedTensorsError("it does not hold the tensors that were written")
-        self.facts: dict[str, Any] = json.loads(told)
+        self.facts: dict[str, Any] = values["facts"]
         """What was written beside the tensors."""
 
     def __getitem__(self, name: str) -> Tensor:
