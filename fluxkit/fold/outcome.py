@@ -2,7 +2,7 @@
 
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +23,10 @@ from fluxkit.record.atomic_file import (
 )
 from fluxkit.record.facts import RunFailure
 from fluxkit.record.lock import is_held
-from fluxkit.record.redact import public_spec, redact, redact_file
+from fluxkit.record.redact import home_as_tilde, public_spec, redact, redact_file
 from fluxkit.record.result import FinalStatus, RunResult
 from fluxkit.record.run_folder import find_results, folder_of, manifest, read_job, read_result, write_result
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.values import read_regular
 
 LOG_LINES = 8
@@ -99,8 +100,8 @@ def settle_on_disk(folder: Path, result: RunResult, ending: Ending, after: Syste
     _make_portable(folder)
     looks = result.system.model_copy(update={"after": after}) if after else result.system
     folded = _folded(folder, result.model_copy(update={"system": looks}), ending)
-    if folded.status == "completed":  # until then a resumed attempt needs the real path of the weights
-        _forget_paths(folder)
+    # Until it is completed, a resumed attempt needs to find the weights.
+    _rewrite_job(folder, public_spec if folded.status == "completed" else home_as_tilde)
     settled = folded.model_copy(update={"artifacts": manifest(folder)})
     write_result(folder, settled)
     return settled
@@ -229,7 +230,7 @@ def _make_portable(folder: Path) -> None:
         redact_file(path, folder, lines_with='"event":"failed"')
 
 
-def _forget_paths(folder: Path) -> None:
+def _rewrite_job(folder: Path, change: Callable[[RunSpec], RunSpec]) -> None:
     with suppress(OSError, ValueError):
         job = read_job(folder)
-        write_atomically(folder / JOB_FILE, to_json(job.model_copy(update={"spec": public_spec(job.spec)})))
+        write_atomically(folder / JOB_FILE, to_json(job.model_copy(update={"spec": change(job.spec)})))

@@ -20,7 +20,7 @@ from fluxkit.record.atomic_file import CHECKPOINT_FILE, JOB_FILE, LOG_FILE, LOG_
 from fluxkit.record.events import Resumed
 from fluxkit.record.identity import configuration_sha256
 from fluxkit.record.lock import RunLock
-from fluxkit.record.redact import public_spec
+from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import Energy, Looks, RunResult
 from fluxkit.record.run_folder import new_folder, read_job, write_result
 from fluxkit.run.engine_process import Engine
@@ -128,6 +128,7 @@ def _next_job(folder: Path, result: RunResult) -> Job:
 
     try:
         job = read_job(folder)
+        job = job.model_copy(update={"spec": tilde_as_home(job.spec)})
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / JOB_FILE} is missing or damaged, so the run can't be continued.") from error
     if public_spec(job.spec) != result.spec:

@@ -51,9 +51,7 @@ def test_what_is_no_regular_file_is_a_sentence(strange, tmp_path):
 def test_a_list_without_end_is_not_held_in_memory(tmp_path):
     """A result of 190 MB of zeros is refused within a gigabyte."""
     (tmp_path / "result.json").write_bytes(b'{"schema":"fluxkit.result/1","x":[' + b"0," * 95_000_000 + b"0]}")
-    script = (
-        "import sys, pathlib; from fluxkit.record.run_folder import read_result; read_result(pathlib.Path(sys.argv[1]))"
-    )
+    script = "import sys; from fluxkit.cli.app import main; main(['compare', sys.argv[1]])"
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "result.json")], capture_output=True, text=True, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30)),

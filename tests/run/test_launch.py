@@ -16,6 +16,7 @@ from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.plan.plan import Job
 from fluxkit.record import lock
 from fluxkit.record.lock import is_held
+from fluxkit.record.redact import home_as_tilde, public_spec, tilde_as_home
 from fluxkit.record.run_folder import read_result
 from fluxkit.run import engine_process
 from fluxkit.run.launch import launch, resume
@@ -269,3 +270,14 @@ def test_a_resume_that_cannot_be_folded_is_refused_before_it_runs(small_spec, sm
     with pytest.raises(MachineError, match=r"resumed at step 30, but only 5 are known\. Remove checkpoint/"):
         resume(folder)
     assert not (folder / "events" / "rank-0.attempt-1.jsonl").exists()
+
+
+def test_a_failed_run_does_not_name_the_home_folder_and_still_finds_its_files(small_spec, tmp_path, monkeypatch):
+    """The job of a run that may be continued says `~`, and means the home folder of who continues it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "alice"))
+    path = str(tmp_path / "home" / "alice" / "models" / "flux")
+    model = small_spec.model.model_copy(update={"path": path})
+    stored = home_as_tilde(small_spec.model_copy(update={"model": model}))
+    assert stored.model.path == "~/models/flux"
+    assert tilde_as_home(stored).model.path == path
+    assert public_spec(stored).model.path == "flux"
