@@ -69,11 +69,11 @@ def changed(value, changes):
         if how == "delete":
             del holder[key]
         elif how == "repeat" and isinstance(holder, list):
-            holder.append(holder[key])
+            holder.append(copy.deepcopy(holder[key]))
         elif how == "empty" and isinstance(holder[key], dict | list):
             holder[key] = type(holder[key])()
         else:
-            holder[key] = new
+            holder[key] = copy.deepcopy(new)
         if not value:
             break
     return value
