@@ -11,7 +11,7 @@ from fluxkit.fold.fold import derive, fold
 from fluxkit.fold.outcome import Ending, folded_if_dead, status_and_error
 from fluxkit.fold.replay import replay
 from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, RESULT_FILE, file_sha256, sha256_beside
-from fluxkit.record.identity import configuration_sha256
+from fluxkit.record.identity import configuration_sha256, unlabelled_configuration_sha256
 from fluxkit.record.redact import public_spec, redact
 from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import files_of, folder_of, inside_run_folder, read_job, read_result
@@ -143,7 +143,8 @@ def _claims(result: RunResult) -> Iterator[str]:
         yield "the run is still going on, so there is nothing to verify yet"
     if result.spec.workload_sha256() != result.workload_sha256:
         yield "workload_sha256 is not the hash of the spec in it"
-    if configuration_sha256(result.spec, result.system.before) != result.configuration_sha256:
+    made_by = (result.spec, result.system.before)
+    if result.configuration_sha256 not in {configuration_sha256(*made_by), unlabelled_configuration_sha256(*made_by)}:
         yield "configuration_sha256 is not the hash of the spec, the hardware and the packages in it"
     seen = {device.name for device in result.system.before.devices_of(result.plan.device)}
     for name in sorted(set(result.plan.device_names) - seen):
@@ -154,7 +155,7 @@ def _derived(result: RunResult, told: RunResult) -> Iterator[str]:
     """Every number and every check that the raw values do not give."""
     for table in ("summary", "predicted_over_measured"):
         stored, given = getattr(result, table), getattr(told, table)
-        for name in _comparable(stored, result):
+        for name in sorted(stored.model_fields_set):  # one that came later is no claim of an older result
             if (value := getattr(stored, name)) != (derived := getattr(given, name)):
                 yield f"{table}.{name} is {value}, but the raw values give {derived}"
     if result.kit.version == __version__:
@@ -163,12 +164,6 @@ def _derived(result: RunResult, told: RunResult) -> Iterator[str]:
             yield f"the check {check.id} with grade {check.grade} for {check.subject} {verb}"
         if set(result.checks) == set(told.checks) and result.checks != told.checks:
             yield "its checks are in another order, or there more than once"
-
-
-def _comparable(stored: Any, result: RunResult) -> list[str]:
-    """Fields of a derived table; another version may not have known all of them."""
-    known: set[str] = stored.model_fields_set
-    return [name for name in type(stored).model_fields if name in known or result.kit.version == __version__]
 
 
 def _other_version(result: RunResult, told: RunResult) -> list[str]:

@@ -242,7 +242,9 @@ class Summary(Frozen):
     validation_loss: Amount | None = None
     validation_loss_untuned: Amount | None = None
     validation_psnr_db: Number | None = None
+    validation_psnr_db_untuned: Number | None = None
     validation_ssim: facts.Similarity | None = None
+    validation_ssim_untuned: facts.Similarity | None = None
     peak_memory_bytes: Whole | None = None
     """Largest of the phases, summed over ranks: resident on a CPU, reserved on a GPU."""
     tuning_seconds: Amount | None = None
@@ -275,7 +277,8 @@ class RunResult(Frozen):
     """As resolved; a path is stored as its last part."""
     workload_sha256: str
     configuration_sha256: str
-    """Workload, execution, hardware fingerprint and package versions: a row of a comparison."""
+    """Workload, execution, label, hardware fingerprint and package versions: a row of a comparison. Results of older
+    versions have it without the label."""
     plan: Plan
     predicted_over_measured: PredictedOverMeasured = PredictedOverMeasured()
     system: Looks

@@ -22,6 +22,7 @@ from fluxkit.engine.tuning.mark_schedule import RECENT, ScheduledMark, block_len
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.errors import MachineError
 from fluxkit.plan.plan import Job
+from fluxkit.plan.storage import checkpoint_interval_seconds
 from fluxkit.record.atomic_file import CHECKPOINT_FILE
 from fluxkit.record.events import CheckpointWritten, Iterations, MarkReached, Resumed
 from fluxkit.values import finite
@@ -50,7 +51,8 @@ class Trajectory:
     def __init__(
         self, job: Job, folder: Path, optimiser: Optimiser, accelerator: Accelerator, *, log: EventLog, stop: StopSignal
     ) -> None:
-        self._tune, self._execution = job.spec.tune, job.spec.execution
+        self._tune = job.spec.tune
+        self._checkpoint_seconds = checkpoint_interval_seconds(job.spec, job.plan.trainable_parameters)
         self._folder, self._optimiser, self._accelerator = folder, optimiser, accelerator
         self._log, self._stop = log, stop
         self._device: torch.device = accelerator.device
@@ -68,7 +70,7 @@ class Trajectory:
             start = TrajectoryState(self.state.iteration, self.state.seconds)
             self._block(steps)
             self._reach(before, start=start)
-            if self.state.seconds - self.state.saved_seconds >= self._execution.checkpoint_seconds:
+            if self.state.seconds - self.state.saved_seconds >= self._checkpoint_seconds:
                 self._save()
         self._reach(self._optimiser.graded())
         self._save()
