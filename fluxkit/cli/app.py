@@ -12,7 +12,7 @@ import typer
 
 from fluxkit.cli import compare_command, machine, proof
 from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
-from fluxkit.errors import ExitCode, FluxkitError, MachineError
+from fluxkit.errors import ExitCode, FluxkitError, MachineError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ def demo(out: Out = None, sets: Sets = None, quiet: Quiet = False) -> None:
     outcome, page = run_demo(out=out, overrides=sets or (), reporter=reporter(quiet=quiet))
     if not quiet:
         _tell(f"The report is {page}.")
-    typer.echo(page)
+    typer.echo(printable(str(page)))
     _leave(outcome.results)
 
 
@@ -107,7 +107,7 @@ def run(  # noqa: PLR0917 - each is an option of the command
     outcome = run_study(
         loaded, repeats=repeats, out=out, resuming=resuming, same_seed=same_seed, reporter=reporter(quiet=quiet)
     )
-    typer.echo(outcome.to_json() if as_json else outcome.folder)
+    typer.echo(outcome.to_json() if as_json else printable(str(outcome.folder)))
     _leave(outcome.results)
 
 
@@ -125,7 +125,7 @@ def resume(folder: RunFolder, as_json: Json = False, quiet: Quiet = False) -> No
     result = continue_run(folder, reporter=teller)
     teller.say(run_sentence(result))
     outcome = Outcome(folder, (result,), stopped=result.status == "interrupted")
-    typer.echo(outcome.to_json() if as_json else folder)
+    typer.echo(outcome.to_json() if as_json else printable(str(folder)))
     _leave(outcome.results)
 
 
@@ -193,6 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    except OSError as error:  # a full disk, a folder made immutable: of this machine, and no fault of fluxkit's
+        where = f"{error.filename} can't be used" if error.filename else "A file can't be used"
+        _tell(printable(f"{where}: {error.strerror or error}."))
+        code = ExitCode.MACHINE
     _flush()
     sys.exit(code)
 

@@ -6,9 +6,7 @@ import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-from pydantic import Field, ValidationError
+from typing import NamedTuple
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.environment import environment_notes
@@ -16,56 +14,18 @@ from fluxkit.errors import UsageError
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
 from fluxkit.plan.plan import Plan
-from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_atomically
+from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
 from fluxkit.record.redact import public_spec
 from fluxkit.record.result import RunResult, Status
 from fluxkit.record.run_folder import new_folder
+from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import SILENT, Reporter, run_sentence
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.values import Frozen, canonical_sha256
+from fluxkit.values import canonical_sha256
 
-STUDY_FILE = "study.json"
 DEFAULT_PARENT = Path("runs")
 """Of studies whose folder nobody names."""
-
-
-class Entry(Frozen):
-    """One run of a study."""
-
-    folder: str
-    spec: int
-    """Which of the study's specs."""
-    repeat: int
-    order: int
-    """Place in the order in which the runs are done."""
-    seed: int
-
-
-class Study(Frozen):
-    """What is run, how often, and in which order; written before the first run begins."""
-
-    schema_: Literal["fluxkit.study/1"] = Field(default="fluxkit.study/1", alias="schema")
-    id: str
-    created: str
-    repeats: int
-    same_seed: bool
-    specs: tuple[RunSpec, ...]
-    """As resolved; a path is stored as its last part."""
-    runs: tuple[Entry, ...]
-
-    def order_lines(self) -> str:
-        """Its runs in the order in which they are done."""
-        lines = [
-            f"{run.order + 1:3d}. {self.specs[run.spec].name}, repeat {run.repeat}, seed {run.seed}"
-            for run in self.runs
-        ]
-        return "\n".join(["Order of the runs:", *lines])
-
-    def asks_for(self, specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> bool:
-        """Whether it is the study of these specs and repeats."""
-        wanted = (tuple(public_spec(spec) for spec in specs), repeats, same_seed)
-        return (self.specs, self.repeats, self.same_seed) == wanted
 
 
 class Outcome(NamedTuple):
@@ -134,7 +94,7 @@ def run_study(
         reporter.say(caution)
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
-            write_atomically(folder / STUDY_FILE, to_json(study))
+            write_with_sha256(folder / STUDY_FILE, to_json(study))
     return _run_all(folder, study, specs, plans, reporter)
 
 
@@ -209,24 +169,6 @@ def arrange(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool = False) 
         specs=stored,
         runs=tuple(runs),
     )
-
-
-def read_study(folder: Path) -> Study:
-    """The study in a folder.
-
-    Raises:
-        UsageError: there is none, or this version can't read it.
-    """
-    file = folder / STUDY_FILE
-    try:
-        study = Study.model_validate_json(file.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file} can't be read: {error.strerror}. Give the folder of a study with --out.") from error
-    except (ValidationError, ValueError) as error:
-        raise UsageError(f"{file} is not a study of this version of fluxkit.") from error
-    if any("/" in entry.folder or entry.folder in {"", ".", ".."} for entry in study.runs):
-        raise UsageError(f"{file} names run folders outside of the study.")
-    return study
 
 
 def newest_unfinished(parent: Path, specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> Path:

@@ -371,7 +371,7 @@ def test_shares_and_predictions_have_intervals_on_the_log_scale():
         assert (found.interval.low, found.interval.high) == pytest.approx(ends, rel=1e-9)
 
 
-@pytest.mark.parametrize("strange", [0.0, 1e300])
+@pytest.mark.parametrize("strange", [0.0, 1e38])
 def test_a_ratio_that_cannot_be_is_no_crash(strange):
     """A stranger's ratio of nothing has no mean and a reason; an endless spread has an interval all the same."""
     results = [
