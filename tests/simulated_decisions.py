@@ -132,9 +132,10 @@ def speed_study(values, effects, analysis: Analysis = "paired", levels=LEVELS, m
     """How studies of speeds end that are looked at as planned."""
     pairs = [(values[..., a], values[..., b]) for a, b in itertools.combinations(range(len(effects)), 2)]
     looks = [
-        [_speed_interval(a[:, :look], b[:, :look], level / len(pairs), analysis) for a, b in pairs]
+        [[_speed_interval(a[:, :look], b[:, :look], share, analysis) for share in (level / len(pairs), level)]
+         for a, b in pairs]
         for look, level in levels.items()
-    ]
+    ]  # fmt: skip
     return _outcome(np.array(looks), effects, margin or log_margin())
 
 
@@ -193,9 +194,10 @@ def quality_study(values, truths, analysis: Interval = "both, as squares", margi
     """How studies of quality end that are looked at as planned; `truths` are the true means over all photos."""
     pairs = list(itertools.combinations(range(len(truths)), 2))
     looks = [
-        [quality_interval((values[..., a] - values[..., b])[:, :look], level / len(pairs), analysis) for a, b in pairs]
+        [[quality_interval((values[..., a] - values[..., b])[:, :look], share, analysis)
+          for share in (level / len(pairs), level)] for a, b in pairs]
         for look, level in LOOKS.items()
-    ]
+    ]  # fmt: skip
     return _outcome(np.array(looks), truths, (-margin, margin))
 
 
@@ -213,22 +215,23 @@ def quality_interval(gaps, level, analysis: Interval):
 
 
 def _outcome(looks, effects, margin) -> Outcome:
-    """`looks`: (looks, pairs, estimate and half-width, studies)."""
-    estimates, halves = looks[:, :, 0], looks[:, :, 1]
+    """`looks`: (looks, pairs, level of the pair or of the look, estimate and half-width, studies)."""
+    estimates, halves, alone = looks[:, :, 0, 0], looks[:, :, 0, 1], looks[:, :, 1, 1]
     pairs = list(itertools.combinations(range(len(effects)), 2))
     truths = np.array([effects[a] - effects[b] for a, b in pairs])[:, None]
-    same = (estimates - halves > margin[0]) & (estimates + halves < margin[1])
-    apart = (np.abs(estimates) > halves) & ~same
-    matters = (truths <= margin[0] + 1e-12) | (truths >= margin[1] - 1e-12)
-    wrong = (apart & ((truths == 0) | (np.sign(truths) != np.sign(estimates)))) | (same & matters)
-    holds = np.abs(estimates - truths) <= halves
-    leads = np.zeros((len(looks), len(effects), looks.shape[3]))
+    leads = np.zeros((len(looks), len(effects), looks.shape[-1]))
     for pair, (a, b) in enumerate(pairs):
         leads[:, a] += estimates[:, pair]
         leads[:, b] -= estimates[:, pair]
-    about_leader = np.array([[leads.argmax(1) == a, leads.argmax(1) == b] for a, b in pairs]).any(1).swapaxes(0, 1)
-    decided = np.logical_or.accumulate((same | apart | ~about_leader).all(1))
-    known = np.isfinite(halves)
+    of_leader = np.array([[leads.argmax(1) == a, leads.argmax(1) == b] for a, b in pairs]).any(1).swapaxes(0, 1)
+    same = (estimates - halves > margin[0]) & (estimates + halves < margin[1])
+    ahead = ((np.abs(estimates) > alone) | ~of_leader).all(1, keepdims=True) & of_leader
+    shown = np.where(ahead & ~same, alone, halves)
+    apart = (np.abs(estimates) > shown) & ~same
+    matters = (truths <= margin[0] + 1e-12) | (truths >= margin[1] - 1e-12)
+    wrong = (apart & ((truths == 0) | (np.sign(truths) != np.sign(estimates)))) | (same & matters)
+    holds, known = np.abs(estimates - truths) <= shown, np.isfinite(shown)
+    decided = np.logical_or.accumulate((same | apart | ~of_leader).all(1))
     least = min((holds & known).sum((1, 2)) / np.maximum(1, known.sum((1, 2))))
     return Outcome(wrong.any((0, 1)).mean(), holds.all((0, 1)).mean(), least, tuple(decided.mean(1)))
 
@@ -253,6 +256,9 @@ def equal_studies(studies: int) -> Iterator[str]:
     }
     for title, changes in rows.items():
         yield row(title, *(percent(equal(studies, size=size, **changes).wrong) for size in (2, 3, 5)))
+    leaders = [[0, 0] + [-0.5] * (size - 2) for size in (3, 5, 8, 12)]
+    wrong = [speed_study(speeds(np.random.default_rng(4), studies, each), each).wrong for each in leaders]
+    yield row("steady, two equal ones ahead of 1, 3, 6, 10 that are equal too", *(percent(share) for share in wrong))
     for machine in ("steady", "slow walk"):
         wrong = [apart(studies, machine, configurations).wrong for configurations in (2, 3)]
         yield row(f"{machine}, measured apart: 2, 3", *(percent(share) for share in wrong))
@@ -276,20 +282,19 @@ def apart(studies, machine: Machine, configurations) -> Outcome:
 def coverage(studies: int) -> Iterator[str]:
     """How often intervals hold the truth."""
     yield "All intervals of a study hold the truth, and those of one look at the least, %"
-    yield row("machine", "2 equal", "2, 10 % apart", "3, one 10 % slower")
+    yield row("machine", "2 equal", "2, 10 % apart", "3, each 10 % slower", "5, each 10 % slower")
+    cases = [np.arange(size) * step for size, step in ((2, 0), (2, SLOWER), (3, SLOWER), (5, SLOWER))]
     for machine in MACHINES:
-        yield row(machine, *(
-            f"{percent(each.covered)}, {percent(each.least_covered)}"
-            for each in (speed_study(speeds(np.random.default_rng(7), studies, effects, machine), effects)
-                         for effects in ([0, 0], [0, SLOWER], [0, 0, SLOWER]))
-        ))  # fmt: skip
+        found = [speed_study(speeds(np.random.default_rng(7), studies, effects, machine), effects) for effects in cases]
+        yield row(machine, *(f"{percent(each.covered)}, {percent(each.least_covered)}" for each in found))
 
 
 def power(studies: int) -> Iterator[str]:
     """How soon a question is decided."""
     yield "Decided within 3, 5, 7 and 10 repeats, share of studies"
-    yield row("machine", "2, 5 % apart", "2, 10 % apart", "2, 20 % apart", "3, others 10 and 20 % slower")
-    cases = ([0, math.log(0.95)], [0, SLOWER], [0, math.log(0.8)], [0, SLOWER, math.log(0.8)])
+    yield row("machine", "2, 5 % apart", "10 %", "20 %", "3, two 10 % slower", "3, each 10 % slower", "5, each")
+    cases = ([0, math.log(0.95)], [0, SLOWER], [0, math.log(0.8)], [0, SLOWER, SLOWER], *(
+        [SLOWER * place for place in range(size)] for size in (3, 5)))  # fmt: skip
     for machine in MACHINES:
         found = [speed_study(speeds(np.random.default_rng(8), studies, effects, machine), effects) for effects in cases]
         yield row(machine, *(shares(each.decided) for each in found))

@@ -75,6 +75,26 @@ class Difference(NamedTuple):
         return self._replace(estimate=None if self.estimate is None else self.estimate + by)
 
 
+class Look(NamedTuple):
+    """What the pairs of one question are judged by."""
+
+    margin: tuple[float, float]
+    """Differences between these two are no matter."""
+    level: float
+    """The share of wrong answers that this look may add."""
+    pairs: int
+    """How many share it."""
+
+    def judge(self, difference: Difference, *, leads: bool, more: int = 0) -> tuple[Verdict, stats.Interval | None]:
+        """The verdict and the interval that says it, now or after `more` repeats; what `leads` shares no level."""
+        interval = difference.interval(self.level / self.pairs, more)
+        verdict = _verdict(interval, self.margin)
+        if leads and verdict != "equivalent":
+            interval = difference.interval(self.level, more)
+            verdict = _verdict(interval, margin=None)
+        return verdict, interval
+
+
 class Pair(BaseModel):
     """Two configurations in one question."""
 
@@ -84,7 +104,7 @@ class Pair(BaseModel):
     estimate: float | None
     """First minus second; of speeds, of their logarithms."""
     interval: stats.Interval | None
-    """Its level is that of the look, shared by the pairs of the question; null where no spread is known."""
+    """The one that the verdict is about; null where no spread is known."""
     verdict: Verdict
     """About the first: what the interval says, and nothing else."""
     paired: bool
@@ -103,6 +123,8 @@ class Decision(BaseModel):
     """The configuration with the best estimates against the others."""
     decided: bool
     """Whether the leader is better than, or equivalent to, every other configuration."""
+    further_repeats: int | None
+    """About how many more would decide it; null where it is decided or that is not known."""
 
 
 def level_at(repeats: int, fixed: int | None = None) -> float:
@@ -146,26 +168,46 @@ def by_seed_and_photo(
 def decide(pairs: Mapping[tuple[str, str], Difference], margin: tuple[float, float], level: float) -> Decision:
     """The verdicts on all pairs of one question, and whether it is decided.
 
+    The pairs share the level. Only a leader that is ahead of each of the others at the whole level is ahead without
+    sharing, since that takes all of its pairs to agree.
+
     Args:
-        pairs: the differences by configuration, greater being better; they alone share the level.
+        pairs: the differences by configuration, greater being better; no other question shares their level.
         margin: differences between these two are no matter.
         level: the share of wrong answers that this look may add, as of `level_at`.
+
+    Source: Gutmann and Maymin, Ann. Statist. 15 (1987) 456, on whether the selected population is the best.
     """
-    verdicts = tuple(_pair(names, difference, margin, level, len(pairs)) for names, difference in pairs.items())
+    look, leader = Look(margin, level, len(pairs)), _leader(pairs)
+    rivals = {names for names in pairs if leader in names}
+    ahead = all(
+        _verdict(pairs[names].interval(level), margin=None) == ("better" if names[0] == leader else "worse")
+        for names in rivals
+    )
+    verdicts = {
+        names: _pair(names, difference, look, rival=names in rivals, ahead=ahead) for names, difference in pairs.items()
+    }
+    more = [verdicts[names].further_repeats for names in rivals if verdicts[names].verdict == "not settled"]
+    return Decision(
+        pairs=tuple(verdicts.values()),
+        leader=leader,
+        decided=bool(rivals) and not more,
+        further_repeats=None if None in more else max((count for count in more if count), default=None),
+    )
+
+
+def _leader(pairs: Mapping[tuple[str, str], Difference]) -> str | None:
+    """The configuration with the best estimates against the others."""
     leads: dict[str, float] = dict.fromkeys(itertools.chain.from_iterable(pairs), 0.0)
-    for pair in verdicts:
-        leads[pair.first] += pair.estimate or 0.0
-        leads[pair.second] -= pair.estimate or 0.0
-    leader = max(leads, key=lambda name: leads[name], default=None)
-    led = [pair.verdict for pair in verdicts if leader in {pair.first, pair.second}]
-    return Decision(pairs=verdicts, leader=leader, decided=bool(led) and "not settled" not in led)
+    for (first, second), difference in pairs.items():
+        leads[first] += difference.estimate or 0.0
+        leads[second] -= difference.estimate or 0.0
+    return max(leads, key=lambda name: leads[name], default=None)
 
 
-def _pair(
-    names: tuple[str, str], difference: Difference, margin: tuple[float, float], level: float, pairs: int
-) -> Pair:
-    interval = difference.interval(level / pairs)
-    verdict = _verdict(interval, margin)
+def _pair(names: tuple[str, str], difference: Difference, look: Look, *, rival: bool, ahead: bool) -> Pair:
+    """`rival`: it is of the leader and another; `ahead`: the leader is ahead of each of them."""
+    verdict, interval = look.judge(difference, leads=rival and ahead)
     opened = interval is not None and verdict == "not settled"
     return Pair(
         first=names[0],
@@ -174,34 +216,36 @@ def _pair(
         interval=interval,
         verdict=verdict,
         paired=difference.paired,
-        further_repeats=_further_repeats(difference, margin, pairs) if opened else None,
-        reason=_why_open(difference, margin, pairs) if opened else difference.reason,
+        further_repeats=_further_repeats(difference, look, leads=rival) if opened else None,
+        reason=_why_open(difference, look, leads=rival) if opened else difference.reason,
     )
 
 
-def _verdict(interval: stats.Interval | None, margin: tuple[float, float]) -> Verdict:
+def _verdict(interval: stats.Interval | None, margin: tuple[float, float] | None) -> Verdict:
     if interval is None:
         return "not settled"
-    if margin[0] < interval.low and interval.high < margin[1]:
+    if margin and margin[0] < interval.low and interval.high < margin[1]:
         return "equivalent"
     if interval.low > 0:
         return "better"
     return "worse" if interval.high < 0 else "not settled"
 
 
-def _why_open(difference: Difference, margin: tuple[float, float], pairs: int) -> str:
-    """The photos, where they alone leave it open at every look; else the runs."""
-    photos = difference._replace(parts=tuple(part for part in difference.parts if part.photos))
-    interval = photos.interval(max(LOOKS.values()) / pairs)
-    return PHOTOS_DIFFER if interval and _verdict(interval, margin) == "not settled" else RUNS_DIFFER
-
-
-def _further_repeats(difference: Difference, margin: tuple[float, float], pairs: int) -> int | None:
+def _further_repeats(difference: Difference, look: Look, *, leads: bool) -> int | None:
+    """About how many, if the leader's other pairs are settled too."""
     repeats = min(part.values for part in difference.parts if not part.photos)
     for more in range(1, stats.MAX_FURTHER_RUNS + 1):
-        if _verdict(difference.interval(level_at(repeats + more) / pairs, more), margin) != "not settled":
+        then = look._replace(level=level_at(repeats + more))
+        if then.judge(difference, leads=leads, more=more)[0] != "not settled":
             return more
     return None
+
+
+def _why_open(difference: Difference, look: Look, *, leads: bool) -> str:
+    """The photos, where they alone leave it open at every look; else the runs."""
+    photos = difference._replace(parts=tuple(part for part in difference.parts if part.photos))
+    last = look._replace(level=max(LOOKS.values()))
+    return PHOTOS_DIFFER if photos.parts and last.judge(photos, leads=leads)[0] == "not settled" else RUNS_DIFFER
 
 
 def _paired_where_possible(

@@ -158,13 +158,42 @@ def test_the_verdict_is_what_the_interval_says():
     assert (pair.verdict, pair.interval.low > 0, low < pair.interval.high < high) == ("equivalent", True, True)
 
 
-def test_only_the_pairs_of_a_question_share_its_level():
-    """A question of three pairs has intervals at a third of the look's level; that of one pair has the whole."""
-    difference = log_ratio_by_block(blocks(A), blocks(B))
-    names = (("A", "B"), ("A", "C"), ("B", "C"))
-    three = decide(dict.fromkeys(names, difference), log_margin(), 0.03)
-    assert {pair.interval.level for pair in three.pairs} == {0.99}
-    assert three.pairs[0].interval == pytest.approx(one(difference, level=0.01).interval)
+def three(against_second, against_third, second_third, variance=1e-4, level=0.03):
+    """A question of three configurations with these differences, over five blocks."""
+    gaps = {("A", "B"): against_second, ("A", "C"): against_third, ("B", "C"): second_third}
+    return decide({pair: Difference(gap, (Part(variance, 5),)) for pair, gap in gaps.items()}, log_margin(), level)
+
+
+def test_the_pairs_of_a_question_share_its_level():
+    """A question of three pairs has intervals at a third of the look's level, that of one pair has the whole."""
+    found = three(0.01, -0.01, -0.02)
+    assert {pair.interval.level for pair in found.pairs} == {0.99}
+    alone = one(Difference(0.01, (Part(1e-4, 5),)), level=0.01)
+    assert found.pairs[0].interval == alone.interval
+
+
+def test_a_leader_that_is_ahead_of_all_shares_nothing():
+    """Ahead of both others at the whole level it is better than both, by intervals of that level; the rest share."""
+    bare, shared = (reference.t.ppf(1 - level / 2, 4) * 0.01 for level in (0.03, 0.01))
+    gap = (bare + shared) / 2
+    found = three(gap, gap, 0.0)
+    assert [(pair.verdict, pair.interval.level) for pair in found.pairs] == [
+        ("better", 0.97), ("better", 0.97), ("not settled", 0.99),
+    ]  # fmt: skip
+    assert (found.leader, found.decided, found.further_repeats) == ("A", True, None)
+    assert found.pairs[0].interval.low == pytest.approx(gap - bare)
+    turned = decide({("B", "A"): Difference(-gap, (Part(1e-4, 5),))}, log_margin(), 0.03)
+    assert (turned.leader, turned.pairs[0].verdict) == ("A", "worse")
+
+
+def test_a_leader_that_is_not_ahead_of_all_shares_with_the_others():
+    """Where one rival is open, the leader's lead over the other one has to hold at the shared level."""
+    bare, shared = (reference.t.ppf(1 - level / 2, 4) * 0.01 for level in (0.03, 0.01))
+    found = three(bare * 0.9, (bare + shared) / 2, 0.0)
+    assert [pair.verdict for pair in found.pairs] == ["not settled"] * 3
+    assert {pair.interval.level for pair in found.pairs} == {0.99}
+    assert not found.decided
+    assert found.further_repeats == max(pair.further_repeats for pair in found.pairs[:2]) > 0
 
 
 @pytest.mark.parametrize(
@@ -179,12 +208,10 @@ def test_a_question_is_decided_when_its_leader_is_settled_against_all(
     against_second, against_third, second_third, decided
 ):
     """A leader that is better than or equivalent to every other one decides; an open pair of others does not matter."""
-
-    def gap(estimate):
-        return Difference(estimate, (Part(1e-7 if estimate in {0.0, 0.2} else 1e-4, 5),))
-
+    tight = {0.0, 0.2}
+    gaps = {("A", "B"): against_second, ("A", "C"): against_third, ("B", "C"): second_third}
     found = decide(
-        {("A", "B"): gap(against_second), ("A", "C"): gap(against_third), ("B", "C"): gap(second_third)},
+        {pair: Difference(gap, (Part(1e-7 if gap in tight else 1e-4, 5),)) for pair, gap in gaps.items()},
         log_margin(),
         0.01,
     )
