@@ -68,7 +68,7 @@ containers:
 
 # Make the embedded nano pipeline again by its recipe: minutes on two cores.
 nano:
-    python -m fluxkit.engine.nano.recipe
+    python -m fluxkit.engine.nano
 
 # Collect, for a bare CUDA machine with Python 3.12, the few wheels that it may lack; they go into build/gpu-wheels.
 gpu-wheels:

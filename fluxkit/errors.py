@@ -1,7 +1,5 @@
 """What a user may meet: what was wrong, where, what to do next, and the exit code."""
 
-from __future__ import annotations
-
 import unicodedata
 from enum import IntEnum
 
@@ -45,14 +43,10 @@ class RunError(FluxkitError):
     exit_code = ExitCode.RUN_FAILED
 
 
-class NotComparableError(FluxkitError):
-    """Results that may not be compared, have drifted, or are not what their manifest says."""
-
-    exit_code = ExitCode.NOT_COMPARABLE
-
-
 def printable(text: str) -> str:
     """`text` without control characters: a stranger's file name can't steer the reader's terminal."""
+    if text.isprintable():  # nearly all: a page cleans some thousand texts
+        return text
     return "".join(
         character if character in "\n\t" or unicodedata.category(character)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
         for character in text

@@ -1,15 +1,11 @@
 """Rates, spread, intervals and verdicts from tuples of floats."""
 
-from __future__ import annotations
-
 import functools
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 MIN_VALUES = 3
 """An interval needs at least so many values; with fewer, spread is a guess."""
@@ -27,7 +23,7 @@ MAX_FURTHER_RUNS = 100
 LARGEST_LOG = 700.0
 """Its exponential is still a finite number."""
 
-Side = Literal["above", "below", "equivalent", "inconclusive"]
+Decision = Literal["above", "below", "equivalent", "inconclusive"]
 
 
 class Interval(BaseModel):
@@ -154,7 +150,7 @@ def log_margin(share: float = SPEED_MARGIN) -> tuple[float, float]:
     return math.log1p(-share), math.log1p(share)
 
 
-def verdict(effect: Effect | None, p_difference: float, p_equivalence: float) -> Side:
+def verdict(effect: Effect | None, p_difference: float, p_equivalence: float) -> Decision:
     """Equivalent if its p is below 5 %, else the side that the difference's p supports, if any.
 
     Each p is adjusted for its own family: that of all differences, and that of all equivalences.
@@ -168,7 +164,7 @@ def verdict(effect: Effect | None, p_difference: float, p_equivalence: float) ->
     return "inconclusive"
 
 
-def joint_verdict(effects: Sequence[Effect], margin: tuple[float, float], family: int = 1) -> Side:
+def joint_verdict(effects: Sequence[Effect], margin: tuple[float, float], family: int = 1) -> Decision:
     """The verdict that every one of the effects supports, each p times the number of tests of its family.
 
     Source: Berger, Technometrics 24 (1982) 295: tests that all have to reject need no adjustment among themselves.

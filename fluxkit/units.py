@@ -1,6 +1,6 @@
-"""Bytes, seconds and counts in words."""
+"""Bytes, seconds and counts in words, and rows of them in columns."""
 
-from __future__ import annotations
+from collections.abc import Sequence
 
 GIGABYTE = 10**9
 MINUTE, HOUR = 60.0, 3600.0
@@ -41,3 +41,9 @@ def amount(value: float) -> str:
             break
         value /= THOUSAND
     return f"{value:.4g} {prefix}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line per row of cells, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

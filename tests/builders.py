@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fluxkit.machine.system import System
 from fluxkit.plan.plan import Plan
-from fluxkit.record.events import InputPair
+from fluxkit.record.facts import InputPair
 from fluxkit.record.identity import configuration_sha256
 from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import write_result

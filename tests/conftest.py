@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,12 +16,19 @@ from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.model import pipeline_files
 from fluxkit.plan.plan import Plan
 from fluxkit.record.result import Looks, RunResult
+from fluxkit.run import engine_process
 from fluxkit.spec.run_spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
+class FakeNvmlError(Exception):
+    pass
+
+
 GOLDEN = Path(__file__).parent / "golden"
+STAND_IN = Path(__file__).parent / "stand_in.py"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -116,6 +125,59 @@ def small_plan(small_spec: RunSpec) -> Plan:
         train_flops_per_iteration=2400,
         notes=("made up",),
     )
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
+    """Puts a made-up driver library in place; calls named in `broken` fail."""
+
+    def make(*, broken=(), millijoules=1_000_000, reasons=0):
+        nvml = ModuleType("pynvml")
+        nvml.NVMLError = FakeNvmlError
+        state = SimpleNamespace(millijoules=millijoules, reasons=reasons, closed=0, powers=[])
+
+        def power(_handle):
+            milliwatts = state.powers.pop(0) if state.powers else 300_000
+            return failing() if milliwatts is None else milliwatts
+
+        def shutdown():
+            state.closed += 1
+
+        calls = {
+            "nvmlInit": lambda: None,
+            "nvmlShutdown": shutdown,
+            "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+            "nvmlDeviceGetTotalEnergyConsumption": lambda _: state.millijoules,
+            "nvmlDeviceGetPowerUsage": power,
+            "nvmlDeviceGetClockInfo": lambda _, which: 1980 if which == 1 else 2619,
+            "nvmlDeviceGetTemperature": lambda _handle, _sensor: 55,
+            "nvmlDeviceGetCurrentClocksEventReasons": lambda _: state.reasons,
+        }
+        for name, give in calls.items():
+            setattr(nvml, name, failing if name in broken else give)
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        return state
+
+    def failing(*_arguments):
+        raise FakeNvmlError("Not Supported")
+
+    return make
+
+
+@pytest.fixture
+def engine_is(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets scenarios of the stand-in be the engine: one after the other, the last one for ever."""
+
+    def use(*scenarios: str) -> None:
+        left = list(scenarios)
+
+        def command(folder: Path, _plan: Plan) -> list[str]:
+            scenario = left.pop(0) if len(left) > 1 else left[0]
+            return [sys.executable, str(STAND_IN), scenario, str(folder)]
+
+        monkeypatch.setattr(engine_process, "engine_command", command)
+
+    return use
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def shares(clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
     sampler = Sampler(lambda: "tune").watch(os.getpid())
     works = {
         "doctor": (LOOKS, 3, lambda: examine(probe())),
-        "canary": (CANARIES, 2, lambda: microbenchmark.sing(device, "ieee_float32")),
+        "canary": (CANARIES, 2, lambda: microbenchmark.measure_rates(device, "ieee_float32")),
         "sampler": (SAMPLES, 20, sampler._sample),
     }
     for _, _, work in works.values():

@@ -1,4 +1,4 @@
-"""A made-up pipeline folder: the configuration files of a small FLUX, and weight files that hold no tensor."""
+"""Sizes of FLUX, and a made-up pipeline folder: configuration files of a small one, weight files without tensors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fluxkit.model.transformer_size import Transformer
 from fluxkit.model.weight_files import COMPONENTS, WEIGHTED
 
+SCHNELL = Transformer(
+    num_layers=19,
+    num_single_layers=38,
+    attention_head_dim=128,
+    num_attention_heads=24,
+    in_channels=64,
+    joint_attention_dim=4096,
+    pooled_projection_dim=768,
+)
+"""FLUX.1-schnell: 11,891,178,560 parameters. Source: `transformer/config.json` of its repository."""
 NANO_SIZES = {
     "_class_name": "FluxTransformer2DModel",
     "num_layers": 1,

@@ -1,66 +1,38 @@
 """Quality against time and against money: every graded mark is an offer, and the front is what none of them beats."""
 
-from __future__ import annotations
-
+import itertools
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from pydantic import BaseModel
-
-from fluxkit.charts.summary_charts import Chart
+from fluxkit.charts.summary_charts import Chart, interval_cell, interval_ends
 from fluxkit.charts.svg import svg
 from fluxkit.charts.vega_specs import pareto_layers
-from fluxkit.compare.comparison import COSTS, Metric
+from fluxkit.compare.comparison import Row, Workload
+from fluxkit.record.metrics import COSTS, Metric
 from fluxkit.spec.prices import Prices
-from fluxkit.stats import MIN_VALUES, t_quantile
+from fluxkit.stats import MIN_VALUES, Interval, t_quantile
 from fluxkit.text.number_format import listed, plain, quoted
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.compare.comparison import CurvePoint, Row, Workload
+from fluxkit.values import Frozen
 
 MOST_RUNS = 40
 """Runs of one configuration for which a page can make an interval by itself."""
-READ = (
-    "Each marker is the state of a configuration at a graded mark, its whisker the 95 % interval over runs. "
-    "Left is {less}, up is better. The dashed front joins the marks that no other mark beats in both, by their means; "
-    "whiskers that overlap leave it open which is better."
-)
 
 
 class Offer(NamedTuple):
     """What a configuration had reached at a mark, and what that took."""
 
     row: Row
-    point: CurvePoint
+    psnr_db: float
+    """Mean over runs."""
+    interval: Interval | None
     takes: float
     """Seconds, or US dollars."""
 
-    @property
-    def psnr_db(self) -> float:
-        """Mean over runs."""
-        return self.point.psnr_db.mean or 0.0
 
-
-class Words(NamedTuple):
-    """How a trade-off is called."""
-
-    title: str
-    axis: str
-    unit: str
-    less: str
-
-
-TIME = Words("Quality over tuning time", "Tuning time (s)", "s", "less time")
-COST = Words("Quality over cost", "USD for the tuning time", "USD", "cheaper")
-
-
-class Tradeoffs(BaseModel):
+class Tradeoffs(Frozen):
     """Both trade-offs of a workload, and what a page needs to price itself again."""
 
-    model_config = FROZEN
     time: Chart | None
     cost: Chart | None
     """Null where no price is given."""
@@ -71,37 +43,32 @@ class Tradeoffs(BaseModel):
     """Student's 0.975 quantile / 1 by number of runs, as JSON."""
 
 
-def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
-    """Quality over tuning time and over its cost at the given prices."""
-    offers = _offers(workload.rows)
-    priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
-    most = max((len(row.runs) for row in workload.rows), default=0)
-    return Tradeoffs(
-        time=_chart(offers, f"{key}-pareto-time", TIME),
-        cost=_chart(priced, f"{key}-pareto-cost", COST),
-        sentence=_sentence(offers),
-        columns=COSTS,
-        quantiles=json.dumps({count: t_quantile(count) for count in range(MIN_VALUES, min(most, MOST_RUNS) + 1)}),
-    )
-
-
-def pareto(offers: Sequence[Offer]) -> list[Offer]:
-    """Offers that no other one beats: what takes more must give more."""
-    front: list[Offer] = []
-    for offer in sorted(offers, key=lambda each: (each.takes, -each.psnr_db)):
-        if not front or offer.psnr_db > front[-1].psnr_db:
-            front.append(offer)
-    return front
-
-
-def _offers(rows: Sequence[Row]) -> list[Offer]:
-    """Marks at a time that all were given; the one at equal iterations comes at another moment for each."""
+def _offers(workload: Workload) -> list[Offer]:
+    # Only marks at a time that all were given: the one at equal iterations comes at another moment for each.
     return [
-        Offer(row, point, point.target_seconds)
-        for row in rows
+        Offer(row, point.psnr_db.mean, point.psnr_db.interval, point.target_seconds)
+        for row in workload.rows
         for point in row.curve
         if point.psnr_db.mean is not None and point.target_seconds and point.psnr_db.grade != "X"
     ]
+
+
+def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
+    """Quality over tuning time and over its cost at the given prices."""
+    offers = _offers(workload)
+    priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
+    most = max((len(row.runs) for row in workload.rows), default=0)
+    return Tradeoffs(
+        time=_chart(
+            offers, f"{key}-pareto-time", "Quality over tuning time", "Tuning time (s)", unit="s", less="less time"
+        ),
+        cost=_chart(
+            priced, f"{key}-pareto-cost", "Quality over cost", "USD for the tuning time", unit="USD", less="cheaper"
+        ),
+        sentence=_leaders_sentence(offers),
+        columns=COSTS,
+        quantiles=json.dumps({count: t_quantile(count) for count in range(MIN_VALUES, min(most, MOST_RUNS) + 1)}),
+    )
 
 
 def _priced(offer: Offer) -> Offer | None:
@@ -114,56 +81,66 @@ def _priced(offer: Offer) -> Offer | None:
     return offer._replace(takes=prices.usd(seconds, None if watts is None else watts * seconds))
 
 
-def _chart(offers: Sequence[Offer], key: str, words: Words) -> Chart | None:
+def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: str, less: str) -> Chart | None:
+    """PSNR over what the offers take; `less` says in words what lies left."""
     if not offers:
         return None
-    front = pareto(offers)
-    values = []
+    front: list[Offer] = []
+    values, table = [], []
+    for offer in sorted(offers, key=lambda offer: (offer.takes, -offer.psnr_db)):
+        # What takes more must give more.
+        if not front or offer.psnr_db > front[-1].psnr_db:
+            front.append(offer)
     for offer in offers:
-        held = offer.point.psnr_db.interval
-        ends = {"low": held.low, "high": held.high} if held else {}
-        label = f"{offer.row.name}: {plain(offer.psnr_db)} dB for {plain(offer.takes)} {words.unit}"
+        label = f"{offer.row.name}: {plain(offer.psnr_db)} dB for {plain(offer.takes)} {unit}"
+        ends = interval_ends(offer.interval)
         values.append({"name": offer.row.name, "x": offer.takes, "y": offer.psnr_db, "label": label, **ends})
+    for offer in sorted(offers, key=lambda offer: offer.takes):
+        interval = interval_cell(offer.interval)
+        beaten = all(other is not offer for other in front)
+        table.append((offer.row.name, plain(offer.takes), plain(offer.psnr_db), interval, "" if beaten else "yes"))
     rows = list({offer.row.key: offer.row for offer in offers}.values())
     line = [{"x": offer.takes, "y": offer.psnr_db} for offer in front]
-    best = {id(offer) for offer in front}
     return Chart(
-        key=key,
-        title=words.title,
-        how_to_read=READ.format(less=words.less),
-        svg=svg(pareto_layers(rows, values, line, words.axis, "PSNR (dB)"), key),
-        columns=("Configuration", words.axis, "PSNR (dB)", "95 % interval", "On the front"),
-        table=tuple(_line(offer, on_front=id(offer) in best) for offer in sorted(offers, key=lambda each: each.takes)),
+        title=title,
+        how_to_read=(
+            "Each marker is the state of a configuration at a graded mark, its whisker the 95 % interval over runs. "
+            f"Left is {less}, up is better. The dashed front joins the marks that no other mark beats in both, by "
+            "their means; whiskers that overlap leave it open which is better."
+        ),
+        svg=svg(pareto_layers(rows, values, line, axis, "PSNR (dB)"), key),
+        columns=("Configuration", axis, "PSNR (dB)", "95 % interval", "On the front"),
+        table=tuple(table),
     )
 
 
-def _line(offer: Offer, *, on_front: bool) -> tuple[str, ...]:
-    held = offer.point.psnr_db.interval
-    interval = f"[{plain(held.low)}, {plain(held.high)}]" if held else "—"
-    return offer.row.name, plain(offer.takes), plain(offer.psnr_db), interval, "yes" if on_front else ""
+def _stretch_text(first: float, last: float, names: Sequence[str]) -> str:
+    """Who leads from one tuning time to another."""
+    when = f"at {plain(first)} s" if first == last else f"from {plain(first)} to {plain(last)} s"
+    among = listed([quoted(name) for name in names])
+    return f"{when} {among if len(names) == 1 else f'not decided between {among}'}"
 
 
-def _sentence(offers: Sequence[Offer]) -> str:
+def _leaders_sentence(offers: Sequence[Offer]) -> str:
     """Who is best for which tuning time; a lead within the intervals is none."""
     if not offers:
         return "No quality was measured at a time mark, so there is no front."
-    times = sorted({offer.takes for offer in offers})
     stretches: list[tuple[float, float, tuple[str, ...]]] = []
-    for seconds in times:
-        names = _best_at([offer for offer in offers if offer.takes == seconds])
+    for seconds in sorted({offer.takes for offer in offers}):
+        names = _leaders([offer for offer in offers if offer.takes == seconds])
         if stretches and stretches[-1][2] == names:
             stretches[-1] = (stretches[-1][0], seconds, names)
         else:
             stretches.append((seconds, seconds, names))
-    parts = [f"{_when(first, last)} {_who(names)}" for first, last, names in stretches]
     best = max(offers, key=lambda offer: offer.psnr_db)
     return (
-        f"Best for the tuning time: {'; '.join(parts)}. The front is one of means; the highest is "
+        f"Best for the tuning time: {'; '.join(itertools.starmap(_stretch_text, stretches))}. "
+        f"The front is one of means; the highest is "
         f"{plain(best.psnr_db, 4)} dB after {plain(best.takes)} s, {quoted(best.row.name)}."
     )
 
 
-def _best_at(offers: Sequence[Offer]) -> tuple[str, ...]:
+def _leaders(offers: Sequence[Offer]) -> tuple[str, ...]:
     """Of the offers at one time the best, with those whose intervals reach it, in the order of their rows."""
     leader = max(offers, key=lambda offer: offer.psnr_db)
     near = [offer for offer in offers if offer is leader or not _apart(leader, offer)]
@@ -172,16 +149,5 @@ def _best_at(offers: Sequence[Offer]) -> tuple[str, ...]:
 
 def _apart(leader: Offer, other: Offer) -> bool:
     """Whether the intervals of two marks leave room between them; without an interval nothing is known to."""
-    high, low = leader.point.psnr_db.interval, other.point.psnr_db.interval
+    high, low = leader.interval, other.interval
     return high is not None and low is not None and high.low > low.high
-
-
-def _when(first: float, last: float) -> str:
-    return f"at {plain(first)} s" if first == last else f"from {plain(first)} to {plain(last)} s"
-
-
-def _who(names: Sequence[str]) -> str:
-    """One name, or those it is not decided between."""
-    if len(names) == 1:
-        return quoted(names[0])
-    return f"not decided between {listed([quoted(name) for name in names])}"

@@ -1,32 +1,24 @@
 """Charts of one workload: what is charted, how it is read, and the charted numbers as a table."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel
+from collections.abc import Sequence
+from typing import Any
 
 from fluxkit.charts.svg import svg
-from fluxkit.charts.ticks import Across, round_places, ticks
+from fluxkit.charts.ticks import CurveAxis, round_places, ticks
 from fluxkit.charts.vega_specs import bar_layers, curve_layers, forest_layers, phase_layers
-from fluxkit.compare.contrasts import key_of
-from fluxkit.compare.ranking import best_row, between
+from fluxkit.compare.comparison import Anchor, CurvePoint, Row, Workload
+from fluxkit.compare.ranking import between, ranked
+from fluxkit.record.metrics import BY_KEY, Metric
 from fluxkit.record.phase_seconds import part_place
-from fluxkit.text.number_format import plain, turned, verdict_words
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.compare.comparison import Anchor, CurvePoint, Quantity, Row, Workload
-    from fluxkit.trust.estimate import Estimate
+from fluxkit.stats import Interval
+from fluxkit.text.number_format import MISSING, PLAIN_DIGITS, plain, turned, verdict_words
+from fluxkit.trust.estimate import Estimate
+from fluxkit.values import Frozen
 
 
-class Chart(BaseModel):
+class Chart(Frozen):
     """A chart with its words and its numbers."""
 
-    model_config = FROZEN
-    key: str
     title: str
     how_to_read: str
     svg: str
@@ -35,33 +27,41 @@ class Chart(BaseModel):
     """The charted numbers, a tuple per line."""
 
 
+def interval_ends(interval: Interval | None) -> dict[str, float]:
+    """What a whisker is drawn from; nothing where there is no interval."""
+    return {"low": interval.low, "high": interval.high} if interval else {}
+
+
+def interval_cell(interval: Interval | None, digits: int = PLAIN_DIGITS, missing: str = MISSING) -> str:
+    """An interval in a table of charted numbers."""
+    return f"[{plain(interval.low, digits)}, {plain(interval.high, digits)}]" if interval else missing
+
+
 def curve(workload: Workload, key: str, score: str, over: str) -> Chart | None:
-    """Quality (`psnr_db`, `ssim`, `validation_loss`) over `seconds` or `iteration`; None without two marks."""
-    title, unit = {
-        "psnr_db": ("PSNR of the tuned images", "dB"),
-        "ssim": ("SSIM of the tuned images", ""),
-        "validation_loss": ("Loss on held-out images", ""),
-    }[score]
+    """Quality (a key of `metrics.CURVES`) over `seconds` or `iteration`; None without two marks."""
+    metric = BY_KEY[score]
+    title, unit = metric.curve_title or metric.title, metric.unit
     points = [(row, point) for row in workload.rows for point in row.curve if getattr(point, score).mean is not None]
-    if len({point.mark for _, point in points}) < 2:  # noqa: PLR2004 - a curve takes two points
+    marks = {point.mark for _, point in points}
+    if len(marks) < 2:  # noqa: PLR2004 - a curve takes two points
         return None
     values = [_curve_value(row, point, score, over) for row, point in points]
-    levels = [] if score == "validation_loss" else _levels(workload.anchors, score)
-    marks = {point.mark for _, point in points}
-    across = _across(workload, values, over)
-    drawn = svg(curve_layers(workload.rows, values, levels, across, f"{title}{f' ({unit})' if unit else ''}"), key)
+    levels = [] if metric.scored and metric.scored.held_out else _levels(workload.anchors, score)
+    axis = _curve_axis(workload, values, over)
+    quantity = f"{title} ({unit})" if unit else title
     return Chart(
-        key=key,
         title=f"{title} over {'tuning time' if over == 'seconds' else 'iterations'}",
         how_to_read=(
             "Each point is a graded mark, the mean over runs; the band is the 95 % interval over runs where there are "
             f"three. {'A mark at a time stands at the time that was given. ' if over == 'seconds' else ''}"
             f"The axis is compressed towards the end; the dotted line is the budget. {len(marks)} marks; "
-            + ("lower is better." if score == "validation_loss" else "higher is better; dashed lines need no tuning.")
+            + ("lower is better." if metric.better == "lower" else "higher is better; dashed lines need no tuning.")
         ),
-        svg=drawn,
-        columns=("Configuration", across.title, title + (f" ({unit})" if unit else ""), "95 % interval", "Runs"),
-        table=tuple(_curve_line(value, point, score) for value, (_, point) in zip(values, points, strict=True)),
+        svg=svg(curve_layers(workload.rows, values, levels, axis, quantity), key),
+        columns=("Configuration", axis.title, quantity, "95 % interval", "Runs"),
+        table=tuple(
+            _curve_line(value, getattr(point, score)) for value, (_, point) in zip(values, points, strict=True)
+        ),
     )
 
 
@@ -70,58 +70,54 @@ def bars(workload: Workload, key: str, metric: str, title: str, unit: str) -> Ch
     rows = [row for row in workload.rows if row.estimate(metric).mean is not None]
     if not rows:
         return None
-    values = [_bar_value(row, row.estimate(metric), unit) for row in rows]
-    dots = [
-        {"name": row.name, "x": value, "label": f"{row.name}, one run: {plain(value, 4)} {unit}"}
-        for row in rows
-        for value in row.estimate(metric).values
-    ]
+    values, dots, table = [], [], []
+    for row in rows:
+        estimate = row.estimate(metric)
+        mean, ends = plain(estimate.mean, 4), interval_ends(estimate.interval)
+        runs = [plain(value, 4) for value in estimate.values]
+        values.append({"name": row.name, "x": estimate.mean, "label": f"{row.name}: {mean} {unit}", **ends})
+        dots += [
+            {"name": row.name, "x": value, "label": f"{row.name}, one run: {text} {unit}"}
+            for value, text in zip(estimate.values, runs, strict=True)
+        ]
+        table.append((row.name, mean, interval_cell(estimate.interval, 4, "— (fewer than 3 runs)"), ", ".join(runs)))
     return Chart(
-        key=key,
         title=title,
         how_to_read="A bar is the mean, its whisker the 95 % interval over runs, each point one run. Longer is faster.",
         svg=svg(bar_layers(rows, values, dots, unit), key),
         columns=("Configuration", unit, "95 % interval", "Single runs"),
-        table=tuple(_bar_line(row, row.estimate(metric)) for row in rows),
+        table=tuple(table),
     )
 
 
-def forest(workload: Workload, key: str, quantity: Quantity, title: str) -> Chart | None:
+def forest(workload: Workload, key: str, metric: Metric) -> Chart | None:
     """Speed of every configuration as a share of the fastest, with the band of equivalence; None for one row."""
-    leader = best_row(workload, key_of(quantity))
-    lines = []
-    for row in workload.rows if leader else ():
-        contrast, flip = between(workload, quantity, row, leader) if leader else (None, False)
+    leader = next(iter(ranked(workload, metric)), None)
+    if leader is None:
+        return None
+    lines, table = [], []
+    for row in workload.rows:
+        contrast, flip = between(workload, metric, row, leader)
         if contrast is not None and contrast.value is not None:
             value, interval = turned(contrast) if flip else (contrast.value, contrast.interval)
-            ends = {"low": interval.low, "high": interval.high} if interval else {}
-            words = verdict_words(contrast, flipped=flip)
-            lines.append({"name": row.name, "number": row.number, "x": value, "verdict": words, **ends})
-    if not lines or leader is None:
+            held = f", interval {interval.low:.3f} to {interval.high:.3f}" if interval else ", no interval"
+            label = f"{row.name}: {value:.3f} of {leader.name}{held}"
+            lines.append({"name": row.name, "x": value, "label": label, **interval_ends(interval)})
+            cell = f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else "— (too few runs)"
+            table.append((row.name, f"{value:.3f}", cell, verdict_words(contrast, flipped=flip)))
+    if not lines:
         return None
-    for line in lines:
-        held = f", interval {line['low']:.3f} to {line['high']:.3f}" if "low" in line else ", no interval"
-        line["label"] = f"{line['name']}: {line['x']:.3f} of {leader.name}{held}"
     return Chart(
-        key=key,
-        title=f"{title}, as a ratio to {leader.name}",
+        title=f"{metric.title}, as a ratio to {leader.name}",
         how_to_read=(
-            "A point left of 1 is slower than the leader. The grey band is ±2 %, inside which speeds are called "
-            "equivalent; the line is the 95 % interval, where equivalent the 90 % one. "
+            f"A point left of 1 is slower than the leader. The grey band is ±{metric.margin_text}, inside which speeds "
+            "are called equivalent; the line is the 95 % interval, where equivalent the 90 % one. "
             "Without three runs of each there is no line and no verdict."
-            + (" The leader is the fastest in FP32, where any is." if quantity == "inference_speed" else "")
+            + (" The leader is the fastest in FP32, where any is." if metric.of_inference else "")
         ),
         svg=svg(forest_layers(workload.rows, lines), key),
         columns=("Configuration", "Ratio", "Interval", "Verdict"),
-        table=tuple(
-            (
-                line["name"],
-                f"{line['x']:.3f}",
-                f"[{line['low']:.3f}, {line['high']:.3f}]" if "low" in line else "— (too few runs)",
-                line["verdict"],
-            )
-            for line in lines
-        ),
+        table=tuple(table),
     )
 
 
@@ -131,85 +127,66 @@ def phases(workload: Workload, key: str) -> Chart | None:
     if not rows:
         return None
     names = sorted({name for row in rows for name in row.phases}, key=lambda name: (part_place(name), name))
+    titles = {name: name.replace("_", " ") for name in names}
     values = [
         {
             "name": row.name,
-            "phase": name.replace("_", " "),
+            "phase": titles[name],
             "place": place,
             "x": row.phases[name].mean or 0.0,
-            "label": f"{row.name}, {name.replace('_', ' ')}: {plain(row.phases[name].mean)} s",
+            "label": f"{row.name}, {titles[name]}: {plain(row.phases[name].mean)} s",
         }
         for row in rows
         for place, name in enumerate(names)
         if name in row.phases
     ]
     return Chart(
-        key=key,
         title="Seconds of each phase, mean over runs",
         how_to_read=(
             "Mean seconds on the first process, in the order of a run. Compiling is told apart from the warm-up and "
             "the inference that it was in, checkpoints from tuning. Only tuning itself is on the budget's clock."
         ),
-        svg=svg(phase_layers(rows, values, [name.replace("_", " ") for name in names]), key),
-        columns=("Configuration", *(f"{name.replace('_', ' ')} (s)" for name in names)),
+        svg=svg(phase_layers(rows, values, titles), key),
+        columns=("Configuration", *(f"{title} (s)" for title in titles.values())),
         table=tuple(
-            (row.name, *(plain(row.phases[n].mean) if n in row.phases else "—" for n in names)) for row in rows
+            (row.name, *(plain(row.phases[name].mean) if name in row.phases else MISSING for name in names))
+            for row in rows
         ),
     )
 
 
-def _across(workload: Workload, values: Sequence[dict[str, Any]], over: str) -> Across:
+def _curve_axis(workload: Workload, values: Sequence[dict[str, Any]], over: str) -> CurveAxis:
     """Time has ticks where marks were set, iterations at round numbers; both at their budget."""
     tune = workload.tables["tune"]
     constant = min((value["x"] for value in values if value["x"] > 0), default=1.0)
     if over == "iteration":
         budget = float(tune["iterations"] or 0)
         places = round_places(max(value["x"] for value in values))
-        return Across("Tuning iterations", constant, ticks(places, constant, [budget, 0.0]), budget)
+        return CurveAxis("Tuning iterations", constant, ticks(places, constant, [budget, 0.0]), budget)
     set_seconds = {point.target_seconds or 0.0 for row in workload.rows for point in row.curve}
     budget = float(tune["seconds"] or 0.0)
-    return Across("Tuning time (s)", constant, ticks(set_seconds, constant, [budget]), budget)
+    return CurveAxis("Tuning time (s)", constant, ticks(set_seconds, constant, [budget]), budget)
 
 
 def _curve_value(row: Row, point: CurvePoint, score: str, over: str) -> dict[str, Any]:
     estimate: Estimate = getattr(point, score)
-    interval = estimate.interval
     x = (point.target_seconds or point.seconds) if over == "seconds" else point.iteration
     where = f"{plain(x)} {'s' if over == 'seconds' else 'iterations'}"
-    return {
-        "name": row.name,
-        "x": x,
-        "y": estimate.mean,
-        "low": interval.low if interval else estimate.mean,
-        "high": interval.high if interval else estimate.mean,
-        "label": f"{row.name} at {where}: {plain(estimate.mean, 4)}",
-    }
+    ends = interval_ends(estimate.interval) or dict.fromkeys(("low", "high"), estimate.mean)
+    label = f"{row.name} at {where}: {plain(estimate.mean, 4)}"
+    return {"name": row.name, "x": x, "y": estimate.mean, "label": label, **ends}
 
 
-def _curve_line(value: dict[str, Any], point: CurvePoint, score: str) -> tuple[str, ...]:
-    estimate: Estimate = getattr(point, score)
-    interval = estimate.interval
-    held = f"[{plain(interval.low, 4)}, {plain(interval.high, 4)}]" if interval else "—"
-    return (value["name"], plain(value["x"]), plain(value["y"], 4), held, str(len(estimate.values)))
-
-
-def _bar_value(row: Row, estimate: Estimate, unit: str) -> dict[str, Any]:
-    interval = estimate.interval
-    ends = {"low": interval.low, "high": interval.high} if interval else {}
-    return {"name": row.name, "x": estimate.mean, "label": f"{row.name}: {plain(estimate.mean, 4)} {unit}", **ends}
-
-
-def _bar_line(row: Row, estimate: Estimate) -> tuple[str, ...]:
-    interval = estimate.interval
-    held = f"[{plain(interval.low, 4)}, {plain(interval.high, 4)}]" if interval else "— (fewer than 3 runs)"
-    return (row.name, plain(estimate.mean, 4), held, ", ".join(plain(value, 4) for value in estimate.values))
+def _curve_line(value: dict[str, Any], estimate: Estimate) -> tuple[str, ...]:
+    interval = interval_cell(estimate.interval, 4)
+    return (value["name"], plain(value["x"]), plain(value["y"], 4), interval, str(len(estimate.values)))
 
 
 def _levels(anchors: Sequence[Anchor], score: str) -> list[dict[str, Any]]:
     names = {"untuned": "untuned", "autoencoder_reconstruction": "autoencoder", "flat_colour": "flat colour"}
-    found = [(names.get(anchor.name, anchor.name), getattr(anchor, score).mean) for anchor in anchors]
-    present = sorted((y, name) for name, y in found if y is not None)
+    means = [(getattr(anchor, score).mean, names.get(anchor.name, anchor.name)) for anchor in anchors]
+    present = sorted((mean, name) for mean, name in means if mean is not None)
     return [
-        {"level": y, "text": name, "label": f"{name}: {plain(y)}", "below": place == 0 and len(present) > 1}
-        for place, (y, name) in enumerate(present)
+        {"level": mean, "text": name, "label": f"{name}: {plain(mean)}", "below": place == 0 and len(present) > 1}
+        for place, (mean, name) in enumerate(present)
     ]

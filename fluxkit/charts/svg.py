@@ -1,14 +1,22 @@
 """Charts as static SVG: colours are CSS variables, shapes and dashes repeat what colour says."""
 
-from __future__ import annotations
-
 import html
 import re
 from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#6B6B6B")
 """Okabe and Ito's palette for all kinds of colour vision, its yellow and black replaced for use on both backgrounds."""
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+MARKERS = {
+    "circle": '<circle cx="15" cy="6" r="4"/>',
+    "square": '<rect x="11" y="2" width="8" height="8"/>',
+    "triangle-up": '<path d="M15 1.5l5 8.5h-10z"/>',
+    "diamond": '<path d="M15 1l5 5l-5 5l-5-5z"/>',
+    "cross": '<path d="M13.5 2h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5v-3h2.5z"/>',
+    "triangle-down": '<path d="M15 10.5l5-8.5h-10z"/>',
+    "triangle-right": '<path d="M19.5 6l-8.5 5v-10z"/>',
+    "triangle-left": '<path d="M10.5 6l8.5 5v-10z"/>',
+}
+"""By the chart compiler's name: the same marker for a legend, 12 pixels high."""
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (4, 2), (1, 3), (10, 3), (3, 3))
 INK, SOFT, RULE, PAPER = "#1b1f24", "#5b6570", "#d9dee4", "#fdfdfe"
 FONT = "Liberation Sans"
@@ -38,7 +46,7 @@ def style_of(number: int) -> tuple[str, str, tuple[int, ...]]:
     Where colours begin again, markers and dashes are shifted, so that 64 configurations are all different.
     """
     shifted = number + number // len(COLOURS)
-    return COLOURS[number % len(COLOURS)], SHAPES[shifted % len(SHAPES)], DASHES[shifted % len(DASHES)]
+    return COLOURS[number % len(COLOURS)], list(MARKERS)[shifted % len(MARKERS)], DASHES[shifted % len(DASHES)]
 
 
 def svg(chart: Any, key: str) -> str:
@@ -55,47 +63,33 @@ def svg(chart: Any, key: str) -> str:
         legend={"labelColor": SOFT, "labelFontSize": 12, "symbolBaseStrokeColor": SOFT},
     )  # fmt: skip
     # Not validated here: that costs a second a page, and the compiler parses the same specification.
-    return _themed(vl_convert.vegalite_to_svg(styled.to_dict(validate=False)), key)
+    text = vl_convert.vegalite_to_svg(styled.to_dict(validate=False))
+    # Only tags: the texts of the drawing stay as they are.
+    return re.sub(r"<[a-zA-Z][^>]*>", lambda tag: _themed_tag(tag[0], key), text)
 
 
-def named(drawn: str, name: str) -> str:
+def named_svg(drawn: str, name: str) -> str:
     """The SVG of a chart as what it is to a reader who listens: a drawing with a name, whose marks speak."""
     facts = f'role="graphics-document" aria-roledescription="chart" aria-label="{html.escape(name)}"'
     return drawn.replace("<svg ", f"<svg {facts} ", 1)
 
 
-def _themed(text: str, key: str) -> str:
-    """Tags of an SVG with variables for colours, ids of their own and short coordinates; its texts stay as they are."""
-    return re.sub(r"<[a-zA-Z][^>]*>", lambda tag: _themed_tag(tag[0], key), text)
-
-
 def _themed_tag(tag: str, key: str) -> str:
+    """A tag with variables for colours, ids of its chart's own, and coordinates of two decimals."""
     tag = re.sub(r'(?<= )(fill|stroke)="(#[0-9a-fA-F]{6})"', _variable, tag)
     tag = re.sub(r'(?<= )id="([A-Za-z0-9_-]+)"', rf'id="{key}-\1"', tag)
     tag = re.sub(r'="url\(#([A-Za-z0-9_-]+)\)"', rf'="url(#{key}-\1)"', tag)
     return re.sub(r'(?<= )(d|transform|x|y|x2|y2|width|height)="[^"]*"', _shortened, tag)
 
 
-def _variable(found: re.Match[str]) -> str:
-    attribute, colour = found[1], found[2]
+def _variable(painted: re.Match[str]) -> str:
+    attribute, colour = painted[1], painted[2]
     name = VARIABLES.get(colour.lower())
-    return f'{attribute}="var(--{name}, {colour})"' if name else found[0]
+    return f'{attribute}="var(--{name}, {colour})"' if name else painted[0]
 
 
 def _shortened(attribute: re.Match[str]) -> str:
     return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", attribute[0])
-
-
-SWATCH_SHAPES = {
-    "circle": '<circle cx="15" cy="6" r="4"/>',
-    "square": '<rect x="11" y="2" width="8" height="8"/>',
-    "triangle-up": '<path d="M15 1.5l5 8.5h-10z"/>',
-    "diamond": '<path d="M15 1l5 5l-5 5l-5-5z"/>',
-    "cross": '<path d="M13.5 2h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5v-3h2.5z"/>',
-    "triangle-down": '<path d="M15 10.5l5-8.5h-10z"/>',
-    "triangle-right": '<path d="M19.5 6l-8.5 5v-10z"/>',
-    "triangle-left": '<path d="M10.5 6l8.5 5v-10z"/>',
-}
 
 
 def swatch(number: int) -> str:
@@ -106,5 +100,5 @@ def swatch(number: int) -> str:
     return (
         f'<svg class="swatch" data-number="{number}" width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">'
         f'<line x1="0" y1="6" x2="30" y2="6" stroke="{variable}" stroke-width="2" stroke-dasharray="{dashes}"/>'
-        f'<g fill="{variable}">{SWATCH_SHAPES[shape]}</g></svg>'
+        f'<g fill="{variable}">{MARKERS[shape]}</g></svg>'
     )

@@ -1,12 +1,8 @@
 """Where the ticks of a compressed axis stand: at places of the data as they are, with room for their labels."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 TICK = ",.4~r"
 """Labels of ticks that stand where something was measured: four digits."""
@@ -14,7 +10,7 @@ ROOM = 0.023
 """Of the axis between two ticks at least, for each character of the longest label, so that labels do not touch."""
 
 
-class Across(NamedTuple):
+class CurveAxis(NamedTuple):
     """The horizontal axis of a curve."""
 
     title: str
@@ -28,7 +24,7 @@ class Across(NamedTuple):
 def ticks(places: Iterable[float], constant: float, needed: Sequence[float] = ()) -> list[float]:
     """The needed places and those of the others that there is room for beside them; the highest comes first.
 
-    Each is a place as it is: one that was rounded can lie outside of the data and would not be drawn.
+    A tick is a place as it is. One that was rounded could lie outside of the data and would not be drawn.
     """
     ordered = [*needed, *sorted(set(places) - set(needed), reverse=True)]
     longest = max(len(f"{float(f'{place:.4g}'):,.10g}") for place in ordered)

@@ -1,116 +1,76 @@
 """What stands where in each kind of chart, as layers for the chart compiler."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from fluxkit.charts.svg import (
-    HEIGHT,
-    INK,
-    NUMBER,
-    PAPER,
-    PHASE_COLOURS,
-    RULE,
-    SOFT,
-    WIDTH,
-    style_of,
-)
-from fluxkit.charts.ticks import TICK, ticks
+from fluxkit.charts.svg import HEIGHT, INK, NUMBER, PAPER, PHASE_COLOURS, RULE, SOFT, WIDTH, style_of
+from fluxkit.charts.ticks import TICK, CurveAxis, ticks
+from fluxkit.compare.comparison import Row
 from fluxkit.record.phase_seconds import part_place
 from fluxkit.stats import SPEED_MARGIN
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.charts.ticks import Across
-    from fluxkit.compare.comparison import Row
-
-
-def _colour(rows: Sequence[Row], alt: Any) -> Any:
-    return alt.Scale(domain=[row.name for row in rows], range=[style_of(row.number)[0] for row in rows])
+PLANE = {"width": WIDTH, "height": HEIGHT}
+NAMES_WIDTH = 130
+"""Pixels that the names of the configurations take from the width of a chart."""
+LINE_PER_NAME = {"width": WIDTH - NAMES_WIDTH, "height": {"step": 34}}
 
 
-def _data(alt: Any, values: Any) -> Any:
-    """Values as one text: the chart library copies data with each layer, and a text is copied at once."""
-    return alt.Data(values=json.dumps(values), format=alt.DataFormat(type="json"))
-
-
-def curve_layers(rows: Sequence[Row], values: Any, levels: Any, across: Across, title: str) -> Any:
+def curve_layers(rows: Sequence[Row], values: Any, levels: Any, axis: CurveAxis, title: str) -> Any:
     """Bands, lines and marks of quality over time or iterations, with the budget and the levels that need no tuning."""
     import altair as alt
 
-    scale = alt.Scale(type="symlog", constant=across.constant, nice=False)
-    axis = alt.Axis(values=list(across.ticks), format=TICK, grid=False)
-    x = alt.X("x:Q", title=across.title, scale=scale, axis=axis)
+    scale = alt.Scale(type="symlog", constant=axis.constant, nice=False)
+    x_axis = alt.Axis(values=list(axis.ticks), format=TICK, grid=False)
+    x = alt.X("x:Q", title=axis.title, scale=scale, axis=x_axis)
     y = alt.Y("y:Q", title=title, scale=alt.Scale(zero=False, padding=14))
-    colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
-    dash = alt.StrokeDash("name:N", scale=_dash(rows, alt), legend=None)
-    shape = alt.Shape("name:N", scale=_shape(rows, alt), legend=None)
-    base = alt.Chart(_data(alt, values)).encode(x=x, color=colour)
-    band = base.mark_area(opacity=0.18, aria=False).encode(y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"))
-    line = base.mark_line(strokeWidth=2, aria=False).encode(y=y, strokeDash=dash)
+    base = _chart(values).encode(x=x, **_styles(rows, "color"))
+    band = base.mark_area(opacity=0.18, aria=False).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    line = base.mark_line(strokeWidth=2, aria=False).encode(y=y, **_styles(rows, "strokeDash"))
     point = base.mark_point(size=55, filled=True, opacity=1).encode(
-        y=y, shape=shape, description=alt.Description("label:N")
+        y=y, description="label:N", **_styles(rows, "shape")
     )
-    layers = [*_budget_layers(alt, across, scale), band, line, point]
+    layers = [*_budget_layers(axis, scale), band, line, point]
     if levels:
-        rule = alt.Chart(_data(alt, levels)).encode(y=alt.Y("level:Q", title=title))
-        layers.insert(0, rule.mark_rule(strokeDash=[3, 3], color=SOFT, aria=False))
+        level = alt.Y("level:Q", title=title)
+        layers.insert(0, _chart(levels).encode(y=level).mark_rule(strokeDash=[3, 3], color=SOFT, aria=False))
         for below, offset in ((False, -5), (True, 10)):
-            some = alt.Chart(_data(alt, [level for level in levels if level["below"] is below]))
-            text = some.mark_text(align="right", dy=offset, fontSize=11, color=SOFT)
+            name = _chart([value for value in levels if value["below"] is below])
             layers.append(
-                text.encode(
-                    x=alt.value(WIDTH - 2),
-                    y=alt.Y("level:Q", title=title),
-                    text=alt.Text("text:N"),
-                    description=alt.Description("label:N"),
+                name.mark_text(align="right", dy=offset, fontSize=11, color=SOFT).encode(
+                    x=alt.value(WIDTH - 2), y=level, text="text:N", description="label:N"
                 )
             )
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    return alt.layer(*layers).properties(**PLANE)
 
 
-def _budget_layers(alt: Any, across: Across, scale: Any) -> list[Any]:
+def _budget_layers(axis: CurveAxis, scale: Any) -> list[Any]:
     """A line at the budget, with its name above it."""
-    base = alt.Chart(_data(alt, [{"x": across.budget, "text": "budget", "label": f"budget: {across.budget:g}"}]))
-    x = alt.X("x:Q", title=across.title, scale=scale)
-    text = base.mark_text(align="right", baseline="bottom", dy=-2, fontSize=11, color=SOFT)
+    import altair as alt
+
+    x = alt.X("x:Q", title=axis.title, scale=scale)
+    base = _chart([{"x": axis.budget, "text": "budget", "label": f"budget: {axis.budget:g}"}]).encode(x=x)
     return [
-        base.mark_rule(color=SOFT, strokeDash=[1, 3], aria=False).encode(x=x),
-        text.encode(
-            x=x, y=alt.value(0), text=alt.Text("text:N"), description=alt.Description("label:N")
+        base.mark_rule(color=SOFT, strokeDash=[1, 3], aria=False),
+        base.mark_text(align="right", baseline="bottom", dy=-2, fontSize=11, color=SOFT).encode(
+            y=alt.value(0), text="text:N", description="label:N"
         ),
-    ]  # fmt: skip
-
-
-def _name_axis(alt: Any, rows: Sequence[Row]) -> Any:
-    axis = alt.Axis(labelLimit=165, labelPadding=8, ticks=False, domain=False, minExtent=175, maxExtent=175)
-    return alt.Y("name:N", title=None, sort=[row.name for row in rows], axis=axis)
+    ]
 
 
 def bar_layers(rows: Sequence[Row], values: Any, dots: Any, unit: str) -> Any:
     """Bars with whiskers and a dot per run."""
     import altair as alt
 
-    colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
-    base = alt.Chart(_data(alt, values)).encode(y=_name_axis(alt, rows))
-    bar = base.mark_bar(height={"band": 0.62}).encode(
-        x=alt.X("x:Q", title=unit, axis=alt.Axis(tickCount=5, format=NUMBER)),
-        color=colour,
-        description=alt.Description("label:N"),
-    )
-    whiskers = [value for value in values if "low" in value]
-    whisker = alt.Chart(_data(alt, whiskers)).mark_rule(color=INK, strokeWidth=1.5, aria=False)
-    points = alt.Chart(_data(alt, dots)).mark_point(filled=True, size=34, fill=PAPER, stroke=INK, strokeWidth=1)
-    layers = [bar, points.encode(y=_name_axis(alt, rows), x=alt.X("x:Q"), description=alt.Description("label:N"))]
-    if whiskers:
-        layers.insert(1, whisker.encode(y=_name_axis(alt, rows), x=alt.X("low:Q", title=unit), x2=alt.X2("high:Q")))
-    return alt.layer(*layers).properties(width=WIDTH - 130, height={"step": 34})
-
-
-def _ratio_axis(alt: Any) -> Any:
-    return alt.Axis(tickCount=6, format=NUMBER, grid=False, labelOverlap="greedy", labelSeparation=8)
+    y = _name_axis(rows)
+    x = alt.X("x:Q", title=unit, axis=alt.Axis(tickCount=5, format=NUMBER))
+    bars = _chart(values).mark_bar(height={"band": 0.62})
+    points = _chart(dots).mark_point(filled=True, size=34, fill=PAPER, stroke=INK, strokeWidth=1)
+    return alt.layer(
+        bars.encode(y=y, x=x, description="label:N", **_styles(rows, "color")),
+        *_whiskers(values, {"y": y, "x": alt.X("low:Q", title=unit), "x2": "high:Q"}, color=INK, strokeWidth=1.5),
+        points.encode(y=y, x="x:Q", description="label:N"),
+    ).properties(**LINE_PER_NAME)
 
 
 def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
@@ -118,43 +78,35 @@ def forest_layers(rows: Sequence[Row], lines: Any) -> Any:
     import altair as alt
 
     shown = [row for row in rows if any(line["name"] == row.name for line in lines)]
-    band = alt.Chart(_data(alt, [{"low": 1 - SPEED_MARGIN, "high": 1 + SPEED_MARGIN}]))
-    one = alt.Chart(_data(alt, [{"x": 1.0}])).mark_rule(color=SOFT, aria=False).encode(x=alt.X("x:Q"))
     scale = alt.Scale(type="log", nice=False, padding=12)
-    x = alt.X("x:Q", title="ratio (logarithmic)", scale=scale, axis=_ratio_axis(alt))
-    base = alt.Chart(_data(alt, lines)).encode(
-        y=_name_axis(alt, shown), color=alt.Color("name:N", scale=_colour(shown, alt), legend=None)
-    )
-    held = [line for line in lines if "low" in line]
-    layers = [
-        band.mark_rect(color=RULE, opacity=0.7, aria=False).encode(x=alt.X("low:Q", scale=scale), x2=alt.X2("high:Q")),
-        one,
-        base.mark_point(filled=True, size=80, opacity=1).encode(x=x, description=alt.Description("label:N")),
-    ]
-    if held:
-        line = base.properties(data=_data(alt, held)).mark_rule(strokeWidth=2, aria=False)
-        layers.insert(2, line.encode(x=alt.X("low:Q", scale=scale), x2=alt.X2("high:Q")))
-    return alt.layer(*layers).properties(width=WIDTH - 130, height={"step": 34})
+    axis = alt.Axis(tickCount=6, format=NUMBER, grid=False, labelOverlap="greedy", labelSeparation=8)
+    x = alt.X("x:Q", title="ratio (logarithmic)", scale=scale, axis=axis)
+    ends = {"x": alt.X("low:Q", scale=scale), "x2": "high:Q"}
+    own = {"y": _name_axis(shown), **_styles(shown, "color")}
+    band = _chart([{"low": 1 - SPEED_MARGIN, "high": 1 + SPEED_MARGIN}])
+    points = _chart(lines).mark_point(filled=True, size=80, opacity=1)
+    return alt.layer(
+        band.mark_rect(color=RULE, opacity=0.7, aria=False).encode(**ends),
+        _rule_at_1("x"),
+        *_whiskers(lines, own | ends, strokeWidth=2),
+        points.encode(x=x, description="label:N", **own),
+    ).properties(**LINE_PER_NAME)
 
 
-def phase_layers(rows: Sequence[Row], values: Any, names: Sequence[str]) -> Any:
-    """Seconds of the phases, stacked in their order."""
+def phase_layers(rows: Sequence[Row], values: Any, titles: Mapping[str, str]) -> Any:
+    """Seconds of the phases, stacked in their order, by the title of each name."""
     import altair as alt
 
-    scale = alt.Scale(domain=list(names), range=[PHASE_COLOURS[part_place(n.replace(" ", "_"))] for n in names])
+    scale = alt.Scale(domain=list(titles.values()), range=[PHASE_COLOURS[part_place(name)] for name in titles])
     legend = alt.Legend(orient="bottom", title=None, columns=4, symbolType="square", labelLimit=120)
-    return (
-        alt.Chart(_data(alt, values))
-        .mark_bar(height={"band": 0.62}, stroke=PAPER, strokeWidth=1)
-        .encode(
-            y=_name_axis(alt, rows),
-            x=alt.X("x:Q", title="s", stack="zero", axis=alt.Axis(tickCount=6, format=NUMBER)),
-            color=alt.Color("phase:N", scale=scale, legend=legend),
-            order=alt.Order("place:Q"),
-            description=alt.Description("label:N"),
-        )
-        .properties(width=2 * WIDTH - 130, height={"step": 34})
-    )
+    bars = _chart(values).mark_bar(height={"band": 0.62}, stroke=PAPER, strokeWidth=1)
+    return bars.encode(
+        y=_name_axis(rows),
+        x=alt.X("x:Q", title="s", stack="zero", axis=alt.Axis(tickCount=6, format=NUMBER)),
+        color=alt.Color("phase:N", scale=scale, legend=legend),
+        order="place:Q",
+        description="label:N",
+    ).properties(width=2 * WIDTH - NAMES_WIDTH, height={"step": 34})
 
 
 def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_title: str) -> Any:
@@ -163,28 +115,22 @@ def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_
 
     places = [value["x"] for value in values]
     scale = alt.Scale(type="symlog", constant=min(places), nice=False, padding=16)
-    x = alt.X(
-        "x:Q", title=x_title, scale=scale, axis=alt.Axis(values=ticks(places, min(places)), format=TICK, grid=False)
-    )
+    axis = alt.Axis(values=ticks(places, min(places)), format=TICK, grid=False)
+    x = alt.X("x:Q", title=x_title, scale=scale, axis=axis)
     y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=14))
-    base = alt.Chart(_data(alt, values)).encode(
-        x=x,
-        y=y,
-        color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
-        shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
-        description=alt.Description("label:N"),
-    )
-    line = alt.Chart(_data(alt, front)).mark_line(
-        color=SOFT, strokeDash=[4, 3], strokeWidth=1.2, interpolate="step-after", aria=False
-    )
-    layers = [line.encode(x=x, y=y, order=alt.Order("x:Q"))] if len(front) > 1 else []
-    held = [value for value in values if "low" in value]
-    if held:
-        rule = alt.Chart(_data(alt, held)).mark_rule(strokeWidth=1.5, aria=False)
-        colour = alt.Color("name:N", scale=_colour(rows, alt), legend=None)
-        layers.append(rule.encode(x=x, y=alt.Y("low:Q", title=y_title), y2=alt.Y2("high:Q"), color=colour))
-    points = base.mark_point(filled=True, size=110, opacity=1)
-    return alt.layer(*layers, points).properties(width=WIDTH, height=HEIGHT)
+    layers = []
+    if len(front) > 1:
+        line = _chart(front).mark_line(
+            color=SOFT, strokeDash=[4, 3], strokeWidth=1.2, interpolate="step-after", aria=False
+        )
+        layers.append(line.encode(x=x, y=y, order="x:Q"))
+    ends = {"x": x, "y": alt.Y("low:Q", title=y_title), "y2": "high:Q", **_styles(rows, "color")}
+    points = _chart(values).mark_point(filled=True, size=110, opacity=1)
+    return alt.layer(
+        *layers,
+        *_whiskers(values, ends, strokeWidth=1.5),
+        points.encode(x=x, y=y, description="label:N", **_styles(rows, "color", "shape")),
+    ).properties(**PLANE)
 
 
 def spread_layers(rows: Sequence[Row], values: Any, unit: str) -> Any:
@@ -193,87 +139,103 @@ def spread_layers(rows: Sequence[Row], values: Any, unit: str) -> Any:
 
     axis = alt.Axis(tickCount=6, format=NUMBER)
     scale = alt.Scale(type="log", nice=False, padding=10)
-    base = alt.Chart(_data(alt, values)).encode(
-        y=_name_axis(alt, rows), color=alt.Color("name:N", scale=_colour(rows, alt), legend=None)
-    )
+    base = _chart(values).encode(y=_name_axis(rows), **_styles(rows, "color"))
     thin = base.mark_rule(strokeWidth=1.5, aria=False)
     thick = base.mark_rule(strokeWidth=7, opacity=0.55, aria=False)
     median = base.mark_point(filled=True, size=80, opacity=1)
     return alt.layer(
-        thin.encode(x=alt.X("low:Q", title=unit, scale=scale, axis=axis), x2=alt.X2("high:Q")),
-        thick.encode(x=alt.X("quarter:Q", title=unit, scale=scale), x2=alt.X2("three_quarters:Q")),
-        median.encode(
-            x=alt.X("median:Q", title=unit, scale=scale),
-            shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
-            description=alt.Description("label:N"),
-        ),
-    ).properties(width=WIDTH - 130, height={"step": 34})
+        thin.encode(x=alt.X("low:Q", title=unit, scale=scale, axis=axis), x2="high:Q"),
+        thick.encode(x=alt.X("quarter:Q", title=unit, scale=scale), x2="three_quarters:Q"),
+        median.encode(x=alt.X("median:Q", title=unit, scale=scale), description="label:N", **_styles(rows, "shape")),
+    ).properties(**LINE_PER_NAME)
 
 
 def drift_layers(rows: Sequence[Row], values: Any) -> Any:
     """A line per run: how long its iterations took as it went on, as a share of its own median."""
     import altair as alt
 
-    x = alt.X("x:Q", title="share of the run's iterations (%)", axis=alt.Axis(tickCount=5, grid=False))
-    y = alt.Y("y:Q", title="iteration time / run's median", scale=alt.Scale(zero=False, padding=12))
-    one = (
-        alt.Chart(_data(alt, [{"y": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(y=alt.Y("y:Q"))
-    )
-    line = alt.Chart(_data(alt, values)).mark_line(strokeWidth=1.5, opacity=0.85)
+    line = _chart(values).mark_line(strokeWidth=1.5, opacity=0.85)
     return alt.layer(
-        one,
+        _rule_at_1("y", strokeDash=[3, 3]),
         line.encode(
-            x=x,
-            y=y,
-            detail=alt.Detail("run:N"),
-            color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
-            strokeDash=alt.StrokeDash("name:N", scale=_dash(rows, alt), legend=None),
-            description=alt.Description("label:N"),
+            x=alt.X("x:Q", title="share of the run's iterations (%)", axis=alt.Axis(tickCount=5, grid=False)),
+            y=alt.Y("y:Q", title="iteration time / run's median", scale=alt.Scale(zero=False, padding=12)),
+            detail="run:N",
+            description="label:N",
+            **_styles(rows, "color", "strokeDash"),
         ),
-    ).properties(width=WIDTH, height=HEIGHT)
+    ).properties(**PLANE)
 
 
-def change_layers(rows: Sequence[Row], values: Any) -> Any:
-    """What the same small work took after a phase against before it, a point per run."""
+def change_layers(rows: Sequence[Row], values: Any, kinds: Sequence[str]) -> Any:
+    """What the same small work of two kinds took after a phase against before it, a point per run."""
     import altair as alt
 
-    kinds = ["matrix products", "copies in memory"]
-    shape = alt.Scale(domain=kinds, range=["circle", "square"])
-    one = (
-        alt.Chart(_data(alt, [{"x": 1.0}])).mark_rule(color=SOFT, strokeDash=[3, 3], aria=False).encode(x=alt.X("x:Q"))
-    )
-    points = alt.Chart(_data(alt, values)).mark_point(size=60, strokeWidth=1.8, opacity=1)
+    shape = alt.Scale(domain=list(kinds), range=["circle", "square"])
+    points = _chart(values).mark_point(size=60, strokeWidth=1.8, opacity=1)
     return alt.layer(
-        one,
+        _rule_at_1("x", strokeDash=[3, 3]),
         points.encode(
-            y=_name_axis(alt, rows),
+            y=_name_axis(rows),
             x=alt.X("x:Q", title="rate after / rate before", scale=alt.Scale(zero=False, padding=14)),
-            color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
             shape=alt.Shape("kind:N", scale=shape, legend=alt.Legend(orient="bottom", title=None)),
-            description=alt.Description("label:N"),
+            description="label:N",
+            **_styles(rows, "color"),
         ),
-    ).properties(width=WIDTH - 130, height={"step": 34})
+    ).properties(**LINE_PER_NAME)
 
 
 def setting_layers(rows: Sequence[Row], values: Any) -> Any:
     """Inference speed by precision and micro-batch, a point per run."""
     import altair as alt
 
-    points = alt.Chart(_data(alt, values)).mark_point(filled=True, size=60, opacity=1)
-    order = [value["x"] for value in sorted(values, key=lambda value: (value["precision"], value["size"]))]
+    settings = [value["x"] for value in sorted(values, key=lambda value: (value["precision"], value["size"]))]
     axis = alt.Axis(labelAngle=0, grid=True, ticks=False, domain=False)
+    title = "precision, images per forward pass"
+    points = _chart(values).mark_point(filled=True, size=60, opacity=1)
     return points.encode(
-        x=alt.X("x:N", title="precision, images per forward pass", sort=list(dict.fromkeys(order)), axis=axis),
+        x=alt.X("x:N", title=title, sort=list(dict.fromkeys(settings)), axis=axis),
         y=alt.Y("y:Q", title="image-steps/s", axis=alt.Axis(tickCount=5, format=NUMBER)),
-        color=alt.Color("name:N", scale=_colour(rows, alt), legend=None),
-        shape=alt.Shape("name:N", scale=_shape(rows, alt), legend=None),
-        description=alt.Description("label:N"),
-    ).properties(width=WIDTH, height=HEIGHT)
+        description="label:N",
+        **_styles(rows, "color", "shape"),
+    ).properties(**PLANE)
 
 
-def _shape(rows: Sequence[Row], alt: Any) -> Any:
-    return alt.Scale(domain=[row.name for row in rows], range=[style_of(row.number)[1] for row in rows])
+def _chart(values: Any) -> Any:
+    """A chart of values as one text: the chart library copies data with each layer, and a text is copied at once."""
+    import altair as alt
+
+    return alt.Chart(alt.Data(values=json.dumps(values), format=alt.DataFormat(type="json")))
 
 
-def _dash(rows: Sequence[Row], alt: Any) -> Any:
-    return alt.Scale(domain=[row.name for row in rows], range=[list(style_of(row.number)[2]) for row in rows])
+def _whiskers(values: Any, encodings: dict[str, Any], **style: Any) -> list[Any]:
+    """Lines from `low` to `high` of the values that have an interval; no layer where none has."""
+    held = [value for value in values if "low" in value]
+    return [_chart(held).mark_rule(aria=False, **style).encode(**encodings)] if held else []
+
+
+def _rule_at_1(axis: str, **style: Any) -> Any:
+    """A line where nothing differs: at 1 on the `x` or the `y` axis."""
+    return _chart([{axis: 1.0}]).mark_rule(color=SOFT, aria=False, **style).encode(**{axis: f"{axis}:Q"})
+
+
+def _name_axis(rows: Sequence[Row]) -> Any:
+    """A line for each configuration, with its name."""
+    import altair as alt
+
+    axis = alt.Axis(labelLimit=165, labelPadding=8, ticks=False, domain=False, minExtent=175, maxExtent=175)
+    return alt.Y("name:N", title=None, sort=[row.name for row in rows], axis=axis)
+
+
+def _styles(rows: Sequence[Row], *channels: str) -> dict[str, Any]:
+    """Each configuration's own look in the named channels: `color`, `shape`, `strokeDash`."""
+    import altair as alt
+
+    kinds = (("color", alt.Color), ("shape", alt.Shape), ("strokeDash", alt.StrokeDash))
+    names = [row.name for row in rows]
+    encodings = {}
+    for place, (channel, kind) in enumerate(kinds):
+        if channel in channels:
+            scale = alt.Scale(domain=names, range=[style_of(row.number)[place] for row in rows])
+            encodings[channel] = kind("name:N", scale=scale, legend=None)
+    return encodings

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from fluxkit.cli import compare_command, machine, proof
-from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs  # noqa: TC001
+from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
+from fluxkit.errors import ExitCode, FluxkitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +92,7 @@ def run(  # noqa: PLR0917 - each is an option of the command
     Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --repeats 3
     """
     from fluxkit.run.progress import reporter
-    from fluxkit.run.study import run_study, study_json
+    from fluxkit.run.study import run_study
     from fluxkit.spec.toml import load_spec
 
     loaded = [load_spec(spec, sets or ()) for spec in specs]
@@ -101,43 +102,40 @@ def run(  # noqa: PLR0917 - each is an option of the command
     outcome = run_study(
         loaded, repeats=repeats, out=out, resuming=resuming, same_seed=same_seed, reporter=reporter(quiet=quiet)
     )
-    typer.echo(study_json(outcome) if as_json else outcome.folder)
+    typer.echo(outcome.to_json() if as_json else outcome.folder)
     _leave(outcome.results)
 
 
 @app.command()
-def resume(
-    folder: RunFolder,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+def resume(folder: RunFolder, as_json: Json = False, quiet: Quiet = False) -> None:
     """Continue an interrupted or failed run from its last checkpoint.
 
     Example: fluxkit resume runs/first/00-nano-laptop-cpu-r0
     """
     from fluxkit.run.launch import resume as continue_run
-    from fluxkit.run.progress import reporter
-    from fluxkit.run.study import Outcome, sentence, study_json
+    from fluxkit.run.progress import reporter, run_sentence
+    from fluxkit.run.study import Outcome
 
-    said = reporter(quiet=quiet)
-    result = continue_run(folder, reporter=said)
-    said.say(sentence(result))
-    typer.echo(study_json(Outcome(folder, (result,), stopped=result.status == "interrupted")) if as_json else folder)
-    _leave((result,))
-
-
-app.command()(machine.plan)
-app.command()(machine.doctor)
-app.command()(machine.join)
+    teller = reporter(quiet=quiet)
+    result = continue_run(folder, reporter=teller)
+    teller.say(run_sentence(result))
+    outcome = Outcome(folder, (result,), stopped=result.status == "interrupted")
+    typer.echo(outcome.to_json() if as_json else folder)
+    _leave(outcome.results)
 
 
-app.command()(compare_command.compare)
-app.command()(compare_command.report)
-
-
-app.command()(proof.verify)
-app.command()(proof.rerun)
-app.command()(proof.selftest)
+# In the order of the help.
+for subcommand in (
+    machine.plan,
+    machine.doctor,
+    machine.join,
+    compare_command.compare,
+    compare_command.report,
+    proof.verify,
+    proof.rerun,
+    proof.selftest,
+):
+    app.command()(subcommand)
 
 
 @app.command()
@@ -152,9 +150,7 @@ def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="P
 
 
 @app.command()
-def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False,
-) -> None:
+def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False) -> None:
     """Say where encoded images and captions are kept, or clear them.
 
     Entries are named by the hash of all they depend on, so none is ever stale. FLUXKIT_CACHE moves the folder.
@@ -179,8 +175,6 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe."""
-    from fluxkit.errors import ExitCode, FluxkitError
-
     code: int | str | None = ExitCode.DONE
     try:
         app(args=arguments)
@@ -191,24 +185,27 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    _flush()
+    sys.exit(code)
+
+
+def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough; Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
 
 
 def _dry_run(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> None:
-    from fluxkit.dataset.preview import look, look_table
+    from fluxkit.dataset.preview import preview
     from fluxkit.plan.plan_table import plan_table
-    from fluxkit.run.study import arrange, plan_all, study_order
+    from fluxkit.run.study import arrange, plan_all
 
     typer.echo(plan_table(specs, plan_all(specs, to_run=False)))
     for spec in specs:
         if spec.data.source == "folder":
-            typer.echo(f"\nData of {spec.name}:\n{look_table(look(spec.data))}")
-    typer.echo()
-    typer.echo(study_order(arrange(specs, repeats, same_seed=same_seed)))
+            typer.echo(f"\nData of {spec.name}:\n{preview(spec.data)}")
+    typer.echo(f"\n{arrange(specs, repeats, same_seed=same_seed).order_lines()}")
 
 
 def _tell(sentence: str) -> None:
@@ -217,8 +214,6 @@ def _tell(sentence: str) -> None:
 
 def _leave(results: Sequence[RunResult]) -> None:
     """Ends with the exit code that fits how the runs ended."""
-    from fluxkit.errors import ExitCode
-
     if any(result.status == "interrupted" for result in results):
         raise typer.Exit(ExitCode.CHECKPOINTED)
     if any(result.status == "failed" for result in results):

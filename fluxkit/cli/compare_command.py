@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fluxkit.cli.options import Format, Page, Published, Results, TargetPsnr, UsdPerHour, UsdPerKwh, WithResults
+from fluxkit.errors import ExitCode
 
 if TYPE_CHECKING:
-    from fluxkit.compare.reader_options import Given
+    from fluxkit.compare.reader_options import ReaderOptions
 
 
 def compare(
@@ -29,12 +30,11 @@ def compare(
     Example: fluxkit compare runs/first --format markdown --usd-per-hour A100=1.8 --usd-per-kwh 0.3
     """
     from fluxkit.compare.compare import compare as compare_results
-    from fluxkit.errors import ExitCode
-    from fluxkit.fold.outcome import load_all
+    from fluxkit.fold.outcome import folded_results
     from fluxkit.text.text_table import render
 
     given = _given(usd_per_hour, usd_per_kwh, target_psnr)
-    comparison = compare_results([result for _, result in load_all(results)], given)
+    comparison = compare_results([result for _, result in folded_results(results)], given)
     typer.echo(render(comparison, form.value, width=shutil.get_terminal_size((120, 24)).columns).rstrip("\n"))
     if not comparison.comparable:
         typer.echo("fluxkit: These results are not comparable: they do not ask for the same work.", err=True)
@@ -55,22 +55,24 @@ def report(  # noqa: PLR0917 - each is an option of the command
     Example: fluxkit report laptop/ cluster/ -o comparison.html
     """
     from fluxkit.compare.published import load_published
-    from fluxkit.fold.outcome import load_all
-    from fluxkit.report.bundle import keep
+    from fluxkit.fold.outcome import folded_results
+    from fluxkit.record.run_folder import find_results
+    from fluxkit.report.bundle import write_bundle
     from fluxkit.report.page import write_report
 
     tables = [load_published(name) for name in published or ()]
-    sources = load_all(results)  # runs that died are folded first, so that the page says what became of them
-    given = _given(usd_per_hour, usd_per_kwh, target_psnr)
-    write_report(keep(sources, output.parent / "results") if with_results else results, output, tables, given)
+    sources = folded_results(results, with_manifest=with_results)
+    if with_results:  # the page is made of the copies beside it
+        sources = find_results(write_bundle(sources, output.parent / "results"))
+    write_report(sources, output, tables, _given(usd_per_hour, usd_per_kwh, target_psnr))
     typer.echo(output)
 
 
-def _given(usd_per_hour: list[str] | None, usd_per_kwh: list[str] | None, target_psnr: float | None) -> Given:
+def _given(usd_per_hour: list[str] | None, usd_per_kwh: list[str] | None, target_psnr: float | None) -> ReaderOptions:
     """What the reader adds to the results."""
-    from fluxkit.compare.reader_options import Given, price_sheet, target_of
+    from fluxkit.compare.reader_options import ReaderOptions, price_sheet, target_of
 
-    return Given(
+    return ReaderOptions(
         price_sheet(usd_per_hour or (), "--usd-per-hour"),
         price_sheet(usd_per_kwh or (), "--usd-per-kwh"),
         target_of(target_psnr, "--target-psnr"),

@@ -1,20 +1,11 @@
 """The laptop study, end to end and offline: two configurations, tuned and compared in one HTML report."""
 
-from __future__ import annotations
+from collections.abc import Sequence
+from pathlib import Path
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
-from fluxkit.run.engine_process import engine_command
-from fluxkit.run.study import DEFAULT_PARENT, Outcome, run_study
+from fluxkit.run.progress import SILENT, Reporter
+from fluxkit.run.study import DEFAULT_PARENT, Outcome, dated_name, run_study
 from fluxkit.spec.toml import load_spec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from fluxkit.run.engine_process import EngineCommand
-    from fluxkit.run.progress import Reporter
 
 PRESETS = ("nano-laptop-cpu", "nano-laptop-cpu-bf16")
 OVERRIDES = ("tune.seconds=50.0", "tune.iterations=400")
@@ -23,11 +14,7 @@ REPORT_FILE = "report.html"
 
 
 def run_demo(
-    *,
-    out: Path | None = None,
-    overrides: Sequence[str] = (),
-    reporter: Reporter | None = None,
-    command: EngineCommand = engine_command,
+    *, out: Path | None = None, overrides: Sequence[str] = (), reporter: Reporter = SILENT
 ) -> tuple[Outcome, Path]:
     """Runs the study and writes its report, whatever became of the runs.
 
@@ -35,13 +22,13 @@ def run_demo(
         out: the study's folder; `runs/<time>-demo` if None.
         overrides: `table.key=value`, for both configurations, after the demo's own.
         reporter: is told how it goes.
-        command: gives the engine's command line.
     """
+    from fluxkit.fold.outcome import folded_results
     from fluxkit.report.page import write_report
 
     specs = [load_spec(name, [*OVERRIDES, *overrides]) for name in PRESETS]
-    folder = out or DEFAULT_PARENT / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-demo"
-    outcome = run_study(specs, out=folder, reporter=reporter, command=command)
+    folder = out or DEFAULT_PARENT / dated_name("demo")
+    outcome = run_study(specs, out=folder, reporter=reporter)
     page = outcome.folder / REPORT_FILE
-    write_report([outcome.folder], page)
+    write_report(folded_results([outcome.folder]), page)
     return outcome, page

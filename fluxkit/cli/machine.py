@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fluxkit.cli.options import Devices, Json, Quiet, Sets, Specs, Study, UsdPerDeviceHour  # noqa: TC001 - typer reads them
+from fluxkit.cli.options import Devices, Json, Quiet, Sets, Specs, Study, UsdPerDeviceHour
 from fluxkit.errors import UsageError
 from fluxkit.units import counted
 
@@ -61,8 +61,8 @@ def doctor(as_json: Json = False) -> None:
     findings = examine(probe(), this_kit())
     if as_json:
         typer.echo(examine_json(findings))
-        return
-    show(findings)
+    else:
+        show(findings)
 
 
 def join(folder: Study, quiet: Quiet = False) -> None:
@@ -83,7 +83,8 @@ def join(folder: Study, quiet: Quiet = False) -> None:
 def _predictions(specs: list[RunSpec], names: list[str], prices: Sequence[str], *, as_json: bool) -> str:
     from fluxkit.compare.reader_options import ALL, price_sheet
     from fluxkit.machine.device_peaks import device_named
-    from fluxkit.plan.predict import predict, prediction_table
+    from fluxkit.plan.plan_table import prediction_table
+    from fluxkit.plan.predict import predict
 
     devices = [device_named(name) for name in names]
     sheet = {
@@ -92,11 +93,11 @@ def _predictions(specs: list[RunSpec], names: list[str], prices: Sequence[str], 
     unknown = sorted(sheet.keys() - {ALL, *(device.name for device in devices)})
     if unknown:
         raise UsageError(f"--usd-per-hour prices {unknown[0]}, which no --device names; add --device {unknown[0]}.")
-    predictions = {
-        spec.name: tuple(predict(spec, each, sheet.get(each.name, sheet.get(ALL))) for each in devices)
-        for spec in specs
-    }
+    predictions = [
+        tuple(predict(spec, device, sheet.get(device.name, sheet.get(ALL))) for device in devices) for spec in specs
+    ]
     if as_json:
-        values = {name: [each.model_dump(mode="json") for each in found] for name, found in predictions.items()}
+        rows = zip(specs, predictions, strict=True)
+        values = {spec.name: [prediction.model_dump(mode="json") for prediction in row] for spec, row in rows}
         return json.dumps(values, indent=1)
-    return "\n\n".join(prediction_table(spec, predictions[spec.name]) for spec in specs)
+    return "\n\n".join(prediction_table(spec, row) for spec, row in zip(specs, predictions, strict=True))

@@ -1,15 +1,14 @@
 """Commands that put things to the proof: this installation, and somebody's result."""
 
-from __future__ import annotations
-
 import json
 import sys
-from pathlib import Path  # noqa: TC003 - typer reads it at run time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fluxkit.cli.options import Json, Out, Quiet, Results, Sets  # noqa: TC001
+from fluxkit.cli.options import Json, Out, Quiet, Results, Sets
+from fluxkit.errors import ExitCode, UsageError
 
 
 def selftest(as_json: Json = False) -> None:
@@ -21,7 +20,6 @@ def selftest(as_json: Json = False) -> None:
     Example: fluxkit selftest
     """
     from fluxkit.cli.selftest import run_selftest, step_line
-    from fluxkit.errors import ExitCode
 
     steps = run_selftest(lambda step: None if as_json else typer.echo(step_line(step)))
     if as_json:
@@ -46,17 +44,16 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
 
     Example: fluxkit rerun runs/first/00-nano-laptop-cpu-r0
     """
-    from fluxkit.errors import ExitCode, UsageError
     from fluxkit.run.progress import reporter
     from fluxkit.run.rerun import announcement, prepare, run_again
     from fluxkit.run.rerun_verdict import verdict_lines
 
-    asked = prepare(result, sets or ())
+    prepared = prepare(result, sets or ())
     if not (quiet and yes):
-        typer.echo(announcement(asked, repeats), err=True)
+        typer.echo(announcement(prepared, repeats), err=True)
     if not (yes or _confirmed("Go on?")):
         raise UsageError("Nothing was run. Answer y, or give --yes.")
-    verdict, folder = run_again(asked, repeats=repeats, out=out, reporter=reporter(quiet=quiet))
+    verdict, folder = run_again(prepared, repeats=repeats, out=out, reporter=reporter(quiet=quiet))
     if as_json:
         typer.echo(json.dumps({"study": str(folder), **verdict.model_dump(mode="json", by_alias=True)}, indent=1))
     else:
@@ -72,17 +69,16 @@ def verify(results: Results, as_json: Json = False) -> None:
 
     Example: fluxkit verify runs/first
     """
-    from fluxkit.errors import ExitCode
     from fluxkit.fold.verify import left_out, verify_all
 
     verdicts = verify_all(results)
     if as_json:
-        typer.echo(json.dumps({str(file): found for file, found in verdicts}, indent=1))
-    for file, found in () if as_json else verdicts:
-        typer.echo(f"{file}: {'; '.join(found) or 'verified'}")
+        typer.echo(json.dumps({str(file): problems for file, problems in verdicts}, indent=1))
+    for file, problems in () if as_json else verdicts:
+        typer.echo(f"{file}: {'; '.join(problems) or 'verified'}")
         if absent := left_out(file):
             typer.echo(f"fluxkit: {file}: {absent}.", err=True)
-    if any(found for _, found in verdicts):
+    if any(problems for _, problems in verdicts):
         raise typer.Exit(ExitCode.NOT_COMPARABLE)
 
 

@@ -1,7 +1,5 @@
 """Whether this installation works on this machine, in seconds: every part once, and the numbers that it must give."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -9,32 +7,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from pydantic import BaseModel
+from pydantic import Field
 
 from fluxkit.dataset.cache import ENVIRONMENT_VARIABLE
 from fluxkit.errors import FluxkitError, MachineError, RunError, printable
 from fluxkit.fold.fold import fold
 from fluxkit.fold.verify import problems
-from fluxkit.plan.plan import make_plan
+from fluxkit.plan.plan import Plan, make_plan
 from fluxkit.record.agreement_facts import departures_of
-from fluxkit.run.engine_process import engine_command, engine_environment
+from fluxkit.record.result import RunResult
+from fluxkit.record.run_folder import read_result
+from fluxkit.run.engine_process import engine_environment
 from fluxkit.run.launch import launch
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.toml import load_spec
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fluxkit.plan.plan import Plan
-    from fluxkit.record.result import RunResult
-    from fluxkit.run.engine_process import EngineCommand
-    from fluxkit.spec.run_spec import RunSpec
-
-    Numbers = dict[str, float]
+Numbers = dict[str, float]
 
 PRESETS = {"cpu": "nano-laptop-cpu", "cuda": "nano-single-gpu"}
 # Tuning in FP32 and inference in bfloat16, so that one run has the certificates of both.
@@ -50,55 +44,59 @@ TOLERANCE = 1e-6
 CHILD_SECONDS = 300
 
 
-class Step(BaseModel):
+class Step(Frozen):
     """What became of one part."""
 
-    model_config = FROZEN
     name: str
     passed: bool
     words: str
-    numbers: dict[str, float] = {}
+    numbers: Numbers = Field(default_factory=dict)
     """Equal wherever processor, threads and package versions are."""
     seconds: float
 
 
-class _Ground(NamedTuple):
+class Workspace(NamedTuple):
     """Where the steps work, and what they share."""
 
     folder: Path
     spec: RunSpec
     plan: Plan
-    command: EngineCommand
 
     @property
     def run(self) -> Path:
+        """The folder of the one run."""
         return self.folder / "run"
 
+    def result(self) -> RunResult:
+        """Of that run."""
+        return read_result(self.run)
 
-def run_selftest(
-    told: Callable[[Step], object] = lambda _: None, *, command: EngineCommand = engine_command
-) -> tuple[Step, ...]:
+
+def run_selftest(tell: Callable[[Step], object] = lambda _: None) -> tuple[Step, ...]:
     """All steps in order, in a temporary folder that is gone afterwards; a failed one does not stop the others.
 
     Args:
-        told: is given each step when it is done.
-        command: gives the engine's command line.
+        tell: is given each step when it is done.
 
     Raises:
         MachineError: the engine is not installed, or there is no folder for temporary files.
     """
-    with _scratch() as folder:
-        ground = _ground(folder, command)
-        steps = []
+    from fluxkit.machine.system import probe
+
+    steps = []
+    with _temporary_folder() as folder:
+        system = probe()
+        spec = load_spec(PRESETS["cuda" if system.devices_of("cuda") else "cpu"], OVERRIDES)
+        workspace = Workspace(folder, spec, make_plan(spec, system))
         for name, act in STEPS.items():
-            steps.append(_done(name, act, ground))
-            told(steps[-1])
+            steps.append(_try(name, act, workspace))
+            tell(steps[-1])
     return tuple(steps)
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
-    """A temporary folder for everything, caches too, so that nothing is read from or left in the user's own."""
+def _temporary_folder() -> Iterator[Path]:
+    """For everything, caches too, so that nothing is read from or left in the user's own."""
     try:
         temporary = tempfile.TemporaryDirectory(prefix="fluxkit-selftest-")
     except OSError as error:
@@ -113,52 +111,44 @@ def _scratch() -> Iterator[Path]:
             os.environ |= before
 
 
-def _ground(folder: Path, command: EngineCommand) -> _Ground:
-    from fluxkit.machine.system import probe
-
-    system = probe()
-    spec = load_spec(PRESETS["cuda" if system.devices_of("cuda") else "cpu"], OVERRIDES)
-    return _Ground(folder, spec, make_plan(spec, system), command)
-
-
-def _done(name: str, act: Callable[[_Ground], tuple[str, Numbers]], ground: _Ground) -> Step:
+def _try(name: str, act: Callable[[Workspace], tuple[str, Numbers]], workspace: Workspace) -> Step:
     began = time.monotonic()
     try:
-        passed, (words, numbers) = True, act(ground)
+        passed, (words, numbers) = True, act(workspace)
     except Exception as error:  # noqa: BLE001 - whatever is broken here is what the selftest is for
-        about = "" if isinstance(error, FluxkitError) else f"{type(error).__name__}: "
-        passed, words, numbers = False, about + str(error), {}
+        kind = "" if isinstance(error, FluxkitError) else f"{type(error).__name__}: "
+        passed, words, numbers = False, f"{kind}{error}", {}
     seconds = round(time.monotonic() - began, 2)
     return Step(name=name, passed=passed, words=printable(words), numbers=numbers, seconds=seconds)
 
 
-def _metric(ground: _Ground) -> tuple[str, Numbers]:
+def _metric(workspace: Workspace) -> tuple[str, Numbers]:
     """PSNR and SSIM of a made pair against their golden values."""
-    said = json.loads(_child(ground, "evaluate.golden_scores"))
+    scores = json.loads(_output_of(workspace, "evaluate.golden_scores"))
     for name in ("psnr_db", "ssim"):
-        if not math.isclose(said[name], said[f"wanted_{name}"], rel_tol=TOLERANCE):
-            raise RunError(f"{name} is {said[name]!r} and should be {said[f'wanted_{name}']!r}")
-    words = f"PSNR {said['psnr_db']:.4f} dB and SSIM {said['ssim']:.6f} of a made pair, as they should be"
-    return words, {"psnr_db": said["psnr_db"], "ssim": said["ssim"]}
+        if not math.isclose(scores[name], scores[f"wanted_{name}"], rel_tol=TOLERANCE):
+            raise RunError(f"{name} is {scores[name]!r} and should be {scores[f'wanted_{name}']!r}")
+    words = f"PSNR {scores['psnr_db']:.4f} dB and SSIM {scores['ssim']:.6f} of a made pair, as they should be"
+    return words, {"psnr_db": scores["psnr_db"], "ssim": scores["ssim"]}
 
 
-def _tune(ground: _Ground) -> tuple[str, Numbers]:
+def _tune(workspace: Workspace) -> tuple[str, Numbers]:
     """A few iterations of nano with everything that belongs to a run."""
-    result = launch(ground.spec, ground.plan, folder=ground.run, seed=ground.spec.seed, command=ground.command)
+    result = launch(workspace.spec, workspace.plan, folder=workspace.run, seed=workspace.spec.seed)
     if result.error:
         raise RunError(f"the run {result.status} in phase {result.error.phase}: {result.error.message}")
     losses = [loss for loss in result.tuning.losses if loss is not None] if result.tuning else []
     psnr_db = result.summary.psnr_db_at_iterations
     if result.tuning is None or len(losses) < len(result.tuning.losses) or not losses or psnr_db is None:
         raise RunError("losses or scores are missing, or were not finite numbers")
-    words = f"{len(losses)} iterations on {ground.plan.device_names[0]}, loss {losses[0]:.4f} to {losses[-1]:.4f}"
+    words = f"{len(losses)} iterations on {workspace.plan.device_names[0]}, loss {losses[0]:.4f} to {losses[-1]:.4f}"
     return f"{words}, {psnr_db:.3f} dB", {"first_loss": losses[0], "last_loss": losses[-1], "psnr_db": psnr_db}
 
 
-def _agreement(ground: _Ground) -> tuple[str, Numbers]:
+def _agreement(workspace: Workspace) -> tuple[str, Numbers]:
     """The run's own certificates: a fixed tiny FLUX on this device against the float64 reference."""
-    probes = _result(ground).agreement or ()
-    wrong = [f"{probe.precision}: {'; '.join(found)}" for probe in probes if (found := departures_of(probe))]
+    probes = workspace.result().agreement or ()
+    wrong = [f"{probe.precision}: {'; '.join(departures)}" for probe in probes if (departures := departures_of(probe))]
     if wrong or not probes:
         raise RunError(" | ".join(wrong) or "the run has no certificate")
     known = {probe.precision: probe.relative_l2 for probe in probes if probe.relative_l2 is not None}
@@ -166,35 +156,36 @@ def _agreement(ground: _Ground) -> tuple[str, Numbers]:
     return f"relative error against float64: {words}", {f"relative_l2_{name}": error for name, error in known.items()}
 
 
-def _fold(ground: _Ground) -> tuple[str, Numbers]:
+def _fold(workspace: Workspace) -> tuple[str, Numbers]:
     """The events give the same result again."""
-    result = _result(ground)
-    if fold(ground.run, result) != result:
+    result = workspace.result()
+    if fold(workspace.run, result) != result:
         raise RunError("the events, folded again, give another result")
     return f"the events give the same result again, with {len(result.checks)} checks", {}
 
 
-def _verify(ground: _Ground) -> tuple[str, Numbers]:
+def _verify(workspace: Workspace) -> tuple[str, Numbers]:
     """Schema, hashes of files, and summary."""
-    wrong = problems(ground.run)
+    wrong = problems(workspace.run)
     if wrong:
         raise RunError("; ".join(wrong))
-    return f"schema, summary and the hashes of {len(_result(ground).artifacts)} files hold", {}
+    return f"schema, summary and the hashes of {len(workspace.result().artifacts)} files hold", {}
 
 
-def _report(ground: _Ground) -> tuple[str, Numbers]:
+def _report(workspace: Workspace) -> tuple[str, Numbers]:
     """The page of that run."""
+    from fluxkit.fold.outcome import folded_results
     from fluxkit.report.page import write_report
 
-    page = ground.folder / "report.html"
-    write_report([ground.run], page)
+    page = workspace.folder / "report.html"
+    write_report(folded_results([workspace.run]), page)
     text = page.read_text("utf-8")
-    if ground.spec.hardware.label not in text or "</html>" not in text:
+    if workspace.spec.hardware.label not in text or "</html>" not in text:
         raise RunError("the page is not whole")
     return f"a page of {page.stat().st_size / 1e3:.0f} kB", {}
 
 
-STEPS: dict[str, Callable[[_Ground], tuple[str, Numbers]]] = {
+STEPS: dict[str, Callable[[Workspace], tuple[str, Numbers]]] = {
     "metric": _metric,
     "tune": _tune,
     "agreement": _agreement,
@@ -204,27 +195,21 @@ STEPS: dict[str, Callable[[_Ground], tuple[str, Numbers]]] = {
 }
 
 
-def _result(ground: _Ground) -> RunResult:
-    from fluxkit.fold.outcome import load
-
-    return load(ground.run)
-
-
-def _child(ground: _Ground, module: str) -> str:
+def _output_of(workspace: Workspace, module: str) -> str:
     """What an engine module writes to standard output.
 
     Raises:
         RunError: it fails; the last line of its complaint is told.
     """
-    done = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-m", f"fluxkit.engine.{module}"],
-        env=engine_environment(ground.spec, ground.plan), cwd=ground.folder, stdin=subprocess.DEVNULL,
+        env=engine_environment(workspace.spec, workspace.plan), cwd=workspace.folder, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False, timeout=CHILD_SECONDS,
     )  # fmt: skip
-    if done.returncode:
-        complaint = done.stderr.strip().splitlines()
-        raise RunError(complaint[-1] if complaint else f"{module} ended with exit code {done.returncode}")
-    return done.stdout
+    if child.returncode:
+        complaint = child.stderr.strip().splitlines()
+        raise RunError(complaint[-1] if complaint else f"{module} ended with exit code {child.returncode}")
+    return child.stdout
 
 
 def step_line(step: Step) -> str:

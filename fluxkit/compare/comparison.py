@@ -1,97 +1,21 @@
 """`Comparison`, what results say side by side: a value that round-trips through JSON and holds no raw series."""
 
-from __future__ import annotations
+from typing import Literal
 
-from typing import Literal, NamedTuple
+from pydantic import Field
 
-from pydantic import BaseModel, Field
-
+from fluxkit.record.metrics import Subject
 from fluxkit.record.result import Grade, Status
 from fluxkit.stats import Interval
-from fluxkit.trust.estimate import Certificate, CostBasis, EnergyUse, Estimate, Subject, Target, TimeToTarget
-from fluxkit.values import FROZEN
+from fluxkit.trust.estimate import Certificate, CostBasis, EnergyUse, Estimate, Target, TimeToTarget
+from fluxkit.values import Frozen
 
-Quantity = Literal[
-    "training_speed",
-    "inference_speed",
-    "psnr_db",
-    "ssim",
-    "psnr_db_at_iterations",
-    "ssim_at_iterations",
-    "validation_loss",
-    "peak_memory_bytes",
-    "usd_per_1000_iterations",
-    "usd_per_adapter",
-    "usd_per_1000_images",
-]
-Speed = Literal["training_speed", "inference_speed"]
 ScalingKind = Literal["strong", "weak"]
-VerdictWord = Literal[
-    "faster", "slower", "better", "worse", "smaller", "larger", "cheaper", "dearer", "equivalent", "inconclusive"
-]  # fmt: skip
 
 
-class Metric(NamedTuple):
-    """One column of a comparison: where it stands in a summary, what it is called and which way is better."""
+class CurvePoint(Frozen):
+    """Quality at one mark of the trajectory, over the runs of a configuration: a field for each metric with a curve."""
 
-    key: str
-    title: str
-    unit: str
-    better: Literal["higher", "lower"] | None
-    subject: Subject
-    factor: float = 1.0
-    """Stored value times this is the value in `unit`."""
-    scale: Literal["difference", "ratio"] = "difference"
-    """A ratio has a geometric mean and an interval on the log scale."""
-    also: tuple[Subject, ...] = ()
-    """What it is a number about besides."""
-
-
-METRICS = (
-    Metric("training_iterations_per_second", "Training speed", "iterations/s", "higher", "training_speed"),
-    Metric("training_images_per_second", "Training throughput", "images/s", "higher", "training_speed"),
-    Metric("inference_image_steps_per_second", "Inference speed", "image-steps/s", "higher", "inference_speed"),
-    Metric("inference_batch_steps_per_second", "Inference, whole batch", "batch-steps/s", "higher", "inference_speed"),
-    Metric("psnr_db", "PSNR in equal time", "dB", "higher", "quality"),
-    Metric("psnr_db_untuned", "PSNR untuned", "dB", None, "quality"),
-    Metric("ssim", "SSIM in equal time", "1", "higher", "quality"),
-    Metric("ssim_untuned", "SSIM untuned", "1", None, "quality"),
-    Metric("psnr_db_at_iterations", "PSNR at equal iterations", "dB", "higher", "quality"),
-    Metric("ssim_at_iterations", "SSIM at equal iterations", "1", "higher", "quality"),
-    Metric("validation_loss", "Held-out loss", "1", "lower", "quality"),
-    Metric("validation_loss_untuned", "Held-out loss untuned", "1", None, "quality"),
-    Metric("validation_psnr_db", "Held-out PSNR", "dB", "higher", "quality"),
-    Metric("validation_ssim", "Held-out SSIM", "1", "higher", "quality"),
-    Metric("peak_memory_bytes", "Peak memory", "GiB", "lower", "run", 2.0**-30),
-    Metric("tuning_seconds", "Tuning time", "s", None, "training_speed"),
-    Metric("total_seconds", "Whole run", "s", None, "training_speed", also=("inference_speed",)),
-    Metric(
-        "training_flops_share", "Share of this machine's ceiling, tuning", "%", None, "training_speed", 100.0, "ratio"
-    ),
-    Metric(
-        "inference_flops_share",
-        "Share of this machine's ceiling, inference",
-        "%",
-        None,
-        "inference_speed",
-        100.0,
-        "ratio",
-    ),
-    Metric("energy_joules", "Energy of the run, gross", "kJ", "lower", "energy", 1e-3),
-)
-COSTS = (
-    Metric("usd_per_1000_iterations", "Cost per 1,000 iterations", "USD", "lower", "training_speed"),
-    Metric("usd_per_adapter", "Cost per tuned adapter", "USD", "lower", "training_speed"),
-    Metric("usd_per_1000_images", "Cost per 1,000 images", "USD", "lower", "inference_speed"),
-    Metric("usd_per_db", "Cost per dB gained", "USD", "lower", "quality", also=("training_speed",)),
-)
-COLUMNS = (*METRICS, *COSTS)
-
-
-class CurvePoint(BaseModel):
-    """Quality at one mark of the trajectory, over the runs of a configuration."""
-
-    model_config = FROZEN
     mark: str
     target_seconds: float | None
     seconds: float
@@ -103,10 +27,9 @@ class CurvePoint(BaseModel):
     validation_loss: Estimate
 
 
-class Remark(BaseModel):
+class Remark(Frozen):
     """A check that did not pass cleanly, with the runs that it concerns."""
 
-    model_config = FROZEN
     id: str
     subject: str
     grade: Grade
@@ -114,10 +37,9 @@ class Remark(BaseModel):
     runs: tuple[str, ...]
 
 
-class Row(BaseModel):
+class Row(Frozen):
     """A configuration: equal workload, execution, hardware and versions; the label only names it."""
 
-    model_config = FROZEN
     key: str
     """First characters of its hash, unique in its workload."""
     number: int
@@ -162,12 +84,17 @@ class Row(BaseModel):
         """The metric or cost of that name."""
         return self.metrics.get(key) or self.costs.get(key) or Estimate(reason="not measured")
 
+    def usable(self, key: str) -> bool:
+        """Whether it has that number, and not with grade X."""
+        estimate = self.estimate(key)
+        return estimate.mean is not None and estimate.grade != "X"
 
-class Contrast(BaseModel):
+
+class Contrast(Frozen):
     """One quantity of two configurations: first to second as a ratio, or first minus second."""
 
-    model_config = FROZEN
-    quantity: Quantity
+    quantity: str
+    """`Metric.quantity` of what is contrasted."""
     first: str
     second: str
     scale: Literal["ratio", "difference"]
@@ -180,8 +107,8 @@ class Contrast(BaseModel):
     """Of no difference, adjusted for all contrasts of the workload."""
     equivalence_p_holm: float | None = None
     """Of lying outside the band, adjusted likewise."""
-    verdict: VerdictWord
-    """About the first."""
+    verdict: str
+    """About the first: one of the metric's verdicts, `equivalent` or `inconclusive`."""
     reason: str | None
     """Why it is inconclusive."""
     further_runs: int | None
@@ -191,19 +118,17 @@ class Contrast(BaseModel):
     grade: Grade | None
 
 
-class Anchor(BaseModel):
+class Anchor(Frozen):
     """A score that needs no tuning, to read the others by."""
 
-    model_config = FROZEN
     name: str
     psnr_db: Estimate
     ssim: Estimate
 
 
-class Workload(BaseModel):
+class Workload(Frozen):
     """Results that may be compared: equal workload, input hashes and evaluation definition."""
 
-    model_config = FROZEN
     key: str
     workload_sha256: str
     tables: dict[str, dict[str, str | int | float | bool | None]]
@@ -226,18 +151,16 @@ class Workload(BaseModel):
         return next(row for row in self.rows if row.key == key)
 
 
-class KeyDifference(BaseModel):
+class KeyDifference(Frozen):
     """A key in which workloads differ, with each one's value as JSON."""
 
-    model_config = FROZEN
     key: str
     values: dict[str, str]
 
 
-class Ended(BaseModel):
+class Ended(Frozen):
     """A run that gave no complete result: data, but never part of a mean."""
 
-    model_config = FROZEN
     id: str
     name: str
     label: str
@@ -247,11 +170,10 @@ class Ended(BaseModel):
     reason: str
 
 
-class Scaling(BaseModel):
+class Scaling(Frozen):
     """One speed of several devices against that of one; 1 is as fast as N devices can be by themselves."""
 
-    model_config = FROZEN
-    subject: Speed
+    subject: Subject
     kind: ScalingKind
     several: str
     """Key of the row of N devices."""
@@ -265,16 +187,15 @@ class Scaling(BaseModel):
     """95 %, from the ratio of rates on the log scale; null below 3 runs on a side."""
     formula: str
     """What was divided by what, in words."""
-    grade: Literal["A", "B", "C", "X"] | None = None
+    grade: Grade | None = None
     """The worse of both rates'."""
     reason: str | None = None
     """Why there is no efficiency."""
 
 
-class Comparison(BaseModel):
+class Comparison(Frozen):
     """Results side by side."""
 
-    model_config = FROZEN
     schema_: Literal["fluxkit.comparison/1"] = Field(default="fluxkit.comparison/1", alias="schema")
     comparable: bool
     """Whether all completed results belong to one workload."""

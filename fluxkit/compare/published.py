@@ -1,26 +1,23 @@
 """Rows published elsewhere and not measured here, with their source; rates are computed from their seconds."""
 
-from __future__ import annotations
-
 import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from fluxkit.errors import UsageError
 from fluxkit.stats import rate
-from fluxkit.values import STRICT
+from fluxkit.values import Strict
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 MAX_BYTES = 1_000_000
 
 
-class PublishedRow(BaseModel):
+class PublishedRow(Strict):
     """One row of somebody's table."""
 
-    model_config = STRICT
     device: Line
     """As the source names it."""
     iterations: Annotated[int, Field(ge=1)]
@@ -43,10 +40,9 @@ class PublishedRow(BaseModel):
         return rate(self.image_steps, self.image_seconds)
 
 
-class Published(BaseModel):
+class Published(Strict):
     """A table from elsewhere."""
 
-    model_config = STRICT
     schema_: Literal["fluxkit.published/1"] = Field(alias="schema")
     title: Line
     source: Line
@@ -71,6 +67,14 @@ def built_in() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def _published_text(name: str) -> str:
+    if name in built_in():
+        return (resources.files("fluxkit") / "data" / "published" / f"{name}.toml").read_text("utf-8")
+    if Path(name).stat().st_size > MAX_BYTES:
+        raise UsageError(f"{name} is larger than {MAX_BYTES} bytes, so it is no table of published rows.")
+    return Path(name).read_text("utf-8")
+
+
 def load_published(name: str) -> Published:
     """A table that ships with fluxkit, or one from a TOML file of the same form.
 
@@ -78,13 +82,7 @@ def load_published(name: str) -> Published:
         UsageError: there is none, or it does not follow the form.
     """
     try:
-        if name in built_in():
-            text = (resources.files("fluxkit") / "data" / "published" / f"{name}.toml").read_text("utf-8")
-        elif Path(name).stat().st_size > MAX_BYTES:
-            raise UsageError(f"{name} is larger than {MAX_BYTES} bytes, so it is no table of published rows.")
-        else:
-            text = Path(name).read_text("utf-8")
-        return Published.model_validate(tomllib.loads(text))
+        return Published.model_validate(tomllib.loads(_published_text(name)))
     except OSError as error:
         raise UsageError(
             f"{name} can't be read: {error.strerror}. Give a TOML file, or one of: {', '.join(built_in())}."

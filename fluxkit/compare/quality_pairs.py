@@ -4,69 +4,53 @@ Runs of one seed draw the same adapters, order and noise, so they are one value:
 an interval of their common luck. Crops of one photo are not independent either, so a photo (a cluster) counts once.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from fluxkit import stats
+from fluxkit.record.facts import ReconstructionScore, ValidationScore
+from fluxkit.record.metrics import Scored
 from fluxkit.record.protocol_marks import iteration_mark, time_mark
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from fluxkit.record.result import Mark, RunResult
+from fluxkit.record.result import Quality, RunResult
 
 Photos = dict[str, float]
-"""Mean of a quantity by cluster of images."""
-
-
-class Scored(NamedTuple):
-    """Which scores of a run a quantity is the mean of."""
-
-    field: str
-    mark: Callable[[RunResult], Mark | None]
-    held_out: bool = False
-
-
-SCORED = {
-    "psnr_db": Scored("psnr_db", time_mark),
-    "ssim": Scored("ssim", time_mark),
-    "psnr_db_at_iterations": Scored("psnr_db", iteration_mark),
-    "ssim_at_iterations": Scored("ssim", iteration_mark),
-    "validation_loss": Scored("loss", time_mark, held_out=True),
-}
-"""Quantities of quality that configurations are compared by."""
+"""Mean of a metric by cluster of images."""
 
 
 class Gap(NamedTuple):
     """First minus second: mean over the photos that every seed of both sides was scored on."""
 
-    value: float | None
-    images: stats.Effect | None
+    value: float | None = None
+    images: stats.Effect | None = None
     """Over photos."""
-    seeds: stats.Effect | None
+    seeds: stats.Effect | None = None
     """Over seeds; its estimate is the same number."""
-    runs: tuple[tuple[float, ...], tuple[float, ...]]
+    runs: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     """Each side's mean over those photos, by seed."""
 
 
 def by_seed(values: Iterable[tuple[int, float | None]]) -> list[float]:
     """The mean of each seed's known values, in the order in which the seeds first have one."""
-    found: dict[int, list[float]] = defaultdict(list)
+    seeds: dict[int, list[float]] = defaultdict(list)
     for seed, value in values:
         if value is not None:
-            found[seed].append(value)
-    return [stats.mean(each) for each in found.values()]
+            seeds[seed].append(value)
+    return [stats.mean(known) for known in seeds.values()]
 
 
-def photos_by_seed(results: Sequence[RunResult], quantity: str) -> list[Photos]:
-    """For each seed the mean of a quantity of `SCORED` by cluster, over its runs, their pairs and noise seeds."""
-    found: dict[int, dict[str, list[float]]] = {}
+def scores_of(quality: Quality, scored: Scored) -> Sequence[ReconstructionScore | ValidationScore]:
+    """The scores, at all marks, that a metric is the mean of."""
+    return quality.validation if scored.held_out else quality.reconstruction
+
+
+def photos_by_seed(results: Sequence[RunResult], scored: Scored) -> list[Photos]:
+    """For each seed the mean of a score by cluster, over its runs, their pairs and noise seeds."""
+    seeds: dict[int, dict[str, list[float]]] = {}
     for result in results:
-        for cluster, value in _scores(result, SCORED[quantity]):
-            found.setdefault(result.seed, defaultdict(list))[cluster].append(value)
-    return [{cluster: stats.mean(values) for cluster, values in photos.items()} for photos in found.values()]
+        for cluster, value in _scores(result, scored):
+            seeds.setdefault(result.seed, defaultdict(list))[cluster].append(value)
+    return [{cluster: stats.mean(values) for cluster, values in photos.items()} for photos in seeds.values()]
 
 
 def gap(first: Sequence[Photos], second: Sequence[Photos]) -> Gap:
@@ -74,26 +58,22 @@ def gap(first: Sequence[Photos], second: Sequence[Photos]) -> Gap:
     seeds = [*first, *second]
     shared = sorted(set.intersection(*(set(photos) for photos in seeds))) if first and second else []
     if not shared:
-        return Gap(None, None, None, ((), ()))
-    one, other = (tuple(stats.mean([photos[each] for each in shared]) for photos in side) for side in (first, second))
+        return Gap()
+    one, other = (tuple(stats.mean([photos[photo] for photo in shared]) for photos in side) for side in (first, second))
     images = stats.paired(_over_seeds(first, shared), _over_seeds(second, shared))
     return Gap(stats.mean(one) - stats.mean(other), images, stats.welch(one, other), (one, other))
 
 
 def _over_seeds(side: Sequence[Photos], shared: Sequence[str]) -> Mapping[str, float]:
-    return {each: stats.mean([photos[each] for photos in side]) for each in shared}
+    return {photo: stats.mean([photos[photo] for photos in side]) for photo in shared}
 
 
 def _scores(result: RunResult, scored: Scored) -> list[tuple[str, float]]:
-    """(cluster, value) of each score of a run at the mark that the quantity is about."""
-    mark = scored.mark(result)
+    """(cluster, value) of each score of a run at the mark of the metric's protocol."""
+    mark = time_mark(result) if scored.mark == "time" else iteration_mark(result)
     if result.quality is None or result.inputs is None or mark is None:
         return []
     clusters = {pair.id: pair.cluster for pair in result.inputs.pairs}
-    scores = result.quality.validation if scored.held_out else result.quality.reconstruction
-    found = [
-        (clusters.get(score.pair, score.pair), getattr(score, scored.field))
-        for score in scores
-        if score.mark == mark.id
-    ]
-    return [(cluster, value) for cluster, value in found if value is not None]
+    scores = [score for score in scores_of(result.quality, scored) if score.mark == mark.id]
+    values = [(clusters.get(score.pair, score.pair), getattr(score, scored.field)) for score in scores]
+    return [(cluster, value) for cluster, value in values if value is not None]

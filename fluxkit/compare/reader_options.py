@@ -1,15 +1,11 @@
 """What a reader adds to stored results when they are compared: prices of machines and energy, and a target."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from fluxkit.errors import UsageError, printable
 from fluxkit.spec.prices import Prices
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
 
 ALL = ""
 """Stands for every label in a price sheet."""
@@ -18,7 +14,7 @@ MAX_PSNR_DB = 100.0
 """Far above what pictures reach: rounding to eight bits alone leaves 10 log10(12 x 255^2) = 58.9 dB."""
 
 
-class Given(NamedTuple):
+class ReaderOptions(NamedTuple):
     """Prices by label, or for `ALL`, which replace those of the specs; and the PSNR to time against."""
 
     usd_per_hour: Mapping[str, float] = {}
@@ -37,8 +33,16 @@ class Given(NamedTuple):
         """Raises: UsageError: a price is for a label that no result has, which would price nothing unnoticed."""
         for label in (*self.usd_per_hour, *self.usd_per_kwh):
             if label != ALL and label not in labels:
-                known = ", ".join(repr(printable(each)) for each in sorted(labels)) or "none"
+                known = ", ".join(repr(printable(known)) for known in sorted(labels)) or "none"
                 raise UsageError(f"No result has the label {printable(label)!r} that a price is for; labels: {known}.")
+
+
+def _number(text: str) -> float:
+    """Not a number where the text is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def price_sheet(texts: Sequence[str], option: str) -> dict[str, float]:
@@ -47,11 +51,17 @@ def price_sheet(texts: Sequence[str], option: str) -> dict[str, float]:
     Raises:
         UsageError: one of them is no price.
     """
-    found = {}
+    prices = {}
     for text in texts:
-        label, _, price = text.rpartition("=")
-        found[label.strip()] = _price(price, f"{option} {printable(text)}")
-    return found
+        label, _, number = text.rpartition("=")
+        price = _number(number)
+        if not 0 <= price <= MAX_USD:
+            raise UsageError(
+                f"{option} {printable(text)}: write a price in US dollars, as 2.5 or LABEL=2.5, "
+                f"from 0 to {MAX_USD:,.0f}."
+            )
+        prices[label.strip()] = price
+    return prices
 
 
 def target_of(psnr_db: float | None, option: str) -> float | None:
@@ -63,13 +73,3 @@ def target_of(psnr_db: float | None, option: str) -> float | None:
     if psnr_db is not None and not 0 <= psnr_db <= MAX_PSNR_DB:
         raise UsageError(f"{option} {psnr_db:g}: write a PSNR in dB, from 0 to {MAX_PSNR_DB:g}.")
     return psnr_db
-
-
-def _price(text: str, source: str) -> float:
-    try:
-        price = float(text)
-    except ValueError:
-        price = math.nan
-    if not 0 <= price <= MAX_USD:
-        raise UsageError(f"{source}: write a price in US dollars, as 2.5 or LABEL=2.5, from 0 to {MAX_USD:,.0f}.")
-    return price

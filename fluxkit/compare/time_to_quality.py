@@ -6,31 +6,25 @@ reached is censored: longer than the last mark that was looked at, never left ou
 between two marks, so a time is a bracket: later than the mark before, at the latest at the mark that passed.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from fluxkit import stats
+from fluxkit.compare.comparison import CurvePoint, Row
 from fluxkit.record.protocol_marks import UNTUNED
+from fluxkit.record.result import RunResult
 from fluxkit.trust.estimate import Target, TimeToTarget, known, worst
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from fluxkit.compare.comparison import CurvePoint, Row
-    from fluxkit.record.result import RunResult
 
 Point = TypeVar("Point")
 TARGET_SHARE = 0.9
 """Of the way from untuned to the lowest final PSNR: nearly all of a gain that every configuration made."""
 
 
-def target(rows: Sequence[Row], given_psnr_db: float | None = None) -> Target:
-    """The PSNR that all rows of a workload are timed against: the given one, or by the rule of `TARGET_SHARE`."""
-    if given_psnr_db is not None:
-        return Target(psnr_db=given_psnr_db, origin="given by the reader")
-    finals = [(row.estimate("psnr_db"), row) for row in rows]
-    usable = [(each.mean, row) for each, row in finals if each.mean is not None and each.grade != "X"]
+def target(rows: Sequence[Row], readers_psnr_db: float | None = None) -> Target:
+    """The PSNR that all rows of a workload are timed against: the reader's, or by the rule of `TARGET_SHARE`."""
+    if readers_psnr_db is not None:
+        return Target(psnr_db=readers_psnr_db, origin="given by the reader")
+    usable = [(row.estimate("psnr_db").mean or 0.0, row) for row in rows if row.usable("psnr_db")]
     starts = known(value for row in rows for value in row.estimate("psnr_db_untuned").values)
     if not usable or not starts:
         return Target(psnr_db=None, origin="no configuration has a PSNR before tuning and after equal time")
@@ -85,8 +79,8 @@ def _of_run(result: RunResult, psnr_db: float) -> float | None:
         values = known(score.psnr_db for score in scores if score.mark == mark.id)
         if values and mark.id != UNTUNED:
             graded.append((mark.seconds, stats.mean(values)))
-    found = _first(graded, lambda point: point[1] >= psnr_db)
-    return found[0] if found else None
+    reached = _first(graded, lambda point: point[1] >= psnr_db)
+    return reached[0] if reached else None
 
 
 def _first(points: Sequence[Point], passes: Callable[[Point], bool]) -> Point | None:

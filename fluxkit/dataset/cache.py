@@ -4,8 +4,6 @@ Files are named by the hash of everything that they depend on, so a changed imag
 file, and nothing in here can be stale.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -4,20 +4,15 @@ Captions come from `metadata.jsonl` or `metadata.csv` beside the images (columns
 or `prompt`; optionally `group`), else from a `.txt` or `.caption` file beside each image, else from `data.caption`.
 """
 
-from __future__ import annotations
-
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fluxkit.errors import MachineError
-from fluxkit.spec.workload import MAX_CAPTION
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.spec.workload import DataSpec
+from fluxkit.spec.workload import MAX_CAPTION, DataSpec
+from fluxkit.values import path_inside
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"})
 SIDE_CARS = (".txt", ".caption")
@@ -62,9 +57,9 @@ def list_folder(spec: DataSpec) -> tuple[list[Listed], list[Problem]]:
         raise MachineError(f"data.path = {spec.path!r} holds no image; images end in {kinds}.")
     if len(rows) > MAX_IMAGES:
         raise MachineError(f"data.path = {spec.path!r} holds more than {MAX_IMAGES} images.")
-    judged = [_judge(spec, folder, row) for row in sorted(rows, key=lambda row: str(row.get("file_name")))]
-    listed = [each for each in judged if isinstance(each, Listed)]
-    return listed, [each for each in judged if isinstance(each, Problem)]
+    entries = [_judge(spec, folder, row) for row in sorted(rows, key=lambda row: str(row.get("file_name")))]
+    listed = [entry for entry in entries if isinstance(entry, Listed)]
+    return listed, [entry for entry in entries if isinstance(entry, Problem)]
 
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -131,8 +126,8 @@ def _judge(spec: DataSpec, folder: Path, row: dict[str, Any]) -> Listed | Proble
 
 
 def _file(folder: Path, name: str) -> Path:
-    path = (folder / name).resolve()
-    if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
+    path = path_inside(folder, name)
+    if path is None:
         raise _UnusableError("lies outside of the folder")
     if not path.is_file():
         raise _UnusableError("is listed but not there")
@@ -140,8 +135,8 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _caption(spec: DataSpec, row: dict[str, Any]) -> str:
-    said = next((row[key] for key in CAPTION_COLUMNS if isinstance(row.get(key), str) and row[key].strip()), None)
-    caption = said or spec.caption
+    written = next((row[key] for key in CAPTION_COLUMNS if isinstance(row.get(key), str) and row[key].strip()), None)
+    caption = written or spec.caption
     if not caption:
         raise _UnusableError("has no caption; add a .txt file beside it, or set data.caption")
     if TRIGGER in caption and spec.trigger is None:

@@ -1,7 +1,5 @@
 """`python -m fluxkit.engine RUN_FOLDER`: one rank of one run. Facts go to its events file, words to its log."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

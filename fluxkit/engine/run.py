@@ -1,11 +1,11 @@
-"""One run on one rank: prepare, load, warm up, tune, evaluate, measure. The only place that knows this order."""
-
-from __future__ import annotations
+"""One run on one rank: prepare, load, warm up, tune, evaluate, measure inference. Only this file knows the order."""
 
 import platform
 import shutil
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,58 +13,51 @@ from accelerate import Accelerator
 from diffusers import FluxPipeline
 from peft import get_peft_model_state_dict
 
-from fluxkit.engine.data import tensor_file
-from fluxkit.engine.data.prepare import prepare
+from fluxkit.engine.data.prepare import Prepared, prepare_data
+from fluxkit.engine.data.tensor_file import TensorFile
 from fluxkit.engine.data.weights_hash import weights_sha256
 from fluxkit.engine.evaluate.protocols import Evaluator, save_image
 from fluxkit.engine.flux import compilation, distributed
 from fluxkit.engine.flux.assistant_adapter import Assistant
-from fluxkit.engine.flux.attention import attention, that_ran
-from fluxkit.engine.flux.precision import dtype_of, fp32_products, read_back, set_fp32_products
-from fluxkit.engine.flux.transformer import Autoencoder, load_flux, quiet
+from fluxkit.engine.flux.attention import attention_backends, observed_kernels
+from fluxkit.engine.flux.autoencoder import Autoencoder, load_autoencoder
+from fluxkit.engine.flux.precision import dtype_of, fp32_products, precision_in_force, set_fp32_products
+from fluxkit.engine.flux.transformer import Flux, load_flux, silence_libraries
 from fluxkit.engine.measure import agreement_probe, inference_speed
-from fluxkit.engine.measure.microbenchmark import sing
+from fluxkit.engine.measure.microbenchmark import measure_rates
 from fluxkit.engine.measure.timing import peak_memory_bytes, reset_peak_memory
-from fluxkit.engine.process.device_check import placed
-from fluxkit.engine.process.stop_signal import StopRequestedError
+from fluxkit.engine.process.device_check import check_device
+from fluxkit.engine.process.event_log import EventLog
+from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
 from fluxkit.engine.tuning.trajectory import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
+from fluxkit.plan.plan import Job
 from fluxkit.record import events
-from fluxkit.record.facts import Canary
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from fluxkit.engine.data.prepare import Prepared
-    from fluxkit.engine.flux.transformer import Flux
-    from fluxkit.engine.process.event_log import EventLog
-    from fluxkit.engine.process.stop_signal import StopSignal
-    from fluxkit.plan.plan import Job
-    from fluxkit.record.facts import TimedPhase, When
+from fluxkit.record.facts import InputPair, TimedPhase, When
 
 
 class Run:
     """What the phases of a run share."""
 
     def __init__(self, job: Job, folder: Path, log: EventLog, stop: StopSignal) -> None:
-        quiet()
+        silence_libraries()
         self.job, self.folder, self.log, self.stop = job, folder, log, stop
         torch.set_num_threads(job.plan.threads_per_process)
         set_fp32_products("ieee")
         self.accelerator = Accelerator(cpu=job.plan.device == "cpu")
         self.device = self.accelerator.device
-        placed(job.plan, self.device, self.accelerator.local_process_index)
-        self._say_started()
+        check_device(job.plan, self.device, self.accelerator.local_process_index)
+        self._log_started()
 
-    def _say_started(self) -> None:
-        gpu = self.device.type == "cuda"
-        properties = torch.cuda.get_device_properties(self.device) if gpu else None
-        versions = {"python": platform.python_version(), "torch": torch.__version__}
-        versions["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
-        if gpu:
+    def _log_started(self) -> None:
+        execution = self.job.spec.execution
+        properties = torch.cuda.get_device_properties(self.device) if self.device.type == "cuda" else None
+        versions = {
+            "python": platform.python_version(), "torch": torch.__version__,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        }  # fmt: skip
+        if properties:
             versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
         self.log.write(
             events.Started,
@@ -72,7 +65,7 @@ class Run:
             device_name=properties.name if properties else self.job.plan.device_names[0],
             device_uuid=str(properties.uuid) if properties else None,
             threads=torch.get_num_threads(),
-            precision=read_back(dtype_of(self.job.spec.execution.precision), self.job.spec.execution.quantization),
+            precision=precision_in_force(dtype_of(execution.precision), execution.quantization),
             versions=versions,
         )
 
@@ -84,23 +77,22 @@ class Run:
         """
         spec = self.job.spec
         with self._phase("prepare"):
-            autoencoder = Autoencoder(spec.model, self.device) if spec.model.can_draw else None
-            prepared = prepare(spec, autoencoder, self.device)
+            autoencoder = load_autoencoder(spec.model, self.device) if spec.model.can_draw else None
+            prepared = prepare_data(spec, autoencoder, self.device)
         with self._phase("load"):
             assistant = Assistant(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
             flux = load_flux(spec, self.job.seed, self.device, assistant)
-            distributed.spread(flux, self.accelerator, spec.execution.parallelism)
-            self._say_inputs(prepared, flux)
+            distributed.distribute_model(flux, self.accelerator, spec.execution.parallelism)
+            self._log_inputs(prepared, flux)
         self._certify(autocast=flux.autocast)
         with self._attention(spec.execution.precision):
             reached = self._tune(prepared, flux)
             with self._phase("evaluate"), compilation.uncompiled():
-                flux = distributed.in_one_piece(flux)
+                flux = distributed.whole_model(flux)
                 if assistant:
                     assistant.add(flux.transformer, -1.0)
-                evaluator = self._evaluator(prepared, autoencoder) if autoencoder else None
-                self._evaluate(evaluator, flux, reached)
-        del evaluator, autoencoder  # no part of the memory that inference needs
+                self._evaluate(prepared, autoencoder, flux, reached)
+        del autoencoder  # no part of the memory that inference needs
         precision = spec.execution.inference_precision
         with (
             self._attention(precision),
@@ -112,7 +104,7 @@ class Run:
         self._tidy()
 
     def _attention(self, precision: str) -> AbstractContextManager[None]:
-        return attention(self.device.type, precision, self.job.spec.execution.attention)
+        return attention_backends(self.device.type, precision, self.job.spec.execution.attention)
 
     @contextmanager
     def _phase(self, phase: events.Phase) -> Iterator[None]:
@@ -134,23 +126,22 @@ class Run:
         self.accelerator.wait_for_everyone()
         rates = None
         with suppress(torch.OutOfMemoryError):  # a device that is full to the brim is measured without one
-            rates = sing(self.device, precision)
+            rates = measure_rates(self.device, precision)
         self.accelerator.wait_for_everyone()
         if rates:
-            self.log.write(Canary, phase=phase, when=when, precision=precision, **rates._asdict())
+            self.log.write(events.Canary, phase=phase, when=when, precision=precision, **rates._asdict())
 
-    def _say_inputs(self, prepared: Prepared, flux: Flux) -> None:
+    def _log_inputs(self, prepared: Prepared, flux: Flux) -> None:
         if not self.accelerator.is_main_process:
             return
         pairs = tuple(
-            events.InputPair(
+            InputPair(
                 id=pair.id, caption=pair.caption, split=pair.split, cluster=pair.cluster,
                 pixels_sha256=pair.pixels_sha256,
                 image=save_image(self.folder, f"samples/real/{pair.id}.png", np.asarray(pair.image)),
             )
             for pair in prepared.pairs
         )  # fmt: skip
-        trainable = flux.trainable()
         self.log.write(
             events.Inputs,
             weights_sha256=weights_sha256(self.job.spec.model),
@@ -158,7 +149,7 @@ class Run:
             skipped=[f"{problem.name}: {problem.reason}" for problem in prepared.skipped],
             pairs=pairs,
             parameters=sum(value.numel() for name, value in flux.transformer.named_parameters() if "lora_" not in name),
-            trainable_parameters=sum(value.numel() for value in trainable.values()),
+            trainable_parameters=sum(value.numel() for value in flux.trainable().values()),
         )
 
     def _certify(self, *, autocast: bool) -> None:
@@ -182,7 +173,7 @@ class Run:
         # The canary frees what the allocator keeps, so warming up comes after it, as inference does.
         with self._between_canaries("tune", self.job.spec.execution.tuning_precision):
             with self._phase("warm_up"):
-                kernels = that_ran(optimiser.warm_up, flux.transformer)
+                kernels = observed_kernels(optimiser.warm_up, flux.transformer)
                 trajectory.resume()
             seconds = None if began is None else compilation.seconds_since(began)
             self.log.write(events.TuningSetting, attention=kernels, compile_seconds=seconds)
@@ -190,26 +181,21 @@ class Run:
                 completed = trajectory.run()
             if not completed:
                 raise StopRequestedError
-        return trajectory.position.reached
+        return trajectory.state.reached
 
-    def _evaluator(self, prepared: Prepared, autoencoder: Autoencoder) -> Evaluator:
-        plan = self.job.plan
-        return Evaluator(
-            self.job.spec.evaluate, prepared, autoencoder, self.folder, self.log,
-            micro_batch_size=plan.inference_micro_batch_size, processes=plan.processes,
-        )  # fmt: skip
-
-    def _evaluate(self, evaluator: Evaluator | None, flux: Flux, reached: list[dict[str, Any]]) -> None:
-        """Grades every distinct state once; the last one is saved and timed. Random weights have nothing to grade."""
+    def _evaluate(
+        self, prepared: Prepared, autoencoder: Autoencoder | None, flux: Flux, reached: list[dict[str, Any]]
+    ) -> None:
+        """Grades every distinct state once; the last one is saved and timed. Without an autoencoder none is graded."""
+        evaluator = Evaluator(self.job, prepared, autoencoder, self.folder, self.log) if autoencoder else None
+        if evaluator:
+            evaluator.anchors()
         by_iteration: dict[int, list[str]] = {}
         for mark in reached:
             by_iteration.setdefault(mark["iteration"], []).append(mark["id"])
         states = sorted(by_iteration.items())
-        if evaluator:
-            evaluator.anchors()
         for iteration, marks in states if evaluator else states[-1:]:
-            weights, _ = tensor_file.load(snapshot_path(self.folder, iteration))
-            distributed.put(flux.trainable(), weights)
+            distributed.copy_weights(flux.trainable(), TensorFile(snapshot_path(self.folder, iteration)))
             if evaluator:
                 evaluator.grade(flux, iteration, marks)
         if self.accelerator.is_main_process:

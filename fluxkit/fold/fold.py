@@ -1,45 +1,39 @@
-"""Events + what was asked, planned and seen -> `RunResult`; the summary is derived here and nowhere else."""
-
-from __future__ import annotations
+"""Events and what was asked, planned and seen become a `RunResult`; its summary is derived here and nowhere else."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from fluxkit.fold.replay import RankTrail, Trail, read_trail
+from fluxkit.fold.replay import RunFacts, replay
+from fluxkit.record.facts import RunFailure
 from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
-from fluxkit.record.result import Inference, Quality, Rank, RunFailure, RunInputs, RunResult, Summary, Tuning
+from fluxkit.record.result import Inference, Quality, Rank, RunResult, Summary, Tuning
 from fluxkit.spec.evaluation_definition import quality_definition
 from fluxkit.stats import rate
-from fluxkit.trust.ceilings import predicted_over_measured, share
+from fluxkit.trust.ceilings import flops_share, peak_memory_bytes, predicted_over_measured
 from fluxkit.trust.run_checks import find
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
-    from fluxkit.plan.plan import Plan
 
 MEMORY_KIND = {"cpu": "resident", "cuda": "cuda_reserved"}
 """The kind of peak memory that the summary states, by device."""
 
 
-def fold(folder: Path, base: RunResult, trail: Trail | None = None) -> RunResult:
+def fold(folder: Path, base: RunResult, told: RunFacts | None = None) -> RunResult:
     """`base` with everything that the folder's events tell, its checks and its summary.
 
     Status and error of `base` are kept; an unreadable events file becomes the error where there is none.
     """
-    trail = trail or read_trail(folder)
+    told = told or replay(folder)
     result = base.model_copy(
         update={
-            "inputs": _inputs(trail),
-            "phases": tuple(trail.phases),
-            "interruptions": tuple(trail.interruptions),
-            "tuning": _tuning(base, trail),
-            "quality": _quality(base, trail),
-            "inference": _inference(base, trail),
-            "canary": tuple(trail.canaries),
-            "agreement": tuple(probe for _, probe in sorted(trail.agreement.items())) or None,
-            "error": base.error or _unreadable(trail),
+            "inputs": told.inputs,
+            "phases": tuple(told.phases),
+            "interruptions": tuple(told.interruptions),
+            "tuning": _tuning(base, told),
+            "quality": _quality(base, told),
+            "inference": _inference(base, told),
+            "canary": tuple(told.canaries),
+            "agreement": tuple(probe for _, probe in sorted(told.agreement.items())) or None,
+            "error": base.error or unreadable(told),
         }
     )
     whole = result.model_copy(update={"summary": summarise(result)})
@@ -57,9 +51,9 @@ def summarise(result: RunResult) -> Summary:
     iterations, image_steps = _iterations_per_second(result), _image_steps_per_second(result.inference)
     return Summary(
         training_iterations_per_second=iterations,
-        training_images_per_second=_times(iterations, result.spec.tune.global_batch_size),
+        training_images_per_second=_product(iterations, result.spec.tune.global_batch_size),
         inference_image_steps_per_second=image_steps,
-        inference_batch_steps_per_second=_times(image_steps, 1 / result.spec.inference.batch_size),
+        inference_batch_steps_per_second=_product(image_steps, 1 / result.spec.inference.batch_size),
         psnr_db=psnr,
         ssim=ssim,
         psnr_db_untuned=psnr_untuned,
@@ -70,11 +64,13 @@ def summarise(result: RunResult) -> Summary:
         validation_loss_untuned=_validation(result, UNTUNED)[0],
         validation_psnr_db=validation_psnr,
         validation_ssim=validation_ssim,
-        peak_memory_bytes=_peak_memory(result),
+        peak_memory_bytes=peak_memory_bytes(result, MEMORY_KIND[result.plan.device]),
         tuning_seconds=_sum(result.tuning.iteration_seconds if result.tuning else ()),
         total_seconds=_sum(phase.seconds for phase in result.phases if phase.seconds is not None),
-        training_flops_share=share(result, "tune", _times(iterations, result.plan.train_flops_per_iteration)),
-        inference_flops_share=share(result, "inference", _times(image_steps, result.plan.forward_flops_per_sample)),
+        training_flops_share=flops_share(result, "tune", _product(iterations, result.plan.train_flops_per_iteration)),
+        inference_flops_share=flops_share(
+            result, "inference", _product(image_steps, result.plan.forward_flops_per_sample)
+        ),
         energy_joules=result.energy.joules_gross if result.energy else None,
     )
 
@@ -124,18 +120,7 @@ def _validation(result: RunResult, mark: str | None) -> tuple[float | None, floa
     )
 
 
-def _peak_memory(result: RunResult) -> int | None:
-    """Largest over the phases of the sum over ranks."""
-    kind = MEMORY_KIND[result.plan.device]
-    phases: dict[str, int] = {}
-    for rank in result.tuning.ranks if result.tuning else ():
-        for phase, peaks in rank.peak_memory_bytes.items():
-            if kind in peaks:
-                phases[phase] = phases.get(phase, 0) + peaks[kind]
-    return max(phases.values(), default=None)
-
-
-def _times(value: float | None, factor: float) -> float | None:
+def _product(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
 
 
@@ -150,91 +135,66 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
-def _inputs(trail: Trail) -> RunInputs | None:
-    if trail.inputs is None:
-        return None
-    return RunInputs.model_validate(trail.inputs.model_dump(exclude={"event", "at_seconds"}))
+def _ranks(told: RunFacts) -> Iterator[Rank]:
+    for number, facts in sorted(told.ranks.items()):
+        if facts.started:
+            seen = facts.started.facts() | {"rank": number}
+            yield Rank(**seen, seconds=_sum(facts.seconds), peak_memory_bytes=facts.memory)
 
 
-def _tuning(base: RunResult, trail: Trail) -> Tuning | None:
-    if not trail.ranks:
+def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
+    if not told.ranks:
         return None
-    settings = {rank: facts.tuning_setting for rank, facts in trail.ranks.items() if facts.tuning_setting}
+    settings = {rank: facts.tuning_setting for rank, facts in told.ranks.items() if facts.tuning_setting}
     compiling = [setting.compile_seconds for setting in settings.values() if setting.compile_seconds is not None]
+    # Only in an attempt whose tuning phase has seconds can a part of them be told apart.
+    ended = {phase.attempt for phase in told.phases if phase.name == "tune" and phase.seconds is not None}
     return Tuning(
-        iteration_seconds=tuple(trail.seconds),
-        losses=tuple(trail.losses),
+        iteration_seconds=tuple(told.seconds),
+        losses=tuple(told.losses),
         samples_per_iteration=base.spec.tune.global_batch_size,
-        coverage=min(1.0, len(trail.seconds) / base.spec.tune.iterations),
-        marks=tuple(trail.marks.values()),
-        ranks=tuple(_rank(number, facts) for number, facts in sorted(trail.ranks.items()) if facts.started),
+        coverage=min(1.0, len(told.seconds) / base.spec.tune.iterations),
+        marks=tuple(told.marks.values()),
+        ranks=tuple(_ranks(told)),
         attention=settings[0].attention if 0 in settings else None,
         compile_seconds=max(compiling, default=None),
-        checkpoint_seconds=_checkpoint_seconds(trail),
+        checkpoint_seconds=math.fsum(seconds for attempt, seconds in told.checkpoints if attempt in ended),
     )
 
 
-def _checkpoint_seconds(trail: Trail) -> float:
-    """Of the attempts whose tuning phase has seconds, because only in those can a part of it be told."""
-    ended = {phase.attempt for phase in trail.phases if phase.name == "tune" and phase.seconds is not None}
-    return math.fsum(seconds for attempt, seconds in trail.checkpoints if attempt in ended)
-
-
-def _rank(number: int, facts: RankTrail) -> Rank:
-    started = facts.started
-    if started is None:
-        raise ValueError(f"rank {number} never started")
-    return Rank(
-        rank=number,
-        device_name=started.device_name,
-        device_uuid=started.device_uuid,
-        threads=started.threads,
-        precision=started.precision,
-        versions=started.versions,
-        seconds=_sum(facts.seconds),
-        peak_memory_bytes=facts.memory,
-    )
-
-
-def _quality(base: RunResult, trail: Trail) -> Quality | None:
-    if not base.spec.model.can_draw or not (trail.reconstruction or trail.validation or trail.anchors):
+def _quality(base: RunResult, told: RunFacts) -> Quality | None:
+    if not base.spec.model.can_draw or not (told.reconstruction or told.validation or told.anchors):
         return None
     return Quality(
         definition=quality_definition(base.spec),
-        reconstruction=tuple(trail.reconstruction.values()),
-        validation=tuple(trail.validation.values()),
-        anchors=tuple(trail.anchors.values()),
+        reconstruction=tuple(told.reconstruction.values()),
+        validation=tuple(told.validation.values()),
+        anchors=tuple(told.anchors.values()),
     )
 
 
-def _inference(base: RunResult, trail: Trail) -> Inference | None:
-    measured = [facts for facts in trail.ranks.values() if facts.setting and facts.step_seconds]
+def _inference(base: RunResult, told: RunFacts) -> Inference | None:
+    """The steps of the slowest rank, and how many of one whole batch's image-steps all ranks did in them."""
+    measured = [
+        (facts.inference_setting, facts.inference_seconds)
+        for facts in told.ranks.values()
+        if facts.inference_setting and facts.inference_seconds
+    ]
     if not measured:
         return None
-    slowest = max(measured, key=lambda facts: sum(facts.step_seconds) / len(facts.step_seconds))
-    setting = slowest.setting
-    if setting is None:
-        return None
+    setting, steps = max(measured, key=lambda rank: sum(rank[1]) / len(rank[1]))
+    whole = base.spec.inference.batch_size * base.spec.inference.num_inference_steps
     return Inference(
         batch_size=base.spec.inference.batch_size,
-        micro_batch_size=setting.micro_batch_size,
         processes=base.plan.processes,
-        precision=setting.precision,
-        attention=setting.attention,
-        warm_up_seconds=setting.warm_up_seconds,
-        compile_seconds=setting.compile_seconds,
-        step_seconds=tuple(slowest.step_seconds),
-        coverage=_inference_coverage(base, base.plan, setting.micro_batch_size, slowest.step_seconds),
+        step_seconds=tuple(steps),
+        coverage=min(1.0, setting.micro_batch_size * base.plan.processes * len(steps) / whole),
+        **setting.facts(),
     )
 
 
-def _inference_coverage(base: RunResult, plan: Plan, micro_batch_size: int, steps: Sequence[float]) -> float:
-    """Image-steps timed / image-steps of one whole batch, at most 1."""
-    whole = base.spec.inference.batch_size * base.spec.inference.num_inference_steps
-    return min(1.0, micro_batch_size * plan.processes * len(steps) / whole)
-
-
-def _unreadable(trail: Trail) -> RunFailure | None:
-    if trail.unreadable is None:
+def unreadable(told: RunFacts) -> RunFailure | None:
+    """The error of a run whose events could not be read to their end; None where they could."""
+    if told.unreadable is None:
         return None
-    return RunFailure(phase=trail.phase, kind="UnreadableEvents", message=trail.unreadable)
+    return RunFailure(phase=told.phase, kind="UnreadableEvents", message=told.unreadable)

@@ -1,30 +1,23 @@
-"""How a run ended: status and reason from its events, exit code and log; the result written for good."""
-
-from __future__ import annotations
+"""How a run ended, from its events, exit code and log: in memory for whoever reads it, on disk for whoever runs it."""
 
 import re
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from fluxkit.errors import ExitCode
-from fluxkit.fold.fold import fold
-from fluxkit.fold.replay import read_trail
+from fluxkit.fold.fold import fold, unreadable
+from fluxkit.fold.replay import RunFacts, replay
+from fluxkit.machine.system import System
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE, LOCK_FILE, LOG_FILE, LOG_HEADER, RESULT_FILE, to_json, write_atomically
+from fluxkit.record.facts import RunFailure
 from fluxkit.record.lock import is_held
 from fluxkit.record.redact import public_spec, redact, redact_file
-from fluxkit.record.result import RunFailure
-from fluxkit.record.run_folder import manifest, read_result, write_result
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from fluxkit.fold.replay import Trail
-    from fluxkit.machine.system import System
-    from fluxkit.record.facts import Ended
-    from fluxkit.record.result import RunResult
+from fluxkit.record.result import FinalStatus, RunResult
+from fluxkit.record.run_folder import find_results, folder_of, manifest, read_result, write_result
 
 LOG_LINES = 8
 LOG_BYTES = 4000
@@ -40,124 +33,148 @@ class Ending(NamedTuple):
 
     exit_code: int | None
     """Negative: ended by that signal; None: nobody saw it, the launcher died first."""
-    asked: str | None = None
-    """The signal that was passed on to it, by name."""
+    signal_name: str | None = None
+    """The signal that was passed on to it."""
 
 
-def conclude(folder: Path, result: RunResult, ending: Ending, after: System | None = None) -> RunResult:
-    """Folds the run that has ended and writes its result, whole, with the manifest of its files."""
+def folded_results(paths: Iterable[Path], *, with_manifest: bool = False) -> list[tuple[Path, RunResult]]:
+    """Every result under files, run folders and study folders, with its file; runs that died are folded in memory.
+
+    This is how results are read, and nothing is written: a copy on a read-only disk says the same.
+
+    Args:
+        paths: where to look.
+        with_manifest: whether a run that died also lists its files, which costs reading all of them.
+
+    Raises:
+        UsageError: a path holds no result, or one of the results can't be read.
+    """
+    return [
+        (file, _folded_if_dead(file.parent, result, with_manifest=with_manifest))
+        for file, result in find_results(paths)
+    ]
+
+
+def folded_result(path: Path) -> RunResult:
+    """The result of a run folder or file; a run that was left `started` by a death is folded, in memory alone.
+
+    Raises:
+        UsageError: it cannot be read or is no result.
+    """
+    return _folded_if_dead(folder_of(path), read_result(path))
+
+
+def settle_dead_run_on_disk(path: Path) -> RunResult:
+    """The result of a run folder or file; a run that was left `started` by a death is folded and written for good.
+
+    A folder that can't be written is still read: what it says does not change.
+
+    Raises:
+        UsageError: it cannot be read or is no result.
+    """
+    result, folder = read_result(path), folder_of(path)
+    if _is_dead(folder, result):
+        with suppress(OSError):
+            result = settle_on_disk(folder, result, Ending(exit_code=None))
+            (folder / LOCK_FILE).unlink(missing_ok=True)
+    return _folded_if_dead(folder, result)
+
+
+def settle_on_disk(folder: Path, result: RunResult, ending: Ending, after: System | None = None) -> RunResult:
+    """Folds the run that has ended and writes its result for good, with the manifest of its files."""
     _make_portable(folder)
-    trail = read_trail(folder)
-    status, error = judge(folder, result, trail, ending)
     looks = result.system.model_copy(update={"after": after}) if after else result.system
-    base = result.model_copy(update={"status": status, "error": error, "system": looks})
-    folded = fold(folder, base, trail)
-    if status == "completed":  # until then a resumed attempt needs the real path of the weights
+    folded = _folded(folder, result.model_copy(update={"system": looks}), ending)
+    if folded.status == "completed":  # until then a resumed attempt needs the real path of the weights
         _forget_paths(folder / JOB_FILE)
     settled = folded.model_copy(update={"artifacts": manifest(folder)})
     write_result(folder, settled)
     return settled
 
 
-def load_all(paths: Iterable[Path]) -> list[tuple[Path, RunResult]]:
-    """Every result under files, run folders and study folders, with its file; none is left `started` by a death.
+def _is_dead(folder: Path, result: RunResult) -> bool:
+    """Whether it is `started` without anybody at work, in the place where it was begun.
 
-    Raises:
-        UsageError: a path holds no result, or one of the results can't be read.
+    A result file that was copied elsewhere has nothing to fold.
     """
-    from fluxkit.record.run_folder import find_results
+    begun_here = (folder / RESULT_FILE).is_file() and (folder / JOB_FILE).is_file()
+    return result.status == "started" and begun_here and not is_held(folder)
 
-    return [(file, load(file) if found.status == "started" else found) for file, found in find_results(paths)]
 
-
-def load(path: Path) -> RunResult:
-    """The result of a run folder or file; a run that was left `started` by a death is folded as what it became.
-
-    Raises:
-        UsageError: it cannot be read or is no result.
-    """
-    result = read_result(path)
-    folder = path if path.is_dir() else path.parent
-    if result.status != "started" or not _is_run_folder(folder) or is_held(folder):
+def _folded_if_dead(folder: Path, result: RunResult, *, with_manifest: bool = False) -> RunResult:
+    if not _is_dead(folder, result):
         return result
-    with suppress(OSError):  # a folder that can't be written is still read: what it says does not change
-        settled = conclude(folder, result, Ending(exit_code=None))
-        (folder / LOCK_FILE).unlink(missing_ok=True)
-        return settled
-    status, error = judge(folder, result, trail := read_trail(folder), Ending(exit_code=None))
-    return fold(folder, result.model_copy(update={"status": status, "error": error}), trail)
+    folded = _folded(folder, result, Ending(exit_code=None))
+    return folded.model_copy(update={"artifacts": manifest(folder)}) if with_manifest else folded
 
 
-def _is_run_folder(folder: Path) -> bool:
-    """Whether a run was begun right there; a result file that was copied elsewhere has nothing to fold."""
-    return (folder / RESULT_FILE).is_file() and (folder / JOB_FILE).is_file()
+def _folded(folder: Path, result: RunResult, ending: Ending) -> RunResult:
+    run = replay(folder)
+    status, error = status_and_error(folder, result, run, ending)
+    return fold(folder, result.model_copy(update={"status": status, "error": error}), run)
 
 
-def judge(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> tuple[Ended, RunFailure | None]:
+def status_and_error(
+    folder: Path, result: RunResult, run: RunFacts, ending: Ending
+) -> tuple[FinalStatus, RunFailure | None]:
     """Status and, unless it completed, where and why it ended."""
-    if trail.unreadable:
-        return "failed", RunFailure(phase=trail.phase, kind="UnreadableEvents", message=trail.unreadable)
-    outcomes = [trail.outcomes.get(rank) for rank in range(result.plan.processes)]
-    if trail.failures and not ending.asked:
-        return "failed", _first_failure(folder, result, trail, ending)
+    if failure := unreadable(run):
+        return "failed", failure
+    outcomes = [run.outcomes.get(rank) for rank in range(result.plan.processes)]
+    if run.failures and not ending.signal_name:
+        return "failed", _first_failure(folder, result, run, ending)
     if all(outcome == "completed" for outcome in outcomes) and not ending.exit_code:
         return "completed", None
     checkpointed = all(outcome == "checkpointed" for outcome in outcomes)
-    if checkpointed or ending.exit_code == ExitCode.CHECKPOINTED or ending.asked or _was_ended_politely(ending):
-        return "interrupted", _interruption(trail, ending, checkpointed=checkpointed)
+    politely = ending.exit_code is not None and -ending.exit_code in _POLITE_SIGNALS
+    if checkpointed or ending.exit_code == ExitCode.CHECKPOINTED or ending.signal_name or politely:
+        return "interrupted", _interruption(run, ending, checkpointed=checkpointed)
     if ending.exit_code is None:
         message = "The run ended without a word, with the process that watched it: killed, or the machine stopped."
-        return "interrupted", RunFailure(phase=trail.phase, kind="Lost", message=message)
-    return "failed", _death(folder, result, trail, ending.exit_code)
+        return "interrupted", RunFailure(phase=run.phase, kind="Lost", message=message)
+    return "failed", _death(folder, result, run, ending.exit_code)
 
 
-def _was_ended_politely(ending: Ending) -> bool:
-    return ending.exit_code is not None and -ending.exit_code in _POLITE_SIGNALS
-
-
-def _interruption(trail: Trail, ending: Ending, *, checkpointed: bool) -> RunFailure:
+def _interruption(run: RunFacts, ending: Ending, *, checkpointed: bool) -> RunFailure:
     """Told to stop from outside: nothing is wrong with the run."""
-    by = f" by {ending.asked}" if ending.asked else ""
+    by = f" by {ending.signal_name}" if ending.signal_name else ""
     how = "and stopped at a checkpoint" if checkpointed else "and ended before it could write a last checkpoint"
     message = f"The run was told to stop{by} {how}; fluxkit resume continues it."
     kind = "Checkpointed" if checkpointed else "Stopped"
-    return RunFailure(phase=trail.phase, kind=kind, message=message, exit_code=ending.exit_code)
+    return RunFailure(phase=run.phase, kind=kind, message=message, exit_code=ending.exit_code)
 
 
-def _first_failure(folder: Path, result: RunResult, trail: Trail, ending: Ending) -> RunFailure:
+def _first_failure(folder: Path, result: RunResult, run: RunFacts, ending: Ending) -> RunFailure:
     """The cause: a rank that was killed, or else the earliest last words; the other ranks fail because of it."""
-    rank, failed = min(trail.failures, key=lambda pair: (pair[1].unix_seconds or 0.0, pair[1].at_seconds))
+    rank, failed = min(run.failures, key=lambda pair: (pair[1].unix_seconds or 0.0, pair[1].at_seconds))
+    kind, message = failed.kind, redact(failed.message, folder)
+    lost = _lost_rank(folder) if result.plan.processes > 1 else None
+    if lost and lost[0] not in {rank for rank, _ in run.failures}:
+        kind = "Killed" if lost[1] < 0 else "EngineDied"
+        message = f"rank {lost[0]} {_end(lost[1])}; then rank {rank} said: {message}"
+    elif result.plan.processes > 1:
+        message = f"rank {rank}: {message}"
     code = failed.exit_code if ending.exit_code is None else ending.exit_code
-    phase, message = failed.phase or trail.phase, redact(failed.message, folder)
-    if result.plan.processes == 1:
-        return RunFailure(phase=phase, kind=failed.kind, message=message, exit_code=code)
-    lost = _lost_rank(folder)
-    if lost and lost[0] not in {rank for rank, _ in trail.failures}:
-        message = f"{_loss(*lost)}; then rank {rank} said: {message}"
-        return RunFailure(phase=phase, kind="Killed" if lost[1] < 0 else "EngineDied", message=message, exit_code=code)
-    return RunFailure(phase=phase, kind=failed.kind, message=f"rank {rank}: {message}", exit_code=code)
+    return RunFailure(phase=failed.phase or run.phase, kind=kind, message=message, exit_code=code)
 
 
-def _death(folder: Path, result: RunResult, trail: Trail, exit_code: int) -> RunFailure:
+def _death(folder: Path, result: RunResult, run: RunFacts, exit_code: int) -> RunFailure:
     """The engine ended without last words in its events: the log and the exit code have to tell."""
     tail, lost = _log_tail(folder), _lost_rank(folder) if result.plan.processes > 1 else None
-    message = _loss(*lost) if lost else f"The engine {_end(exit_code)}"
+    who, code = (f"rank {lost[0]}", lost[1]) if lost else ("The engine", exit_code)
+    message = f"{who} {_end(code)}"
     message += f". Last lines of {LOG_FILE}: {tail}" if tail else "."
     killed = exit_code < 0 or (lost is not None and lost[1] < 0)
-    return RunFailure(
-        phase=trail.phase, kind="Killed" if killed else "EngineDied", message=message, exit_code=exit_code
-    )
-
-
-def _loss(rank: int, exit_code: int) -> str:
-    return f"rank {rank} {_end(exit_code)}"
+    return RunFailure(phase=run.phase, kind="Killed" if killed else "EngineDied", message=message, exit_code=exit_code)
 
 
 def _end(exit_code: int) -> str:
     """How a process ended, in words."""
     if exit_code >= 0:
         return f"ended with exit code {exit_code} and without a result"
-    words = f"was ended by {_signal_name(-exit_code)}"
+    words = f"was ended by signal {-exit_code}"
+    with suppress(ValueError):  # a number that this system has no name for
+        words += f" ({signal.Signals(-exit_code).name})"
     if -exit_code == signal.SIGKILL:
         words += ", most often the system's answer to memory running out: a smaller micro-batch needs less"
     return words
@@ -170,12 +187,6 @@ def _lost_rank(folder: Path) -> tuple[int, int] | None:
         return int(root[1]), int(root[2])
     lost = _LOST_RANK.search(text)
     return (int(lost[2]), int(lost[1])) if lost else None
-
-
-def _signal_name(number: int) -> str:
-    with suppress(ValueError):
-        return f"signal {number} ({signal.Signals(number).name})"
-    return f"signal {number}"
 
 
 def _log_text(folder: Path) -> str:

@@ -1,93 +1,59 @@
-"""What the attempts at a run left behind: their events read as one trajectory, without what was done twice."""
-
-from __future__ import annotations
+"""The events of all attempts at a run, read as one trajectory: what was done twice counts once."""
 
 import math
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from fluxkit.record.events import (
-    Agreement,
-    Anchor,
-    CheckpointWritten,
-    Failed,
-    Finished,
-    InferenceSetting,
-    InferenceSteps,
-    Inputs,
-    Iterations,
-    MarkReached,
-    Memory,
-    PhaseEnded,
-    PhaseStarted,
-    Reconstruction,
-    Resumed,
-    Started,
-    TuningSetting,
-    Validation,
-    event_path,
-    read_events,
-)
-from fluxkit.record.facts import Canary, CanaryRate
-from fluxkit.record.result import (
-    AgreementProbe,
-    AnchorScore,
-    Interruption,
-    Mark,
-    PhaseSeconds,
-    ReconstructionScore,
-    ValidationScore,
-)
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fluxkit.record.events import Event
+from fluxkit.record import events
+from fluxkit.record.facts import AnchorScore, Mark, ReconstructionScore, RunInputs, ValidationScore
+from fluxkit.record.redact import redact
+from fluxkit.record.result import AgreementProbe, CanaryRate, Interruption, PhaseSeconds
 
 _NAME = re.compile(r"rank-(\d{1,4})\.attempt-(\d{1,4})\.jsonl")
 
 
-class RankTrail:
-    """Facts of one rank."""
+@dataclass
+class RankFacts:
+    """What one rank told of itself."""
 
-    def __init__(self) -> None:
-        self.started: Started | None = None
-        self.seconds: list[float] = []
-        """Duration of each step on this rank's own clock."""
-        self.budget_seconds: float | None = None
-        """The budget's clock after its last block; rank 0 decides it for all."""
-        self.memory: dict[str, dict[str, int]] = {}
-        self.tuning_setting: TuningSetting | None = None
-        self.setting: InferenceSetting | None = None
-        self.step_seconds: list[float] = []
+    started: events.Started | None = None
+    seconds: list[float] = field(default_factory=list)
+    """Duration of each step on this rank's own clock."""
+    budget_seconds: float | None = None
+    """The budget's clock after its last block; rank 0 decides it for all."""
+    memory: dict[str, dict[str, int]] = field(default_factory=dict)
+    tuning_setting: events.TuningSetting | None = None
+    inference_setting: events.InferenceSetting | None = None
+    inference_seconds: list[float] = field(default_factory=list)
 
 
-class Trail:
-    """The events of a run folder, folded in the order of attempts and, inside an attempt, of ranks."""
+@dataclass
+class RunFacts:
+    """What the events of a run folder told, taken in by attempt and, inside an attempt, by rank."""
 
-    def __init__(self) -> None:
-        self.ranks: dict[int, RankTrail] = {}
-        self.inputs: Inputs | None = None
-        self.phases: list[PhaseSeconds] = []
-        self.interruptions: list[Interruption] = []
-        self.checkpoints: list[tuple[int, float]] = []
-        """Attempt, and the seconds of writing one in it."""
-        self.losses: list[float | None] = []
-        self.marks: dict[str, Mark] = {}
-        self.reconstruction: dict[tuple[str, str, int], ReconstructionScore] = {}
-        self.validation: dict[tuple[str, str, float, int], ValidationScore] = {}
-        self.anchors: dict[tuple[str, str], AnchorScore] = {}
-        self.canaries: list[CanaryRate] = []
-        self.agreement: dict[tuple[int, str], AgreementProbe] = {}
-        """By rank and precision."""
-        self.failures: list[tuple[int, Failed]] = []
-        """Of the last attempt: rank and its last words."""
-        self.outcomes: dict[int, str] = {}
-        """Of the last attempt: how each rank finished; a rank that is missing was ended without a word."""
-        self.unreadable: str | None = None
-        """Why the last attempt's events could not be read to their end."""
-        self.attempt = 0
-        self.resumed = False
+    ranks: dict[int, RankFacts] = field(default_factory=dict)
+    inputs: RunInputs | None = None
+    phases: list[PhaseSeconds] = field(default_factory=list)
+    interruptions: list[Interruption] = field(default_factory=list)
+    checkpoints: list[tuple[int, float]] = field(default_factory=list)
+    """Attempt, and the seconds of writing one in it."""
+    losses: list[float | None] = field(default_factory=list)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    reconstruction: dict[tuple[str, str, int], ReconstructionScore] = field(default_factory=dict)
+    validation: dict[tuple[str, str, float, int], ValidationScore] = field(default_factory=dict)
+    anchors: dict[tuple[str, str], AnchorScore] = field(default_factory=dict)
+    canaries: list[CanaryRate] = field(default_factory=list)
+    agreement: dict[tuple[int, str], AgreementProbe] = field(default_factory=dict)
+    """By rank and precision."""
+    failures: list[tuple[int, events.Failed]] = field(default_factory=list)
+    """Of the last attempt: rank and its last words."""
+    outcomes: dict[int, str] = field(default_factory=dict)
+    """Of the last attempt: how each rank finished; a rank that is missing was ended without a word."""
+    unreadable: str | None = None
+    """Why the last attempt's events could not be read to their end."""
+    attempt: int = 0
+    resumed: bool = False
 
     @property
     def seconds(self) -> list[float]:
@@ -106,85 +72,85 @@ class Trail:
         self.attempt, self.resumed = attempt, False
         self.failures, self.outcomes, self.unreadable = [], {}, None
 
-    def add(self, rank: int, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
+    def add(self, rank: int, event: events.Event) -> None:  # noqa: C901, PLR0912 - one case per event
         """Takes in the next event of a rank.
 
         Raises:
             ValueError: the event can't follow the ones before it.
         """
-        facts = self.ranks.setdefault(rank, RankTrail())
+        facts = self.ranks.setdefault(rank, RankFacts())
         match event:
-            case Started():
+            case events.Started():
                 facts.started = event
-            case Memory():
-                _raise_peaks(facts.memory.setdefault(event.phase, {}), event.peak_bytes)
-            case Agreement():
-                probe = {"rank": rank, **event.model_dump(exclude={"event", "at_seconds"})}
-                self.agreement[rank, event.precision] = AgreementProbe.model_validate(probe)
-            case TuningSetting():
+            case events.Memory():
+                peaks = facts.memory.setdefault(event.phase, {})
+                for kind, peak in event.peak_bytes.items():
+                    peaks[kind] = max(peak, peaks.get(kind, 0))
+            case events.Agreement():
+                self.agreement[rank, event.precision] = AgreementProbe(rank=rank, **event.facts())
+            case events.TuningSetting():
                 facts.tuning_setting = event
-            case InferenceSetting():
-                facts.setting, facts.step_seconds = event, []
-            case InferenceSteps():
-                facts.step_seconds.extend(event.seconds)
-            case Reconstruction() | Validation() | Anchor():
-                self._score(event)
-            case Canary():
-                facts_of_it = event.model_dump(exclude={"event", "at_seconds"})
-                self.canaries.append(CanaryRate(rank=rank, attempt=self.attempt, **facts_of_it))
-            case Failed():
+            case events.InferenceSetting():
+                facts.inference_setting, facts.inference_seconds = event, []
+            case events.InferenceSteps():
+                facts.inference_seconds.extend(event.seconds)
+            case events.Reconstruction():
+                self.reconstruction[event.mark, event.pair, event.seed] = ReconstructionScore(**event.facts())
+            case events.Validation():
+                score = ValidationScore(**event.facts() | {"loss": finite(event.loss)})
+                self.validation[event.mark, event.pair, event.sigma, event.draw] = score
+            case events.Anchor():
+                self.anchors[event.anchor, event.pair] = AnchorScore(**event.facts())
+            case events.Canary():
+                self.canaries.append(CanaryRate(rank=rank, attempt=self.attempt, **event.facts()))
+            case events.Failed():
                 self.failures.append((rank, event))
-            case Finished():
+            case events.Finished():
                 self.outcomes[rank] = event.outcome
-            case Iterations():
-                self._steps(rank, facts, event)
-            case Resumed():
+            case events.Iterations():
+                self._add_steps(rank, facts, event)
+            case events.Resumed():
                 self._resume(rank, facts, event)
             case _ if rank == 0:
-                self._of_the_run(event)
-            case _:
-                pass
+                self._add_of_all(event)
 
-    def _of_the_run(self, event: Event) -> None:
-        """Facts that rank 0 states for all."""
+    def _add_of_all(self, event: events.Event) -> None:
+        """Takes in what rank 0 states for all."""
         match event:
-            case Inputs():
-                self.inputs = event
-            case PhaseStarted():
+            case events.Inputs():
+                self.inputs = RunInputs(**event.facts())
+            case events.PhaseStarted():
                 self.phases.append(PhaseSeconds(name=event.phase, attempt=self.attempt, seconds=None))
-            case PhaseEnded():
+            case events.PhaseEnded():
                 self._end_phase(event)
-            case CheckpointWritten():
+            case events.CheckpointWritten():
                 self.checkpoints.append((self.attempt, event.seconds))
-            case MarkReached():
-                self.marks.pop(event.id, None)
-                self.marks[event.id] = Mark.model_validate(event.model_dump(exclude={"event", "at_seconds"}))
+            case events.MarkReached():
+                self.marks.pop(event.id, None)  # a mark that is reached again stands at its new place
+                self.marks[event.id] = Mark(**event.facts())
 
-    def _end_phase(self, event: PhaseEnded) -> None:
+    def _end_phase(self, event: events.PhaseEnded) -> None:
         for place in reversed(range(len(self.phases))):
             phase = self.phases[place]
             if phase.name == event.phase and phase.attempt == self.attempt and phase.seconds is None:
                 self.phases[place] = phase.model_copy(update={"seconds": event.seconds})
                 return
 
-    def _steps(self, rank: int, facts: RankTrail, event: Iterations) -> None:
+    def _add_steps(self, rank: int, facts: RankFacts, event: events.Iterations) -> None:
         if len(event.seconds) != len(event.losses):
             raise ValueError(f"a block of {len(event.seconds)} steps has {len(event.losses)} losses")
         if event.first > len(facts.seconds):
             raise ValueError(f"steps {len(facts.seconds)} to {event.first - 1} are missing")
-        if rank == 0:
-            self._losses(event)
-        facts.seconds = [*facts.seconds[: event.first], *event.seconds]
-        facts.budget_seconds = event.total_seconds
-
-    def _losses(self, event: Iterations) -> None:
-        if event.first < len(self.losses):
+        if rank == 0 and event.first < len(self.losses):
             # Begun again without a checkpoint: the trajectory is whole, nothing of the earlier attempt is in it.
             self._rewind(event.first)
             self.interruptions = self.interruptions if self.resumed else []
-        self.losses.extend(finite(loss) for loss in event.losses)
+        if rank == 0:
+            self.losses.extend(finite(loss) for loss in event.losses)
+        facts.seconds = [*facts.seconds[: event.first], *event.seconds]
+        facts.budget_seconds = event.total_seconds
 
-    def _resume(self, rank: int, facts: RankTrail, event: Resumed) -> None:
+    def _resume(self, rank: int, facts: RankFacts, event: events.Resumed) -> None:
         if event.iteration > len(facts.seconds):
             raise ValueError(f"resumed at step {event.iteration}, but only {len(facts.seconds)} are known")
         if rank == 0:
@@ -200,48 +166,28 @@ class Trail:
         del self.losses[iteration:]
         lost = {mark.id for mark in self.marks.values() if mark.iteration > iteration}
         self.marks = {key: mark for key, mark in self.marks.items() if key not in lost}
-        self.reconstruction = {key: each for key, each in self.reconstruction.items() if each.mark not in lost}
-        self.validation = {key: each for key, each in self.validation.items() if each.mark not in lost}
-
-    def _score(self, event: Reconstruction | Validation | Anchor) -> None:
-        values = event.model_dump(exclude={"event", "at_seconds"})
-        if isinstance(event, Reconstruction):
-            self.reconstruction[event.mark, event.pair, event.seed] = ReconstructionScore.model_validate(values)
-        elif isinstance(event, Validation):
-            values["loss"] = finite(event.loss)
-            key = (event.mark, event.pair, event.sigma, event.draw)
-            self.validation[key] = ValidationScore.model_validate(values)
-        else:
-            self.anchors[event.anchor, event.pair] = AnchorScore.model_validate(values)
+        self.reconstruction = {key: score for key, score in self.reconstruction.items() if score.mark not in lost}
+        self.validation = {key: score for key, score in self.validation.items() if score.mark not in lost}
 
 
-def read_trail(folder: Path) -> Trail:
+def replay(folder: Path) -> RunFacts:
     """All that the events of a run folder tell; what is unreadable ends its file and is said."""
-    trail = Trail()
+    run = RunFacts()
     attempts: dict[int, list[int]] = {}
     for path in (folder / "events").glob("rank-*.attempt-*.jsonl"):
         name = _NAME.fullmatch(path.name)
         if name and not path.is_symlink():
             attempts.setdefault(int(name[2]), []).append(int(name[1]))
     for attempt, ranks in sorted(attempts.items()):
-        trail.begin_attempt(attempt)
+        run.begin_attempt(attempt)
         for rank in sorted(ranks):
-            _read_rank(trail, folder, rank, attempt)
-    return trail
-
-
-def _read_rank(trail: Trail, folder: Path, rank: int, attempt: int) -> None:
-    path = event_path(folder, rank, attempt)
-    try:
-        for event in read_events(path):
-            trail.add(rank, event)
-    except ValueError as error:
-        trail.unreadable = f"events/{path.name}: {error}"
-
-
-def _raise_peaks(peaks: dict[str, int], seen: dict[str, int]) -> None:
-    for kind, peak in seen.items():
-        peaks[kind] = max(peak, peaks.get(kind, 0))
+            path = events.event_path(folder, rank, attempt)
+            try:
+                for event in events.read_events(path):
+                    run.add(rank, event)
+            except ValueError as error:
+                run.unreadable = redact(f"events/{path.name}: {error}", folder)
+    return run
 
 
 def finite(value: float | None) -> float | None:

@@ -1,18 +1,14 @@
-"""What a container was not given by whoever started it, in one sentence with the flag that mends it."""
-
-from __future__ import annotations
+"""Which container is around this process, and what it was not given, in one sentence with the flag that mends it."""
 
 import errno
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from fluxkit.errors import MachineError
-from fluxkit.machine.readings import ROOT, container
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from fluxkit.machine.readings import ROOT
 
 BUILD_FILE = Path("/etc/fluxkit/build.json")
 """Written when an image is built: `{"image": "...", "commit": "..."}`; a commit with changes ends in `-dirty`."""
@@ -47,27 +43,32 @@ FLAGS = {
 }
 
 
-def flags(kind: str) -> Flags | None:
-    """The flags of one engine; None for `none`."""
-    return FLAGS.get(kind)
+def container_engine(root: Path, environment: Mapping[str, str]) -> str:
+    """`apptainer`, `podman`, `docker` or `none`."""
+    # Apptainer first: it may run an image that was built for docker and still carries docker's mark.
+    if "APPTAINER_CONTAINER" in environment or "SINGULARITY_CONTAINER" in environment:
+        return "apptainer"
+    # With --read-only Podman hides its mark below an empty /run, but not the variable.
+    if (root / "run/.containerenv").exists() or environment.get("container") == "podman":
+        return "podman"
+    return "docker" if (root / ".dockerenv").exists() else "none"
 
 
-def around() -> Flags | None:
+def own_image_flags() -> Flags | None:
     """The flags of the engine around this process; None outside of fluxkit's own images, whose folders are known."""
-    return flags(container(ROOT, os.environ)) if BUILD_FILE.is_file() else None
+    return FLAGS.get(container_engine(ROOT, os.environ)) if BUILD_FILE.is_file() else None
 
 
 def unwritable(folder: Path, error: OSError) -> str:
     """Why `folder` can't be written, and what to do."""
-    said, known = f"{folder} can't be written: {error.strerror}; ", around()
-    out = "choose another folder with --out."
-    if known and error.errno in {errno.EACCES, errno.EPERM} and is_bound(folder):
-        return f"{said}start the container as the owner of that folder, with {known.user}, or {out}"
-    if known and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"{said}bind a larger folder in its place, as in {known.bind}, or {out}"
-    if known and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return f"{said}start the container with a folder of yours for the results, {known.bind}, or {out}"
-    return f"{said}{out}"
+    flags, mend = own_image_flags(), ""
+    if flags and error.errno in {errno.EACCES, errno.EPERM} and is_bound(folder):
+        mend = f"start the container as the owner of that folder, with {flags.user}, or "
+    elif flags and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        mend = f"bind a larger folder in its place, as in {flags.bind}, or "
+    elif flags and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        mend = f"start the container with a folder of yours for the results, {flags.bind}, or "
+    return f"{folder} can't be written: {error.strerror}; {mend}choose another folder with --out."
 
 
 def warnings(folder: Path, cache: Path) -> Iterator[str]:
@@ -76,17 +77,17 @@ def warnings(folder: Path, cache: Path) -> Iterator[str]:
     Raises:
         MachineError: the cache can't be written; importing torch alone would fail.
     """
-    known = around()
-    if known is None:
+    flags = own_image_flags()
+    if flags is None:
         return
     if not os.access(existing(cache), os.W_OK):
         raise MachineError(
-            f"The cache {cache} can't be written by user {os.getuid()}; give the container another: {known.cache}."
+            f"The cache {cache} can't be written by user {os.getuid()}; give the container another: {flags.cache}."
         )
     if not is_bound(folder):
-        yield f"{folder} lies inside the container and goes with it; to keep it, start it with {known.bind}."
+        yield f"{folder} lies inside the container and goes with it; to keep it, start it with {flags.bind}."
     if shutil.disk_usage(existing(cache)).free < SCARCE_BYTES:
-        yield f"The cache {cache} has less than {SCARCE_BYTES // 10**6} MB left; give it more with {known.cache}."
+        yield f"The cache {cache} has less than {SCARCE_BYTES // 10**6} MB left; give it more with {flags.cache}."
 
 
 def is_bound(folder: Path, root: Path = ROOT) -> bool:
@@ -96,4 +97,4 @@ def is_bound(folder: Path, root: Path = ROOT) -> bool:
 
 def existing(folder: Path) -> Path:
     """The nearest folder that is there; one that may not be looked into counts as absent."""
-    return next(each for each in (folder.absolute(), *folder.absolute().parents) if os.access(each, os.F_OK))
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if os.access(place, os.F_OK))

@@ -1,15 +1,9 @@
 """Why a GPU can't be used here, and what to do: none is shown, torch is built without CUDA, the driver is too old."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from fluxkit.errors import MachineError
-from fluxkit.machine.container import around, flags
-
-if TYPE_CHECKING:
-    from fluxkit.machine.system import System
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.machine.container import FLAGS, own_image_flags
+from fluxkit.machine.system import System
+from fluxkit.spec.run_spec import RunSpec
 
 OLDEST_DRIVER = {"11": 450, "12": 525, "13": 580}
 """First branch of NVIDIA's Linux driver that runs a major version of CUDA.
@@ -20,20 +14,17 @@ Source: NVIDIA, CUDA Compatibility, table of minor version compatibility.
 
 def no_gpu(spec: RunSpec, system: System) -> str:
     """What to tell who asks for a GPU where the driver shows none."""
-    inside = system.readings.get("container")
-    known = flags(str(inside.value)) if inside and inside.value else None
-    if known is None:
-        return (
-            f"{spec.name} asks for a GPU, but this machine shows no NVIDIA GPU ({_why(system)}); "
-            "run it on a machine with one, or use nano-laptop-cpu."
-        )
+    container = system.readings.get("container")
+    flags = FLAGS.get(str(container.value)) if container else None
+    where = "this container" if flags else "this machine"
+    mend = f"start the CUDA image with {flags.gpus}" if flags else "run it"
     return (
-        f"{spec.name} asks for a GPU, but this container shows no NVIDIA GPU ({_why(system)}); "
-        f"start the CUDA image with {known.gpus} on a machine with one, or use nano-laptop-cpu."
+        f"{spec.name} asks for a GPU, but {where} shows no NVIDIA GPU ({_why_no_gpu(system)}); "
+        f"{mend} on a machine with one, or use nano-laptop-cpu."
     )
 
 
-def _why(system: System) -> str:
+def _why_no_gpu(system: System) -> str:
     driver = system.readings.get("nvidia_driver")
     if driver is None or driver.unavailable:
         return driver.unavailable if driver and driver.unavailable else "the driver was not asked"
@@ -61,7 +52,7 @@ def check_cuda(system: System) -> None:
     """
     torch = system.packages.get("torch", "")
     if torch.endswith("+cpu"):
-        mend = "start the CUDA image" if around() else "install a torch built for this machine's driver"
+        mend = "start the CUDA image" if own_image_flags() else "install a torch built for this machine's driver"
         raise MachineError(f"torch {torch} is built without CUDA; {mend} instead.")
     cuda = next((version for name, version in system.packages.items() if name.startswith("nvidia-cuda-runtime")), "")
     reading = system.readings.get("nvidia_driver")

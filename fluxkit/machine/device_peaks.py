@@ -3,27 +3,26 @@
 Source: `data/devices.toml`, in which every number has its own.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from functools import cache
 from importlib.resources import files
-from typing import Literal
-
-from pydantic import BaseModel
+from typing import Literal, NamedTuple, get_args
 
 from fluxkit.errors import UsageError
 from fluxkit.spec.execution import InferencePrecision
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 Work = Literal["tuning", "inference"]
+WORKS: tuple[Work, ...] = get_args(Work)
+PRECISIONS: tuple[InferencePrecision, ...] = get_args(InferencePrecision)
+REFERENCE_CPU, REFERENCE_CORES = "laptop-cpu", 2
+"""The CPU of `devices.toml`, and how many cores its rates are of."""
 
 
-class Peaks(BaseModel):
+class Peaks(Frozen):
     """One entry of `devices.toml`."""
 
-    model_config = FROZEN
     name: str
     """What `fluxkit plan --device` calls it."""
     title: str
@@ -49,10 +48,9 @@ class Peaks(BaseModel):
         return {"ieee_float32": self.ieee_float32, "tf32": self.tf32, "bfloat16": self.bfloat16}[precision]
 
 
-class Efficiency(BaseModel):
+class Efficiency(Frozen):
     """Which share of the peak a kind of work reaches, and how that is known."""
 
-    model_config = FROZEN
     family: Literal["nano", "schnell"]
     work: Work
     precision: InferencePrecision
@@ -64,8 +62,7 @@ class Efficiency(BaseModel):
     """Measured where, published where, or assumed why."""
 
 
-class _File(BaseModel):
-    model_config = FROZEN
+class _File(Frozen):
     device: tuple[Peaks, ...]
     efficiency: tuple[Efficiency, ...]
 
@@ -106,13 +103,38 @@ def peaks_of(device_name: str) -> Peaks | None:
 def efficiency(device: Peaks, family: str, work: Work, precision: InferencePrecision) -> Efficiency | None:
     """The stated efficiency of some work on a device; None where none is."""
     for entry in _file().efficiency:
-        asked = (family, work, precision)
-        if (entry.family, entry.work, entry.precision) == asked and device.name in entry.devices:
+        kind = (entry.family, entry.work, entry.precision)
+        if kind == (family, work, precision) and device.name in entry.devices:
             return entry
     return None
 
 
 def flops_per_second(device: Peaks, family: str, work: Work, precision: InferencePrecision) -> float | None:
     """FLOP/s to expect: peak x stated efficiency; None where either is not known."""
-    peak, found = device.peak_flops_per_second(precision), efficiency(device, family, work, precision)
-    return peak * found.share if peak and found else None
+    peak, reached = device.peak_flops_per_second(precision), efficiency(device, family, work, precision)
+    return peak * reached.share if peak and reached else None
+
+
+class ExpectedRates(NamedTuple):
+    """What to expect of a device for one family of models."""
+
+    device: Peaks
+    assumed: bool
+    """Whether a CPU is not known, and taken for the one of `devices.toml`."""
+    flops_per_second: dict[tuple[Work, InferencePrecision], float]
+    """Of the work and precisions for which an efficiency is stated."""
+
+
+def expected_rates(device_name: str, kind: str, family: str) -> ExpectedRates | None:
+    """The rates of a device by its driver's name; None for a GPU that is not known."""
+    known = peaks_of(device_name)
+    device = device_named(REFERENCE_CPU) if known is None and kind == "cpu" else known
+    if device is None:
+        return None
+    rates = {
+        (work, precision): rate
+        for work in WORKS
+        for precision in PRECISIONS
+        if (rate := flops_per_second(device, family, work, precision))
+    }
+    return ExpectedRates(device, known is None, rates)

@@ -1,54 +1,34 @@
 """Whether this machine is fit to measure: a verdict on every reading, and what to do. Changes nothing."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-from pydantic import BaseModel
+from collections.abc import Iterator, Sequence
 
 from fluxkit.errors import printable
-from fluxkit.machine.doctor_rules import GPU_ROWS, ROWS, Verdict
-from fluxkit.machine.system import ENGINE_PACKAGES
+from fluxkit.machine.doctor_rules import GPU_ROWS, ROWS, Judged, Row, Verdict
+from fluxkit.machine.provenance import Kit
+from fluxkit.machine.readings import Reading
+from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.units import counted
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from fluxkit.machine.doctor_rules import Row
-    from fluxkit.machine.provenance import Kit
-    from fluxkit.machine.readings import Reading
-    from fluxkit.machine.system import System
-
-STYLES: dict[str, str] = {"fit": "green", "remark": "yellow", "doubt": "red", "unknown": "dim"}
+STYLES: dict[Verdict, str] = {"fit": "green", "remark": "yellow", "doubt": "red", "unknown": "dim"}
 MEANINGS = "fit: nothing to do; remark: know it; doubt: speeds may not be believed; unknown: this machine does not say"
 
 
-class Finding(BaseModel):
+class Finding(Frozen):
     """One check."""
 
-    model_config = FROZEN
     check: str
-    value: str | None
+    value: str | None = None
     """What was read, with its unit; null where it could not be."""
-    unavailable: str | None
+    unavailable: str | None = None
     """Why there is no value."""
     source: str
-    verdict: Literal["fit", "remark", "doubt", "unknown"]
-    advice: str
+    verdict: Verdict
+    advice: str = ""
     """What to do; empty where there is nothing."""
-
-
-class Tally(NamedTuple):
-    """How many findings of each verdict."""
-
-    fit: int
-    remark: int
-    doubt: int
-    unknown: int
 
 
 def examine(system: System, kit: Kit | None = None) -> tuple[Finding, ...]:
@@ -57,87 +37,56 @@ def examine(system: System, kit: Kit | None = None) -> tuple[Finding, ...]:
     count = sum(re.fullmatch(r"gpu_\d+_uuid", name) is not None for name in system.readings)
     for index in range(count):
         findings += [_finding(row, f"gpu_{index}_{row.reading}", system, f"GPU {index} ") for row in GPU_ROWS]
-    about_kit = [_kit(kit)] if kit else []
-    return (*findings, _precision(), _image(kit.image if kit else None), *about_kit, _packages(system))
-
-
-def tally(findings: Iterable[Finding]) -> Tally:
-    """How many of each verdict."""
-    verdicts: list[str] = [finding.verdict for finding in findings]
-    return Tally(*(verdicts.count(name) for name in Tally._fields))
+    return (*findings, *_about_software(system, kit))
 
 
 def _finding(row: Row, name: str, system: System, prefix: str = "") -> Finding:
-    reading = system.readings.get(name)
-    title = f"{prefix}{row.check}"
-    if reading is None:
-        return Finding(check=title, value=None, unavailable="it was not read", source="—", verdict="unknown", advice="")
+    """One reading judged. None is fit where that means that nothing is limited, and unknown elsewhere."""
+    reading = system.readings.get(name) or Reading(value=None, source="—", unavailable="it was not read")
     if reading.value is None:
-        return _unread(row, title, reading)
-    judged = row.judge(reading.value, system, name)
+        verdict: Verdict = "fit" if reading.unavailable in row.fit_if_absent else "unknown"
+        value, judged = None, Judged(verdict)
+    else:
+        value, judged = row.words(reading.value), row.judge(reading.value, system, name)
     return Finding(
-        check=title,
-        value=row.words(reading.value),
-        unavailable=None,
+        check=f"{prefix}{row.check}",
+        value=value,
+        unavailable=reading.unavailable,
         source=reading.source,
         verdict=judged.verdict,
         advice=judged.advice,
     )
 
 
-def _unread(row: Row, title: str, reading: Reading) -> Finding:
-    """Nothing to read is fit where it means that nothing is limited, and unknown elsewhere."""
-    return Finding(
-        check=title,
-        value=None,
-        unavailable=reading.unavailable,
-        source=reading.source,
-        verdict="fit" if row.fit_if_absent and reading.unavailable in row.fit_if_absent else "unknown",
-        advice="",
-    )
-
-
-def _image(image: str | None) -> Finding:
-    missing = None if image else "fluxkit was not started from an image that names itself"
-    verdict: Verdict = "fit" if image else "unknown"
-    return Finding(
-        check="container image", value=image, unavailable=missing, source="fluxkit", verdict=verdict, advice=""
-    )
-
-
-def _kit(kit: Kit) -> Finding:
-    """Version and commit; what was changed since its commit can be measured with, but not named."""
-    commit = f", commit {kit.commit[:12]}" if kit.commit else ""
-    return Finding(
-        check="fluxkit",
-        value=f"{kit.version}{commit}{', changed since' if kit.dirty else ''}",
-        unavailable=None,
-        source="the package, and git or the image's build",
-        verdict="remark" if kit.dirty else "fit",
-        advice="commit what was changed before results are shown to others" if kit.dirty else "",
-    )
-
-
-def _precision() -> Finding:
-    """A machine has no precision of its own: every run sets torch's switches, and what it read back is in its result.
-
-    What overrides them from outside has rows of its own.
-    """
-    return Finding(
+def _about_software(system: System, kit: Kit | None) -> Iterator[Finding]:
+    """What measures. A missing package is the one thing that stops every run."""
+    # A machine has no precision of its own; what overrides torch's switches from outside has rows of its own.
+    yield Finding(
         check="precision switches",
         value="each run sets them as its spec asks, reads them back and is graded X if they differ",
-        unavailable=None,
         source="fluxkit's engine; overrides: the environment, in the two rows about it",
         verdict="fit",
-        advice="",
     )
-
-
-def _packages(system: System) -> Finding:
-    """Versions of what measures; missing ones are the one thing that stops every run."""
+    image = kit.image if kit else None
+    yield Finding(
+        check="container image",
+        value=image,
+        unavailable=None if image else "fluxkit was not started from an image that names itself",
+        source="fluxkit",
+        verdict="fit" if image else "unknown",
+    )
+    if kit:  # what was changed since its commit can be measured with, but not named
+        commit = f", commit {kit.commit[:12]}" if kit.commit else ""
+        yield Finding(
+            check="fluxkit",
+            value=f"{kit.version}{commit}{', changed since' if kit.dirty else ''}",
+            source="the package, and git or the image's build",
+            verdict="remark" if kit.dirty else "fit",
+            advice="commit what was changed before results are shown to others" if kit.dirty else "",
+        )
     missing = [name for name in ENGINE_PACKAGES if name not in system.packages]
     versions = ", ".join(f"{name} {system.packages[name]}" for name in ENGINE_PACKAGES if name in system.packages)
-    return Finding(
+    yield Finding(
         check="engine packages",
         value=versions or None,
         unavailable=None if versions else "none is installed",
@@ -147,19 +96,25 @@ def _packages(system: System) -> Finding:
     )
 
 
+def tally(findings: Sequence[Finding]) -> dict[Verdict, int]:
+    """How many findings of each verdict."""
+    verdicts = [finding.verdict for finding in findings]
+    return {verdict: verdicts.count(verdict) for verdict in STYLES}
+
+
 def examine_json(findings: Sequence[Finding]) -> str:
     """The findings as JSON for scripts."""
     values = [finding.model_dump(mode="json") for finding in findings]
-    return json.dumps({"findings": values, "verdicts": tally(findings)._asdict()}, indent=1)
+    return json.dumps({"findings": values, "verdicts": tally(findings)}, indent=1)
 
 
 def conclusion(findings: Sequence[Finding]) -> str:
     """What it comes to, in a sentence."""
     count = tally(findings)
-    state = "is fit to measure" if not count.doubt else "is not fit to measure as it is"
+    state = "is not fit to measure as it is" if count["doubt"] else "is fit to measure"
     return (
-        f"This machine {state}: {count.fit} fit, {counted(count.remark, 'remark')}, {counted(count.doubt, 'doubt')}, "
-        f"{count.unknown} unknown ({MEANINGS})."
+        f"This machine {state}: {count['fit']} fit, {counted(count['remark'], 'remark')}, "
+        f"{counted(count['doubt'], 'doubt')}, {count['unknown']} unknown ({MEANINGS})."
     )
 
 
@@ -183,10 +138,10 @@ def show(findings: Sequence[Finding]) -> None:
     from rich.text import Text
 
     table = Table("verdict", "check", "value", "what to do", "source", box=None, pad_edge=False, header_style="bold")
-    for each in findings:
-        cells = (each.check, _value(each), each.advice, each.source)
-        styled = Text(each.verdict, style=STYLES[each.verdict])
-        table.add_row(styled, *(Text(printable(cell)) for cell in cells[:3]), Text(printable(cells[3]), style="dim"))
+    for finding in findings:
+        cells = [Text(printable(cell)) for cell in (finding.check, _value(finding), finding.advice)]
+        verdict, source = Text(finding.verdict, style=STYLES[finding.verdict]), Text(printable(finding.source), "dim")
+        table.add_row(verdict, *cells, source)
     console = Console(highlight=False)
     console.print(table)
     console.print(Text(f"\n{conclusion(findings)}"))

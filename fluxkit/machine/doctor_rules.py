@@ -1,18 +1,13 @@
 """The table of `fluxkit doctor`: which reading is shown under which name, and what is thought of its value."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 from fluxkit.machine.nvml_sampler import POWER_CAP, throttle_reasons
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fluxkit.machine.system import System
+from fluxkit.machine.system import System
+from fluxkit.units import GIGABYTE
 
 Verdict = Literal["fit", "remark", "doubt", "unknown"]
-GIGABYTE = 10**9
 HOT_CELSIUS = 90.0
 BUSY_PERCENT = 10.0
 MOST_STOLEN = 0.01
@@ -41,15 +36,10 @@ class Row(NamedTuple):
     check: str
     reading: str
     """Name of the reading; for a GPU without its `gpu_N_`."""
-    judge: Callable[[Any, System, str], Judged]
+    judge: Callable[[Any, System, str], Judged] = lambda _value, _system, _name: FIT
     words: Callable[[Any], str] = str
     fit_if_absent: tuple[str, ...] = ()
     """Reasons for having no value that are good news."""
-
-
-def _stated(_value: Any, _system: System, _name: str) -> Judged:
-    """Recorded, whatever it is."""
-    return FIT
 
 
 def _judge(bad: Callable[[Any], bool], verdict: Verdict, advice: str) -> Callable[[Any, System, str], Judged]:
@@ -70,15 +60,14 @@ def _beside(
     return judge
 
 
-def _swap(value: Any, _system: System, _name: str) -> Judged:
-    return Judged("remark", "memory went to swap; close programs before measuring") if value > GIGABYTE else FIT
-
-
-def _reasons(value: Any, _system: System, _name: str) -> Judged:
+def _judge_event_reasons(value: Any, _system: System, _name: str) -> Judged:
     words = throttle_reasons(int(value))
     if words:
         return Judged("doubt", f"it lowers its clocks ({', '.join(words)}): look at its cooling and power supply")
     return Judged("remark", "it is at its power limit, which is usual under load") if int(value) & POWER_CAP else FIT
+
+
+_percent, _celsius = "{:.0f} %".format, "{:.0f} °C".format
 
 
 def _bytes(value: Any) -> str:
@@ -87,14 +76,6 @@ def _bytes(value: Any) -> str:
 
 def _hertz(value: Any) -> str:
     return f"{value / 1e9:.2f} GHz"
-
-
-def _percent(value: Any) -> str:
-    return f"{value:.0f} %"
-
-
-def _share(value: Any) -> str:
-    return f"{value:.1%}"
 
 
 def _yes(value: Any) -> str:
@@ -116,31 +97,31 @@ _QUOTA = "a CPU quota stops processes: give the container or job more CPUs than 
 _OLD_HEAT = "it has lowered its clock for heat since it started: see that a laptop stands free, and watch the count"
 
 ROWS: tuple[Row, ...] = (
-    Row("processor", "cpu_model", _stated),
-    Row("physical cores", "cpu_physical_cores", _stated),
+    Row("processor", "cpu_model"),
+    Row("physical cores", "cpu_physical_cores"),
     Row(
         "cores to use", "cpu_usable_cores",
         _beside("cpu_logical_cores", lambda value, all_: value < all_, "remark", "not all cores may be used here"),
     ),
-    Row("affinity", "cpu_affinity", _stated),
-    Row("threads per core", "cpu_simultaneous_multithreading", _stated, lambda value: "several" if value else "one"),
-    Row("memory nodes (NUMA)", "numa_nodes", _stated, _nodes),
+    Row("affinity", "cpu_affinity"),
+    Row("threads per core", "cpu_simultaneous_multithreading", words=lambda value: "several" if value else "one"),
+    Row("memory nodes (NUMA)", "numa_nodes", words=_nodes),
     Row("governor", "cpu_governor", _judge(lambda value: value != "performance", "remark", _GOVERNOR)),
     Row("turbo", "cpu_turbo", _judge(lambda value: value == "on", "remark", "its clock depends on heat")),
-    Row("lowest clock", "cpu_frequency_min_hertz", _stated, _hertz),
-    Row("highest clock", "cpu_frequency_max_hertz", _stated, _hertz),
+    Row("lowest clock", "cpu_frequency_min_hertz", words=_hertz),
+    Row("highest clock", "cpu_frequency_max_hertz", words=_hertz),
     Row("energy preference", "cpu_energy_preference",
         _judge(lambda value: "power" in value, "remark", "it prefers saving power to speed")),
     Row("power source", "power_source",
         _judge(lambda value: value == "battery", "doubt", "plug the charger in"),
         fit_if_absent=("the kernel lists no power supply",)),
     Row("temperature", "temperature_celsius",
-        _judge(lambda value: value >= HOT_CELSIUS, "doubt", "let it cool down"), lambda value: f"{value:.0f} °C"),
+        _judge(lambda value: value >= HOT_CELSIUS, "doubt", "let it cool down"), _celsius),
     Row("throttled by heat", "cpu_thermal_throttle_count",
-        _judge(lambda value: value > 0, "remark", _OLD_HEAT), lambda value: f"{value:.0f} times since start"),
+        _judge(lambda value: value > 0, "remark", _OLD_HEAT), "{:.0f} times since start".format),
     Row("load, 1 minute", "load_average_1_minute",
         _beside("cpu_logical_cores", lambda value, cores: value > cores / 2, "doubt", _LOAD),
-        lambda value: f"{value:.2f}"),
+        "{:.2f}".format),
     Row("runnable threads", "runnable_threads",
         _beside("cpu_logical_cores", lambda value, cores: value > 1 + cores, "doubt", _LOAD)),
     Row("pressure: processor", "pressure_cpu_percent",
@@ -149,21 +130,24 @@ ROWS: tuple[Row, ...] = (
         _judge(lambda value: value > 1, "doubt", "memory is short: close programs"), _percent),
     Row("pressure: disk", "pressure_io_percent",
         _judge(lambda value: value > BUSY_PERCENT, "remark", "others are using the disk"), _percent),
-    Row("CPU quota", "cpu_quota_cores", _judge(lambda _: True, "remark", _QUOTA), lambda value: f"{value:g} cores",
+    Row("CPU quota", "cpu_quota_cores", _judge(lambda _: True, "remark", _QUOTA), "{:g} cores".format,
         fit_if_absent=("no limit is set",)),
     Row("stopped by the quota", "cgroup_throttled_count",
-        _judge(lambda value: value > 0, "remark", _QUOTA), lambda value: f"{value} times since it was set",
+        _judge(lambda value: value > 0, "remark", _QUOTA), "{} times since it was set".format,
         fit_if_absent=("no control group counts it",)),
     Row("virtual machine", "virtual_machine",
         _judge(bool, "remark", "its host may be shared; stolen time tells"), _yes),
     Row("stolen time", "stolen_share",
-        _judge(lambda value: value > MOST_STOLEN, "doubt", "the host gives this machine's cores to others"), _share),
-    Row("container", "container", _stated),
-    Row("memory", "memory_total_bytes", _stated, _bytes),
-    Row("memory limit", "memory_limit_bytes", _stated, _bytes, fit_if_absent=("no limit is set",)),
+        _judge(lambda value: value > MOST_STOLEN, "doubt", "the host gives this machine's cores to others"),
+        "{:.1%}".format),
+    Row("container", "container"),
+    Row("memory", "memory_total_bytes", words=_bytes),
+    Row("memory limit", "memory_limit_bytes", words=_bytes, fit_if_absent=("no limit is set",)),
     Row("memory available", "memory_available_bytes",
         _judge(lambda value: value < LEAST_MEMORY_BYTES, "doubt", "close programs; nano needs about 1 GB"), _bytes),
-    Row("swap in use", "swap_used_bytes", _swap, _bytes),
+    Row("swap in use", "swap_used_bytes",
+        _judge(lambda value: value > GIGABYTE, "remark", "memory went to swap; close programs before measuring"),
+        _bytes),
     Row("shared memory free", "shared_memory_free_bytes",
         _judge(lambda value: value < LEAST_SHARED_BYTES, "remark", "several processes need it: docker run --shm-size"),
         _bytes),
@@ -173,7 +157,7 @@ ROWS: tuple[Row, ...] = (
         _judge(lambda value: value not in SOUND_CLOCKS, "remark", "a slow clock costs time whenever it is read")),
     Row("timer resolution", "timer_resolution_seconds",
         _judge(lambda value: value > COARSE_SECONDS, "doubt", "steps of a millisecond can't be timed"),
-        lambda value: f"{value:.0e} s"),
+        "{:.0e} s".format),
     Row("clock follows a time server", "clock_synchronised",
         _judge(lambda value: not value, "remark", "the times in results of several machines can't be put in order"),
         _yes),
@@ -183,40 +167,40 @@ ROWS: tuple[Row, ...] = (
     Row("TF32 override", "tf32_override",
         _judge(lambda value: value != "0", "doubt", "unset NVIDIA_TF32_OVERRIDE: it overrides every precision switch"),
         fit_if_absent=("it is not set",)),
-    Row("NVIDIA driver", "nvidia_driver", _stated),
-    Row("CUDA", "cuda_version", _stated),
-    Row("cuDNN", "cudnn_version", _stated),
-    Row("NCCL", "nccl_version", _stated),
-    Row("GPUs to use", "gpus_visible", _stated),
+    Row("NVIDIA driver", "nvidia_driver"),
+    Row("CUDA", "cuda_version"),
+    Row("cuDNN", "cudnn_version"),
+    Row("NCCL", "nccl_version"),
+    Row("GPUs to use", "gpus_visible"),
 )  # fmt: skip
 
 GPU_ROWS: tuple[Row, ...] = (
-    Row("name", "name", _stated),
-    Row("memory", "memory_bytes", _stated, _bytes),
+    Row("name", "name"),
+    Row("memory", "memory_bytes", words=_bytes),
     Row("memory in use", "memory_used_bytes",
         _judge(lambda value: value > GPU_IN_USE_BYTES, "doubt", "somebody uses it: see nvidia-smi"), _bytes),
     Row("other processes", "foreign_processes",
         _judge(lambda value: value > 0, "doubt", "end them, or choose another GPU with CUDA_VISIBLE_DEVICES")),
     Row("utilisation", "utilisation_percent",
         _judge(lambda value: value > BUSY_PERCENT, "doubt", "somebody uses it; a container may hide who"), _percent),
-    Row("clock now", "sm_clock_hertz", _stated, _hertz),
-    Row("highest clock", "sm_clock_max_hertz", _stated, _hertz),
+    Row("clock now", "sm_clock_hertz", words=_hertz),
+    Row("highest clock", "sm_clock_max_hertz", words=_hertz),
     Row("application clock", "application_clock_hertz",
         _beside("application_clock_default_hertz", lambda value, usual: value < usual, "remark",
                 "it is set below the card's own: name it in hardware.label"), _hertz),
-    Row("memory clock now", "memory_clock_hertz", _stated, _hertz),
-    Row("highest memory clock", "memory_clock_max_hertz", _stated, _hertz),
-    Row("slowdowns now", "event_reasons", _reasons,
+    Row("memory clock now", "memory_clock_hertz", words=_hertz),
+    Row("highest memory clock", "memory_clock_max_hertz", words=_hertz),
+    Row("slowdowns now", "event_reasons", _judge_event_reasons,
         lambda value: ", ".join(throttle_reasons(int(value))) or "none"),
     Row("temperature", "temperature_celsius", _judge(lambda value: value >= HOT_CELSIUS, "doubt", "let it cool down"),
-        lambda value: f"{value:.0f} °C"),
+        _celsius),
     Row("power limit", "power_limit_watts",
         _beside("power_limit_default_watts", lambda value, usual: abs(value - usual) >= 1, "remark",
                 "it is not the card's own limit: name it in hardware.label"),
-        lambda value: f"{value:.0f} W"),
+        "{:.0f} W".format),
     Row("persistence", "persistence_mode",
         _judge(lambda value: not value, "remark", "first calls are slow; fluxkit warms up"), _on),
-    Row("ECC", "ecc_mode", _stated, _on),
+    Row("ECC", "ecc_mode", words=_on),
     Row("ECC errors", "ecc_errors_uncorrected",
         _judge(lambda value: value > 0, "doubt", "its memory gave wrong values: have it checked")),
     Row("rows to be remapped", "row_remap_pending",
@@ -227,9 +211,9 @@ GPU_ROWS: tuple[Row, ...] = (
     Row("PCIe generation", "pcie_generation",
         _beside("pcie_generation_max", lambda value, most: value < most, "remark",
                 "lower than it can; an idle link sleeps, so look again under load"),
-        lambda value: f"{value:.0f}"),
+        "{:.0f}".format),
     Row("PCIe width", "pcie_width",
         _beside("pcie_width_max", lambda value, most: value < most, "doubt", "fewer lanes than it can: check its slot"),
-        lambda value: f"x{value:.0f}"),
-    Row("links to other GPUs", "nvlinks_active", _stated, lambda value: f"{value} NVLinks"),
+        "x{:.0f}".format),
+    Row("links to other GPUs", "nvlinks_active", words="{} NVLinks".format),
 )  # fmt: skip

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from fluxkit.machine.readings import Device, Reading, attempt, reason
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+from fluxkit.machine.readings import Device, Reading, Value, attempt, reason
 
 DRIVER = "NVML"
 VISIBLE = "NVML and CUDA_VISIBLE_DEVICES"
@@ -35,15 +35,26 @@ def gpus(environment: Mapping[str, str] = os.environ) -> tuple[dict[str, Reading
     The order is the driver's, which is CUDA's where all GPUs are alike; the engine states the device it really used.
     """
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
+        with driver() as nvml:
+            return _visible_gpus(nvml, environment)
     except Exception as error:  # noqa: BLE001 - no library, no driver, no permission: all mean no GPU, with the reason
-        return _none(reason(error)), ()
+        absent = Reading(value=None, source=DRIVER, unavailable=reason(error))
+        return {"nvidia_driver": absent, "gpus_visible": absent}, ()
+
+
+@contextmanager
+def driver() -> Iterator[Any]:
+    """The driver's library, open.
+
+    Raises:
+        ImportError: its Python binding is not installed.
+        NVMLError: there is no driver, or it may not be asked.
+    """
+    import pynvml
+
+    pynvml.nvmlInit()
     try:
-        return _seen(pynvml, environment)
-    except pynvml.NVMLError as error:
-        return _none(reason(error)), ()
+        yield pynvml
     finally:
         pynvml.nvmlShutdown()
 
@@ -57,15 +68,15 @@ def visible(installed: tuple[Gpu, ...], wanted: str | None) -> tuple[Gpu, ...]:
     if wanted is None:
         chosen = list(installed)
     else:
-        found = (_find(installed, word.strip()) for word in wanted.split(","))
-        chosen = [gpu for gpu in takewhile(lambda each: each is not None, found) if gpu]
-    slices = [each.slices[0] if each.slices else each for each in chosen if each.slices or _is_slice(each)]
+        named = (_find(installed, word.strip()) for word in wanted.split(","))
+        chosen = [gpu for gpu in takewhile(lambda gpu: gpu is not None, named) if gpu]
+    slices = [gpu.slices[0] if gpu.slices else gpu for gpu in chosen if gpu.slices or is_mig_slice(gpu.uuid)]
     return tuple(slices[:1] or chosen)
 
 
 def not_there(installed: tuple[Gpu, ...], wanted: str | None) -> str | None:
     """The first device that CUDA_VISIBLE_DEVICES names and this machine lacks; what hides all on purpose is none."""
-    for word in (each.strip() for each in (wanted or "").split(",")):
+    for word in map(str.strip, (wanted or "").split(",")):
         if _find(installed, word) is None:
             return word if _NAME.fullmatch(word) else None
     return None
@@ -74,21 +85,18 @@ def not_there(installed: tuple[Gpu, ...], wanted: str | None) -> str | None:
 def _find(installed: tuple[Gpu, ...], word: str) -> Gpu | None:
     if word.isdecimal():
         return installed[int(word)] if int(word) < len(installed) else None
-    each_slice = [part for gpu in installed for part in gpu.slices]
-    matches = [gpu for gpu in (*installed, *each_slice) if word and gpu.uuid.startswith(word)]
+    slices = [part for gpu in installed for part in gpu.slices]
+    matches = [gpu for gpu in (*installed, *slices) if word and gpu.uuid.startswith(word)]
     return matches[0] if len(matches) == 1 else None
 
 
-def _is_slice(gpu: Gpu) -> bool:
-    return gpu.uuid.startswith("MIG-")
+def is_mig_slice(uuid: str) -> bool:
+    """Whether a device is a part of a divided GPU."""
+    return uuid.startswith("MIG-")
 
 
-def _none(why: str) -> dict[str, Reading]:
-    return {name: Reading(value=None, source=DRIVER, unavailable=why) for name in ("nvidia_driver", "gpus_visible")}
-
-
-def _seen(nvml: Any, environment: Mapping[str, str]) -> tuple[dict[str, Reading], tuple[Device, ...]]:
-    installed = tuple(_installed(nvml))
+def _visible_gpus(nvml: Any, environment: Mapping[str, str]) -> tuple[dict[str, Reading], tuple[Device, ...]]:
+    installed = tuple(_installed_gpus(nvml))
     shown = visible(installed, environment.get("CUDA_VISIBLE_DEVICES"))
     readings = {
         "nvidia_driver": attempt(DRIVER, nvml.nvmlSystemGetDriverVersion),
@@ -99,13 +107,21 @@ def _seen(nvml: Any, environment: Mapping[str, str]) -> tuple[dict[str, Reading]
         readings["gpu_not_there"] = Reading(value=lacking, source=VISIBLE)
     devices = []
     for index, gpu in enumerate(shown):
-        facts = _facts(nvml, gpu)
+        facts = {name: attempt(DRIVER, partial(query, nvml, gpu.handle)) for name, query in QUERIES.items()}
         readings |= {f"gpu_{index}_{name}": reading for name, reading in facts.items()}
-        devices.append(_device(facts, gpu))
+        name, size = facts["name"].value, facts["memory_bytes"].value
+        devices.append(
+            Device(
+                kind="cuda",
+                name=str(name or "NVIDIA GPU"),
+                memory_bytes=size if isinstance(size, int) else None,
+                uuid=gpu.uuid,
+            )
+        )
     return readings, tuple(devices)
 
 
-def _installed(nvml: Any) -> Iterator[Gpu]:
+def _installed_gpus(nvml: Any) -> Iterator[Gpu]:
     for index in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         yield Gpu(handle, nvml.nvmlDeviceGetUUID(handle), tuple(_slices(nvml, handle)))
@@ -126,47 +142,6 @@ def _slices(nvml: Any, handle: Any) -> Iterator[Gpu]:
         yield Gpu(part, nvml.nvmlDeviceGetUUID(part))
 
 
-def _facts(nvml: Any, gpu: Gpu) -> dict[str, Reading]:
-    return {
-        "name": attempt(DRIVER, lambda: nvml.nvmlDeviceGetName(gpu.handle)),
-        "uuid": attempt(DRIVER, lambda: gpu.uuid),
-        "memory_bytes": attempt(DRIVER, lambda: nvml.nvmlDeviceGetMemoryInfo(gpu.handle).total),
-        "power_limit_watts": attempt(DRIVER, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu.handle) / 1000),
-    } | _state(nvml, gpu.handle)
-
-
-def _state(nvml: Any, handle: Any) -> dict[str, Reading]:
-    """What a GPU is set to and what goes on on it; each call alone, because a GPU may not know it."""
-    # Source: NVML API reference; clock 1 is that of the multiprocessors and 2 the memory's; counter 0 is that since the
-    # driver was loaded.
-    calls: dict[str, Callable[[], bool | float | str | None]] = {
-        "memory_used_bytes": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used,
-        "power_limit_default_watts": lambda: nvml.nvmlDeviceGetPowerManagementDefaultLimit(handle) / 1000,
-        "sm_clock_hertz": lambda: nvml.nvmlDeviceGetClockInfo(handle, 1) * 1e6,
-        "sm_clock_max_hertz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, 1) * 1e6,
-        "application_clock_hertz": lambda: nvml.nvmlDeviceGetApplicationsClock(handle, 1) * 1e6,
-        "application_clock_default_hertz": lambda: nvml.nvmlDeviceGetDefaultApplicationsClock(handle, 1) * 1e6,
-        "memory_clock_hertz": lambda: nvml.nvmlDeviceGetClockInfo(handle, 2) * 1e6,
-        "memory_clock_max_hertz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, 2) * 1e6,
-        "temperature_celsius": lambda: nvml.nvmlDeviceGetTemperature(handle, 0),
-        "utilisation_percent": lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu,
-        "event_reasons": lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle),
-        "persistence_mode": lambda: bool(nvml.nvmlDeviceGetPersistenceMode(handle)),
-        "ecc_mode": lambda: bool(nvml.nvmlDeviceGetEccMode(handle)[0]),
-        "ecc_errors_uncorrected": lambda: nvml.nvmlDeviceGetTotalEccErrors(handle, 1, 0),
-        "row_remap_pending": lambda: bool(nvml.nvmlDeviceGetRemappedRows(handle)[2]),
-        "mig_mode": lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0]),
-        "compute_mode": lambda: COMPUTE_MODES[nvml.nvmlDeviceGetComputeMode(handle)],
-        "pcie_generation": lambda: nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle),
-        "pcie_generation_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),
-        "pcie_width": lambda: nvml.nvmlDeviceGetCurrPcieLinkWidth(handle),
-        "pcie_width_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkWidth(handle),
-        "nvlinks_active": lambda: _nvlinks(nvml, handle),
-        "foreign_processes": lambda: len(_foreign(nvml, handle)),
-    }
-    return {name: attempt(DRIVER, read) for name, read in calls.items()}
-
-
 def _nvlinks(nvml: Any, handle: Any) -> int:
     """How many links to other GPUs are up; a GPU without any knows no such call, or says so of its first link."""
     active = int(nvml.nvmlDeviceGetNvLinkState(handle, 0))
@@ -178,17 +153,52 @@ def _nvlinks(nvml: Any, handle: Any) -> int:
     return active
 
 
-def _foreign(nvml: Any, handle: Any) -> set[int]:
-    """Ids of processes on the GPU that are not this one; a container may hide those of others."""
+def _foreign_processes(nvml: Any, handle: Any) -> int:
+    """Processes on the GPU that are not this one; a container may hide those of others."""
     calls = (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses)
-    return {process.pid for call in calls for process in call(handle)} - {os.getpid()}
+    return len({process.pid for call in calls for process in call(handle)} - {os.getpid()})
 
 
-def _device(facts: dict[str, Reading], gpu: Gpu) -> Device:
-    name, size = facts["name"].value, facts["memory_bytes"].value
-    return Device(
-        kind="cuda",
-        name=str(name or "NVIDIA GPU"),
-        memory_bytes=size if isinstance(size, int) else None,
-        uuid=gpu.uuid,
-    )
+def _event_reasons(nvml: Any, handle: Any) -> int:
+    """Why the clocks are what they are, in NVML's bits."""
+    try:
+        return int(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+    except nvml.NVMLError:  # its name before CUDA 12.1
+        return int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+
+
+SM_CLOCK, MEMORY_CLOCK, GPU_SENSOR, SINCE_LOADED = 1, 2, 0, 0
+"""NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU and NVML_VOLATILE_ECC."""
+# What a GPU is, what it is set to, and what goes on on it. Each call stands alone, because a GPU may not know it.
+# Source: NVML API reference.
+QUERIES: dict[str, Callable[[Any, Any], Value]] = {
+    "name": lambda nvml, gpu: nvml.nvmlDeviceGetName(gpu),
+    "uuid": lambda nvml, gpu: nvml.nvmlDeviceGetUUID(gpu),
+    "memory_bytes": lambda nvml, gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).total,
+    "power_limit_watts": lambda nvml, gpu: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1000,
+    "memory_used_bytes": lambda nvml, gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used,
+    "power_limit_default_watts": lambda nvml, gpu: nvml.nvmlDeviceGetPowerManagementDefaultLimit(gpu) / 1000,
+    "sm_clock_hertz": lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, SM_CLOCK) * 1e6,
+    "sm_clock_max_hertz": lambda nvml, gpu: nvml.nvmlDeviceGetMaxClockInfo(gpu, SM_CLOCK) * 1e6,
+    "application_clock_hertz": lambda nvml, gpu: nvml.nvmlDeviceGetApplicationsClock(gpu, SM_CLOCK) * 1e6,
+    "application_clock_default_hertz": (
+        lambda nvml, gpu: nvml.nvmlDeviceGetDefaultApplicationsClock(gpu, SM_CLOCK) * 1e6
+    ),
+    "memory_clock_hertz": lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, MEMORY_CLOCK) * 1e6,
+    "memory_clock_max_hertz": lambda nvml, gpu: nvml.nvmlDeviceGetMaxClockInfo(gpu, MEMORY_CLOCK) * 1e6,
+    "temperature_celsius": lambda nvml, gpu: nvml.nvmlDeviceGetTemperature(gpu, GPU_SENSOR),
+    "utilisation_percent": lambda nvml, gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu,
+    "event_reasons": _event_reasons,
+    "persistence_mode": lambda nvml, gpu: bool(nvml.nvmlDeviceGetPersistenceMode(gpu)),
+    "ecc_mode": lambda nvml, gpu: bool(nvml.nvmlDeviceGetEccMode(gpu)[0]),
+    "ecc_errors_uncorrected": lambda nvml, gpu: nvml.nvmlDeviceGetTotalEccErrors(gpu, 1, SINCE_LOADED),
+    "row_remap_pending": lambda nvml, gpu: bool(nvml.nvmlDeviceGetRemappedRows(gpu)[2]),
+    "mig_mode": lambda nvml, gpu: bool(nvml.nvmlDeviceGetMigMode(gpu)[0]),
+    "compute_mode": lambda nvml, gpu: COMPUTE_MODES[nvml.nvmlDeviceGetComputeMode(gpu)],
+    "pcie_generation": lambda nvml, gpu: nvml.nvmlDeviceGetCurrPcieLinkGeneration(gpu),
+    "pcie_generation_max": lambda nvml, gpu: nvml.nvmlDeviceGetMaxPcieLinkGeneration(gpu),
+    "pcie_width": lambda nvml, gpu: nvml.nvmlDeviceGetCurrPcieLinkWidth(gpu),
+    "pcie_width_max": lambda nvml, gpu: nvml.nvmlDeviceGetMaxPcieLinkWidth(gpu),
+    "nvlinks_active": _nvlinks,
+    "foreign_processes": _foreign_processes,
+}

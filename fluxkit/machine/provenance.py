@@ -1,26 +1,21 @@
 """Which fluxkit is measuring: version, source commit, container image."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import subprocess
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from fluxkit import __version__
 from fluxkit.machine.container import BUILD_FILE
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 _IMAGE = re.compile(r"[\w./:@+-]{1,300}")
 
 
-class Kit(BaseModel):
+class Kit(Frozen):
     """Which fluxkit measured."""
 
-    model_config = FROZEN
     version: str
     commit: str | None = None
     """Git commit of a source checkout."""
@@ -30,9 +25,16 @@ class Kit(BaseModel):
     """Container image that it ran in."""
 
 
+def version_line(kit: Kit) -> str:
+    """Version, commit and image of this fluxkit."""
+    parts = [f"commit {kit.commit[:12]}{', with changes' if kit.dirty else ''}"] if kit.commit else []
+    parts += [f"image {kit.image}"] if kit.image else []
+    return f"fluxkit {kit.version}" + (f" ({', '.join(parts)})" if parts else "")
+
+
 def this_kit(source: Path | None = None, build_file: Path = BUILD_FILE) -> Kit:
     """The running fluxkit; `source` is the folder that holds the package, for tests."""
-    build = _build(build_file)
+    build = _build_facts(build_file)
     commit, dirty = _checkout(source or Path(__file__).resolve().parents[2])
     if commit is None and "commit" in build:
         commit, dirty = build["commit"].removesuffix("-dirty"), build["commit"].endswith("-dirty")
@@ -45,7 +47,8 @@ def this_kit(source: Path | None = None, build_file: Path = BUILD_FILE) -> Kit:
     )
 
 
-def _build(file: Path) -> dict[str, str]:
+def _build_facts(file: Path) -> dict[str, str]:
+    """What the image's build wrote down; nothing outside of an image."""
     try:
         values = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
@@ -72,10 +75,3 @@ def _git(source: Path, *words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def version_line(kit: Kit) -> str:
-    """Version, commit and image of this fluxkit."""
-    parts = [f"commit {kit.commit[:12]}{', with changes' if kit.dirty else ''}"] if kit.commit else []
-    parts += [f"image {kit.image}"] if kit.image else []
-    return f"fluxkit {kit.version}" + (f" ({', '.join(parts)})" if parts else "")

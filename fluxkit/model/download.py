@@ -1,19 +1,14 @@
 """Downloads a pretrained pipeline before a run, in a child process, and only where the spec says `download = true`."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 from fluxkit.errors import MachineError, printable
 from fluxkit.model.pipeline_files import pipeline_folder
-
-if TYPE_CHECKING:
-    from fluxkit.spec.workload import ModelSpec
+from fluxkit.spec.workload import ModelSpec
 
 
-def fetch(model: ModelSpec) -> None:
+def download(model: ModelSpec) -> None:
     """Makes sure that a model which may be downloaded is in the hub cache; does nothing for any other.
 
     Raises:

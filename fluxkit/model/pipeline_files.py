@@ -1,19 +1,14 @@
 """Where the pipeline folder of a model lies, and the sizes that its configuration files state."""
 
-from __future__ import annotations
-
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from fluxkit.errors import MachineError
 from fluxkit.model.transformer_size import Transformer
-from fluxkit.model.weight_files import read_json
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from fluxkit.spec.workload import ModelSpec
+from fluxkit.spec.workload import ModelSpec
 
 NANO_FOLDER = Path(__file__).parent.parent / "data" / "nano"
 """The embedded pipeline, package data."""
@@ -21,6 +16,8 @@ SCHNELL_FOLDER = Path(__file__).parent.parent / "data" / "schnell"
 """The configuration files of FLUX.1-schnell without any weights, package data."""
 LANDMARKS = ("model_index.json", "transformer/config.json")
 """Files by which a folder is recognised as a pipeline in the diffusers layout."""
+MAX_JSON_BYTES = 10_000_000
+ADVICE = "Give a FLUX.1-schnell pipeline in the diffusers layout."
 PACK = 2
 """FLUX packs 2 x 2 latent pixels into one token."""
 
@@ -33,14 +30,6 @@ class PipelineSizes(NamedTuple):
     """Pixels per latent pixel and side."""
     max_text_tokens: int | None
     """Longest caption of the T5 tokenizer; None where it states no limit."""
-
-    def image_tokens(self, resolution: int) -> int:
-        """Tokens of a square image of `resolution` pixels."""
-        return (resolution // (self.vae_factor * PACK)) ** 2
-
-    def text_tokens(self, asked: int) -> int:
-        """Tokens of a caption: as many as asked for, or as the tokenizer takes if that is less."""
-        return min(asked, self.max_text_tokens or asked)
 
 
 def pipeline_folder(model: ModelSpec, environment: Mapping[str, str] = os.environ) -> Path:
@@ -96,11 +85,30 @@ def read_sizes(folder: Path) -> PipelineSizes:
     )
 
 
-def _recognised(folder: Path, asked: str) -> Path:
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file of reasonable size.
+
+    Raises:
+        MachineError: it is missing, too large or something else.
+    """
+    try:
+        if file.stat().st_size > MAX_JSON_BYTES:
+            raise MachineError(f"{file} is larger than {MAX_JSON_BYTES} bytes, so it is no configuration file.")
+        values = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise MachineError(f"{file} can't be read: {error.strerror}. {ADVICE}") from error
+    except (ValueError, RecursionError) as error:
+        raise MachineError(f"{file} is not JSON. {ADVICE}") from error
+    if not isinstance(values, dict):
+        raise MachineError(f"{file} is not a JSON object. {ADVICE}")
+    return values
+
+
+def _recognised(folder: Path, title: str) -> Path:
     missing = [name for name in LANDMARKS if not (folder / name).is_file()]
     if missing:
         raise MachineError(
-            f"{asked} is not a pipeline folder in the diffusers layout: {' and '.join(missing)} "
+            f"{title} is not a pipeline folder in the diffusers layout: {' and '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing."
         )
     return folder

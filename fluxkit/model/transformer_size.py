@@ -4,13 +4,13 @@ Legend: D inner width, L1 double blocks, L2 single blocks, S tokens (image and t
 A FLOP is one multiplication or one addition of a matrix product; a product of (m, k) and (k, n) has 2mkn of them.
 Norms, activations, rotary embedding and the optimiser are left out: together they are far below 1 %.
 
-Source: `FluxTransformer2DModel` of diffusers, layer by layer; `tests/engine/test_transformer_sizes.py` holds every
+Source: `FluxTransformer2DModel` of diffusers, layer by layer; `tests/engine/flux/test_transformer_sizes.py` holds every
 formula to that model and to torch's own counter.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,17 @@ MLP_RATIO = 4
 
 Blocks = Annotated[int, Field(ge=1, le=1_000)]
 Width = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Cost(NamedTuple):
+    """What tuning and sampling ask of a transformer; FLOPs of matrix products only."""
+
+    parameters: int
+    trainable_parameters: int
+    forward_flops: int
+    """Of one forward pass of one sample."""
+    train_flops: int
+    """Of one forward and backward pass of a batch."""
 
 
 class Transformer(BaseModel):
@@ -70,6 +81,7 @@ class Transformer(BaseModel):
         """L1 + L2."""
         return self.num_layers + self.num_single_layers
 
+    @property
     def parameters(self) -> int:
         """Parameters of the whole transformer."""
         width, head = self.width, self.attention_head_dim
@@ -100,6 +112,19 @@ class Transformer(BaseModel):
         2 D, four MLP products of 5 D) and 17 D r for a single one (3 x 2 D, 5 D, 6 D).
         """
         return rank * self.width * (36 * self.num_layers + 17 * self.num_single_layers)
+
+    def cost(
+        self, image_tokens: int, text_tokens: int, batch: int, *, lora_rank: int | None, gradient_checkpointing: bool
+    ) -> Cost:
+        """Parameters and FLOPs for batches of `batch` samples; `lora_rank` None: every parameter is tuned."""
+        return Cost(
+            parameters=self.parameters,
+            trainable_parameters=self.parameters if lora_rank is None else self.lora_parameters(lora_rank),
+            forward_flops=self.forward_flops(image_tokens, text_tokens),
+            train_flops=self.train_flops(
+                image_tokens, text_tokens, batch, lora_rank=lora_rank, gradient_checkpointing=gradient_checkpointing
+            ),
+        )
 
     def forward_flops(self, image_tokens: int, text_tokens: int, batch: int = 1) -> int:
         """FLOPs of one forward pass of `batch` samples without adapters."""
@@ -182,15 +207,3 @@ class Transformer(BaseModel):
 def _linear(inputs: int, outputs: int) -> int:
     """Parameters of a linear layer with bias."""
     return inputs * outputs + outputs
-
-
-SCHNELL = Transformer(
-    num_layers=19,
-    num_single_layers=38,
-    attention_head_dim=128,
-    num_attention_heads=24,
-    in_channels=64,
-    joint_attention_dim=4096,
-    pooled_projection_dim=768,
-)
-"""FLUX.1-schnell: 11,891,178,560 parameters. Source: `transformer/config.json` of its repository."""

@@ -4,16 +4,13 @@ Source: the diffusers pipeline layout (`model_index.json` names each component's
 safetensors format: 8 bytes of header length, a JSON header with offsets, then the tensors.
 """
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from fluxkit.errors import MachineError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from fluxkit.model.pipeline_files import ADVICE, read_json
 
 COMPONENTS = {
     "transformer": "FluxTransformer2DModel",
@@ -27,9 +24,7 @@ COMPONENTS = {
 """What a FLUX pipeline is made of; tokenizers are renamed from version to version."""
 WEIGHTED = ("transformer", "vae", "text_encoder", "text_encoder_2")
 MAX_HEADER_BYTES = 100_000_000
-MAX_JSON_BYTES = 10_000_000
 LENGTH_BYTES = 8
-ADVICE = "Give a FLUX.1-schnell pipeline in the diffusers layout."
 
 
 def check_pipeline(folder: Path) -> None:
@@ -47,18 +42,15 @@ def check_pipeline(folder: Path) -> None:
             f"{folder} is a guidance-distilled FLUX (dev): it needs a guidance scale, which schnell has not. {ADVICE}"
         )
     for component, wanted in COMPONENTS.items():
-        _check_component(folder, component, wanted, index.get(component))
+        entry = index.get(component)
+        kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None  # noqa: PLR2004 - library, class
+        if kind is None or not (folder / component).is_dir():
+            raise MachineError(f"{folder} has no {component}; download the whole pipeline again. {ADVICE}")
+        if wanted is not None and kind != wanted:
+            raise MachineError(f"{folder} has a {kind} as its {component}, where FLUX has a {wanted}. {ADVICE}")
     for component in WEIGHTED:
         for file in weight_files(folder / component):
             check_safetensors(file)
-
-
-def _check_component(folder: Path, component: str, wanted: str | None, stated: Any) -> None:
-    entry = stated if isinstance(stated, list) and len(stated) == 2 else [None, None]  # noqa: PLR2004 - library, class
-    if entry[1] is None or not (folder / component).is_dir():
-        raise MachineError(f"{folder} has no {component}; download the whole pipeline again. {ADVICE}")
-    if wanted is not None and entry[1] != wanted:
-        raise MachineError(f"{folder} has a {entry[1]} as its {component}, where FLUX has a {wanted}. {ADVICE}")
 
 
 def weight_files(component: Path) -> Iterator[Path]:
@@ -102,22 +94,3 @@ def check_safetensors(file: Path) -> dict[str, Any]:
     if size < expected:
         raise MachineError(f"{file} is cut short: {size} of {expected} bytes; download it again.")
     return dict(header)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file of reasonable size.
-
-    Raises:
-        MachineError: it is missing, too large or something else.
-    """
-    try:
-        if file.stat().st_size > MAX_JSON_BYTES:
-            raise MachineError(f"{file} is larger than {MAX_JSON_BYTES} bytes, so it is no configuration file.")
-        values = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise MachineError(f"{file} can't be read: {error.strerror}. {ADVICE}") from error
-    except (ValueError, RecursionError) as error:
-        raise MachineError(f"{file} is not JSON. {ADVICE}") from error
-    if not isinstance(values, dict):
-        raise MachineError(f"{file} is not a JSON object. {ADVICE}")
-    return values

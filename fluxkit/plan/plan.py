@@ -1,34 +1,24 @@
 """Spec x system -> what will be started; refuses what cannot work before anything is loaded."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import BaseModel
+from typing import Literal
 
 from fluxkit.errors import MachineError
 from fluxkit.machine.cuda_check import check_cuda
-from fluxkit.machine.system import ENGINE_PACKAGES
-from fluxkit.model.pipeline_files import PACK, PipelineSizes, pipeline_folder, read_sizes
-from fluxkit.model.weight_files import check_pipeline
-from fluxkit.plan.duration import expected_cache_bytes, expected_times
-from fluxkit.plan.micro_batches import choose_batches, expected_peak_bytes, room_of
-from fluxkit.plan.placement import check_meeting, devices_for, uuids
+from fluxkit.machine.system import ENGINE_PACKAGES, System
+from fluxkit.plan.duration import expected_times
+from fluxkit.plan.micro_batches import choose_batches
+from fluxkit.plan.placement import place
+from fluxkit.plan.sizes import Sizes, sizes_of
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted, size_text
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from fluxkit.machine.system import System
+from fluxkit.values import Frozen
 
 MAX_OVERSUBSCRIPTION = 4
 """More threads than this per logical core is a mistake in the spec, not a measurement."""
 
 
-class Plan(BaseModel):
+class Plan(Frozen):
     """How a spec runs on this machine."""
-
-    model_config = FROZEN
 
     device: Literal["cpu", "cuda"]
     device_names: tuple[str, ...]
@@ -66,10 +56,8 @@ class Plan(BaseModel):
     """What was decided and why, in sentences."""
 
 
-class Job(BaseModel):
+class Job(Frozen):
     """What `launch` hands to `python -m fluxkit.engine RUN_FOLDER`, as `job.json` inside that folder."""
-
-    model_config = FROZEN
 
     spec: RunSpec
     plan: Plan
@@ -79,7 +67,7 @@ class Job(BaseModel):
     """0 at first, one more for every resume; a resumed attempt continues from `checkpoint/`."""
 
 
-def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: PipelineSizes | None = None) -> Plan:
+def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Sizes | None = None) -> Plan:
     """How `spec` runs on `system`; `to_run` False: only to be read, so the engine need not be installed.
 
     With `sizes` the model's files are not looked for: the plan is for another machine.
@@ -87,121 +75,83 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Pipe
     Raises:
         MachineError: it cannot run here; the sentence says what would help.
     """
-    notes: list[str] = []
-    devices = devices_for(spec, system)
-    check_meeting(spec, notes, to_run=to_run)
-    _check_engine(spec, system, notes, to_run=to_run)
-    sizes = sizes or _sizes(spec)
-    _check_resolution(spec, sizes)
-    tune, execution = spec.tune, spec.execution
-    batches = choose_batches(spec, sizes, room_of(spec, devices), notes)
-    notes.append(_preparation(spec, sizes))
-    threads = _threads(spec, system, notes)
-    flops, forward = _flops(spec, sizes)
-    times = expected_times(
-        spec, devices[0].name, threads * execution.processes, micro_batch=batches.inference, flops=(flops, forward)
-    )
+    placement = place(spec, system, to_run=to_run)
+    lacking = _missing_packages(spec, system, to_run=to_run)
+    sizes = sizes or sizes_of(spec)
+    batches = choose_batches(spec, sizes, placement.devices)
+    threads, about_threads = _choose_threads(spec, system)
+    cores, name = threads * spec.execution.processes, placement.devices[0].name
+    times = expected_times(spec, sizes, name, cores=cores, micro_batch=batches.inference)
+    preparation = _preparation_note(spec, sizes)
     return Plan(
-        device=execution.device,
-        device_names=tuple(device.name for device in devices),
-        device_uuids=uuids(spec, system),
-        processes=execution.processes,
-        nodes=execution.nodes,
+        device=spec.execution.device,
+        device_names=tuple(device.name for device in placement.devices),
+        device_uuids=placement.uuids,
+        processes=spec.execution.processes,
+        nodes=spec.execution.nodes,
         threads_per_process=threads,
         micro_batch_size=batches.tuning,
-        accumulation_steps=tune.global_batch_size // (execution.processes * batches.tuning),
+        accumulation_steps=spec.tune.global_batch_size // (spec.execution.processes * batches.tuning),
         inference_micro_batch_size=batches.inference,
-        parameters=sizes.transformer.parameters(),
-        trainable_parameters=_trainable(spec, sizes),
-        forward_flops_per_sample=forward,
-        train_flops_per_iteration=flops,
-        predicted_peak_bytes=expected_peak_bytes(spec, sizes, batches),
+        parameters=sizes.cost.parameters,
+        trainable_parameters=sizes.cost.trainable_parameters,
+        forward_flops_per_sample=sizes.cost.forward_flops,
+        train_flops_per_iteration=sizes.cost.train_flops,
+        predicted_peak_bytes=batches.peak_bytes,
         predicted_seconds=times.tuning_seconds,
         predicted_batch_seconds=times.batch_seconds,
         predicted_inference_coverage=times.inference_coverage,
-        notes=(*notes, *times.notes),
+        notes=(*placement.notes, *lacking, *batches.notes, preparation, *about_threads, *times.notes),
     )
 
 
-def _flops(spec: RunSpec, sizes: PipelineSizes) -> tuple[int, int]:
-    """Of one optimiser step, and of one forward pass of one sample."""
-    tune, transformer = spec.tune, sizes.transformer
-    image, text = sizes.image_tokens(spec.data.resolution), sizes.text_tokens(spec.evaluate.max_sequence_length)
-    step = transformer.train_flops(
-        image,
-        text,
-        tune.global_batch_size,
-        lora_rank=tune.lora_rank if tune.method == "lora" else None,
-        gradient_checkpointing=spec.execution.gradient_checkpointing,
-    )
-    return step, transformer.forward_flops(image, text)
+def _missing_packages(spec: RunSpec, system: System, *, to_run: bool) -> list[str]:
+    """What to install before the plan can be run, by the packages' metadata alone; in notes if it is only to be read.
+
+    Raises:
+        MachineError: packages that measure are not here, or do not fit the device.
+    """
+    notes = []
+    missing = [name for name in ENGINE_PACKAGES if name not in system.packages]
+    if missing:
+        notes.append(f"The engine is not installed ({', '.join(missing)} missing); run: pip install 'fluxkit[engine]'.")
+    if spec.execution.quantization == "int8" and "torchao" not in system.packages:
+        notes.append("execution.quantization = \"int8\" needs torchao; run: pip install 'fluxkit[int8]'.")
+    if notes and to_run:
+        raise MachineError(notes[0])
+    if spec.execution.device == "cuda":
+        check_cuda(system)
+    return notes
 
 
-def _preparation(spec: RunSpec, sizes: PipelineSizes) -> str:
+def _preparation_note(spec: RunSpec, sizes: Sizes) -> str:
     if not spec.model.can_draw:
         return (
             "Random weights have no quality: speed, memory and energy are measured, and nothing is encoded, drawn or"
             " graded."
         )
-    cached = size_text(expected_cache_bytes(spec, sizes))
+    cached = size_text(sizes.cache_bytes)
     return f"Encoded images and captions take {cached} in the cache; fluxkit cache says where and clears it."
 
 
-def _sizes(spec: RunSpec) -> PipelineSizes:
-    folder = pipeline_folder(spec.model)
-    if spec.model.weights == "pretrained":
-        check_pipeline(folder)
-    return read_sizes(folder)
-
-
-def _check_engine(spec: RunSpec, system: System, notes: list[str], *, to_run: bool) -> None:
-    """Whether the packages that measure are here, by their metadata alone, and fit the device."""
-    missing = [name for name in ENGINE_PACKAGES if name not in system.packages]
-    if missing:
-        sentence = f"The engine is not installed ({', '.join(missing)} missing); run: pip install 'fluxkit[engine]'."
-        if to_run:
-            raise MachineError(sentence)
-        notes.append(sentence)
-    if spec.execution.quantization == "int8" and "torchao" not in system.packages:
-        sentence = "execution.quantization = \"int8\" needs torchao; run: pip install 'fluxkit[int8]'."
-        if to_run:
-            raise MachineError(sentence)
-        notes.append(sentence)
-    if spec.execution.device == "cuda":
-        check_cuda(system)
-
-
-def _check_resolution(spec: RunSpec, sizes: PipelineSizes) -> None:
-    unit = sizes.vae_factor * PACK
-    if spec.data.resolution % unit:
-        raise MachineError(
-            f"data.resolution = {spec.data.resolution} is not divisible by {unit}, the pixels per token of this model."
-        )
-
-
-def _trainable(spec: RunSpec, sizes: PipelineSizes) -> int:
-    if spec.tune.method == "full":
-        return sizes.transformer.parameters()
-    return sizes.transformer.lora_parameters(spec.tune.lora_rank)
-
-
-def _threads(spec: RunSpec, system: System, notes: list[str]) -> int:
-    """Threads per process: as asked, or the physical cores that may be used, shared out."""
-    processes, asked = spec.execution.processes // spec.execution.nodes, spec.execution.threads
-    logical = int(system.number("cpu_logical_cores") or 1)
-    usable = int(system.number("cpu_usable_cores") or logical)
-    physical = int(system.number("cpu_usable_physical_cores") or usable)
-    threads = asked or max(1, physical // processes)
+def _choose_threads(spec: RunSpec, system: System) -> tuple[int, list[str]]:
+    """Threads per process, with notes: as asked, or the physical cores that may be used, shared out."""
+    readings = {name: reading.value for name, reading in system.readings.items()}
+    logical = int(readings.get("cpu_logical_cores") or 1)
+    usable = int(readings.get("cpu_usable_cores") or logical)
+    physical = int(readings.get("cpu_usable_physical_cores") or usable)
+    processes = spec.execution.processes // spec.execution.nodes
+    threads = spec.execution.threads or max(1, physical // processes)
     if threads * processes > MAX_OVERSUBSCRIPTION * logical:
         raise MachineError(
             f"{processes} x {threads} threads on {logical} logical cores would measure the scheduler; "
             "lower execution.processes or execution.threads."
         )
-    if asked:
-        notes.append(f"{counted(threads, 'thread')} per process, as the spec asks.")
+    if spec.execution.threads:
+        notes = [f"{counted(threads, 'thread')} per process, as the spec asks."]
     else:
         cores = counted(physical, "usable physical core")
-        notes.append(f"{counted(threads, 'thread')} per process: {cores}, {counted(processes, 'process')}.")
+        notes = [f"{counted(threads, 'thread')} per process: {cores}, {counted(processes, 'process')}."]
     if threads * processes > usable:
         notes.append(f"{threads * processes} threads share {counted(usable, 'usable core')}, so each is slowed down.")
-    return threads
+    return threads, notes

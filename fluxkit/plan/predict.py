@@ -1,36 +1,25 @@
 """How a spec would run on a device that is not here: predicted from exact FLOPs, memory and a stated efficiency."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
-
-from pydantic import BaseModel
 
 from fluxkit.errors import MachineError
-from fluxkit.machine.device_peaks import efficiency, flops_per_second
+from fluxkit.machine.device_peaks import REFERENCE_CORES, Peaks, Work, efficiency, flops_per_second
 from fluxkit.machine.readings import Device, Reading
 from fluxkit.machine.system import ENGINE_PACKAGES, System
-from fluxkit.model.pipeline_files import SCHNELL_FOLDER, pipeline_folder, read_sizes
-from fluxkit.plan.duration import REFERENCE_CORES, devices_at_work, inference_seconds
+from fluxkit.model.pipeline_files import SCHNELL_FOLDER, pipeline_folder
+from fluxkit.plan.duration import devices_at_work, inference_seconds
 from fluxkit.plan.micro_batches import CONTEXT_BYTES, Room
-from fluxkit.plan.plan import make_plan
+from fluxkit.plan.plan import Plan, make_plan
+from fluxkit.plan.sizes import Sizes, sizes_of
+from fluxkit.spec.execution import InferencePrecision
 from fluxkit.spec.prices import Prices
-from fluxkit.units import span
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from fluxkit.machine.device_peaks import Peaks, Work
-    from fluxkit.model.pipeline_files import PipelineSizes
-    from fluxkit.plan.plan import Plan
-    from fluxkit.spec.execution import InferencePrecision
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.run_spec import RunSpec
+from fluxkit.values import Frozen
 
 
-class Prediction(BaseModel):
+class Prediction(Frozen):
     """What to expect of a device; null where it is not known, and `refusal` where it would not run at all."""
 
-    model_config = FROZEN
     device: str
     """Its name in `devices.toml`."""
     title: str
@@ -75,44 +64,44 @@ def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> 
     price = spec.hardware.usd_per_hour if usd_per_hour is None else usd_per_hour
     execution = spec.execution.model_copy(update={"device": device.kind, "threads": 0})
     there = spec.model_copy(update={"execution": execution})
-    known = {
+    facts = {
         "device": device.name,
         "title": device.title,
         "processes": execution.processes,
         "memory_bytes": device.memory_bytes,
     }
     try:
-        plan = make_plan(there, _machine(device, execution.processes), to_run=False, sizes=_sizes(spec))
+        plan = make_plan(there, _machine(device, execution.processes), to_run=False, sizes=_sizes_anywhere(there))
     except MachineError as error:
-        return Prediction(**known, refusal=str(error))
-    return Prediction(**known, **_times(there, plan, device, price))
+        return Prediction(**facts, refusal=str(error))
+    return Prediction(**facts, **_performance(there, plan, device, price))
 
 
-def _times(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict[str, object]:
-    at_work, precision = devices_at_work(spec), spec.execution.tuning_precision
+def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict[str, object]:
+    at_work, precision, tune = devices_at_work(spec), spec.execution.tuning_precision, spec.tune
     tuning = _rate(device, spec, "tuning", precision, at_work / plan.train_flops_per_iteration)
     images = _rate(
         device, spec, "inference", spec.execution.inference_precision, at_work / plan.forward_flops_per_sample
     )
-    iteration_seconds = spec.tune.iterations / tuning if tuning else None
+    iteration_seconds = tune.iterations / tuning if tuning else None
     peak = plan.predicted_peak_bytes and plan.predicted_peak_bytes // plan.processes
-    together = plan.inference_micro_batch_size * plan.processes
-    timed_seconds = inference_seconds(spec, together, images) if images else None
+    room = Room(device.title, device.memory_bytes, CONTEXT_BYTES[device.kind])
+    together, prices = plan.inference_micro_batch_size * plan.processes, Prices(price)
+    cut = iteration_seconds is not None and iteration_seconds > tune.max_seconds
     return {
         "micro_batch_size": plan.micro_batch_size,
         "inference_micro_batch_size": plan.inference_micro_batch_size,
         "peak_bytes": peak,
-        "tight": peak is not None
-        and not Room(device.title, device.memory_bytes, CONTEXT_BYTES[device.kind]).holds(peak),
+        "tight": peak is not None and not room.holds(peak),
         "iterations_per_second": tuning,
         "iteration_seconds": iteration_seconds,
-        "iterations_in_time": int(spec.tune.seconds * tuning) if tuning else None,
+        "iterations_in_time": int(tune.seconds * tuning) if tuning else None,
         "image_steps_per_second": images,
-        "tuning_seconds": _tuning_seconds(spec, tuning),
-        "inference_seconds": timed_seconds,
-        "iterations_usd": _usd(price, iteration_seconds),
-        "time_usd": _usd(price, spec.tune.seconds),
-        "cut_after": _cut_after(spec, tuning),
+        "tuning_seconds": iteration_seconds and min(max(tune.seconds, iteration_seconds), tune.max_seconds),
+        "inference_seconds": inference_seconds(spec, together, images) if images else None,
+        "iterations_usd": prices.usd(iteration_seconds) if price and iteration_seconds else None,
+        "time_usd": prices.usd(tune.seconds) if price else None,
+        "cut_after": math.ceil(tune.max_seconds * tuning) if tuning and cut else None,
         "basis": _basis(device, spec, precision),
     }
 
@@ -122,103 +111,41 @@ def _rate(device: Peaks, spec: RunSpec, work: Work, precision: InferencePrecisio
     return flops * per_flop if flops else None
 
 
-def _tuning_seconds(spec: RunSpec, speed: float | None) -> float | None:
-    if not speed:
-        return None
-    return min(max(spec.tune.seconds, spec.tune.iterations / speed), spec.tune.max_seconds)
-
-
-def _cut_after(spec: RunSpec, speed: float | None) -> int | None:
-    if not speed or spec.tune.iterations / speed <= spec.tune.max_seconds:
-        return None
-    return math.ceil(spec.tune.max_seconds * speed)
-
-
-def _usd(price: float, seconds: float | None) -> float | None:
-    return Prices(price).usd(seconds) if price and seconds is not None else None
-
-
 def _basis(device: Peaks, spec: RunSpec, tuning: InferencePrecision) -> tuple[str, ...]:
-    asked: tuple[tuple[Work, InferencePrecision], ...] = (
+    kinds: tuple[tuple[Work, InferencePrecision], ...] = (
         ("tuning", tuning),
         ("inference", spec.execution.inference_precision),
     )
     sentences = []
-    for work, precision in asked:
-        found, peak = efficiency(device, spec.model.family, work, precision), device.peak_flops_per_second(precision)
-        if found and peak:
+    for work, precision in kinds:
+        stated, peak = efficiency(device, spec.model.family, work, precision), device.peak_flops_per_second(precision)
+        if stated and peak:
             sentences.append(
-                f"{device.title}, {work} in {precision}: {found.share:.0%} of {peak / 1e12:.4g} TFLOP/s"
-                f" ({device.flops_source}; {device.date}). Share: {found.origin}."
+                f"{device.title}, {work} in {precision}: {stated.share:.0%} of {peak / 1e12:.4g} TFLOP/s"
+                f" ({device.flops_source}; {device.date}). Share: {stated.origin}."
             )
         else:
             sentences.append(f"{device.title}, {work} in {precision}: no efficiency is known, so no time is predicted.")
     return tuple(sentences)
 
 
-def _sizes(spec: RunSpec) -> PipelineSizes | None:
-    """The model's sizes; those of schnell are known without its files."""
-    if spec.model.family != "schnell":
-        return None
+def _sizes_anywhere(spec: RunSpec) -> Sizes:
+    """The sizes of a run whose weights need not be here; those of schnell are known without its files."""
     try:
-        return read_sizes(pipeline_folder(spec.model))
+        return sizes_of(spec, pipeline_folder(spec.model))
     except MachineError:
-        return read_sizes(SCHNELL_FOLDER)
+        if spec.model.family != "schnell":
+            raise
+        return sizes_of(spec, SCHNELL_FOLDER)
 
 
 def _machine(device: Peaks, count: int) -> System:
     """A machine with so many of the device; nothing else about it is known."""
     cores = {"cpu_logical_cores": REFERENCE_CORES, "cpu_usable_cores": REFERENCE_CORES}
-    known = Device(kind=device.kind, name=device.title, memory_bytes=device.memory_bytes)
+    there = Device(kind=device.kind, name=device.title, memory_bytes=device.memory_bytes)
     cpu = Device(kind="cpu", name="CPU", memory_bytes=None)
     return System(
         readings={name: Reading(value=value, source="assumed") for name, value in cores.items()},
-        devices=(known,) if device.kind == "cpu" else (cpu, *[known] * count),
+        devices=(there,) if device.kind == "cpu" else (cpu, *[there] * count),
         packages=dict.fromkeys(ENGINE_PACKAGES, "assumed"),
     )
-
-
-def prediction_table(spec: RunSpec, predictions: tuple[Prediction, ...]) -> str:
-    """One line a device, and what the numbers rest on."""
-    names = (
-        "device", "fits", "micro-batch", "peak memory", "iterations/s", f"{spec.tune.iterations} iterations",
-        f"in {spec.tune.seconds:g} s", "image-steps/s", f"USD, {spec.tune.iterations} iterations",
-        f"USD, {spec.tune.seconds:g} s",
-    )  # fmt: skip
-    rows = [names, *(_row(each) for each in predictions)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(names))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    title = f"Prediction for {spec.name}: computed from FLOPs and a stated efficiency, not measured."
-    notes = [f"{each.title}: {each.refusal}" for each in predictions if each.refusal]
-    notes += [_cut_note(spec, each) for each in predictions if each.cut_after]
-    notes += dict.fromkeys(sentence for each in predictions for sentence in each.basis)
-    return "\n".join([title, *lines, *([""] if notes else []), *notes])
-
-
-def _cut_note(spec: RunSpec, each: Prediction) -> str:
-    return (
-        f"{each.title}: tune.max_seconds = {spec.tune.max_seconds:g} ends tuning after about {each.cut_after} of"
-        f" {spec.tune.iterations} iterations; the cost is that of all of them."
-    )
-
-
-def _row(each: Prediction) -> tuple[str, ...]:
-    fits = "no" if each.refusal else "perhaps" if each.tight else "yes"
-    count = f"{each.processes} x " if each.processes > 1 else ""
-    memory = "—" if each.peak_bytes is None else f"{each.peak_bytes / 1e9:.1f} of {each.memory_bytes / 1e9:.0f} GB"
-    return (
-        count + each.title,
-        fits,
-        "—" if each.micro_batch_size is None else f"{each.micro_batch_size}",
-        memory,
-        _number(each.iterations_per_second),
-        "—" if each.iteration_seconds is None else span(each.iteration_seconds),
-        "—" if each.iterations_in_time is None else f"{each.iterations_in_time} iterations",
-        _number(each.image_steps_per_second),
-        _number(each.iterations_usd),
-        _number(each.time_usd),
-    )
-
-
-def _number(value: float | None) -> str:
-    return "—" if value is None else f"{value:.3g}"

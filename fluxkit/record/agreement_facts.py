@@ -1,22 +1,14 @@
 """Whether a device computes what the others compute: the bands of the agreement certificate, and who is inside."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
-
-from pydantic import BaseModel
+from typing import NamedTuple
 
 from fluxkit.spec.execution import InferencePrecision
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from fluxkit.values import Frozen
 
 
-class AgreementFacts(BaseModel):
+class AgreementFacts(Frozen):
     """How far a device lies from the float64 reference in one precision."""
 
-    model_config = FROZEN
     precision: InferencePrecision
     weights_equal: bool
     """Whether the weights made here have the hash of the reference's."""
@@ -60,21 +52,18 @@ BANDS = {
 
 def departures_of(probe: AgreementFacts) -> list[str]:
     """What of a certificate is outside the band of its precision, as words with the number and the bound."""
-    return list(_departures(probe, BANDS[probe.precision]))
-
-
-def _departures(probe: AgreementFacts, band: Band) -> Iterator[str]:
-    if not probe.weights_equal:
-        yield "weights of another hash"
+    band = BANDS[probe.precision]
+    words = [] if probe.weights_equal else ["weights of another hash"]
     for name, value, most in (
         ("relative L2 error", probe.relative_l2, band.relative_l2),
         ("largest error", probe.largest_error, band.largest_error),
-        *(("loss error", each, band.loss_error) for each in probe.loss_errors),
+        *(("loss error", error, band.loss_error) for error in probe.loss_errors),
     ):
         if value is None or value > most:
-            yield f"{name} {_number(value)}, at most {most:g}"
+            words.append(f"{name} {_number(value)}, at most {most:g}")
     if probe.latents_psnr_db is None or probe.latents_psnr_db < band.latents_psnr_db:
-        yield f"latents PSNR {_number(probe.latents_psnr_db)} dB, at least {band.latents_psnr_db:g} dB"
+        words.append(f"latents PSNR {_number(probe.latents_psnr_db)} dB, at least {band.latents_psnr_db:g} dB")
+    return words
 
 
 def _number(value: float | None) -> str:

@@ -1,16 +1,12 @@
 """The names of a run folder's files, and how a file is written whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from pydantic import BaseModel
 
 RESULT_FILE = "result.json"
 JOB_FILE = "job.json"

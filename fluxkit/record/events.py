@@ -1,99 +1,63 @@
 """What an engine process says while it runs: one JSON object a line, one file per rank, one writer each."""
 
-from __future__ import annotations
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from pydantic import Field, TypeAdapter, ValidationError
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
-
+from fluxkit.record import facts
 from fluxkit.record.agreement_facts import AgreementFacts
-from fluxkit.record.facts import Canary
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
+from fluxkit.spec.execution import InferencePrecision
+from fluxkit.values import Frozen
 
 Phase = Literal["import", "prepare", "load", "warm_up", "tune", "inference", "evaluate"]
 
 
-class Started(BaseModel):
+class TimedEvent(Frozen):
+    """What every event carries beside its facts."""
+
+    event: str
+    at_seconds: float
+    """Seconds since this rank's process began, monotonic."""
+
+    def facts(self) -> dict[str, Any]:
+        """All that it tells, by field, without the event's name and time."""
+        return {name: value for name, value in self if name not in {"event", "at_seconds"}}
+
+
+class Started(facts.RankStart, TimedEvent):
     """First word of a rank: what it sees at run time."""
 
-    model_config = FROZEN
     event: Literal["started"] = "started"
-    at_seconds: float
-    """Seconds since this rank's process began, monotonic; every event carries it."""
-    rank: int
-    device_name: str
-    """The device the tensors really lie on, as torch names it."""
     device_uuid: str | None = None
-    threads: int
-    precision: dict[str, str]
-    """Precision switches of the backends, read back after they were set."""
-    versions: dict[str, str]
-    """Versions seen by this process, and what torch was built for."""
 
 
-class InputPair(BaseModel):
-    """One captioned image."""
+class Inputs(facts.RunInputs, TimedEvent):
+    """What is tuned and on what."""
 
-    model_config = FROZEN
-    id: str
-    caption: str
-    split: Literal["tuning", "held_out"]
-    cluster: str
-    """Pairs of one cluster (crops of one photo) are not independent."""
-    pixels_sha256: str
-    """Hash of the resized reference pixels."""
-    image: str | None = None
-    """Path of the reference image inside the run folder."""
-
-
-class Inputs(BaseModel):
-    """What was tuned and on what."""
-
-    model_config = FROZEN
     event: Literal["inputs"] = "inputs"
-    at_seconds: float
-    weights_sha256: str
-    """Hash over all weight files of the pipeline, or of the random initialisation's recipe."""
-    dataset_sha256: str
-    """Hash over ids, captions, splits and reference pixels."""
-    pairs: tuple[InputPair, ...]
-    skipped: tuple[str, ...] = ()
-    """Files of the folder that were left out, each with its reason."""
-    parameters: int
-    """Transformer parameters, counted on the real model."""
-    trainable_parameters: int
 
 
-class PhaseStarted(BaseModel):
+class PhaseStarted(TimedEvent):
     """A phase began."""
 
-    model_config = FROZEN
     event: Literal["phase_started"] = "phase_started"
-    at_seconds: float
     phase: Phase
 
 
-class PhaseEnded(BaseModel):
+class PhaseEnded(TimedEvent):
     """A phase ended."""
 
-    model_config = FROZEN
     event: Literal["phase_ended"] = "phase_ended"
-    at_seconds: float
     phase: Phase
     seconds: float
 
 
-class Iterations(BaseModel):
+class Iterations(TimedEvent):
     """A block of consecutive optimiser steps, at most about a second long; raw values."""
 
-    model_config = FROZEN
     event: Literal["iterations"] = "iterations"
-    at_seconds: float
     first: int
     """Index of the block's first step, from 0."""
     seconds: tuple[float, ...]
@@ -104,181 +68,140 @@ class Iterations(BaseModel):
     """The budget's clock after the block."""
 
 
-class MarkReached(BaseModel):
+class MarkReached(facts.Mark, TimedEvent):
     """A state of the trajectory that will be graded."""
 
-    model_config = FROZEN
     event: Literal["mark"] = "mark"
-    at_seconds: float
-    id: str
-    """`untuned`, `seconds-30`, `iterations-200`."""
     target_seconds: float | None = None
-    """The tuning time that this mark stands for, if it is one of time."""
-    seconds: float
-    """The budget's clock at the last step completed."""
-    iteration: int
-    """Optimiser steps completed."""
-    samples: int
-    """Samples seen."""
 
 
-class Agreement(AgreementFacts):
+class Agreement(AgreementFacts, TimedEvent):
     """A fixed tiny FLUX in one precision on this rank's device, against a stored float64 reference."""
 
     event: Literal["agreement"] = "agreement"
-    at_seconds: float
 
 
-class Resumed(BaseModel):
+class Resumed(TimedEvent):
     """Tuning continued from a checkpoint: steps after `iteration` are done again."""
 
-    model_config = FROZEN
     event: Literal["resumed"] = "resumed"
-    at_seconds: float
     iteration: int
     seconds: float
     """The budget's clock at the checkpoint."""
 
 
-class Reconstruction(BaseModel):
+class Reconstruction(facts.ReconstructionScore, TimedEvent):
     """A sample for the caption of a tuned pair against its real image."""
 
-    model_config = FROZEN
     event: Literal["reconstruction"] = "reconstruction"
-    at_seconds: float
-    mark: str
-    pair: str
-    seed: int
-    mse: float
-    """Mean squared error of uint8 values."""
-    psnr_db: float | None
-    """Null for identical images."""
-    ssim: float
-    image: str | None = None
-    """Path of the sample inside the run folder, where it was kept."""
 
 
-class Validation(BaseModel):
+class Validation(facts.ValidationScore, TimedEvent):
     """A held-out image noised to a fixed sigma with fixed noise, and the model's one-step estimate of it."""
 
-    model_config = FROZEN
     event: Literal["validation"] = "validation"
-    at_seconds: float
-    mark: str
-    pair: str
-    sigma: float
-    draw: int
-    loss: float | None
-    """Velocity loss in latent space; null where it was not finite."""
-    psnr_db: float | None
-    ssim: float
 
 
-class Anchor(BaseModel):
+class Anchor(facts.AnchorScore, TimedEvent):
     """A score that needs no tuning, to read the others by."""
 
-    model_config = FROZEN
     event: Literal["anchor"] = "anchor"
-    at_seconds: float
     anchor: Literal["autoencoder_reconstruction", "flat_colour"]
-    pair: str
-    mse: float
-    psnr_db: float | None
-    ssim: float
-    image: str | None = None
 
 
-class TuningSetting(BaseModel):
-    """How tuning runs on this rank, seen while it warmed up."""
+class Setting(TimedEvent):
+    """How one of the two timed phases runs."""
 
-    model_config = FROZEN
-    event: Literal["tuning_setting"] = "tuning_setting"
-    at_seconds: float
     attention: str
     """torch's attention operators that ran, without their common beginning `_scaled_dot_product_`."""
     compile_seconds: float | None = None
     """What compiling took, inside the warm-up; null where nothing was compiled."""
 
 
-class InferenceSetting(BaseModel):
+class TuningSetting(Setting):
+    """How tuning runs on this rank, seen while it warmed up."""
+
+    event: Literal["tuning_setting"] = "tuning_setting"
+
+
+class InferenceSetting(Setting):
     """How the inference speed is measured, before its first timed step."""
 
-    model_config = FROZEN
+    # A result's `Inference` has the same fields among others, in a published order that no common base could give.
     event: Literal["inference_setting"] = "inference_setting"
-    at_seconds: float
     micro_batch_size: int
     precision: dict[str, str]
     """Dtype and backend switches, read back."""
-    attention: str
-    """torch's attention operators that ran, without their common beginning `_scaled_dot_product_`."""
     warm_up_seconds: float
-    compile_seconds: float | None = None
-    """What compiling took, inside the warm-up; null where nothing was compiled."""
 
 
-class InferenceSteps(BaseModel):
+class InferenceSteps(TimedEvent):
     """Durations of denoising steps of one micro-batch each, in order."""
 
-    model_config = FROZEN
     event: Literal["inference_steps"] = "inference_steps"
-    at_seconds: float
     seconds: tuple[float, ...]
 
 
-class Memory(BaseModel):
+class Memory(TimedEvent):
     """Peak memory of one phase of one rank, each kind named."""
 
-    model_config = FROZEN
     event: Literal["memory"] = "memory"
-    at_seconds: float
     phase: Phase
     peak_bytes: dict[str, int]
     """For example `resident`, `cuda_allocated`, `cuda_reserved`."""
 
 
-class CheckpointWritten(BaseModel):
+class CheckpointWritten(TimedEvent):
     """All tuning state is on disk."""
 
-    model_config = FROZEN
     event: Literal["checkpoint"] = "checkpoint"
-    at_seconds: float
     iteration: int
     seconds: float
     """What writing it took."""
 
 
-class Progress(BaseModel):
+class Progress(TimedEvent):
     """Nothing but a sign of life with a position, for phases without facts of their own."""
 
-    model_config = FROZEN
     event: Literal["progress"] = "progress"
-    at_seconds: float
     done: int
     total: int
     what: str
 
 
-class Failed(BaseModel):
+class Canary(TimedEvent):
+    """The same small work before and after a timed phase, so that a machine that changed is seen."""
+
+    # A result's `CanaryRate` has the same fields around its rank and attempt, in a published order as well.
+    event: Literal["canary"] = "canary"
+    phase: facts.TimedPhase
+    when: facts.When
+    precision: InferencePrecision
+    """Precision the spec names for the phase; the switches in force were those of the phase."""
+    matmul_size: int
+    """n of the product of two n x n matrices."""
+    matmul_flops_per_second: float
+    """2 n^3 / seconds of the fastest repetition."""
+    matmul_relative_error: float | None = None
+    """Relative L2 error of a small product against float64: about 1e-7 in IEEE float32, 3e-4 in TF32."""
+    copy_bytes_per_second: float
+    """Bytes read and written by a copy in memory / seconds of the fastest repetition."""
+
+
+class Failed(facts.RunFailure, TimedEvent):
     """The engine's own last words."""
 
-    model_config = FROZEN
     event: Literal["failed"] = "failed"
-    at_seconds: float
     phase: Phase | None
-    kind: str
-    """Class of the error."""
-    message: str
     exit_code: int
     unix_seconds: float | None = None
     """The machine's clock: of several ranks the first to fail is the cause, and each counts from its own start."""
 
 
-class Finished(BaseModel):
+class Finished(TimedEvent):
     """The rank did all it was asked, or stopped at a checkpoint because it was told to."""
 
-    model_config = FROZEN
     event: Literal["finished"] = "finished"
-    at_seconds: float
     outcome: Literal["completed", "checkpointed"]
 
 
@@ -287,8 +210,6 @@ Event = (
     | Anchor | Agreement | TuningSetting | InferenceSetting | InferenceSteps | Memory | CheckpointWritten
     | Progress | Canary | Failed | Finished
 )  # fmt: skip
-
-
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 

@@ -1,139 +1,123 @@
-"""What is measured beside the work itself: canaries, telemetry, energy, and how good the prediction was."""
+"""What an event tells and a result keeps, one model for both: `events` adds the event's name and time.
 
-from __future__ import annotations
+The field texts of these models are the result's published schema, so what only explains an event stands in comments.
+"""
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from fluxkit.spec.execution import InferencePrecision
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
 TimedPhase = Literal["tune", "inference"]
 When = Literal["before", "after"]
-Ended = Literal["completed", "failed", "interrupted"]
+TIMED_WORDS: dict[TimedPhase, str] = {"tune": "tuning", "inference": "inference"}
+"""What a timed phase is called in a sentence."""
 
 
-class Canary(BaseModel):
-    """Event: the same small work before and after a timed phase, so that a machine that changed is seen."""
+class RankStart(Frozen):
+    """What one process sees at its start."""
 
-    model_config = FROZEN
-    event: Literal["canary"] = "canary"
-    at_seconds: float
-    phase: TimedPhase
-    when: When
-    precision: InferencePrecision
-    """Precision the spec names for the phase; the switches in force were those of the phase."""
-    matmul_size: int
-    """n of the product of two n x n matrices."""
-    matmul_flops_per_second: float
-    """2 n^3 / seconds of the fastest repetition."""
-    matmul_relative_error: float | None = None
-    """Relative L2 error of a small product against float64: about 1e-7 in IEEE float32, 3e-4 in TF32."""
-    copy_bytes_per_second: float
-    """Bytes read and written by a copy in memory / seconds of the fastest repetition."""
+    rank: int
+    # The device that the tensors really lie on, as torch names it.
+    device_name: str
+    device_uuid: str | None
+    threads: int
+    # Precision switches of the backends, read back after they were set.
+    precision: dict[str, str]
+    # Versions seen by this process, and what torch was built for.
+    versions: dict[str, str]
 
 
-class CanaryRate(BaseModel):
-    """What one rank's canary did."""
+class InputPair(Frozen):
+    """One captioned image."""
 
-    model_config = FROZEN
-    phase: TimedPhase
-    when: When
-    rank: int = 0
-    attempt: int = 0
-    precision: InferencePrecision
-    matmul_size: int
-    matmul_flops_per_second: float
-    matmul_relative_error: float | None = None
-    copy_bytes_per_second: float
-
-
-class PhaseTelemetry(BaseModel):
-    """What the sampler saw during one timed phase; null where it can't be read."""
-
-    model_config = FROZEN
-    phase: TimedPhase
-    samples: int
-    engine_cores: float | None
-    """Cores that the engine's processes kept busy, on average."""
-    foreign_cores: float | None
-    """Cores that others kept busy: the whole system without the engine and its launcher."""
-    stolen_cores: float | None
-    """Cores that the hypervisor gave to other machines."""
-    logical_cores: int | None
-    power_capped_share: float | None = None
-    """Share of the samples in which a GPU was at its power limit, which is usual under load."""
-    throttle_reasons: tuple[str, ...] = ()
-    """Reasons for which a GPU lowered its clocks, as the driver names them; idling and set clocks are none."""
+    id: str
+    caption: str
+    split: Literal["tuning", "held_out"]
+    cluster: str
+    """Pairs of one cluster (crops of one photo) are not independent."""
+    pixels_sha256: str
+    """Hash of the resized reference pixels."""
+    image: str | None = None
+    """Path of the reference image inside the run folder."""
 
 
-class Telemetry(BaseModel):
-    """What the launcher's sampler saw in one attempt, decimated; and what looking cost."""
+class RunInputs(Frozen):
+    """What was tuned and on what."""
 
-    model_config = FROZEN
-    attempt: int
-    interval_seconds: float
-    """Between samples."""
-    samples: int
-    sampler_cpu_seconds: float
-    """Processor time of the sampler itself."""
-    wall_seconds: float
-    series: dict[str, tuple[float | None, ...]]
-    """Means over equal groups of samples, by name with unit; `at_seconds` counts from the engine's start."""
-    phases: tuple[PhaseTelemetry, ...] = ()
+    # Over all weight files of the pipeline, or over the recipe of the random initialisation.
+    weights_sha256: str
+    # Over ids, captions, splits and reference pixels.
+    dataset_sha256: str
+    pairs: tuple[InputPair, ...]
+    skipped: tuple[str, ...] = ()
+    """Files of the folder that were left out, each with its reason."""
+    # Of the transformer, counted on the real model.
+    parameters: int
+    trainable_parameters: int
 
 
-class PhaseEnergy(BaseModel):
-    """Energy of one timed phase."""
+class Mark(Frozen):
+    """A graded state of the trajectory."""
 
-    model_config = FROZEN
-    phase: TimedPhase
-    joules_gross: float
-    joules_net: float | None
-    """Less what the idle device would have used in the same time."""
+    # `untuned`, `seconds-30`, `iterations-200`.
+    id: str
+    # The tuning time that this mark stands for, if it is one of time.
+    target_seconds: float | None
+    # The budget's clock at the last step completed.
     seconds: float
-    reason: str | None = None
-    """Why these joules are not to be used: over too short a time they say little."""
+    # Optimiser steps completed.
+    iteration: int
+    # Samples seen.
+    samples: int
 
 
-class Energy(BaseModel):
-    """Energy of the devices that did the work, from the engine's start to its end."""
+class ReconstructionScore(Frozen):
+    """A sample for a tuned pair's caption against its real image."""
 
-    model_config = ConfigDict(**FROZEN, populate_by_name=True)
-    class_: Literal["measured", "estimated", "unavailable"] = Field(alias="class")
-    """`measured`: by the device's own energy counter. `estimated`: sampled power times time."""
-    joules_gross: float | None = None
-    joules_net: float | None = None
-    """Less what the idle devices would have used in the same time."""
-    idle_watts: float | None = None
-    """Measured right before the engine started."""
-    source: str | None = None
-    reason: str | None = None
-    """Why there is no value, or why not a better one."""
-    seconds: float | None = None
-    phases: tuple[PhaseEnergy, ...] = ()
+    mark: str
+    pair: str
+    seed: int
+    # Mean squared error of uint8 values.
+    mse: float
+    # Null for identical images.
+    psnr_db: float | None
+    ssim: float
+    # Path of the sample inside the run folder, where it was kept.
+    image: str | None = None
 
 
-class Attempt(BaseModel):
-    """One start of the engine: what it took in one pass, and how it ended."""
+class ValidationScore(Frozen):
+    """A held-out image noised to sigma, and the one-step estimate of it."""
 
-    model_config = FROZEN
-    micro_batch_size: int
-    """Samples per forward pass of tuning; the global batch is the same in every attempt."""
-    inference_micro_batch_size: int
-    outcome: Ended | Literal["out_of_memory"]
-    phase: str | None = None
-    """Where it ended, if it did not complete."""
-    evidence: str | None = None
-    """What showed that memory ran out."""
+    mark: str
+    pair: str
+    # The noise is fixed by sigma and the number of the draw.
+    sigma: float
+    draw: int
+    # Velocity loss in latent space; null where it was not finite.
+    loss: float | None
+    psnr_db: float | None
+    ssim: float
 
 
-class PredictedOverMeasured(BaseModel):
-    """How far the plan was from the run: 1 is exact, 2 means half of what was predicted; null where either lacks."""
+class AnchorScore(Frozen):
+    """A score that needs no tuning."""
 
-    model_config = FROZEN
-    peak_memory: float | None = None
-    """Peak bytes: of tensors over allocated ones on a GPU, of all that is resident on a CPU."""
-    seconds: float | None = None
-    """Seconds of the iterations of the constant-iteration protocol."""
+    # To read the others by: `autoencoder_reconstruction` or `flat_colour`.
+    anchor: str
+    pair: str
+    mse: float
+    psnr_db: float | None
+    ssim: float
+    image: str | None = None
+
+
+class RunFailure(Frozen):
+    """Where and why a run ended early."""
+
+    phase: str | None
+    # Class of the error, or what was seen of a death.
+    kind: str
+    message: str
+    exit_code: int | None = None
+    """Of the engine process; negative: ended by that signal."""

@@ -1,27 +1,29 @@
 """Which results are one run, which do one workload, and which were made by one configuration: by what was seen."""
 
-from __future__ import annotations
-
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
+from fluxkit.machine.system import System
+from fluxkit.record.result import RunResult
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.values import canonical_sha256
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from fluxkit.machine.system import System
-    from fluxkit.record.result import RunResult
-    from fluxkit.spec.run_spec import RunSpec
+Item = TypeVar("Item")
 
 
-def once_each(results: Iterable[RunResult]) -> list[RunResult]:
-    """Each id once, a completed copy before another, in a fixed order."""
-    found: dict[str, RunResult] = {}
-    for result in results:
-        if result.id not in found or found[result.id].status != "completed":
-            found[result.id] = result
-    return sorted(found.values(), key=lambda result: (result.created, result.id))
+def once_each(items: Iterable[Item], result_of: Callable[[Item], RunResult]) -> list[Item]:
+    """Results, or what comes with them: each id once, a completed copy before another, in a fixed order."""
+    kept: dict[str, Item] = {}
+    for item in items:
+        id_ = result_of(item).id
+        if id_ not in kept or result_of(kept[id_]).status != "completed":
+            kept[id_] = item
+    return sorted(kept.values(), key=lambda item: _age(result_of(item)))
+
+
+def _age(result: RunResult) -> tuple[str, str]:
+    return result.created, result.id
 
 
 def identity(result: RunResult) -> tuple[str, str | None, str | None, str | None]:
@@ -43,15 +45,11 @@ def workloads_of(results: Sequence[RunResult]) -> list[list[RunResult]]:
     groups: dict[tuple[str | None, ...], list[RunResult]] = {}
     by_knowledge = sorted(results, key=lambda result: (identity(result).count(None), result.status != "completed"))
     for result in by_knowledge:
-        mine = identity(result)
-        known = next((key for key in groups if _agree(key, mine)), mine)
-        groups.setdefault(known, []).append(result)
-    ordered = [sorted(group, key=lambda result: (result.created, result.id)) for group in groups.values()]
-    return sorted(ordered, key=lambda group: (group[0].created, group[0].id))
-
-
-def _agree(known: tuple[str | None, ...], mine: tuple[str | None, ...]) -> bool:
-    return all(each is None or each == theirs for theirs, each in zip(known, mine, strict=True))
+        own = identity(result)
+        agreeing = (key for key in groups if all(part in {None, other} for part, other in zip(own, key, strict=True)))
+        groups.setdefault(next(agreeing, own), []).append(result)
+    ordered = [sorted(group, key=_age) for group in groups.values()]
+    return sorted(ordered, key=lambda group: _age(group[0]))
 
 
 def configuration_sha256(spec: RunSpec, system: System) -> str:
@@ -69,20 +67,20 @@ def configurations(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
     The hash is taken again from the result: what it claims proves nothing. Results of one hash stand apart where
     another version of fluxkit, another image or other devices made them.
     """
-    hashes: dict[str, dict[tuple[str | None, ...], list[RunResult]]] = defaultdict(dict)
-    for result in sorted(results, key=lambda each: each.status != "completed"):
-        makers, seen = hashes[configuration_sha256(result.spec, result.system.before)], _seen(result)
+    by_hash: dict[str, dict[tuple[str | None, ...], list[RunResult]]] = defaultdict(dict)
+    for result in sorted(results, key=lambda result: result.status != "completed"):
+        by_maker, maker = by_hash[configuration_sha256(result.spec, result.system.before)], _maker(result)
         # A run that ended early may not have named its devices; it belongs to what the same probe saw.
-        known = next((key for key in makers if key[: len(seen)] == seen), seen)
-        makers.setdefault(known, []).append(result)
+        known = next((key for key in by_maker if key[: len(maker)] == maker), maker)
+        by_maker.setdefault(known, []).append(result)
     return {
-        sha256 if len(makers) == 1 else canonical_sha256([sha256, seen]): group
-        for sha256, makers in hashes.items()
-        for seen, group in makers.items()
+        sha256 if len(by_maker) == 1 else canonical_sha256([sha256, maker]): group
+        for sha256, by_maker in by_hash.items()
+        for maker, group in by_maker.items()
     }
 
 
-def _seen(result: RunResult) -> tuple[str | None, ...]:
+def _maker(result: RunResult) -> tuple[str | None, ...]:
     """The version and image that made a result, the hardware as probed, the devices that a complete run's ranks named.
 
     They are not in the stored hash, so that a claim made by its formula can still be verified.

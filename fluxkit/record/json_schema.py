@@ -1,14 +1,11 @@
 """The published JSON Schemas of a run spec and of a result, made from the models."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+from pydantic import BaseModel
 
 from fluxkit.record.result import RESULT_SCHEMA, RunResult
 from fluxkit.spec.run_spec import SPEC_SCHEMA, RunSpec
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MODELS: dict[str, tuple[type[BaseModel], str]] = {"spec": (RunSpec, SPEC_SCHEMA), "result": (RunResult, RESULT_SCHEMA)}

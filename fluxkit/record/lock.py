@@ -1,7 +1,5 @@
 """Who is at work in a run folder: a file with a process and a heartbeat, so that a dead run is known to be dead."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -10,13 +8,11 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 from fluxkit.errors import MachineError
 from fluxkit.record.atomic_file import LOCK_FILE, write_atomically
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 BEAT_SECONDS = 1.0
 STALE_SECONDS = 30.0
@@ -30,7 +26,7 @@ class RunLock:
         self._path = folder / LOCK_FILE
         self._stop = threading.Event()
         self._beat = threading.Thread(target=self._keep_beating, name="fluxkit-heartbeat", daemon=True)
-        self._values = {"host": _host(), **_identity(os.getpid(), "process")}
+        self._values = {"host": _host(), **_process_and_start(os.getpid(), "process")}
 
     def __enter__(self) -> Self:
         if is_held(self._path.parent):
@@ -46,7 +42,7 @@ class RunLock:
 
     def name_engine(self, process: int) -> None:
         """The engine holds the folder too: it may outlive a launcher that was killed, while it stops."""
-        self._values |= _identity(process, "engine")
+        self._values |= _process_and_start(process, "engine")
         self._write()
 
     def _write(self) -> None:
@@ -76,7 +72,7 @@ def is_held(folder: Path) -> bool:
     return _lives(values, "process") or _lives(values, "engine")
 
 
-def _identity(process: int, word: str) -> dict[str, Any]:
+def _process_and_start(process: int, word: str) -> dict[str, Any]:
     """A process by number and start: numbers are used again, the pair is not."""
     import psutil
 

@@ -1,14 +1,9 @@
 """Seconds of a run part by part: its phases, with compiling and checkpoints apart from the phases that they were in."""
 
-from __future__ import annotations
-
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
-
-if TYPE_CHECKING:
-    from fluxkit.record.result import RunResult
+from fluxkit.record.result import RunResult
 
 PARTS = ("import", "prepare", "load", "compile", "warm_up", "tune", "checkpoint", "evaluate", "inference")
 """In the order of a run; a part that is inside a phase stands before or behind the rest of it."""

@@ -1,12 +1,9 @@
 """Which graded state of a trajectory answers which protocol."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fluxkit.record.result import Mark, RunResult
+from fluxkit.record.facts import Mark
+from fluxkit.record.result import RunResult
 
 UNTUNED = "untuned"
 
@@ -15,7 +12,8 @@ def time_mark(result: RunResult) -> Mark | None:
     """The mark of the constant-time protocol: the one that stands for the whole budget in seconds."""
     budget = result.spec.tune.seconds
     marks = result.tuning.marks if result.tuning else ()
-    return next((mark for mark in marks if _stands_for(mark.target_seconds, budget)), None)
+    # A mark without a target time is close to no budget.
+    return next((mark for mark in marks if math.isclose(mark.target_seconds or math.nan, budget)), None)
 
 
 def iteration_mark(result: RunResult) -> Mark | None:
@@ -23,7 +21,3 @@ def iteration_mark(result: RunResult) -> Mark | None:
     budget = result.spec.tune.iterations
     marks = result.tuning.marks if result.tuning else ()
     return next((mark for mark in marks if mark.target_seconds is None and mark.iteration == budget), None)
-
-
-def _stands_for(target_seconds: float | None, budget: float) -> bool:
-    return target_seconds is not None and math.isclose(target_seconds, budget)

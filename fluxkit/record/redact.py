@@ -1,19 +1,14 @@
 """Takes this machine's paths and names out of text that will travel with a result."""
 
-from __future__ import annotations
-
 import getpass
 import platform
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fluxkit.errors import printable
 from fluxkit.record.atomic_file import write_atomically
-
-if TYPE_CHECKING:
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.run_spec import RunSpec
 
 MIN_NAME = 3
 """Shorter user and host names are everyday letters; replacing them would only garble the text."""

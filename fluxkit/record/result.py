@@ -1,151 +1,67 @@
 """`RunResult`, the record of one run. Raw values are stored in full; `summary` is derived from them."""
 
-from __future__ import annotations
-
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import ConfigDict, Field
 
 from fluxkit.machine.provenance import Kit
 from fluxkit.machine.system import System
 from fluxkit.plan.plan import Plan
+from fluxkit.record import facts
 from fluxkit.record.agreement_facts import AgreementFacts
-from fluxkit.record.events import InputPair
-from fluxkit.record.facts import Attempt, CanaryRate, Energy, PredictedOverMeasured, Telemetry
+from fluxkit.spec.execution import InferencePrecision
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.values import FROZEN
-
-
-class ReconstructionScore(BaseModel):
-    """A sample for a tuned pair's caption against its real image."""
-
-    model_config = FROZEN
-    mark: str
-    pair: str
-    seed: int
-    mse: float
-    psnr_db: float | None
-    ssim: float
-    image: str | None = None
-
-
-class ValidationScore(BaseModel):
-    """A held-out image noised to sigma, and the one-step estimate of it."""
-
-    model_config = FROZEN
-    mark: str
-    pair: str
-    sigma: float
-    draw: int
-    loss: float | None
-    psnr_db: float | None
-    ssim: float
-
-
-class AnchorScore(BaseModel):
-    """A score that needs no tuning."""
-
-    model_config = FROZEN
-    anchor: str
-    pair: str
-    mse: float
-    psnr_db: float | None
-    ssim: float
-    image: str | None = None
-
-
-class Quality(BaseModel):
-    """Scores of every graded mark, raw, with the definition they follow."""
-
-    model_config = FROZEN
-    definition: dict[str, str | int | float | bool]
-    reconstruction: tuple[ReconstructionScore, ...]
-    validation: tuple[ValidationScore, ...]
-    anchors: tuple[AnchorScore, ...]
-
+from fluxkit.values import Frozen
 
 RESULT_SCHEMA = "fluxkit.result/1"
+FinalStatus = Literal["completed", "failed", "interrupted"]
 Status = Literal["started", "completed", "failed", "interrupted"]
 Grade = Literal["A", "B", "C", "X"]
+EnergyClass = Literal["measured", "estimated", "unavailable"]
 
 
-class Looks(BaseModel):
+class Looks(Frozen):
     """The machine before and after the run."""
 
-    model_config = FROZEN
     before: System
     after: System | None = None
 
 
-class RunInputs(BaseModel):
-    """What was tuned and on what."""
-
-    model_config = FROZEN
-    weights_sha256: str
-    dataset_sha256: str
-    pairs: tuple[InputPair, ...]
-    skipped: tuple[str, ...] = ()
-    """Files of the folder that were left out, each with its reason."""
-    parameters: int
-    trainable_parameters: int
-
-
-class PhaseSeconds(BaseModel):
+class PhaseSeconds(Frozen):
     """How long one phase took on rank 0; null if it did not end."""
 
-    model_config = FROZEN
     name: str
     attempt: int
     seconds: float | None
 
 
-class Mark(BaseModel):
-    """A graded state of the trajectory."""
-
-    model_config = FROZEN
-    id: str
-    target_seconds: float | None
-    seconds: float
-    iteration: int
-    samples: int
-
-
-class Rank(BaseModel):
+class Rank(facts.RankStart):
     """One process: the device it saw, its tuning seconds, its peak memory by phase and kind."""
 
-    model_config = FROZEN
-    rank: int
-    device_name: str
-    device_uuid: str | None
-    threads: int
-    precision: dict[str, str]
-    versions: dict[str, str]
     seconds: float | None
     """This rank's own budget clock at the end of tuning."""
     peak_memory_bytes: dict[str, dict[str, int]]
 
 
-class Interruption(BaseModel):
+class Interruption(Frozen):
     """Tuning stopped and was continued from a checkpoint."""
 
-    model_config = FROZEN
     at_seconds: float
     """The budget's clock when it stopped."""
     resumed_seconds: float
     """The budget's clock of the checkpoint it continued from."""
 
 
-class Tuning(BaseModel):
+class Tuning(Frozen):
     """One trajectory, raw: both protocols read from it."""
 
-    model_config = FROZEN
     iteration_seconds: tuple[float, ...]
     losses: tuple[float | None, ...]
     """Mean over the global batch of each step; null where it was not finite, which JSON can't say."""
     samples_per_iteration: int
     coverage: float
     """Share of the iteration budget that was done."""
-    marks: tuple[Mark, ...]
+    marks: tuple[facts.Mark, ...]
     ranks: tuple[Rank, ...]
     attention: str | None = None
     """torch's attention operators that ran on rank 0; null in results that were made without."""
@@ -156,16 +72,24 @@ class Tuning(BaseModel):
     made without."""
 
 
+class Quality(Frozen):
+    """Scores of every graded mark, raw, with the definition they follow."""
+
+    definition: dict[str, str | int | float | bool]
+    reconstruction: tuple[facts.ReconstructionScore, ...]
+    validation: tuple[facts.ValidationScore, ...]
+    anchors: tuple[facts.AnchorScore, ...]
+
+
 class AgreementProbe(AgreementFacts):
     """How far one rank's device lies from a stored float64 reference in one precision, on a fixed tiny FLUX."""
 
     rank: int
 
 
-class Inference(BaseModel):
+class Inference(Frozen):
     """Denoising speed on latents, raw: seconds of each micro-batch step of the slowest rank."""
 
-    model_config = FROZEN
     batch_size: int
     micro_batch_size: int
     processes: int
@@ -180,10 +104,108 @@ class Inference(BaseModel):
     """Share of one whole batch's steps that was timed, at most 1."""
 
 
-class Check(BaseModel):
+class CanaryRate(Frozen):
+    """What one rank's canary did."""
+
+    phase: facts.TimedPhase
+    when: facts.When
+    rank: int = 0
+    attempt: int = 0
+    precision: InferencePrecision
+    matmul_size: int
+    matmul_flops_per_second: float
+    matmul_relative_error: float | None = None
+    copy_bytes_per_second: float
+
+
+class PhaseTelemetry(Frozen):
+    """What the sampler saw during one timed phase; null where it can't be read."""
+
+    phase: facts.TimedPhase
+    samples: int
+    engine_cores: float | None
+    """Cores that the engine's processes kept busy, on average."""
+    foreign_cores: float | None
+    """Cores that others kept busy: the whole system without the engine and its launcher."""
+    stolen_cores: float | None
+    """Cores that the hypervisor gave to other machines."""
+    logical_cores: int | None
+    power_capped_share: float | None = None
+    """Share of the samples in which a GPU was at its power limit, which is usual under load."""
+    throttle_reasons: tuple[str, ...] = ()
+    """Reasons for which a GPU lowered its clocks, as the driver names them; idling and set clocks are none."""
+
+
+class Telemetry(Frozen):
+    """What the launcher's sampler saw in one attempt, decimated; and what looking cost."""
+
+    attempt: int
+    interval_seconds: float
+    """Between samples."""
+    samples: int
+    sampler_cpu_seconds: float
+    """Processor time of the sampler itself."""
+    wall_seconds: float
+    series: dict[str, tuple[float | None, ...]]
+    """Means over equal groups of samples, by name with unit; `at_seconds` counts from the engine's start."""
+    phases: tuple[PhaseTelemetry, ...] = ()
+
+
+class PhaseEnergy(Frozen):
+    """Energy of one timed phase."""
+
+    phase: facts.TimedPhase
+    joules_gross: float
+    joules_net: float | None
+    """Less what the idle device would have used in the same time."""
+    seconds: float
+    reason: str | None = None
+    """Why these joules are not to be used: over too short a time they say little."""
+
+
+class Energy(Frozen):
+    """Energy of the devices that did the work, from the engine's start to its end."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    class_: EnergyClass = Field(alias="class")
+    """`measured`: by the device's own energy counter. `estimated`: sampled power times time."""
+    joules_gross: float | None = None
+    joules_net: float | None = None
+    """Less what the idle devices would have used in the same time."""
+    idle_watts: float | None = None
+    """Measured right before the engine started."""
+    source: str | None = None
+    reason: str | None = None
+    """Why there is no value, or why not a better one."""
+    seconds: float | None = None
+    phases: tuple[PhaseEnergy, ...] = ()
+
+
+class Attempt(Frozen):
+    """One start of the engine: what it took in one pass, and how it ended."""
+
+    micro_batch_size: int
+    """Samples per forward pass of tuning; the global batch is the same in every attempt."""
+    inference_micro_batch_size: int
+    outcome: FinalStatus | Literal["out_of_memory"]
+    phase: str | None = None
+    """Where it ended, if it did not complete."""
+    evidence: str | None = None
+    """What showed that memory ran out."""
+
+
+class PredictedOverMeasured(Frozen):
+    """How far the plan was from the run: 1 is exact, 2 means half of what was predicted; null where either lacks."""
+
+    peak_memory: float | None = None
+    """Peak bytes: of tensors over allocated ones on a GPU, of all that is resident on a CPU."""
+    seconds: float | None = None
+    """Seconds of the iterations of the constant-iteration protocol."""
+
+
+class Check(Frozen):
     """A finding about a number: A sound, B with a remark, C with a doubt, X not to be used."""
 
-    model_config = FROZEN
     id: str
     subject: str
     """What it is about: `training_speed`, `inference_speed`, `quality`, `energy` or `run`."""
@@ -192,10 +214,9 @@ class Check(BaseModel):
     """What was seen, in a sentence."""
 
 
-class Artifact(BaseModel):
+class Artifact(Frozen):
     """A file of the run folder."""
 
-    model_config = FROZEN
     path: str
     sha256: str
     bytes: int
@@ -203,21 +224,9 @@ class Artifact(BaseModel):
     """Whether it was not copied into this folder, on purpose."""
 
 
-class RunFailure(BaseModel):
-    """Where and why a run ended early."""
-
-    model_config = FROZEN
-    phase: str | None
-    kind: str
-    message: str
-    exit_code: int | None = None
-    """Of the engine process; negative: ended by that signal."""
-
-
-class Summary(BaseModel):
+class Summary(Frozen):
     """Derived from the raw values by `fluxkit.fold.summarise` alone; null where there is nothing to derive from."""
 
-    model_config = FROZEN
     training_iterations_per_second: float | None = None
     training_images_per_second: float | None = None
     inference_image_steps_per_second: float | None = None
@@ -247,10 +256,9 @@ class Summary(BaseModel):
     """Gross energy of the devices that did the work, over the whole run."""
 
 
-class RunResult(BaseModel):
+class RunResult(Frozen):
     """One run: what was asked, planned and seen, what came out, and whether it may be believed."""
 
-    model_config = FROZEN
     schema_: Literal["fluxkit.result/1"] = Field(alias="schema")
     id: str
     status: Status
@@ -271,7 +279,7 @@ class RunResult(BaseModel):
     plan: Plan
     predicted_over_measured: PredictedOverMeasured = PredictedOverMeasured()
     system: Looks
-    inputs: RunInputs | None = None
+    inputs: facts.RunInputs | None = None
     phases: tuple[PhaseSeconds, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     """Every start of the engine: a run that ran out of memory was begun again with half the micro-batch."""
@@ -287,5 +295,5 @@ class RunResult(BaseModel):
     energy: Energy | None = None
     checks: tuple[Check, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
-    error: RunFailure | None = None
+    error: facts.RunFailure | None = None
     summary: Summary = Summary()

@@ -1,23 +1,19 @@
 """A run folder on disk: result, events, samples, adapter; read, written whole or not at all, and found."""
 
-from __future__ import annotations
-
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.machine.container import unwritable
 from fluxkit.record.atomic_file import LOCK_FILE, RESULT_FILE, file_sha256, to_json, write_atomically
+from fluxkit.record.identity import once_each
 from fluxkit.record.result import RESULT_SCHEMA, Artifact, RunResult
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
+from fluxkit.values import path_inside
 
 MAX_RESULT_BYTES = 200_000_000
 MAX_DEPTH = 3
@@ -40,7 +36,7 @@ def new_folder(folder: Path, advice: str) -> Iterator[None]:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} exists and is not empty; {advice}.")
-        absent = [each for each in (folder, *folder.parents) if not each.exists()]
+        absent = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
@@ -52,6 +48,11 @@ def new_folder(folder: Path, advice: str) -> Iterator[None]:
 def write_result(folder: Path, result: RunResult) -> None:
     """Writes `result.json` of a run folder, atomically."""
     write_atomically(folder / RESULT_FILE, to_json(result))
+
+
+def folder_of(path: Path) -> Path:
+    """The run folder, named by itself or by its `result.json`."""
+    return path if path.is_dir() else path.parent
 
 
 def read_result(path: Path) -> RunResult:
@@ -71,11 +72,6 @@ def read_result(path: Path) -> RunResult:
         ) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not JSON, so it is no fluxkit result.") from error
-    return parse_result(values, file)
-
-
-def parse_result(values: Any, file: Path) -> RunResult:
-    """Already decoded JSON as a result; `file` names it in an error."""
     schema = values.get("schema") if isinstance(values, dict) else None
     family, _, version = schema.partition("/") if isinstance(schema, str) else ("", "", "")
     if family != "fluxkit.result":
@@ -98,7 +94,7 @@ def find_results(paths: Iterable[Path]) -> list[tuple[Path, RunResult]]:
     Raises:
         UsageError: a path holds no result, or one of the results cannot be read.
     """
-    found: dict[str, tuple[Path, RunResult]] = {}
+    sources: list[tuple[Path, RunResult]] = []
     for path in paths:
         files = list(_result_files(path))
         if not files:
@@ -106,13 +102,10 @@ def find_results(paths: Iterable[Path]) -> list[tuple[Path, RunResult]]:
                 f"{path} holds no {RESULT_FILE}, nor do the folders up to {MAX_DEPTH} below it. "
                 "Give a result.json, a run folder or a study folder."
             )
-        for file in files:
-            result = read_result(file)
-            if result.id not in found or found[result.id][1].status != "completed":
-                found[result.id] = (file, result)
-    if not found:
+        sources += [(file, read_result(file)) for file in files]
+    if not sources:
         raise UsageError("No result was given. Give a result.json, a run folder or a study folder.")
-    return sorted(found.values(), key=lambda entry: (entry[1].created, entry[1].id))
+    return once_each(sources, lambda source: source[1])
 
 
 def _result_files(path: Path) -> Iterator[Path]:
@@ -123,45 +116,39 @@ def _result_files(path: Path) -> Iterator[Path]:
         yield from sorted(path.glob("/".join(["*"] * depth + [RESULT_FILE])))
 
 
+def inside_run_folder(folder: Path, relative: str) -> Path | None:
+    """Where a path in a stranger's result leads, whether or not a file lies there.
+
+    None if it is absolute, climbs, has a sign that other systems read as a separator, or leads out by a link.
+    """
+    parts = PurePosixPath(relative).parts
+    plain = parts and ".." not in parts and not any(sign in relative for sign in "\\:")
+    return path_inside(folder, relative) if plain else None
+
+
 def safe_path(folder: Path, relative: str) -> Path:
     """The regular file that `relative` names inside `folder`; what a stranger's result names can lie nowhere else.
 
     Raises:
-        UsageError: the path is absolute, climbs out, leads out by a symbolic link, or is no regular file.
+        UsageError: the path leads out of the folder, or to no regular file.
     """
-    parts = PurePosixPath(relative).parts
-    if not parts or relative.startswith("/") or ".." in parts or any(sign in relative for sign in "\\\0:"):
+    path = inside_run_folder(folder, relative)
+    if path is None:
         raise UsageError(f"{relative!r} is not a path inside a run folder, so it is not opened.")
-    try:
-        inside = (folder / relative).resolve(strict=True)
-        if not inside.is_relative_to(folder.resolve(strict=True)):
-            raise UsageError(f"{relative!r} leads out of its run folder, so it is not opened.")
-    except (OSError, RuntimeError) as error:
-        raise UsageError(f"{relative!r} is not in its run folder.") from error
-    if not inside.is_file():
+    if not path.exists():
+        raise UsageError(f"{relative!r} is not in its run folder.")
+    if not path.is_file():
         raise UsageError(f"{relative!r} is not a regular file, so it is not opened.")
-    return inside
+    return path
 
 
 def manifest(folder: Path) -> tuple[Artifact, ...]:
     """Every file of the folder except the result itself, the lock, temporary (dot) files and links; by path."""
     return tuple(
         Artifact(path=path.relative_to(folder).as_posix(), sha256=file_sha256(path), bytes=path.stat().st_size)
-        for path in sorted(_files(folder))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not path.is_symlink()
+        and path.name not in {RESULT_FILE, LOCK_FILE}
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-
-
-def inside(folder: Path, relative: str) -> Path | None:
-    """The path of a manifest entry; None if it is absolute, climbs out of the folder, or a link leads elsewhere."""
-    pure = PurePosixPath(relative)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in relative or "\0" in relative or not pure.parts:
-        return None
-    path = folder / Path(*pure.parts)
-    return path if path.resolve().is_relative_to(folder.resolve()) and not path.is_symlink() else None
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        private = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not path.is_symlink() and not private and path.name not in {RESULT_FILE, LOCK_FILE}:
-            yield path

@@ -1,25 +1,19 @@
 """The part of results that a page and `verify` need: small enough to be kept under version control."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 from fluxkit.compare.compare import compare
 from fluxkit.errors import UsageError
 from fluxkit.record.atomic_file import RESULT_FILE, write_atomically
+from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import safe_path
 from fluxkit.report.picture_grid import shown_images
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
-    from fluxkit.record.result import RunResult
-
-
-def keep(sources: Sequence[tuple[Path, RunResult]], target: Path) -> list[Path]:
+def write_bundle(sources: Sequence[tuple[Path, RunResult]], target: Path) -> list[Path]:
     """Copies every result and the pictures that a page shows into `target`, a folder for each run; gives the folders.
 
     The raw values of a result are kept in full. In its manifest the files that were not copied are marked as left
@@ -29,30 +23,26 @@ def keep(sources: Sequence[tuple[Path, RunResult]], target: Path) -> list[Path]:
         UsageError: `target` already holds something else.
     """
     names = [f"{place:02d}-{result.spec.name}-r{result.repeat}" for place, (_, result) in enumerate(sources)]
-    others = sorted({each.name for each in target.iterdir()} - set(names)) if target.is_dir() else []
+    others = sorted({entry.name for entry in target.iterdir()} - set(names)) if target.is_dir() else []
     if others:
         raise UsageError(
             f"{target} holds {others[0]}, which is none of these results. Remove it, or name another page."
         )
-    comparison = compare(result for _, result in sources)
-    images = shown_images(comparison, sources)
-    folders = []
+    images = shown_images(compare(result for _, result in sources), sources)
     for name, (file, result) in zip(names, sources, strict=True):
-        folder = target / name
-        kept = images.get(result.id, set())
+        folder, kept = target / name, images.get(result.id, set())
         for image in sorted(kept):
             (folder / image).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(safe_path(file.parent, image), folder / image)
         artifacts = tuple(
-            each.model_copy(update={"left_out": each.left_out or each.path not in kept}) for each in result.artifacts
+            artifact.model_copy(update={"left_out": artifact.left_out or artifact.path not in kept})
+            for artifact in result.artifacts
         )
         values = result.model_copy(update={"artifacts": artifacts}).model_dump(mode="json", by_alias=True)
         # A line per top-level value, so that a change can still be read as a difference.
-        lines = ",\n".join(f"{json.dumps(key)}: {_compact(value)}" for key, value in values.items())
-        write_atomically(folder / RESULT_FILE, f"{{\n{lines}\n}}\n")
-        folders.append(folder)
-    return folders
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        lines = [
+            f"{json.dumps(key)}: {json.dumps(value, separators=(',', ':'), allow_nan=False)}"
+            for key, value in values.items()
+        ]
+        write_atomically(folder / RESULT_FILE, "{\n" + ",\n".join(lines) + "\n}\n")
+    return [target / name for name in names]

@@ -1,20 +1,15 @@
 """Comparison and results as JSON inside a page: nothing in it ends its element, and it never makes the page heavy."""
 
-from __future__ import annotations
-
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.compare.comparison import Comparison
-    from fluxkit.compare.published import Published
-    from fluxkit.record.result import RunResult
+from fluxkit.compare.comparison import Comparison
+from fluxkit.compare.published import Published
+from fluxkit.record.result import RunResult
+from fluxkit.values import Frozen
 
 MAX_CHARACTERS = 1_200_000
 """Of all results as JSON; beyond it the raw series are left out, and the page says so."""
@@ -28,10 +23,9 @@ RAW: dict[str, Any] = {
 """What is left out of a page that would be too heavy: series, and the list of the files that hold them."""
 
 
-class Embedded(BaseModel):
+class Embedded(Frozen):
     """The results as JSON that cannot end its own script element, and whether raw series are in it."""
 
-    model_config = FROZEN
     text: str
     whole: bool
 
@@ -40,19 +34,20 @@ def embedded(comparison: Comparison, results: Sequence[RunResult]) -> Embedded:
     """Comparison and results as JSON; without the raw series where they would make the page heavy."""
     ordered = sorted(results, key=lambda result: (result.created, result.id))
     compared = _json(comparison)
-    whole, left = [], MAX_CHARACTERS - len(compared)
+    texts, characters_left = [], MAX_CHARACTERS - len(compared)
     for result in ordered:
-        whole.append(_json(result))
-        left -= len(whole[-1])
-        if left < 0:
+        texts.append(_json(result))
+        characters_left -= len(texts[-1])
+        if characters_left < 0:
+            texts = [_json(result, RAW) for result in ordered]
             break
-    light = [] if left >= 0 else [_json(result, RAW) for result in ordered]
-    return Embedded(text=f'{{"comparison":{compared},"results":[{",".join(light or whole)}]}}', whole=not light)
+    text = f'{{"comparison":{compared},"results":[{",".join(texts)}]}}'
+    return Embedded(text=text, whole=characters_left >= 0)
 
 
 def inputs_sha256(comparison: Comparison, results: Sequence[RunResult], published: Sequence[Published]) -> str:
     """Hash of what a page is made of, whatever the order: raw values, what is compared at which prices, and tables."""
-    texts = sorted(each.model_dump_json(by_alias=True) for each in (comparison, *results, *published))
+    texts = sorted(part.model_dump_json(by_alias=True) for part in (comparison, *results, *published))
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 

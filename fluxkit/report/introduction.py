@@ -1,19 +1,13 @@
 """What a newcomer must know before any number: on which devices, when, and what the model is and is not."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
+from fluxkit.compare.comparison import Comparison, Workload
 from fluxkit.errors import printable
+from fluxkit.record.result import RunResult
 from fluxkit.text.number_format import listed, plain, quoted
 from fluxkit.units import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from fluxkit.compare.comparison import Comparison, Workload
-    from fluxkit.record.result import RunResult
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d(?=T)")
 MODELS = {
@@ -38,25 +32,25 @@ MIRRORED = (
 )
 
 
-def title(comparison: Comparison) -> str:
+def page_title(comparison: Comparison) -> str:
     """What tells this page from another one: the models and the devices, as seen at run time."""
     families = sorted({str(workload.tables["model"]["family"]) for workload in comparison.workloads})
     return f"{' and '.join(families) or 'FLUX'} on {_devices(comparison)}: what tuning costs and gives (fluxkit)"
 
 
-def lede(comparison: Comparison, runs: Sequence[RunResult]) -> str:
+def measured_sentence(comparison: Comparison, runs: Sequence[RunResult]) -> str:
     """How many runs of how many configurations, on what, when and in which studies."""
     rows = sum(len(workload.rows) for workload in comparison.workloads)
-    days = sorted({found[0] for run in runs if (found := DAY.match(run.created))})
+    days = sorted({day[0] for run in runs if (day := DAY.match(run.created))})
     when = "" if not days else f" on {days[0]}" if len(days) == 1 else f" from {days[0]} to {days[-1]}"
-    studies = _some(quoted(printable(run.study)) for run in runs)
+    studies = _some_of(quoted(printable(run.study)) for run in runs)
     return (
         f"{counted(len(runs), 'run')} of {counted(rows, 'configuration')} on {_devices(comparison)}, measured{when} "
         f"in {'study' if len({run.study for run in runs}) == 1 else 'studies'} {studies}."
     )
 
 
-def work(workload: Workload) -> str:
+def work_sentence(workload: Workload) -> str:
     """The work that is the same for all configurations of a workload."""
     model, data, tune = (workload.tables[name] for name in ("model", "data", "tune"))
     how = f"LoRA tuning (rank {tune['lora_rank']})" if tune["method"] == "lora" else "Full tuning"
@@ -77,10 +71,10 @@ def about_the_model(workload: Workload) -> tuple[str, ...]:
 
 
 def _devices(comparison: Comparison) -> str:
-    return _some(device for workload in comparison.workloads for row in workload.rows for device in row.devices)
+    return _some_of(device for workload in comparison.workloads for row in workload.rows for device in row.devices)
 
 
-def _some(names: Iterable[str]) -> str:
+def _some_of(names: Iterable[str]) -> str:
     """The first of some names, in order, and how many others there are."""
     unique = sorted(set(names))
     return listed(unique) if unique else "no device"

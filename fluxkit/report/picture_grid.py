@@ -1,70 +1,69 @@
 """Pictures of the runs beside the real photos: which captions, which marks, and in what order."""
 
-from __future__ import annotations
-
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from pydantic import BaseModel
-
+from fluxkit.compare.comparison import Comparison, Row, Workload
 from fluxkit.errors import printable
+from fluxkit.record.facts import AnchorScore, InputPair, Mark, ReconstructionScore
 from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
-from fluxkit.report.thumbnails import LARGE, SMALL, Copy, Spent, Tile, read_png, tile
+from fluxkit.record.result import RunResult
+from fluxkit.report.thumbnails import LARGE, SMALL, Copy, Tile, jpeg_copy, tile
 from fluxkit.stats import mean
 from fluxkit.text.number_format import plain
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from fluxkit.compare.comparison import Comparison, Row, Workload
-    from fluxkit.record.events import InputPair
-    from fluxkit.record.result import AnchorScore, Mark, ReconstructionScore, RunResult
-
+MAX_TOTAL_BYTES = 3_300_000
+"""Of all pictures of a page; a third more as base64, so that the page stays below 5 MB."""
 MAX_PAIRS = 12
 MAX_MARKS = 12
 """More of them than the page can switch between are left out."""
+PSNR_OF_IDENTICAL_DB = 100.0
+"""Puts identical pictures behind all others; their PSNR is infinite."""
 
 
-class Moment(BaseModel):
-    """A graded mark that the grid can show."""
-
-    model_config = FROZEN
-    id: str
-    label: str
-
-
-class PictureRow(BaseModel):
+class PictureRow(Frozen):
     """The pictures of one caption."""
 
-    model_config = FROZEN
     caption: str
     why: str
     """How this pair was chosen, if it was."""
     fixed: tuple[Tile, ...]
     """Real photo, autoencoder, untuned model."""
     tuned: tuple[tuple[Tile, ...], ...]
-    """Of each configuration, one for each moment."""
+    """Of each configuration, one for each mark."""
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """All pictures of the row."""
+        return sum(self.tuned, self.fixed)
+
+    @property
+    def jpeg_bytes(self) -> int:
+        """What the row takes of the page's limit."""
+        return sum(picture.jpeg_bytes for picture in self.tiles)
 
 
-class Pictures(BaseModel):
+class Pictures(Frozen):
     """The grid: columns are the real photo, the autoencoder, the untuned model and the configurations."""
 
-    model_config = FROZEN
     columns: tuple[str, ...]
     numbers: tuple[int, ...] = ()
     """Of the configurations with a column."""
-    moments: tuple[Moment, ...] = ()
+    marks: tuple[str, ...] = ()
+    """Names of the graded marks that the grid can show."""
     chosen: int = 0
-    """Place of the moment that is shown first."""
+    """Place of the mark that is shown first."""
     rows: tuple[PictureRow, ...]
     note: str
 
 
-class Shown(NamedTuple):
-    """A run whose pictures can be read."""
+class Column(NamedTuple):
+    """A configuration, and the run whose pictures stand for it."""
 
+    row: Row
     folder: Path
     result: RunResult
 
@@ -85,90 +84,94 @@ EXTENTS = (
 """From all of it to what always fits."""
 
 
-def grid(workload: Workload, sources: Sequence[tuple[Path, RunResult]], spent: Spent) -> Pictures:
-    """The pictures of a workload; what does not fit the page is smaller or left out, and the note says so."""
-    runs = {result.id: Shown(file.parent, result) for file, result in sources}
-    shown = [(row, run) for row in workload.rows if (run := _first_with_pictures(row, runs)) is not None]
-    columns = ("Real photo", "Autoencoder", "Untuned", *(row.name for row, _ in shown))
-    if not shown:
-        reasons = sorted({_why_none(row, runs) for row in workload.rows})
-        return Pictures(columns=columns, rows=(), note=f"— ({'; '.join(reasons)})")
-    ordered = _ordered_pairs([run.result for _, run in shown])
-    for extent in EXTENTS:
-        left = Spent(spent.left, extent.copy)
-        moments = _moments([run.result for _, run in shown], every=extent.every_mark)
-        rows = _rows(ordered[:MAX_PAIRS], shown, moments, left)
-        if len(rows) == min(len(ordered), MAX_PAIRS):
-            break
-    spent.left = left.left
-    spent.copied += left.copied
-    return Pictures(
-        columns=columns,
-        numbers=tuple(row.number for row, _ in shown),
-        moments=tuple(moments),
-        chosen=_chosen(moments, shown[0][1].result),
-        rows=tuple(rows),
-        note=" ".join([_note(len(rows), len(ordered), extent), *_without(workload, shown, runs)]),
-    )
+def picture_grids(comparison: Comparison, sources: Sequence[tuple[Path, RunResult]]) -> list[Pictures]:
+    """The pictures of each workload; what does not fit the page is smaller or left out, and the note says so."""
+    grids, bytes_left = [], MAX_TOTAL_BYTES
+    for workload in comparison.workloads:
+        grids.append(_grid(workload, sources, bytes_left))
+        bytes_left -= sum(row.jpeg_bytes for row in grids[-1].rows)
+    return grids
 
 
 def shown_images(comparison: Comparison, sources: Sequence[tuple[Path, RunResult]]) -> dict[str, set[str]]:
     """Paths of the pictures that a page of these results shows, by the id of their run."""
-    spent, found = Spent(), defaultdict(set)
-    for workload in comparison.workloads:
-        grid(workload, sources, spent)
-    folders = {file.parent: result.id for file, result in sources}
-    for folder, image in spent.copied:
-        found[folders[folder]].add(image)
-    return dict(found)
+    ids = {file.parent: result.id for file, result in sources}
+    images = defaultdict(set)
+    for grid in picture_grids(comparison, sources):
+        for folder, image in (picture.file for row in grid.rows for picture in row.tiles if picture.file):
+            images[ids[folder]].add(image)
+    return dict(images)
+
+
+def _grid(workload: Workload, sources: Sequence[tuple[Path, RunResult]], bytes_left: int) -> Pictures:
+    runs = {result.id: (file.parent, result) for file, result in sources}
+    drawn = [column for row in workload.rows if (column := _column(row, runs)) is not None]
+    columns = ("Real photo", "Autoencoder", "Untuned", *(column.row.name for column in drawn))
+    if not drawn:
+        reasons = sorted({_why_none(row, runs) for row in workload.rows})
+        return Pictures(columns=columns, rows=(), note=f"— ({'; '.join(reasons)})")
+    pairs = _ordered_pairs([column.result for column in drawn])
+    for extent in EXTENTS:
+        marks = _marks([column.result for column in drawn], every=extent.every_mark)
+        rows = _rows(pairs[:MAX_PAIRS], drawn, marks, extent.copy, bytes_left)
+        if len(rows) == min(len(pairs), MAX_PAIRS):
+            break
+    first_mark = time_mark(drawn[0].result)
+    keys = {column.row.key for column in drawn}
+    missing = [f"No pictures of {row.name}: {_why_none(row, runs)}." for row in workload.rows if row.key not in keys]
+    return Pictures(
+        columns=columns,
+        numbers=tuple(column.row.number for column in drawn),
+        marks=tuple(map(_mark_name, marks)),
+        chosen=next((place for place, mark in enumerate(marks) if first_mark and mark.id == first_mark.id), 0),
+        rows=tuple(rows),
+        note=" ".join([_note(len(rows), len(pairs), extent), *missing]),
+    )
 
 
 def _note(rows: int, pairs: int, extent: Extent) -> str:
-    kept = "so that the page stays below 5 MB"
-    words = [f"{extent.words}, {kept}."] if extent.words else []
+    limit = "so that the page stays below 5 MB"
+    words = [f"{extent.words}, {limit}."] if extent.words else []
     if rows == pairs:
         return " ".join([f"All {pairs} pairs that have pictures.", *words])
-    why = "the others are left out" if rows == MAX_PAIRS else f"the others are left out {kept}"
+    why = "the others are left out" if rows == MAX_PAIRS else f"the others are left out {limit}"
     return " ".join([f"{rows} of {pairs} pairs: {why}.", *words])
 
 
-def _without(workload: Workload, shown: Sequence[tuple[Row, Shown]], runs: Mapping[str, Shown]) -> list[str]:
-    """A sentence for each configuration that has no column."""
-    there = {row.key for row, _ in shown}
-    return [f"No pictures of {row.name}: {_why_none(row, runs)}." for row in workload.rows if row.key not in there]
-
-
-def _why_none(row: Row, runs: Mapping[str, Shown]) -> str:
-    done = [runs[id_].result for id_ in row.runs if id_ in runs]
-    if not done:
+def _why_none(row: Row, runs: Mapping[str, tuple[Path, RunResult]]) -> str:
+    """Why a configuration has no column."""
+    results = [runs[id_][1] for id_ in row.runs if id_ in runs]
+    if not results:
         return "no complete run"
-    if not any(run.spec.model.can_draw for run in done):
+    if not any(result.spec.model.can_draw for result in results):
         return "random weights draw nothing"
-    kept = any(score.image for run in done if run.quality for score in run.quality.reconstruction)
-    return "images not beside the results" if kept else "none were kept"
+    stored = any(score.image for result in results if result.quality for score in result.quality.reconstruction)
+    return "images not beside the results" if stored else "none were kept"
 
 
-def _first_with_pictures(row: Row, runs: Mapping[str, Shown]) -> Shown | None:
-    """The first run of a configuration that has at least one picture of its constant-time mark on disk."""
-    for run in (runs[id_] for id_ in row.runs if id_ in runs):
-        mark = time_mark(run.result)
-        scores = run.result.quality.reconstruction if run.result.quality else ()
-        named = [score.image for score in scores if mark and score.mark == mark.id and score.image]
-        if any(read_png(run.folder, image) is not None for image in named[:1]):
-            return run
+def _column(row: Row, runs: Mapping[str, tuple[Path, RunResult]]) -> Column | None:
+    """The first run of a configuration whose first picture of its constant-time mark is on disk."""
+    for folder, result in (runs[id_] for id_ in row.runs if id_ in runs):
+        images = [score.image for score in _time_scores(result) if score.image]
+        if images and jpeg_copy(folder, images[0], LARGE) is not None:
+            return Column(row, folder, result)
     return None
+
+
+def _time_scores(result: RunResult) -> list[ReconstructionScore]:
+    """Scores at the constant-time mark of the pictures that were kept."""
+    mark = time_mark(result)
+    scores = result.quality.reconstruction if result.quality and mark else ()
+    return [score for score in scores if mark and score.mark == mark.id and score.image]
 
 
 def _ordered_pairs(results: Sequence[RunResult]) -> list[tuple[InputPair, str]]:
     """Pairs with pictures: the median and the worst by PSNR first, chosen by the data, then the others by id."""
-    scores: dict[str, list[float]] = {}
-    for result in results:
-        mark = time_mark(result)
-        for score in result.quality.reconstruction if result.quality and mark else ():
-            if mark and score.mark == mark.id and score.image:
-                scores.setdefault(score.pair, []).append(score.psnr_db if score.psnr_db is not None else 100.0)
+    psnrs: dict[str, list[float]] = {}
+    for score in (score for result in results for score in _time_scores(result)):
+        psnrs.setdefault(score.pair, []).append(PSNR_OF_IDENTICAL_DB if score.psnr_db is None else score.psnr_db)
     pairs = {pair.id: pair for result in results if result.inputs for pair in result.inputs.pairs}
-    ranked = sorted((id_ for id_ in scores if id_ in pairs), key=lambda id_: (mean(scores[id_]), id_))
+    ranked = sorted((id_ for id_ in psnrs if id_ in pairs), key=lambda id_: (mean(psnrs[id_]), id_))
     if not ranked:
         return []
     chosen = {ranked[len(ranked) // 2]: "median pair by PSNR"}
@@ -177,94 +180,72 @@ def _ordered_pairs(results: Sequence[RunResult]) -> list[tuple[InputPair, str]]:
     return [(pairs[id_], why) for id_, why in (chosen | others).items()]
 
 
-def _moments(results: Sequence[RunResult], *, every: bool) -> list[Moment]:
+def _marks(results: Sequence[RunResult], *, every: bool) -> list[Mark]:
     """Marks after tuning began, in the order of their budgets; the same mark of several configurations once."""
     marks = {mark.id: mark for result in results for mark in (result.tuning.marks if result.tuning else ())}
     ends = {mark.id for result in results for mark in (time_mark(result), iteration_mark(result)) if mark}
-    ordered = sorted(
-        marks.values(), key=lambda mark: (mark.target_seconds is None, mark.target_seconds or 0.0, mark.id)
-    )
-    wanted = [mark for mark in ordered if mark.iteration > 0 and (every or mark.id in ends)]
-    return [Moment(id=mark.id, label=_label(mark)) for mark in wanted[-MAX_MARKS:]]
+    wanted = [mark for mark in marks.values() if mark.iteration > 0 and (every or mark.id in ends)]
+    wanted.sort(key=lambda mark: (mark.target_seconds is None, mark.target_seconds or 0.0, mark.id))
+    return wanted[-MAX_MARKS:]
 
 
-def _label(mark: Mark) -> str:
+def _mark_name(mark: Mark) -> str:
     return f"{plain(mark.target_seconds)} s" if mark.target_seconds is not None else f"{mark.iteration:,} iterations"
-
-
-def _chosen(moments: Sequence[Moment], result: RunResult) -> int:
-    mark = time_mark(result)
-    return next((place for place, each in enumerate(moments) if mark and each.id == mark.id), 0)
 
 
 def _rows(
     pairs: Sequence[tuple[InputPair, str]],
-    shown: Sequence[tuple[Row, Shown]],
-    moments: Sequence[Moment],
-    spent: Spent,
+    drawn: Sequence[Column],
+    marks: Sequence[Mark],
+    how: Copy,
+    bytes_left: int,
 ) -> list[PictureRow]:
     """Rows until the bytes are spent."""
     rows: list[PictureRow] = []
-    for named in pairs:
-        before, copied = spent.left, len(spent.copied)
-        row = _row(named, shown, moments, spent)
-        if spent.left < 0:
-            spent.left = before
-            del spent.copied[copied:]
+    for pair, why in pairs:
+        row = _row(pair, why, drawn, marks, how)
+        bytes_left -= row.jpeg_bytes
+        if bytes_left < 0:
             break
         rows.append(row)
     return rows
 
 
-def _row(
-    named: tuple[InputPair, str],
-    shown: Sequence[tuple[Row, Shown]],
-    moments: Sequence[Moment],
-    spent: Spent,
-) -> PictureRow:
-    pair, why = named
-    first, caption = shown[0][1], printable(pair.caption)
-    seed = min((score.seed for score in _samples(first.result, UNTUNED, pair.id)), default=0)
-    untuned = _sample(first.result, UNTUNED, pair.id, seed)
-    fixed = (
-        tile(first.folder, pair.image, f"Real photo: {caption}", "", spent),
-        _scored(first.folder, _anchor_of(first.result, pair.id), f"Autoencoder's copy: {caption}", spent),
-        _scored(first.folder, untuned, f"Untuned model: {caption}", spent),
+def _row(pair: InputPair, why: str, drawn: Sequence[Column], marks: Sequence[Mark], how: Copy) -> PictureRow:
+    first, caption = drawn[0], printable(pair.caption)
+    quality = first.result.quality
+    copies = [score for score in quality.anchors if score.anchor == "autoencoder_reconstruction"] if quality else []
+    copy = next((score for score in copies if score.pair == pair.id), None)
+    seed = min((score.seed for score in _samples(first, UNTUNED, pair)), default=0)
+
+    def sample(column: Column, mark: str, title: str) -> Tile:
+        # Where it was kept, the sample of the same noise seed as in every other column.
+        samples = _samples(column, mark, pair)
+        score = min(samples, key=lambda score: (score.seed != seed, score.seed), default=None)
+        return _scored(column.folder, score, f"{title}: {caption}", how)
+
+    return PictureRow(
+        caption=caption,
+        why=why,
+        fixed=(
+            tile(first.folder, pair.image, f"Real photo: {caption}", "", how),
+            _scored(first.folder, copy, f"Autoencoder's copy: {caption}", how),
+            sample(first, UNTUNED, "Untuned model"),
+        ),
+        tuned=tuple(
+            tuple(sample(column, mark.id, f"{column.row.name}, {_mark_name(mark)}") for mark in marks)
+            for column in drawn
+        ),
     )
-    tuned = tuple(
-        tuple(
-            _scored(
-                run.folder,
-                _sample(run.result, each.id, pair.id, seed),
-                f"{row.name}, {each.label}: {caption}",
-                spent,
-            )
-            for each in moments
-        )
-        for row, run in shown
-    )
-    return PictureRow(caption=caption, why=why, fixed=fixed, tuned=tuned)
 
 
-def _scored(folder: Path, score: ReconstructionScore | AnchorScore | None, alt: str, spent: Spent) -> Tile:
+def _samples(column: Column, mark: str, pair: InputPair) -> list[ReconstructionScore]:
+    scores = column.result.quality.reconstruction if column.result.quality else ()
+    return [score for score in scores if score.mark == mark and score.pair == pair.id and score.image]
+
+
+def _scored(folder: Path, score: ReconstructionScore | AnchorScore | None, alt: str, how: Copy) -> Tile:
     if score is None:
         return Tile(source=None, alt=alt, missing="not kept")
     psnr = "identical" if score.psnr_db is None else f"{plain(score.psnr_db)} dB"
-    return tile(folder, score.image, alt, f"{psnr} · SSIM {plain(score.ssim, 2)}", spent)
-
-
-def _samples(result: RunResult, mark: str, pair: str) -> list[ReconstructionScore]:
-    scores = result.quality.reconstruction if result.quality else ()
-    return [score for score in scores if score.mark == mark and score.pair == pair and score.image]
-
-
-def _sample(result: RunResult, mark: str, pair: str, seed: int) -> ReconstructionScore | None:
-    """The sample of that noise seed where it was kept: the same noise in every column."""
-    kept = sorted(_samples(result, mark, pair), key=lambda score: (score.seed != seed, score.seed))
-    return kept[0] if kept else None
-
-
-def _anchor_of(result: RunResult, pair: str) -> AnchorScore | None:
-    scores = result.quality.anchors if result.quality else ()
-    found = (score for score in scores if score.anchor == "autoencoder_reconstruction" and score.pair == pair)
-    return next(found, None)
+    return tile(folder, score.image, alt, f"{psnr} · SSIM {plain(score.ssim, 2)}", how)

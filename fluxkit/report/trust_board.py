@@ -1,40 +1,24 @@
-"""Whether the numbers of a page can be believed, at a glance: the board of checks, and where runs were interrupted."""
-
-from __future__ import annotations
+"""Whether the numbers of a page can be believed, at a glance: the board of checks, and what each check found."""
 
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
-from pydantic import BaseModel
-
-from fluxkit.record.result import Grade
-from fluxkit.report.environment_diff import clean
-from fluxkit.text.number_format import plain
-from fluxkit.trust.estimate import Subject, worst
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from fluxkit.compare.comparison import Remark, Row, Workload
-    from fluxkit.record.result import RunResult
+from fluxkit.compare.comparison import Remark, Row, Workload
+from fluxkit.errors import printable
+from fluxkit.record.metrics import METRICS, Subject
+from fluxkit.record.result import Grade, RunResult
+from fluxkit.trust.estimate import worst
+from fluxkit.values import Frozen
 
 BOARD: tuple[Subject, ...] = get_args(Subject)
-NUMBERS: dict[Subject, tuple[str, ...]] = {
-    "training_speed": ("training_iterations_per_second",),
-    "inference_speed": ("inference_image_steps_per_second",),
-    "quality": ("psnr_db", "validation_loss"),
-    "energy": ("energy_joules",),
-}
-"""What a subject's grade is about: where none of them is known there is nothing to grade."""
 PERCENT = re.compile(r"[+-]?\d+(?:\.\d+)?%")
 
 
-class Square(BaseModel):
+class Square(Frozen):
     """One subject of one configuration: its grade and what spoils it."""
 
-    model_config = FROZEN
     grade: Grade | None
     """Worst of the findings, A where there are none, as beside the numbers; null where there is nothing to grade."""
     words: tuple[str, ...]
@@ -43,26 +27,16 @@ class Square(BaseModel):
     """Why there is nothing to grade."""
 
 
-class Found(BaseModel):
+class Finding(Frozen):
     """What a check found in a configuration, over its runs."""
 
-    model_config = FROZEN
     name: str
     grade: Grade
     subject: str
     words: str
-    each: tuple[str, ...]
+    by_run: tuple[str, ...]
     """What was seen in each run, where the runs differ."""
     repeats: str
-
-
-class Stopped(BaseModel):
-    """A completed run that was interrupted on its way."""
-
-    model_config = FROZEN
-    name: str
-    repeat: int
-    words: str
 
 
 def board(workload: Workload) -> tuple[tuple[Row, tuple[Square, ...]], ...]:
@@ -72,15 +46,17 @@ def board(workload: Workload) -> tuple[tuple[Row, tuple[Square, ...]], ...]:
 
 def _square(row: Row, subject: Subject) -> Square:
     completed = set(row.runs)
-    found = [each for each in row.remarks if each.subject == subject and completed.intersection(each.runs)]
+    remarks = [remark for remark in row.remarks if remark.subject == subject and completed.intersection(remark.runs)]
     spoilt: dict[str, set[str]] = defaultdict(set)
-    for remark in found:
-        spoilt[clean(remark.id).replace("_", " ")].update(completed.intersection(remark.runs))
-    numbers = [row.estimate(key) for key in NUMBERS.get(subject, ())]
+    for remark in remarks:
+        spoilt[printable(remark.id).replace("_", " ")].update(completed.intersection(remark.runs))
+    # What the grade is about: where none of these numbers is known there is nothing to grade.
+    graded = [metric for metric in METRICS if metric.subject == subject and metric.role != "descriptive"]
+    numbers = [row.estimate(metric.key) for metric in graded]
     if numbers and not spoilt and all(number.mean is None for number in numbers):
         return Square(grade=None, words=(), reason=numbers[0].reason or "not measured")
     return Square(
-        grade=worst(("A", *(remark.grade for remark in found))),
+        grade=worst(("A", *(remark.grade for remark in remarks))),
         words=tuple(f"{name}: {_of_runs(len(ids), len(row.runs))}" for name, ids in sorted(spoilt.items())),
     )
 
@@ -89,56 +65,38 @@ def _of_runs(count: int, total: int) -> str:
     return "the only run" if total == 1 else f"{count} of {total} runs"
 
 
-def findings(workload: Workload, runs: Mapping[str, RunResult]) -> tuple[Found, ...]:
+def findings(workload: Workload, runs: Mapping[str, RunResult]) -> tuple[Finding, ...]:
     """Checks that found something, worst first in each configuration: a line for each, however many runs it has."""
-    return tuple(_found(row, group, runs) for row in workload.rows for group in _groups(row.remarks))
+    lines = []
+    for row in workload.rows:
+        groups: dict[tuple[str, str, Grade], list[Remark]] = defaultdict(list)
+        for remark in row.remarks:
+            groups[remark.id, remark.subject, remark.grade].append(remark)
+        lines += [_finding(row, group, runs) for group in groups.values()]
+    return tuple(lines)
 
 
-def _groups(remarks: Iterable[Remark]) -> list[list[Remark]]:
-    found: dict[tuple[str, str, Grade], list[Remark]] = defaultdict(list)
-    for remark in remarks:
-        found[remark.id, remark.subject, remark.grade].append(remark)
-    return list(found.values())
-
-
-def _found(row: Row, group: Sequence[Remark], runs: Mapping[str, RunResult]) -> Found:
+def _finding(row: Row, group: Sequence[Remark], runs: Mapping[str, RunResult]) -> Finding:
+    """One line for the remarks of one check about one subject with one grade."""
     first = group[0]
-    affected = sorted({id_ for remark in group for id_ in remark.runs}, key=lambda id_: _repeat(id_, runs))
-    each = [
-        f"repeat {_repeat(id_, runs)}: {remark.evidence}" for id_ in affected for remark in group if id_ in remark.runs
-    ]
-    most = max(group, key=lambda remark: _largest_percent(remark.evidence))
-    many = f"In {_of_runs(len(affected), len({*row.runs, *affected}))}; the most: {most.evidence}"
-    return Found(
+    repeats = {id_: runs[id_].repeat if id_ in runs else 0 for remark in group for id_ in remark.runs}
+    affected = sorted(repeats, key=lambda id_: repeats[id_])
+    words, by_run = first.evidence, []
+    if len(group) > 1:
+        most = max(group, key=lambda remark: _largest_percent(remark.evidence))
+        words = f"In {_of_runs(len(affected), len({*row.runs, *affected}))}; the most: {most.evidence}"
+        by_run = [
+            f"repeat {repeats[id_]}: {remark.evidence}" for id_ in affected for remark in group if id_ in remark.runs
+        ]
+    return Finding(
         name=row.name,
         grade=first.grade,
         subject=first.subject,
-        words=first.evidence if len(group) == 1 else many,
-        each=() if len(group) == 1 else tuple(each),
-        repeats=", ".join(dict.fromkeys(str(_repeat(id_, runs)) for id_ in affected)),
+        words=words,
+        by_run=tuple(by_run),
+        repeats=", ".join(dict.fromkeys(str(repeats[id_]) for id_ in affected)),
     )
 
 
 def _largest_percent(evidence: str) -> float:
     return max((abs(float(share[:-1])) for share in PERCENT.findall(evidence)), default=0.0)
-
-
-def _repeat(id_: str, runs: Mapping[str, RunResult]) -> int:
-    return runs[id_].repeat if id_ in runs else 0
-
-
-def stopped(workload: Workload, runs: Mapping[str, RunResult]) -> tuple[Stopped, ...]:
-    """Completed runs of a workload that were interrupted and went on from a checkpoint."""
-    return tuple(
-        Stopped(
-            name=row.name,
-            repeat=run.repeat,
-            words="; ".join(
-                f"stopped at {plain(each.at_seconds)} s, went on from {plain(each.resumed_seconds)} s"
-                for each in run.interruptions
-            ),
-        )
-        for row in workload.rows
-        for run in (runs[id_] for id_ in row.runs if id_ in runs)
-        if run.interruptions
-    )

@@ -8,22 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+from fluxkit.plan.plan import Job, Plan
+from fluxkit.spec.run_spec import RunSpec
 
+if TYPE_CHECKING:
     import psutil
 
-    from fluxkit.plan.plan import Plan
-    from fluxkit.spec.run_spec import RunSpec
-
-    EngineCommand = Callable[[Path, Plan], list[str]]
-
-"""Begins the log of each attempt; the file holds them all."""
 LOOK_SECONDS = 10.0
 """Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""
 _PR_SET_PDEATHSIG = 1
@@ -76,9 +72,18 @@ class Engine:
     """A started engine with its descendants, none of which outlives the `with` block.
 
     A process group is not enough: torchrun gives each rank a session of its own.
+
+    Args:
+        folder: of the run, where the job lies.
+        job: what is run.
+        log_file: takes what the engine writes to its standard output and error.
+
+    Raises:
+        OSError: it can't be started.
     """
 
-    def __init__(self, command: list[str], log_file: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, job: Job, log_file: Path) -> None:
+        command, environment = engine_command(folder, job.plan), engine_environment(job.spec, job.plan)
         with log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -90,7 +95,7 @@ class Engine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     @property
@@ -139,20 +144,15 @@ def _is_rank(process: psutil.Process) -> bool:
     return False
 
 
-def _quietly(act: Callable[..., object], *words: int) -> None:
+def _quietly(act: Callable[..., object], *arguments: int) -> None:
     import psutil
 
     with suppress(psutil.Error, ProcessLookupError):
-        act(*words)
+        act(*arguments)
 
 
-def _dies_with_parent() -> Callable[[], None] | None:
+def _dies_with_parent() -> Callable[[], object] | None:
     """On Linux the engine gets SIGTERM, and writes a checkpoint, when its launcher is killed."""
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None)
-
-    def ask_the_kernel() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return ask_the_kernel
+    return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGTERM)

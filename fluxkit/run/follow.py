@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Self
 
+from fluxkit.plan.plan import Job
 from fluxkit.record.events import Event, Failed, event_path, parse_event
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-    from types import FrameType, TracebackType
-
-    from fluxkit.plan.plan import Job
-    from fluxkit.run.engine_process import Engine
-    from fluxkit.run.progress import Position, Reporter
+from fluxkit.run.engine_process import Engine
+from fluxkit.run.progress import Position, Reporter
 
 POLL_SECONDS = 0.2
 """Rarely enough not to be noticed by what is measured."""
@@ -25,17 +23,20 @@ STUCK_SECONDS = 10.0
 """What the other ranks get to end after one has failed; those that wait for it on a GPU never would."""
 
 
-def follow(engine: Engine, tail: Tail, position: Position, asked: Asked, reporter: Reporter) -> int:
+def follow(engine: Engine, tail: Tail, position: Position, stop: StopRequests, reporter: Reporter) -> int:
     """Follows the engine to its end, passing signals on; gives its exit code."""
-    passed_on, deadline = 0, float("inf")
+    passed_on, deadline = 0, math.inf
     while (exit_code := engine.poll()) is None:
         _show(tail, position, reporter)
         if tail.failed:
             deadline = min(deadline, time.monotonic() + STUCK_SECONDS)
-        if asked.times > passed_on:
-            deadline = min(deadline, time.monotonic() + (GRACE_SECONDS if not passed_on else 0.0))
-            _pass_on(engine, asked, reporter)
-            passed_on = asked.times
+        if stop.count > passed_on:
+            deadline = min(deadline, time.monotonic() + (0.0 if passed_on else GRACE_SECONDS))
+            # The engine knows SIGTERM and SIGUSR1; an interrupt by hand means the same to it.
+            engine.ask_to_stop(signal.SIGUSR1 if stop.first == signal.SIGUSR1 else signal.SIGTERM)
+            advice = " Once more ends it at once." if stop.first == signal.SIGINT else ""
+            reporter.say(f"{stop.name}: the run writes a checkpoint and stops.{advice}")
+            passed_on = stop.count
         if time.monotonic() >= deadline:
             engine.kill()
         time.sleep(POLL_SECONDS)
@@ -49,37 +50,31 @@ def _show(tail: Tail, position: Position, reporter: Reporter) -> None:
         reporter.moved()
 
 
-def _pass_on(engine: Engine, asked: Asked, reporter: Reporter) -> None:
-    # The engine knows SIGTERM and SIGUSR1; an interrupt by hand means the same to it.
-    engine.ask_to_stop(signal.SIGUSR1 if asked.number == signal.SIGUSR1 else signal.SIGTERM)
-    again = " Once more ends it at once." if asked.number == signal.SIGINT else ""
-    reporter.say(f"{asked.name}: the run writes a checkpoint and stops.{again}")
-
-
-class Asked:
+class StopRequests:
     """Notes SIGTERM, SIGUSR1 and SIGINT instead of dying of them, while in the `with` block."""
 
     def __init__(self) -> None:
-        self.number: int | None = None
-        self.times = 0
+        self.first: int | None = None
+        """Number of the first signal."""
+        self.count = 0
 
     @property
     def name(self) -> str | None:
         """Name of the first signal."""
-        return None if self.number is None else signal.Signals(self.number).name
+        return None if self.first is None else signal.Signals(self.first).name
 
     def __enter__(self) -> Self:
         numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
         self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.number = self.number or number
-        self.times += 1
+        self.first = self.first or number
+        self.count += 1
 
 
 class Tail:

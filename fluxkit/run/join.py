@@ -4,28 +4,20 @@ The processes find each other by torchrun's own rendezvous. What they write lies
 the first machine alone plans, watches and folds.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fluxkit.errors import MachineError
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE, RESULT_FILE
 from fluxkit.record.run_folder import read_result
-from fluxkit.run.engine_process import Engine, engine_command, engine_environment
-from fluxkit.run.follow import Asked, Tail, follow
-from fluxkit.run.progress import Position, Silent, telling
+from fluxkit.run.engine_process import Engine
+from fluxkit.run.follow import StopRequests, Tail, follow
+from fluxkit.run.progress import SILENT, Position, Reporter
 from fluxkit.run.study import STUDY_FILE, read_study
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.run.engine_process import EngineCommand
-    from fluxkit.run.progress import Reporter
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 600.0
@@ -33,19 +25,12 @@ PATIENCE_SECONDS = 600.0
 LOG_LINES = 12
 
 
-def join(
-    folder: Path,
-    *,
-    reporter: Reporter | None = None,
-    command: EngineCommand = engine_command,
-    patience_seconds: float = PATIENCE_SECONDS,
-) -> int:
+def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float = PATIENCE_SECONDS) -> int:
     """Takes part in every run of the study in `folder` until it is over; gives how many it took part in.
 
     Args:
         folder: of the study, which may still have to appear, or of one run.
         reporter: is told how it goes.
-        command: gives the command line of this machine's processes.
         patience_seconds: how long to wait for a run to begin.
 
     Raises:
@@ -55,12 +40,12 @@ def join(
     joined: set[tuple[Path, int]] = set()
     waiting_since = time.monotonic()
     while time.monotonic() - waiting_since < patience_seconds:
-        begun = next((each for each in _begun(folder) if (each[0], each[1].attempt) not in joined), None)
-        if begun:
-            joined.add((begun[0], begun[1].attempt))
-            asked = _take_part(*begun, reporter=reporter or Silent(), command=command)
+        run, job = next(((run, job) for run, job in _begun(folder) if (run, job.attempt) not in joined), (None, None))
+        if run and job:
+            joined.add((run, job.attempt))
+            told_to_stop = _take_part(run, job, reporter=reporter)
             waiting_since = time.monotonic()
-            if asked:
+            if told_to_stop:
                 break
         elif joined and _is_over(folder):
             break
@@ -93,20 +78,20 @@ def _is_over(folder: Path) -> bool:
     return "interrupted" in ended or (len(ended) == len(runs) and "started" not in ended)
 
 
-def _take_part(folder: Path, job: Job, *, reporter: Reporter, command: EngineCommand) -> int | None:
-    """Runs this machine's processes of one run; gives the signal that they were told to stop by, if any."""
+def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
+    """Runs this machine's processes of one run; gives whether they were told to stop."""
     from fluxkit.machine.system import probe
 
-    here = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
-    position = Position(job.spec, here)
-    with tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch, Asked() as asked:
+    plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
+    here, position = job.model_copy(update={"plan": plan}), Position(job.spec, plan)
+    with tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch, StopRequests() as stop:
         log = Path(scratch) / "engine.log"
         with (
-            Engine(command(folder, here), log, engine_environment(job.spec, here)) as engine,
-            telling(reporter, f"{job.spec.name} (seed {job.seed}), from another machine", position),
+            Engine(folder, here, log) as engine,
+            reporter.run(f"{job.spec.name} (seed {job.seed}), from another machine", position),
         ):
-            code = follow(engine, Tail(folder, job), position, asked, reporter)
+            code = follow(engine, Tail(folder, job), position, stop, reporter)
         if code:
             lines = log.read_text("utf-8", errors="replace").splitlines()[-LOG_LINES:]
             reporter.say("\n".join([f"This machine's part of {folder.name} ended with exit code {code}:", *lines]))
-    return asked.number
+    return stop.count > 0

@@ -1,42 +1,31 @@
 """Runs one plan in process(es) of its own, shows progress from their events, and survives their death."""
 
-from __future__ import annotations
-
 import secrets
 import shutil
 import signal
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from fluxkit.errors import MachineError, UsageError
-from fluxkit.fold.outcome import Ending, conclude, judge, load
-from fluxkit.fold.replay import read_trail
+from fluxkit.fold.outcome import Ending, settle_dead_run_on_disk, settle_on_disk, status_and_error
+from fluxkit.fold.replay import replay
 from fluxkit.machine.container import unwritable
 from fluxkit.machine.provenance import this_kit
 from fluxkit.plan.placement import uuids
-from fluxkit.plan.plan import Job
+from fluxkit.plan.plan import Job, Plan
 from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
-from fluxkit.record.facts import Energy
 from fluxkit.record.identity import configuration_sha256
 from fluxkit.record.lock import RunLock
 from fluxkit.record.redact import public_spec
-from fluxkit.record.result import Looks, RunResult
+from fluxkit.record.result import Energy, Looks, RunResult
 from fluxkit.record.run_folder import new_folder, write_result
-from fluxkit.run.engine_process import Engine, engine_command, engine_environment
-from fluxkit.run.follow import Asked, Tail, follow
+from fluxkit.run.engine_process import Engine
+from fluxkit.run.follow import StopRequests, Tail, follow
 from fluxkit.run.out_of_memory import attempt_of, killed_for_memory, smaller
-from fluxkit.run.progress import Position, Silent, telling
+from fluxkit.run.progress import SILENT, Position, Reporter
 from fluxkit.run.telemetry import Sampler
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fluxkit.machine.system import System
-    from fluxkit.plan.plan import Plan
-    from fluxkit.run.engine_process import EngineCommand
-    from fluxkit.run.progress import Reporter
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.run_spec import RunSpec
 
 NOT_STARTED = 127
 """The shell's exit code of a command that can't be started."""
@@ -51,8 +40,7 @@ def launch(
     study: str = "",
     repeat: int = 0,
     order: int = 0,
-    reporter: Reporter | None = None,
-    command: EngineCommand = engine_command,
+    reporter: Reporter = SILENT,
 ) -> RunResult:
     """Runs `plan` in the new `folder` and gives its result, which is also written there.
 
@@ -64,8 +52,7 @@ def launch(
         study: id of the study that it belongs to.
         repeat: number of the repetition.
         order: place in the study's order.
-        reporter: is told how it goes; nobody if None.
-        command: gives the engine's command line.
+        reporter: is told how it goes.
 
     Raises:
         UsageError: the folder is not empty.
@@ -74,69 +61,61 @@ def launch(
     """
     from fluxkit.machine.system import probe
 
-    job = Job(spec=spec, plan=plan, seed=seed)
-    result = _started(job, probe(), study=study, repeat=repeat, order=order)
-    with ExitStack() as stack:
-        with new_folder(folder, "a run makes its own folder"):
-            lock = stack.enter_context(RunLock(folder))
-            write_atomically(folder / JOB_FILE, to_json(job))
-            write_result(folder, result)
-        return _attempt(folder, job, result, lock, reporter=reporter, command=command)
-
-
-def resume(
-    folder: Path,
-    *,
-    afresh: bool = False,
-    reporter: Reporter | None = None,
-    command: EngineCommand = engine_command,
-) -> RunResult:
-    """Continues a run that did not complete, from its last checkpoint, or from the start if there is none.
-
-    Args:
-        folder: the run folder.
-        afresh: begin again even if there is a checkpoint.
-        reporter: is told how it goes.
-        command: gives the engine's command line.
-
-    Raises:
-        UsageError: the folder holds no run, or one that is completed.
-        MachineError: it is in use, can't be written, or was begun on other hardware or with other packages.
-    """
-    result = load(folder)
-    if result.status == "completed":
-        raise UsageError(f"{folder} is completed; there is nothing to resume.")
-    with RunLock(folder) as lock:
-        job = _next_job(folder, result)
-        _same_configuration(folder, result, job)
-        if afresh:
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        again = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
-        try:
-            write_atomically(folder / JOB_FILE, to_json(job))
-            write_result(folder, again)
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-        return _attempt(folder, job, again, lock, reporter=reporter, command=command)
-
-
-def _started(job: Job, before: System, *, study: str, repeat: int, order: int) -> RunResult:
-    return RunResult(
+    job, before = Job(spec=spec, plan=plan, seed=seed), probe()
+    result = RunResult(
         schema="fluxkit.result/1",
         id=secrets.token_hex(16),
         status="started",
         study=study,
         repeat=repeat,
         order=order,
-        seed=job.seed,
+        seed=seed,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         kit=this_kit(),
-        spec=public_spec(job.spec),
-        workload_sha256=job.spec.workload_sha256(),
-        configuration_sha256=configuration_sha256(job.spec, before),
-        plan=job.plan,
+        spec=public_spec(spec),
+        workload_sha256=spec.workload_sha256(),
+        configuration_sha256=configuration_sha256(spec, before),
+        plan=plan,
         system=Looks(before=before),
     )
+    with ExitStack() as stack:
+        with new_folder(folder, "a run makes its own folder"):
+            lock = stack.enter_context(RunLock(folder))
+            _write_down(folder, job, result)
+        return _attempts(folder, job, result, lock, reporter=reporter)
+
+
+def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -> RunResult:
+    """Continues a run that did not complete, from its last checkpoint, or from the start if there is none.
+
+    Args:
+        folder: the run folder.
+        afresh: begin again even if there is a checkpoint.
+        reporter: is told how it goes.
+
+    Raises:
+        UsageError: the folder holds no run, or one that is completed.
+        MachineError: it is in use, can't be written, or was begun on other hardware or with other packages.
+    """
+    result = settle_dead_run_on_disk(folder)
+    if result.status == "completed":
+        raise UsageError(f"{folder} is completed; there is nothing to resume.")
+    with RunLock(folder) as lock:
+        job = _next_job(folder, result)
+        if afresh:
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        result = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
+        try:
+            _write_down(folder, job, result)
+        except OSError as error:
+            raise MachineError(unwritable(folder, error)) from error
+        return _attempts(folder, job, result, lock, reporter=reporter)
+
+
+def _write_down(folder: Path, job: Job, result: RunResult) -> None:
+    """What an attempt is started with, before it begins."""
+    write_atomically(folder / JOB_FILE, to_json(job))
+    write_result(folder, result)
 
 
 def _next_job(folder: Path, result: RunResult) -> Job:
@@ -149,77 +128,51 @@ def _next_job(folder: Path, result: RunResult) -> Job:
         raise UsageError(f"{folder / JOB_FILE} is missing or damaged, so the run can't be continued.") from error
     if public_spec(job.spec) != result.spec:
         raise UsageError(f"{folder / JOB_FILE} and the result ask for different runs, so it can't be continued.")
-    # A job that was requeued goes on on other devices of the same kind.
-    plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
-    return job.model_copy(update={"attempt": job.attempt + 1, "plan": plan})
-
-
-def _same_configuration(folder: Path, result: RunResult, job: Job) -> None:
-    """One row is one machine: half a run from each of two would be neither."""
-    from fluxkit.machine.system import probe
-
-    if configuration_sha256(job.spec, probe()) != result.configuration_sha256:
+    system = probe()
+    if configuration_sha256(job.spec, system) != result.configuration_sha256:
+        # One row is one machine: half a run from each of two would be neither.
         raise MachineError(
             f"{folder} was begun on other hardware or with other package versions; run it anew instead of resuming it."
         )
+    # A job that was requeued goes on on other devices of the same kind.
+    plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, system)})
+    return job.model_copy(update={"attempt": job.attempt + 1, "plan": plan})
 
 
-def _attempt(
-    folder: Path, job: Job, result: RunResult, lock: RunLock, *, reporter: Reporter | None, command: EngineCommand
-) -> RunResult:
+def _attempts(folder: Path, job: Job, result: RunResult, lock: RunLock, *, reporter: Reporter) -> RunResult:
     """Engines, each after the first with less in one pass because memory ran out, until the written result."""
     from fluxkit.machine.system import probe
 
-    said, whole = reporter or Silent(), job.attempt == 0
-    with Asked() as asked:
+    whole = job.attempt == 0
+    with StopRequests() as stop:
         try:
             while True:
-                kills, position = killed_for_memory(), Position(job.spec, job.plan)
-                sampler = _sampler(result, position)
-                ending = _engine_ending(
-                    folder, job, lock, asked, position, sampler=sampler, reporter=said, command=command
-                )
-                result = _witnessed(result, job, sampler, whole=whole)
-                status, error = judge(folder, result, read_trail(folder), ending)
+                kills = killed_for_memory()
+                ending, sampler = _run_engine(folder, job, lock, stop, reporter=reporter)
+                result = _with_telemetry(result, job, sampler, whole=whole)
+                status, error = status_and_error(folder, result, replay(folder), ending)
                 attempt = attempt_of(job.plan, status, error, killed_for_memory() - kills)
                 result = result.model_copy(update={"attempts": (*result.attempts, attempt)})
                 plan = smaller(job.spec, job.plan, result.attempts)
                 if plan is None:
                     break
-                said.say(plan.notes[-1])
-                whole = _begin_smaller(folder, job.plan, plan)
-                job, result = _retry(folder, job, result, plan)
-            settled = conclude(folder, result, ending, after=probe())
+                reporter.say(plan.notes[-1])
+                # Steps of two micro-batches are no one speed, so tuning begins again. Otherwise it is done, and kept.
+                whole = plan.micro_batch_size != job.plan.micro_batch_size
+                if whole:
+                    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+                job = job.model_copy(update={"plan": plan, "attempt": job.attempt + 1})
+                result = result.model_copy(update={"plan": plan})
+                _write_down(folder, job, result)
+            settled = settle_on_disk(folder, result, ending, after=probe())
         except OSError as error:
-            raise _unwritable(folder, error) from error
-    if asked.number == signal.SIGINT:
+            raise MachineError(unwritable(folder, error)) from error
+    if stop.first == signal.SIGINT:
         raise KeyboardInterrupt
     return settled
 
 
-def _begin_smaller(folder: Path, before: Plan, plan: Plan) -> bool:
-    """Whether tuning begins again: steps of two micro-batches are no one speed. Otherwise it was done, and is kept."""
-    again = plan.micro_batch_size != before.micro_batch_size
-    if again:
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    return again
-
-
-def _retry(folder: Path, job: Job, result: RunResult, plan: Plan) -> tuple[Job, RunResult]:
-    """The next attempt with another plan, written down before it begins."""
-    job = job.model_copy(update={"plan": plan, "attempt": job.attempt + 1})
-    result = result.model_copy(update={"plan": plan})
-    write_atomically(folder / JOB_FILE, to_json(job))
-    write_result(folder, result)
-    return job, result
-
-
-def _sampler(result: RunResult, position: Position) -> Sampler:
-    """Watches the devices of the run."""
-    return Sampler(lambda: position.phase_name, result.plan.device_uuids)
-
-
-def _witnessed(result: RunResult, job: Job, sampler: Sampler, *, whole: bool) -> RunResult:
+def _with_telemetry(result: RunResult, job: Job, sampler: Sampler, *, whole: bool) -> RunResult:
     """The result with what was seen beside this attempt; energy belongs to a run only if the attempt is the `whole`."""
     energy = sampler.energy()
     if job.plan.nodes > 1:
@@ -230,31 +183,20 @@ def _witnessed(result: RunResult, job: Job, sampler: Sampler, *, whole: bool) ->
     return result.model_copy(update={"telemetry": telemetry, "energy": energy})
 
 
-def _engine_ending(
-    folder: Path,
-    job: Job,
-    lock: RunLock,
-    asked: Asked,
-    position: Position,
-    *,
-    sampler: Sampler,
-    reporter: Reporter,
-    command: EngineCommand,
-) -> Ending:
+def _run_engine(
+    folder: Path, job: Job, lock: RunLock, stop: StopRequests, *, reporter: Reporter
+) -> tuple[Ending, Sampler]:
     """Starts the engine and follows it to its end; leaves none of its processes behind."""
-    log_file = folder / LOG_FILE
+    log_file, position = folder / LOG_FILE, Position(job.spec, job.plan)
+    sampler = Sampler(lambda: position.phase, job.plan.device_uuids)
     with log_file.open("a", encoding="utf-8") as log:
         log.write(f"{LOG_HEADER}{job.attempt} ==\n")
     try:
-        engine = Engine(command(folder, job.plan), log_file, engine_environment(job.spec, job.plan))
+        engine = Engine(folder, job, log_file)
     except OSError as error:
         with log_file.open("a", encoding="utf-8") as log:
             log.write(f"The engine can't be started: {error.strerror}\n")
-        return Ending(exit_code=NOT_STARTED)
-    with engine, sampler.watch(engine.pid), telling(reporter, f"{job.spec.name} (seed {job.seed})", position):
+        return Ending(exit_code=NOT_STARTED), sampler
+    with engine, sampler.watch(engine.pid), reporter.run(f"{job.spec.name} (seed {job.seed})", position):
         lock.name_engine(engine.pid)
-        return Ending(follow(engine, Tail(folder, job), position, asked, reporter), asked.name)
-
-
-def _unwritable(folder: Path, error: OSError) -> MachineError:
-    return MachineError(unwritable(folder, error))
+        return Ending(follow(engine, Tail(folder, job), position, stop, reporter), stop.name), sampler

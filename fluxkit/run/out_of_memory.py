@@ -3,26 +3,20 @@
 The global batch never changes: what a pass no longer holds is accumulated.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from fluxkit.machine.readings import ROOT, control_groups
-from fluxkit.model.pipeline_files import pipeline_folder, read_sizes
+from fluxkit.machine.readings import ROOT, control_groups, read_counters
+from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.plan.micro_batches import Batches, expected_peak_bytes, largest_divisor
-from fluxkit.record.facts import Attempt
+from fluxkit.plan.plan import Plan
+from fluxkit.plan.sizes import sizes_of
+from fluxkit.record.facts import RunFailure
+from fluxkit.record.result import Attempt, FinalStatus
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from fluxkit.plan.plan import Plan
-    from fluxkit.record.facts import Ended
-    from fluxkit.record.result import RunFailure
-    from fluxkit.spec.run_spec import RunSpec
 
 MAX_HALVINGS = 4
 KINDS = frozenset({"OutOfMemoryError", "MemoryError"})
@@ -44,16 +38,8 @@ def killed_for_memory(root: Path = ROOT) -> int:
     """
     files = [root / "proc/vmstat"]
     with suppress(OSError, ValueError):
-        files += [folder / "memory.events" for folder in control_groups(root, "memory")]
-    return sum(_oom_kills(file) for file in files)
-
-
-def _oom_kills(file: Path) -> int:
-    try:
-        lines = file.read_text("ascii").splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+        files += [folder / "memory.events" for folder in control_groups("memory", root)]
+    return sum(read_counters(file).get("oom_kill", 0) for file in files)
 
 
 def evidence(error: RunFailure | None, kills: int) -> str | None:
@@ -70,7 +56,7 @@ def evidence(error: RunFailure | None, kills: int) -> str | None:
     return None
 
 
-def attempt_of(plan: Plan, status: Ended, error: RunFailure | None, kills: int) -> Attempt:
+def attempt_of(plan: Plan, status: FinalStatus, error: RunFailure | None, kills: int) -> Attempt:
     """One start of the engine and how it ended."""
     why = evidence(error, kills) if status == "failed" else None
     return Attempt(
@@ -84,30 +70,26 @@ def attempt_of(plan: Plan, status: Ended, error: RunFailure | None, kills: int) 
 
 def smaller(spec: RunSpec, plan: Plan, attempts: Sequence[Attempt]) -> Plan | None:
     """The plan of the next try after the last of `attempts`; None where none is due or nothing smaller is left."""
-    last, tried = attempts[-1], sum(each.outcome == "out_of_memory" for each in attempts)
+    last, tried = attempts[-1], sum(attempt.outcome == "out_of_memory" for attempt in attempts)
     if last.outcome != "out_of_memory" or tried > MAX_HALVINGS:
         return None
     tuning, inference = plan.micro_batch_size, plan.inference_micro_batch_size
     if last.phase in IN_TUNING and tuning > 1:
-        share = spec.tune.global_batch_size // plan.processes
-        return _with(spec, plan, Batches(largest_divisor(share, tuning // 2), inference), f"tuning from {tuning}")
-    if last.phase in IN_INFERENCE and inference > 1:
-        share = spec.inference.batch_size // plan.processes
-        return _with(spec, plan, Batches(tuning, largest_divisor(share, inference // 2)), f"inference from {inference}")
-    return None
-
-
-def _with(spec: RunSpec, plan: Plan, batches: Batches, what: str) -> Plan:
-    """The plan with other micro-batches, and with what they are predicted to need."""
-    now = batches.tuning if what.startswith("tuning") else batches.inference
+        batches = Batches(largest_divisor(spec.tune.global_batch_size // plan.processes, tuning // 2), inference)
+        change = f"tuning from {tuning} became {batches.tuning}"
+    elif last.phase in IN_INFERENCE and inference > 1:
+        batches = Batches(tuning, largest_divisor(spec.inference.batch_size // plan.processes, inference // 2))
+        change = f"inference from {inference} became {batches.inference}"
+    else:
+        return None
     known = plan.predicted_peak_bytes is not None
-    peak = expected_peak_bytes(spec, read_sizes(pipeline_folder(spec.model)), batches) if known else None
+    peak = expected_peak_bytes(spec, sizes_of(spec, pipeline_folder(spec.model)), batches) if known else None
     return plan.model_copy(
         update={
             "micro_batch_size": batches.tuning,
             "accumulation_steps": spec.tune.global_batch_size // (plan.processes * batches.tuning),
             "inference_micro_batch_size": batches.inference,
             "predicted_peak_bytes": peak,
-            "notes": (*plan.notes, f"Memory ran out, so the micro-batch of {what} became {now}."),
+            "notes": (*plan.notes, f"Memory ran out, so the micro-batch of {change}."),
         }
     )

@@ -1,30 +1,27 @@
-"""What a person sees while a run goes on: a live line on a terminal, now and then a plain one elsewhere, or nothing."""
-
-from __future__ import annotations
+"""What a person is told of a run: a live line on a terminal, plain lines elsewhere, or nothing; and how it ended."""
 
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TextIO
 
 from fluxkit.errors import printable
-from fluxkit.record.events import InferenceSteps, Iterations, PhaseEnded, PhaseStarted, Progress, Resumed
+from fluxkit.plan.plan import Plan
+from fluxkit.record.events import Event, InferenceSteps, Iterations, PhaseEnded, PhaseStarted, Progress, Resumed
+from fluxkit.record.metrics import METRICS
+from fluxkit.record.result import RunResult
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.stats import rate
+from fluxkit.trust.estimate import grade_about
 from fluxkit.units import clock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluxkit.plan.plan import Plan
-    from fluxkit.record.events import Event
-    from fluxkit.spec.run_spec import RunSpec
 
 PLAIN_SECONDS = 5.0
 REFRESH_RATE = 2.0
 """Drawings a second: each costs milliseconds of the cores that are being measured."""
 RECENT_BLOCKS = 10
 PHASE_WORDS = {
+    "start": "starting",
     "import": "importing torch",
     "prepare": "preparing the data",
     "load": "loading the model",
@@ -41,9 +38,10 @@ class Position:
     def __init__(self, spec: RunSpec, plan: Plan) -> None:
         self._spec, self._plan = spec, plan
         self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT_BLOCKS)
-        self.phase = "starting"
-        self.phase_name: str | None = None
-        """The phase that is going on, as the events name it."""
+        self.phase: str | None = None
+        """The phase that is going on, as the events name it; None before the first and between two."""
+        self.begun = "start"
+        """The phase that began last."""
         self._iteration, self._seconds = 0, 0.0
         self._loss: float | None = None
         self._detail: tuple[int, int, str] | None = None
@@ -53,10 +51,9 @@ class Position:
         """Takes in the next event."""
         match event:
             case PhaseStarted():
-                self.phase, self._detail = PHASE_WORDS[event.phase], None
-                self.phase_name = event.phase
+                self.phase, self.begun, self._detail = event.phase, event.phase, None
             case PhaseEnded():
-                self._detail = self.phase_name = None
+                self.phase = self._detail = None
             case Iterations():
                 self._iteration, self._seconds = event.first + len(event.seconds), event.total_seconds
                 self._recent.append((len(event.seconds), sum(event.seconds)))
@@ -73,23 +70,24 @@ class Position:
 
     def words(self) -> str:
         """Phase and place in it, as a line."""
-        if self.phase == PHASE_WORDS["tune"] and self._iteration:
-            return f"{self.phase}: {self._tuning_words()}"
-        if self.phase == PHASE_WORDS["inference"] and self._inference_seconds > 0:
+        activity = PHASE_WORDS[self.begun]
+        if self.begun == "tune" and self._iteration:
+            return f"{activity}: {self._tuning_words()}"
+        if self.begun == "inference" and self._inference_seconds > 0:
             images = self._plan.inference_micro_batch_size * self._plan.processes
             speed = rate(images * self._inference_steps, self._inference_seconds)
-            return f"{self.phase}: {self._inference_steps} steps, {speed:.4g} image-steps/s"
+            return f"{activity}: {self._inference_steps} steps, {speed:.4g} image-steps/s"
         if self._detail:
             done, total, what = self._detail
-            return printable(f"{self.phase}: {what} {done}/{total}")
-        return self.phase
+            return printable(f"{activity}: {what} {done}/{total}")
+        return activity
 
     def share(self) -> float | None:
         """Part of the phase that is done, 0 to 1; None where it is not known."""
         left = self.seconds_left()
-        if self.phase == PHASE_WORDS["tune"] and left is not None:
+        if self.begun == "tune" and left is not None:
             return self._seconds / (self._seconds + left) if self._seconds else 0.0
-        if self.phase == PHASE_WORDS["inference"]:
+        if self.begun == "inference":
             return min(1.0, self._inference_seconds / self._spec.inference.min_seconds)
         return self._detail[0] / self._detail[1] if self._detail and self._detail[1] else None
 
@@ -116,8 +114,8 @@ class Position:
         return ", ".join(parts)
 
 
-class Reporter(Protocol):
-    """Somebody who is told how a run goes."""
+class Reporter:
+    """Somebody who is told how a run goes; this one tells nobody, for scripts and tests."""
 
     def begin(self, title: str, position: Position) -> None:
         """A run begins."""
@@ -131,30 +129,25 @@ class Reporter(Protocol):
     def end(self) -> None:
         """The run is over."""
 
-
-class Silent:
-    """Says nothing, for scripts and tests."""
-
-    def begin(self, title: str, position: Position) -> None:
-        """A run begins."""
-
-    def moved(self) -> None:
-        """The position has changed, or time has passed."""
-
-    def say(self, sentence: str) -> None:
-        """Something happened that a person should read."""
-
-    def end(self) -> None:
-        """The run is over."""
+    @contextmanager
+    def run(self, title: str, position: Position) -> Iterator[None]:
+        """A run from its beginning to its end, however it ends."""
+        self.begin(title, position)
+        try:
+            yield
+        finally:
+            self.end()
 
 
-class Plain:
+SILENT = Reporter()
+
+
+class Plain(Reporter):
     """A line at every change of phase and otherwise every few seconds, for logs."""
 
-    def __init__(self, stream: TextIO | None = None, every_seconds: float = PLAIN_SECONDS) -> None:
-        self._stream = stream or sys.stderr
+    def __init__(self, every_seconds: float = PLAIN_SECONDS) -> None:
         self._every = every_seconds
-        self._said, self._phase, self._line = 0.0, "", ""
+        self._told_at, self._phase, self._line = 0.0, "", ""
 
     def begin(self, title: str, position: Position) -> None:
         """A run begins."""
@@ -164,20 +157,18 @@ class Plain:
     def moved(self) -> None:
         """The position has changed, or time has passed."""
         line, now = self._position.words(), time.monotonic()
-        new_phase = self._position.phase != self._phase
-        if line != self._line and (new_phase or now - self._said >= self._every):
-            self._said, self._phase, self._line = now, self._position.phase, line
+        new_phase = self._position.begun != self._phase
+        if line != self._line and (new_phase or now - self._told_at >= self._every):
+            self._told_at, self._phase, self._line = now, self._position.begun, line
             self.say(f"{self._title}: {line}")
 
     def say(self, sentence: str) -> None:
         """Something happened that a person should read."""
-        print(printable(sentence), file=self._stream, flush=True)
-
-    def end(self) -> None:
-        """The run is over."""
+        sys.stderr.write(f"{printable(sentence)}\n")
+        sys.stderr.flush()
 
 
-class Live:
+class Live(Reporter):
     """One line that moves, on a terminal."""
 
     def __init__(self) -> None:
@@ -219,18 +210,21 @@ class Live:
         self._bar.stop()
 
 
-@contextmanager
-def telling(reporter: Reporter, title: str, position: Position) -> Iterator[None]:
-    """A run from its beginning to its end, however it ends."""
-    reporter.begin(title, position)
-    try:
-        yield
-    finally:
-        reporter.end()
-
-
 def reporter(*, quiet: bool) -> Reporter:
     """Nothing if quiet, a moving line on a terminal, plain lines elsewhere; all on standard error."""
     if quiet:
-        return Silent()
+        return SILENT
     return Live() if sys.stderr.isatty() else Plain()
+
+
+def run_sentence(result: RunResult) -> str:
+    """How a run ended and its headline numbers with their grades, for a person."""
+    if result.error:
+        phase = f" in phase {result.error.phase}" if result.error.phase else ""
+        return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
+    known = [
+        f"{value:.4g} {metric.end_of_run} ({grade_about((result,), metric.subject)})"
+        for metric in METRICS
+        if metric.end_of_run and (value := getattr(result.summary, metric.key)) is not None
+    ]
+    return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"

@@ -1,31 +1,22 @@
 """Does again what a result says was done, and holds the new numbers against the old ones."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from fluxkit.errors import RunError, UsageError, printable
-from fluxkit.fold.outcome import load
+from fluxkit.fold.outcome import settle_dead_run_on_disk
 from fluxkit.machine.provenance import this_kit
 from fluxkit.record.atomic_file import to_json, write_atomically
 from fluxkit.record.identity import configurations
+from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import find_results
-from fluxkit.run.engine_process import engine_command
-from fluxkit.run.rerun_verdict import differing, environment_of, environment_rows, judge
-from fluxkit.run.study import DEFAULT_PARENT, STUDY_FILE, plan_all, run_study, sentence
+from fluxkit.run.progress import SILENT, Reporter, run_sentence
+from fluxkit.run.rerun_verdict import Difference, Verdict, differing, environment_rows, judge
+from fluxkit.run.study import DEFAULT_PARENT, STUDY_FILE, dated_name, plan_all, run_study
+from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.toml import PATHS, override_spec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from fluxkit.record.result import RunResult
-    from fluxkit.run.engine_process import EngineCommand
-    from fluxkit.run.progress import Reporter
-    from fluxkit.run.rerun_verdict import Difference, Verdict
-    from fluxkit.spec.run_spec import RunSpec
 
 VERDICT_FILE = "rerun.json"
 
@@ -55,10 +46,16 @@ def prepare(path: Path, overrides: Sequence[str] = ()) -> Rerun:
     """
     from fluxkit.machine.system import probe
 
-    file, original = _the_result(path)
+    files = find_results([path])
+    if len(files) > 1:
+        raise UsageError(f"{path} holds {len(files)} results; name the run folder of one of them.")
+    file = files[0][0]
+    original = settle_dead_run_on_disk(file)
+    if original.status != "completed":
+        raise UsageError(f"{file} is {original.status}; only a completed run can be held against another.")
     spec = _spec_of(original, overrides, str(file))
     here = environment_rows(this_kit(), plan_all([spec], to_run=False)[0], probe())
-    there = environment_of(original)
+    there = environment_rows(original.kit, original.plan, original.system.before)
     return Rerun(original, spec, _repeats(file, original), tuple(differing(there, here)))
 
 
@@ -67,8 +64,7 @@ def run_again(
     *,
     repeats: int = 1,
     out: Path | None = None,
-    reporter: Reporter | None = None,
-    command: EngineCommand = engine_command,
+    reporter: Reporter = SILENT,
 ) -> tuple[Verdict, Path]:
     """Runs it, and gives the verdict with the folder of the new study, which holds the verdict as `rerun.json`.
 
@@ -77,17 +73,16 @@ def run_again(
         repeats: how often; each with the original's seed.
         out: the study's folder; `runs/<time>-rerun-<name>` if None.
         reporter: is told how it goes.
-        command: gives the engine's command line.
 
     Raises:
         RunError: a run did not complete, so there is nothing to compare.
         MachineError: it can't run here.
     """
-    folder = out or DEFAULT_PARENT / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-rerun-{rerun.spec.name}"
-    outcome = run_study([rerun.spec], repeats=repeats, out=folder, same_seed=True, reporter=reporter, command=command)
+    folder = out or DEFAULT_PARENT / dated_name(f"rerun-{rerun.spec.name}")
+    outcome = run_study([rerun.spec], repeats=repeats, out=folder, same_seed=True, reporter=reporter)
     lost = next((result for result in outcome.results if result.status != "completed"), None)
     if lost:
-        raise RunError(f"There is no verdict, because a run did not complete: {sentence(lost)}")
+        raise RunError(f"There is no verdict, because a run did not complete: {run_sentence(lost)}")
     verdict = judge(rerun.original, outcome.results, rerun.repeats)
     write_atomically(folder / VERDICT_FILE, to_json(verdict))
     return verdict, folder
@@ -96,9 +91,9 @@ def run_again(
 def announcement(rerun: Rerun, repeats: int) -> str:
     """What will be run, read and downloaded, and what already speaks against a verdict, as lines."""
     spec, tune = rerun.spec, rerun.spec.tune
-    often = "Once" if repeats == 1 else f"{repeats} times"
+    times = "Once" if repeats == 1 else f"{repeats} times"
     budget = f"{tune.seconds:g} s and {tune.iterations} iterations, at most {tune.max_seconds:g} s"
-    lines = [f"{often} again: {spec.name} with seed {spec.seed} on {spec.execution.device}; tuning for {budget}."]
+    lines = [f"{times} again: {spec.name} with seed {spec.seed} on {spec.execution.device}; tuning for {budget}."]
     for table, key in PATHS:
         if path := getattr(getattr(spec, table), key):
             lines.append(f"Reads {table}.{key} = {path}")
@@ -106,44 +101,32 @@ def announcement(rerun: Rerun, repeats: int) -> str:
         verb = "Downloads, unless it is here already," if spec.model.download else "Reads from the local hub cache"
         lines.append(f"{verb} {spec.model.repo} at {spec.model.revision}")
     if rerun.differences:
-        rows = "; ".join(f"{each.row} was {each.original} and is {each.again}" for each in rerun.differences)
+        rows = "; ".join(f"{row.row} was {row.original} and is {row.again}" for row in rerun.differences)
         lines.append(f"The verdict can only be 'not comparable', because of {rows}.")
     return printable("\n".join(lines))
-
-
-def _the_result(path: Path) -> tuple[Path, RunResult]:
-    found = find_results([path])
-    if len(found) > 1:
-        raise UsageError(f"{path} holds {len(found)} results; name the run folder of one of them.")
-    file = found[0][0]
-    original = load(file)
-    if original.status != "completed":
-        raise UsageError(f"{file} is {original.status}; only a completed run can be held against another.")
-    return file, original
 
 
 def _spec_of(original: RunResult, overrides: Sequence[str], source: str) -> RunSpec:
     """The original's spec with its seed and with the paths given anew."""
     values = original.spec.model_dump(mode="json", by_alias=True) | {"seed": original.seed}
-    given = {override.partition("=")[0].strip() for override in overrides}
-    missing = [(f"{table}.{key}", values[table][key]) for table, key in PATHS if values[table][key] is not None]
-    missing = [(name, last) for name, last in missing if name not in given]
+    overridden = {override.partition("=")[0].strip() for override in overrides}
+    stored = {f"{table}.{key}": values[table][key] for table, key in PATHS if values[table][key] is not None}
+    missing = {name: last for name, last in stored.items() if name not in overridden}
     if missing:
-        names = " and ".join(f"{name} only as {last!r}" for name, last in missing)
-        words = " ".join(f"--set {name}=PATH" for name, _ in missing)
-        raise UsageError(f"A result keeps the last part of a path, and this one {names}; say where it lies: {words}.")
+        names = " and ".join(f"{name} only as {last!r}" for name, last in missing.items())
+        options = " ".join(f"--set {name}=PATH" for name in missing)
+        raise UsageError(f"A result keeps the last part of a path, and this one {names}; say where it lies: {options}.")
     return override_spec(values, overrides, source)
 
 
 def _repeats(file: Path, original: RunResult) -> tuple[RunResult, ...]:
     """Completed runs of the same configuration in the same study folder, the original among them."""
     study = file.parent.parent
-    if not (study / STUDY_FILE).is_file():
-        return (original,)
-    with suppress(UsageError):  # a damaged neighbour is no reason not to run the one that was named
-        same = [result for _, result in find_results([study]) if _is_repeat(result, original)]
-        return tuple(same) or (original,)
-    return (original,)
+    same: list[RunResult] = []
+    if (study / STUDY_FILE).is_file():
+        with suppress(UsageError):  # a damaged neighbour is no reason not to run the one that was named
+            same = [result for _, result in find_results([study]) if _is_repeat(result, original)]
+    return tuple(same) or (original,)
 
 
 def _is_repeat(result: RunResult, original: RunResult) -> bool:

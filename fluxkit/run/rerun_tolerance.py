@@ -1,21 +1,16 @@
 """Where a number of a run that is done again may lie: by the original's repeats, or by fixed margins."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from pydantic import BaseModel
+from pydantic import ConfigDict, Field
 
-from fluxkit.record.result import Grade
-from fluxkit.stats import LEVEL, MIN_VALUES, PSNR_MARGIN_DB, SSIM_MARGIN, mean, standard_deviation
-from fluxkit.trust.estimate import Subject, grade_about
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.record.result import RunResult
+from fluxkit.record.metrics import METRICS, Metric
+from fluxkit.record.result import Grade, RunResult
+from fluxkit.stats import LEVEL, MIN_VALUES, mean, standard_deviation, t_quantile
+from fluxkit.trust.estimate import grade_about
+from fluxkit.values import Frozen
 
 SPEED_MARGINS = {"cuda": 0.02, "cpu": 0.05}
 """Shares of the original's speed: a CPU is moved more by what else it does."""
@@ -26,26 +21,8 @@ ROUNDING = 1e-9
 TOO_WIDE = "the original's repeats spread too much"
 
 
-class Quantity(NamedTuple):
-    """A number of the summary that is held against its original."""
-
-    name: str
-    unit: str
-    margin: float | None
-    """Allowed difference in its own unit; None: a share of a speed, by device."""
-    subject: Subject = "quality"
-
-
-QUANTITIES = (
-    Quantity("training_iterations_per_second", "iterations/s", None, "training_speed"),
-    Quantity("inference_image_steps_per_second", "image-steps/s", None, "inference_speed"),
-    Quantity("psnr_db", "dB", PSNR_MARGIN_DB),
-    Quantity("ssim", "", SSIM_MARGIN),
-    Quantity("psnr_db_at_iterations", "dB", PSNR_MARGIN_DB),
-    Quantity("ssim_at_iterations", "", SSIM_MARGIN),
-    Quantity("validation_psnr_db", "dB", PSNR_MARGIN_DB),
-    Quantity("validation_ssim", "", SSIM_MARGIN),
-)
+QUANTITIES = tuple(metric for metric in METRICS if metric.rerun)
+"""Numbers of the summary that are held against their original: by their margin, a speed by its share for the device."""
 
 
 class Band(NamedTuple):
@@ -55,13 +32,13 @@ class Band(NamedTuple):
     high: float
     words: str
     """Where it comes from."""
-    tells: bool = True
+    conclusive: bool = True
 
 
-class Held(BaseModel):
+class HeldNumber(Frozen):
     """A number against its band."""
 
-    model_config = FROZEN
+    model_config = ConfigDict(populate_by_name=True)
     name: str
     unit: str
     original: float
@@ -74,67 +51,65 @@ class Held(BaseModel):
     inside: bool
     grade: Grade | None = None
     """The worst of both sides'; X is in no verdict."""
-    tells: bool = True
+    conclusive: bool = Field(default=True, alias="tells")
     """Whether being inside says anything: false where the original's repeats spread too much."""
 
 
-def held(quantity: Quantity, original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult]) -> Held:
+def held(quantity: Metric, original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult]) -> HeldNumber:
     """One number, which both sides have, against its band; repeats that may not be used make no band.
 
     Each band is at 95 % by itself. Of one run of an unchanged machine the two speeds are both inside in nine cases out
     of ten; quality hardly adds to that, because a run that is done again has the original's seed (`_of_quality`).
     """
-    first = getattr(original.summary, quantity.name)
-    values = [getattr(result.summary, quantity.name) for result in again]
+    first = getattr(original.summary, quantity.key)
+    values = [getattr(result.summary, quantity.key) for result in again]
     sound = [result for result in repeats if grade_about((result,), quantity.subject) != "X"]
-    sound = [result for result in sound if getattr(result.summary, quantity.name) is not None]
-    if quantity.margin is None:
+    sound = [result for result in sound if getattr(result.summary, quantity.key) is not None]
+    if quantity.relative:
         band, now = _of_speed(quantity, original, sound, len(values)), _geometric(values)
     else:
-        band, now = _of_quality(quantity, quantity.margin, original, sound, len(values)), mean(values)
+        band, now = _of_quality(quantity, original, sound, len(values)), mean(values)
     slack = ROUNDING * abs(first)
-    return Held(
-        name=quantity.name, unit=quantity.unit, original=first, again=now, low=band.low, high=band.high,
+    return HeldNumber(
+        name=quantity.key, unit=quantity.unit, original=first, again=now, low=band.low, high=band.high,
         band=band.words, inside=band.low - slack <= now <= band.high + slack,
-        grade=grade_about((original, *again), quantity.subject), tells=band.tells,
+        grade=grade_about((original, *again), quantity.subject), conclusive=band.conclusive,
     )  # fmt: skip
 
 
-def _of_speed(quantity: Quantity, original: RunResult, repeats: Sequence[RunResult], count: int) -> Band:
+def _of_speed(quantity: Metric, original: RunResult, repeats: Sequence[RunResult], count: int) -> Band:
     """On the log scale, as speeds are ratios: no band reaches below 0."""
     share = SPEED_MARGINS[original.plan.device]
     if len(repeats) < MIN_VALUES:
-        first: float = getattr(original.summary, quantity.name)
+        first: float = getattr(original.summary, quantity.key)
         return Band(first * (1 - share), first * (1 + share), f"±{share:.0%} of the original")
-    logs = [math.log(getattr(result.summary, quantity.name)) for result in repeats]
+    logs = [math.log(getattr(result.summary, quantity.key)) for result in repeats]
     low, high = prediction_interval(logs, count)
-    tells = (high - low) / 2 <= math.log1p(WIDEST * share)
-    return Band(math.exp(low), math.exp(high), _words(repeats, tells=tells), tells)
+    conclusive = (high - low) / 2 <= math.log1p(WIDEST * share)
+    return Band(math.exp(low), math.exp(high), _words(repeats, conclusive=conclusive), conclusive)
 
 
-def _of_quality(
-    quantity: Quantity, margin: float, original: RunResult, repeats: Sequence[RunResult], count: int
-) -> Band:
+def _of_quality(quantity: Metric, original: RunResult, repeats: Sequence[RunResult], count: int) -> Band:
     """Never narrower than the fixed margin around the original, and that margin alone where the seeds' spread is wide.
 
     Repeats have seeds of their own, and a run that is done again has the original's: it lies nearer to the original
     than they do. Where they share that seed their spread is the machine's, and a wide one can't tell.
     """
-    first: float = getattr(original.summary, quantity.name)
-    fixed = f"±{margin:g} {quantity.unit}".rstrip()
+    first: float = getattr(original.summary, quantity.key)
+    margin, fixed = quantity.margin, f"±{quantity.margin_text}"
     around = Band(first - margin, first + margin, fixed)
     if len(repeats) < MIN_VALUES:
         return around
-    low, high = prediction_interval([getattr(result.summary, quantity.name) for result in repeats], count)
+    low, high = prediction_interval([getattr(result.summary, quantity.key) for result in repeats], count)
     if (high - low) / 2 > WIDEST * margin:
         if len({result.seed for result in repeats}) > 1:
             return around._replace(words=f"{fixed} of the original, whose seed it has; other seeds spread more")
-        return Band(low, high, _words(repeats, tells=False), tells=False)
+        return Band(low, high, _words(repeats, conclusive=False), conclusive=False)
     return Band(min(low, around.low), max(high, around.high), f"{_words(repeats)}, and {fixed} of the original")
 
 
-def _words(repeats: Sequence[RunResult], *, tells: bool = True) -> str:
-    return f"{LEVEL:.0%} prediction interval of {len(repeats)} repeats{'' if tells else ', too wide to tell'}"
+def _words(repeats: Sequence[RunResult], *, conclusive: bool = True) -> str:
+    return f"{LEVEL:.0%} prediction interval of {len(repeats)} repeats{'' if conclusive else ', too wide to tell'}"
 
 
 def _geometric(values: Sequence[float]) -> float:
@@ -146,8 +121,6 @@ def prediction_interval(values: Sequence[float], count: int, level: float = LEVE
 
     Source: Hahn and Meeker, Statistical Intervals (1991), section 4.7: m +- t(n - 1) s sqrt(1/count + 1/n).
     """
-    from scipy.special import stdtrit
-
     spread = standard_deviation(values) * math.sqrt(1 / count + 1 / len(values))
-    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * spread
+    half = t_quantile(len(values), level) * spread
     return mean(values) - half, mean(values) + half

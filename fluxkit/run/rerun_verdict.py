@@ -1,42 +1,35 @@
 """Whether a run, done again, gave the same numbers: reproduced, drifted, not decided or not comparable, and why."""
 
-from __future__ import annotations
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import BaseModel, Field
+from pydantic import ConfigDict, Field
 
 from fluxkit.errors import printable
-from fluxkit.run.rerun_tolerance import QUANTITIES, TOO_WIDE, Held, held
+from fluxkit.machine.provenance import Kit
+from fluxkit.machine.system import System
+from fluxkit.plan.plan import Plan
+from fluxkit.record.metrics import Metric
+from fluxkit.record.result import RunResult
+from fluxkit.run.rerun_tolerance import QUANTITIES, TOO_WIDE, HeldNumber, held
 from fluxkit.trust.certificates import agreement_passed
 from fluxkit.trust.estimate import grade_about
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from fluxkit.machine.provenance import Kit
-    from fluxkit.machine.system import System
-    from fluxkit.plan.plan import Plan
-    from fluxkit.record.result import RunResult
-    from fluxkit.run.rerun_tolerance import Quantity
+from fluxkit.values import Frozen
 
 ABSENT = "none"
 
 
-class Difference(BaseModel):
+class Difference(Frozen):
     """A row of spec, inputs or environment that is not the same."""
 
-    model_config = FROZEN
     row: str
     original: str
     again: str
 
 
-class Losses(BaseModel):
+class Losses(Frozen):
     """The losses of both trajectories, as far as both go."""
 
-    model_config = FROZEN
     compared: int
     """Length of the shorter trajectory."""
     equal: bool
@@ -47,10 +40,10 @@ class Losses(BaseModel):
     """Iteration, from 0."""
 
 
-class Verdict(BaseModel):
+class Verdict(Frozen):
     """What became of a run that was done again."""
 
-    model_config = FROZEN
+    model_config = ConfigDict(populate_by_name=True)
     schema_: Literal["fluxkit.rerun/1"] = Field(default="fluxkit.rerun/1", alias="schema")
     verdict: Literal["reproduced", "drifted", "not decided", "not comparable"]
     """Not decided: nothing drifted, but `untold` is not empty."""
@@ -60,10 +53,10 @@ class Verdict(BaseModel):
     """Ids of the runs that were done now."""
     differences: tuple[Difference, ...]
     """What makes them not comparable."""
-    numbers: tuple[Held, ...]
+    numbers: tuple[HeldNumber, ...]
     losses: Losses | None
-    untold: tuple[str, ...] = ()
-    """Numbers of the original that could not be told, and why, in words."""
+    undecided: tuple[str, ...] = Field(default=(), alias="untold")
+    """Numbers of the original about which nothing can be said, and why, in words."""
 
 
 def judge(original: RunResult, again: Sequence[RunResult], repeats: Sequence[RunResult] = ()) -> Verdict:
@@ -74,38 +67,41 @@ def judge(original: RunResult, again: Sequence[RunResult], repeats: Sequence[Run
         again: what was run now, at least one.
         repeats: the original with the other completed repeats of its configuration.
     """
-    differences = tuple(_unique(each for result in again for each in differences_of(original, result)))
+    differences: dict[str, Difference] = {}
+    for result in again:
+        for difference in differences_of(original, result):
+            differences.setdefault(difference.row, difference)
     numbers = tuple(held(each, original, again, repeats) for each in QUANTITIES if _has(each, original, again))
-    losses, untold = _losses(original, again), tuple(_untold(original, numbers))
+    losses, undecided = _first_to_part(original, again), tuple(_undecided(original, numbers))
     usable = [number for number in numbers if number.grade != "X"]
     off = any(not number.inside for number in usable) or (losses and losses.promised and not losses.equal)
-    found: Literal["drifted", "not decided", "reproduced"]
-    found = "drifted" if off else "not decided" if untold else "reproduced"
+    verdict: Literal["drifted", "not decided", "reproduced"]
+    verdict = "drifted" if off else "not decided" if undecided else "reproduced"
     return Verdict(
-        verdict="not comparable" if differences or not usable else found,
+        verdict="not comparable" if differences or not usable else verdict,
         original=original.id,
         again=tuple(result.id for result in again),
-        differences=differences,
+        differences=tuple(differences.values()),
         numbers=numbers,
         losses=losses,
-        untold=untold,
+        undecided=undecided,
     )
 
 
-def _untold(original: RunResult, numbers: Sequence[Held]) -> Iterator[str]:
+def _undecided(original: RunResult, numbers: Sequence[HeldNumber]) -> Iterator[str]:
     """Without each of these a run is not reproduced, however well it did in the others."""
     known = {number.name: number for number in numbers}
     for quantity in QUANTITIES:
-        number = known.get(quantity.name)
-        if getattr(original.summary, quantity.name) is None:
+        number = known.get(quantity.key)
+        if getattr(original.summary, quantity.key) is None:
             continue
         if number is None:
-            yield f"{quantity.name}: it was not measured again"
+            yield f"{quantity.key}: it was not measured again"
         elif number.grade == "X":
             worse = "the original" if grade_about((original,), quantity.subject) == "X" else "this run"
-            yield f"{quantity.name}: in {worse} it may not be used (grade X)"
-        elif not number.tells:
-            yield f"{quantity.name}: {TOO_WIDE}"
+            yield f"{quantity.key}: in {worse} it may not be used (grade X)"
+        elif not number.conclusive:
+            yield f"{quantity.key}: {TOO_WIDE}"
 
 
 def differences_of(original: RunResult, again: RunResult) -> list[Difference]:
@@ -126,7 +122,8 @@ def differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[Diffe
 def rows_of(result: RunResult) -> dict[str, str]:
     """Everything that must be equal for one run to be the other done again."""
     inputs = result.inputs
-    rows = environment_of(result) | {f"spec.{key}": value for key, value in _flat(_asked(result)).items()}
+    spec = {**result.spec.workload(), "execution": result.spec.execution.model_dump(mode="json")}
+    rows = environment_rows(result.kit, result.plan, result.system.before) | _flat(spec, "spec.")
     rows["inputs.weights_sha256"] = inputs.weights_sha256[:12] if inputs else ABSENT
     rows["inputs.dataset_sha256"] = inputs.dataset_sha256[:12] if inputs else ABSENT
     definition = result.quality.definition if result.quality else {}
@@ -135,11 +132,6 @@ def rows_of(result: RunResult) -> dict[str, str]:
     # Two runs that both failed are no more alike for it.
     rows["agreement"] = f"failed in run {result.id[:8]}" if passed is False else "not failed"
     return rows
-
-
-def environment_of(result: RunResult) -> dict[str, str]:
-    """`environment_rows` of a run."""
-    return environment_rows(result.kit, result.plan, result.system.before)
 
 
 def environment_rows(kit: Kit, plan: Plan, system: System) -> dict[str, str]:
@@ -159,44 +151,32 @@ def environment_rows(kit: Kit, plan: Plan, system: System) -> dict[str, str]:
     }
 
 
-def _asked(result: RunResult) -> dict[str, object]:
-    return {**result.spec.workload(), "execution": result.spec.execution.model_dump(mode="json")}
-
-
-def _flat(tables: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+def _flat(tables: Mapping[str, object], prefix: str) -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in tables.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
     return flat
 
 
-def _unique(differences: Iterator[Difference]) -> Iterator[Difference]:
-    seen: set[str] = set()
-    for each in differences:
-        if each.row not in seen:
-            seen.add(each.row)
-            yield each
-
-
-def _has(quantity: Quantity, original: RunResult, again: Sequence[RunResult]) -> bool:
+def _has(quantity: Metric, original: RunResult, again: Sequence[RunResult]) -> bool:
     """Whether both sides have such a number."""
-    return all(getattr(result.summary, quantity.name) is not None for result in (original, *again))
+    return all(getattr(result.summary, quantity.key) is not None for result in (original, *again))
 
 
-def _losses(original: RunResult, again: Sequence[RunResult]) -> Losses | None:
-    """Of the run that parts from the original first."""
-    found = [each for result in again if (each := _losses_of(original, result))]
-    return min(found, key=lambda each: (each.equal, each.first_difference or 0), default=None)
+def _first_to_part(original: RunResult, again: Sequence[RunResult]) -> Losses | None:
+    """The losses of the run that parts from the original first."""
+    compared = [losses for result in again if (losses := _losses(original, result))]
+    return min(compared, key=lambda losses: (losses.equal, losses.first_difference or 0), default=None)
 
 
-def _losses_of(original: RunResult, again: RunResult) -> Losses | None:
+def _losses(original: RunResult, again: RunResult) -> Losses | None:
     """None unless both began at the same seed, without which nothing is promised."""
     if not original.tuning or not again.tuning or original.seed != again.seed:
         return None
     pairs = list(zip(original.tuning.losses, again.tuning.losses, strict=False))
-    parts = next((place for place, (first, second) in enumerate(pairs) if first != second), None)
+    parting = next((iteration for iteration, (first, second) in enumerate(pairs) if first != second), None)
     return Losses(
-        compared=len(pairs), equal=parts is None, promised=_bits_promised(original, again), first_difference=parts
+        compared=len(pairs), equal=parting is None, promised=_bits_promised(original, again), first_difference=parting
     )
 
 
@@ -206,12 +186,12 @@ def _bits_promised(original: RunResult, again: RunResult) -> bool:
     A GPU's backward passes add up in an order that is not fixed, and several processes' gradients likewise.
     """
     execution = original.spec.execution
-    same = not differences_of(original, again) and _ranks(original) == _ranks(again)
+    first, second = (
+        [(rank.threads, rank.versions) for rank in result.tuning.ranks] if result.tuning else []
+        for result in (original, again)
+    )
+    same = not differences_of(original, again) and first == second
     return same and execution.device == "cpu" and execution.processes == 1 and execution.precision == "float32"
-
-
-def _ranks(result: RunResult) -> list[tuple[int, dict[str, str]]]:
-    return [(rank.threads, rank.versions) for rank in result.tuning.ranks] if result.tuning else []
 
 
 def verdict_lines(verdict: Verdict) -> str:
@@ -219,18 +199,18 @@ def verdict_lines(verdict: Verdict) -> str:
     lines = [_held_line(number) for number in verdict.numbers]
     if verdict.losses:
         lines.append(_losses_line(verdict.losses))
-    lines += [f"differs: {each.row}: {each.original} there, {each.again} here" for each in verdict.differences]
+    lines += [f"differs: {row.row}: {row.original} there, {row.again} here" for row in verdict.differences]
     outside = [number.name for number in verdict.numbers if not number.inside and number.grade != "X"]
     parted = verdict.losses is not None and verdict.losses.promised and not verdict.losses.equal
-    why = [each.row for each in verdict.differences] or [*outside, *(["losses"] if parted else [])]
+    why = [row.row for row in verdict.differences] or [*outside, *(["losses"] if parted else [])]
     if verdict.verdict == "not comparable" and not verdict.differences:
         why = ["no number is there that may be used"]
     if verdict.verdict == "not decided":
-        why = list(verdict.untold)
+        why = list(verdict.undecided)
     return printable("\n".join([*lines, verdict.verdict + (f": {', '.join(why)}" if why else "")]))
 
 
-def _held_line(number: Held) -> str:
+def _held_line(number: HeldNumber) -> str:
     change = f" ({number.again / number.original - 1:+.2%})" if number.original else ""
     values = f"{number.original:.5g} there, {number.again:.5g} here{change} {number.unit}".rstrip()
     place = "inside" if number.inside else "outside"

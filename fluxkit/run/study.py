@@ -1,46 +1,37 @@
 """Several specs and repeats: each run in a folder of its own, in a seeded random order, resumable."""
 
-from __future__ import annotations
-
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.errors import UsageError
-from fluxkit.fold.outcome import load
+from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
+from fluxkit.plan.plan import Plan
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_atomically
 from fluxkit.record.redact import public_spec
+from fluxkit.record.result import RunResult, Status
 from fluxkit.record.run_folder import new_folder
-from fluxkit.run.engine_process import engine_command
 from fluxkit.run.launch import launch, resume
-from fluxkit.run.progress import Silent
+from fluxkit.run.progress import SILENT, Reporter, run_sentence
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.trust.estimate import Subject, grade_about
-from fluxkit.values import FROZEN, canonical_sha256
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxkit.plan.plan import Plan
-    from fluxkit.record.result import RunResult, Status
-    from fluxkit.run.engine_process import EngineCommand
-    from fluxkit.run.progress import Reporter
+from fluxkit.values import Frozen, canonical_sha256
 
 STUDY_FILE = "study.json"
 DEFAULT_PARENT = Path("runs")
+"""Of studies whose folder nobody names."""
 
 
-class Entry(BaseModel):
+class Entry(Frozen):
     """One run of a study."""
 
-    model_config = FROZEN
     folder: str
     spec: int
     """Which of the study's specs."""
@@ -50,10 +41,9 @@ class Entry(BaseModel):
     seed: int
 
 
-class Study(BaseModel):
+class Study(Frozen):
     """What is run, how often, and in which order; written before the first run begins."""
 
-    model_config = FROZEN
     schema_: Literal["fluxkit.study/1"] = Field(default="fluxkit.study/1", alias="schema")
     id: str
     created: str
@@ -62,6 +52,14 @@ class Study(BaseModel):
     specs: tuple[RunSpec, ...]
     """As resolved; a path is stored as its last part."""
     runs: tuple[Entry, ...]
+
+    def order_lines(self) -> str:
+        """Its runs in the order in which they are done."""
+        lines = [
+            f"{run.order + 1:3d}. {self.specs[run.spec].name}, repeat {run.repeat}, seed {run.seed}"
+            for run in self.runs
+        ]
+        return "\n".join(["Order of the runs:", *lines])
 
     def asks_for(self, specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> bool:
         """Whether it is the study of these specs and repeats."""
@@ -78,9 +76,20 @@ class Outcome(NamedTuple):
     stopped: bool
     """Whether it was told to stop (SIGTERM, SIGUSR1) and can be resumed."""
 
-    def count(self, status: Status) -> int:
-        """How many runs ended so."""
-        return sum(result.status == status for result in self.results)
+    def to_json(self) -> str:
+        """For scripts."""
+        runs = [
+            {
+                "id": result.id,
+                "name": result.spec.name,
+                "repeat": result.repeat,
+                "status": result.status,
+                "summary": result.summary.model_dump(mode="json"),
+                "error": result.error.model_dump(mode="json") if result.error else None,
+            }
+            for result in self.results
+        ]
+        return json.dumps({"study": str(self.folder), "stopped": self.stopped, "runs": runs}, indent=1)
 
 
 def run_study(
@@ -90,8 +99,7 @@ def run_study(
     out: Path | None = None,
     resuming: bool = False,
     same_seed: bool = False,
-    reporter: Reporter | None = None,
-    command: EngineCommand = engine_command,
+    reporter: Reporter = SILENT,
 ) -> Outcome:
     """Runs each spec `repeats` times, interleaved; a failed run does not stop the others.
 
@@ -103,14 +111,12 @@ def run_study(
             checkpoint, failed ones are run again from the start.
         same_seed: every repeat uses the spec's own seed, to see whether a run reproduces itself.
         reporter: is told how it goes.
-        command: gives the engine's command line.
 
     Raises:
         UsageError: the folder is taken, or there is no such study to resume.
         MachineError: a spec can't run here, or the folder can't be written; nothing was run.
         KeyboardInterrupt: interrupted by hand; what was done is written.
     """
-    plans, said = plan_all(specs), reporter or Silent()
     if resuming:
         folder = out or newest_unfinished(DEFAULT_PARENT, specs, repeats, same_seed=same_seed)
         study = read_study(folder)
@@ -119,12 +125,30 @@ def run_study(
     else:
         study = arrange(specs, repeats, same_seed=same_seed)
         folder = out or DEFAULT_PARENT / study.id
-    for warning in warnings(folder, cache_folder()):
-        said.say(warning)
+    cautions = list(warnings(folder, cache_folder()))
+    _bring_inputs(specs)
+    plans = plan_all(specs)
+    for caution in cautions:
+        reporter.say(caution)
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
             write_atomically(folder / STUDY_FILE, to_json(study))
-    return _run_all(folder, study, specs, plans, reporter=said, command=command)
+    return _run_all(folder, study, specs, plans, reporter)
+
+
+def _bring_inputs(specs: Sequence[RunSpec]) -> None:
+    """Downloads the models that may be downloaded, and opens every picture of the folders.
+
+    Raises:
+        MachineError: a model can't be downloaded, or a picture can't be used.
+    """
+    from fluxkit.dataset.picture_loader import load_pairs
+    from fluxkit.model.download import download
+
+    for spec in specs:
+        download(spec.model)
+        if spec.data.source == "folder":
+            load_pairs(spec.data)
 
 
 def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
@@ -133,17 +157,16 @@ def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
     Raises:
         MachineError: one of them can't run here.
     """
-    from fluxkit.dataset.preview import look
     from fluxkit.machine.system import probe
-    from fluxkit.model.download import fetch
     from fluxkit.plan.plan import make_plan
 
-    for spec in specs if to_run else ():
-        fetch(spec.model)
-        if spec.data.source == "folder":
-            look(spec.data)
     system = probe()
     return [make_plan(spec, system, to_run=to_run) for spec in specs]
+
+
+def dated_name(name: str) -> str:
+    """A name that begins with this moment, so that folders lie in the order of time."""
+    return f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-{name}"
 
 
 def arrange(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool = False) -> Study:
@@ -159,10 +182,9 @@ def arrange(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool = False) 
             order, seed = len(runs), specs[spec].seed + (0 if same_seed else repeat)
             folder = f"{order:02d}-{specs[spec].name}-r{repeat}"
             runs.append(Entry(folder=folder, spec=spec, repeat=repeat, order=order, seed=seed))
-    now = datetime.now(UTC)
     return Study(
-        id=f"{now:%Y%m%dt%H%M%Sz}-{specs[0].name}",
-        created=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        id=dated_name(specs[0].name),
+        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         repeats=repeats,
         same_seed=same_seed,
         specs=stored,
@@ -213,98 +235,39 @@ def is_finished(folder: Path, study: Study) -> bool:
 
 
 def _status(folder: Path) -> Status | None:
-    return load(folder).status if (folder / RESULT_FILE).is_file() else None
+    return folded_result(folder).status if (folder / RESULT_FILE).is_file() else None
 
 
 def _run_all(
-    folder: Path,
-    study: Study,
-    specs: Sequence[RunSpec],
-    plans: Sequence[Plan],
-    *,
-    reporter: Reporter,
-    command: EngineCommand,
+    folder: Path, study: Study, specs: Sequence[RunSpec], plans: Sequence[Plan], reporter: Reporter
 ) -> Outcome:
     results: list[RunResult] = []
     for entry in study.runs:
-        before = _status(folder / entry.folder)
+        run, spec = folder / entry.folder, specs[entry.spec]
+        before = _status(run)
         if before == "completed":
-            results.append(load(folder / entry.folder))
+            results.append(settle_dead_run_on_disk(run))
             continue
-        spec, plan = specs[entry.spec], plans[entry.spec]
         reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
         try:
-            result = _run_one(folder, study, entry, spec, plan, before=before, reporter=reporter, command=command)
+            if before is None:
+                shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
+                result = launch(
+                    spec, plans[entry.spec], folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat,
+                    order=entry.order, reporter=reporter,
+                )  # fmt: skip
+            else:
+                result = resume(run, afresh=before == "failed", reporter=reporter)
         except KeyboardInterrupt:
             reporter.say(_how_to_continue(folder))
             raise
         results.append(result)
-        reporter.say(sentence(result))
+        reporter.say(run_sentence(result))
         if result.status == "interrupted":
             reporter.say(_how_to_continue(folder))
             return Outcome(folder, tuple(results), stopped=True)
     return Outcome(folder, tuple(results), stopped=False)
 
 
-def _run_one(
-    folder: Path,
-    study: Study,
-    entry: Entry,
-    spec: RunSpec,
-    plan: Plan,
-    *,
-    before: Status | None,
-    reporter: Reporter,
-    command: EngineCommand,
-) -> RunResult:
-    """Begins a run, or continues one that has a result with the status `before`."""
-    run = folder / entry.folder
-    if before is not None:
-        return resume(run, afresh=before == "failed", reporter=reporter, command=command)
-    shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
-    return launch(
-        spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
-        reporter=reporter, command=command,
-    )  # fmt: skip
-
-
 def _how_to_continue(folder: Path) -> str:
     return f"To continue, give the same command with --resume --out {folder}"
-
-
-def study_order(study: Study) -> str:
-    """The runs of a study in the order in which they are done."""
-    lines = [
-        f"{run.order + 1:3d}. {study.specs[run.spec].name}, repeat {run.repeat}, seed {run.seed}" for run in study.runs
-    ]
-    return "\n".join(["Order of the runs:", *lines])
-
-
-def sentence(result: RunResult) -> str:
-    """How a run ended and its headline numbers with their grades, for a person."""
-    if result.error:
-        phase = f" in phase {result.error.phase}" if result.error.phase else ""
-        return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
-    summary = result.summary
-    numbers: tuple[tuple[str, float | None, Subject], ...] = (
-        ("iterations/s", summary.training_iterations_per_second, "training_speed"),
-        ("image-steps/s", summary.inference_image_steps_per_second, "inference_speed"),
-        ("dB PSNR", summary.psnr_db, "quality"),
-        ("SSIM", summary.ssim, "quality"),
-    )
-    known = [
-        f"{value:.4g} {unit} ({grade_about((result,), subject)})"
-        for unit, value, subject in numbers
-        if value is not None
-    ]
-    return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"
-
-
-def study_json(outcome: Outcome) -> str:
-    """What a study has come to, as JSON for scripts."""
-    runs = [
-        {"id": each.id, "name": each.spec.name, "repeat": each.repeat, "status": each.status}
-        | {"summary": each.summary.model_dump(mode="json"), "error": each.error and each.error.model_dump(mode="json")}
-        for each in outcome.results
-    ]
-    return json.dumps({"study": str(outcome.folder), "stopped": outcome.stopped, "runs": runs}, indent=1)

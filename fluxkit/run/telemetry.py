@@ -9,25 +9,23 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self, get_args
 
+from fluxkit.machine.conditions import hottest_celsius, thermal_zones
 from fluxkit.machine.nvml_sampler import POWER_CAP, Gpus, throttle_reasons
-from fluxkit.machine.readings import ROOT
-from fluxkit.record.facts import PhaseTelemetry, Telemetry
+from fluxkit.machine.readings import CPUS, ROOT, read_numbers
+from fluxkit.record.facts import TimedPhase
+from fluxkit.record.result import Energy, PhaseTelemetry, Telemetry
 from fluxkit.run.energy_meter import EnergySample, Meter, energy_of
+from fluxkit.run.engine_process import LOOK_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
-
     import psutil
 
-    from fluxkit.record.facts import Energy, TimedPhase
-
 INTERVAL_SECONDS = 0.5
-FAMILY_SECONDS = 10.0
-"""Between looks for new processes of the engine: a look reads all of /proc, on the cores that are being measured."""
 MOST_POINTS = 240
 """Of a stored series."""
 FREQUENCIES = 8
@@ -69,7 +67,7 @@ class Sampler:
         root: Path = ROOT,
     ) -> None:
         uuids = tuple(gpu_uuids)
-        self._phase, self._interval, self._root = phase, interval_seconds, root
+        self._phase, self._interval = phase, interval_seconds
         self._gpus = Gpus(uuids)
         self._meter = Meter(self._gpus if uuids else None, root)
         self._samples: list[Sample] = []
@@ -78,10 +76,8 @@ class Sampler:
         self._cpu_seconds, self._began, self._pid = 0.0, time.monotonic(), 0
         self._family: list[psutil.Process] = []
         self._looked, self._looked_in = -math.inf, ""
-        self._clocks = [
-            path / "cpufreq/scaling_cur_freq" for path in (root / "sys/devices/system/cpu").glob("cpu[0-9]*")
-        ][:FREQUENCIES]
-        self._zones = sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
+        self._clocks = [cpu / "cpufreq/scaling_cur_freq" for cpu in (root / CPUS).glob("cpu[0-9]*")][:FREQUENCIES]
+        self._zones = thermal_zones(root)
 
     def watch(self, pid: int) -> Self:
         """Of which process tree the engine is."""
@@ -112,7 +108,9 @@ class Sampler:
     def energy(self) -> Energy:
         """What the devices used."""
         metered = [
-            EnergySample(each.at_seconds, each.joules, each.phase) for each in self._samples if each.joules is not None
+            EnergySample(sample.at_seconds, sample.joules, sample.phase)
+            for sample in self._samples
+            if sample.joules is not None
         ]
         return energy_of(self._meter, metered)
 
@@ -130,15 +128,14 @@ class Sampler:
 
         gpus, phase = self._gpus.sample(), self._phase()
         values: dict[str, float | None] = {
-            "cpu_frequency_hertz": _mean(_numbers(self._clocks, 1e3)),
-            "temperature_celsius": max(_numbers(self._zones, 1e-3), default=None),
+            "cpu_frequency_hertz": _six_digit_mean(kilohertz * 1e3 for kilohertz in read_numbers(self._clocks)),
+            "temperature_celsius": hottest_celsius(self._zones),
             "memory_available_bytes": psutil.virtual_memory().available,
         }
         reasons = 0 if gpus else None
         for index, gpu in enumerate(gpus):
-            facts = gpu._asdict()
-            reasons = (reasons or 0) | (facts.pop("event_reasons") or 0)
-            values |= {f"gpu_{index}_{name}": value for name, value in facts.items()}
+            reasons = (reasons or 0) | int(gpu.pop("event_reasons") or 0)
+            values |= {f"gpu_{index}_{name}": value for name, value in gpu.items()}
         cores, resident = self._cores(phase or "")
         values["engine_resident_bytes"] = resident
         return Sample(time.monotonic() - self._began, phase, values, cores, reasons, self._meter.joules())
@@ -164,7 +161,7 @@ class Sampler:
         import psutil
 
         now = time.monotonic()
-        if not self._pid or (now - self._looked < FAMILY_SECONDS and phase == self._looked_in):
+        if not self._pid or (now - self._looked < LOOK_SECONDS and phase == self._looked_in):
             return
         self._looked, self._looked_in = now, phase
         with suppress(psutil.Error):
@@ -174,31 +171,31 @@ class Sampler:
 
 def phase_telemetry(samples: Sequence[Sample]) -> list[PhaseTelemetry]:
     """What was seen in each timed phase."""
-    timed: tuple[TimedPhase, ...] = ("tune", "inference")
-    return [_phase(name, inside) for name in timed if (inside := [each for each in samples if each.phase == name])]
+    inside = {phase: [sample for sample in samples if sample.phase == phase] for phase in get_args(TimedPhase)}
+    return [_of_phase(phase, within) for phase, within in inside.items() if within]
 
 
-def _phase(name: TimedPhase, samples: Sequence[Sample]) -> PhaseTelemetry:
+def _of_phase(phase: TimedPhase, samples: Sequence[Sample]) -> PhaseTelemetry:
     import psutil
 
-    known = [each.reasons for each in samples if each.reasons is not None]
-    capped = [bool(reasons & POWER_CAP) for reasons in known]
-    busy = _busy(samples)
+    reasons = [sample.reasons for sample in samples if sample.reasons is not None]
+    capped = [bool(bits & POWER_CAP) for bits in reasons]
+    busy = _busy_cores(samples)
     return PhaseTelemetry(
-        phase=name,
+        phase=phase,
         samples=len(samples),
         engine_cores=busy.engine if busy else None,
         foreign_cores=max(0.0, busy.busy - busy.engine - busy.own) if busy else None,
         stolen_cores=busy.stolen if busy else None,
         logical_cores=psutil.cpu_count(logical=True),
         power_capped_share=sum(capped) / len(capped) if capped else None,
-        throttle_reasons=tuple(dict.fromkeys(word for reasons in known for word in throttle_reasons(reasons))),
+        throttle_reasons=tuple(dict.fromkeys(word for bits in reasons for word in throttle_reasons(bits))),
     )
 
 
-def _busy(samples: Sequence[Sample]) -> Cores | None:
+def _busy_cores(samples: Sequence[Sample]) -> Cores | None:
     """Cores kept busy on average between the first and the last sample; None if that is too short."""
-    known = [(each.at_seconds, each.cores) for each in samples if each.cores is not None]
+    known = [(sample.at_seconds, sample.cores) for sample in samples if sample.cores is not None]
     if len(known) < 2 or known[-1][0] - known[0][0] < LEAST_SECONDS:  # noqa: PLR2004 - a first and a last
         return None
     (began, first), (ended, last) = known[0], known[-1]
@@ -207,29 +204,18 @@ def _busy(samples: Sequence[Sample]) -> Cores | None:
 
 def decimated(samples: Sequence[Sample], most: int = MOST_POINTS) -> dict[str, tuple[float | None, ...]]:
     """Means over equal groups of samples, by name; a series without any value is left out."""
-    group = max(1, math.ceil(len(samples) / most))
-    groups = [samples[start : start + group] for start in range(0, len(samples), group)]
-    names = {name: None for each in samples for name in each.values}
-    series: dict[str, tuple[float | None, ...]] = {
-        "at_seconds": tuple(_mean(sample.at_seconds for sample in each) for each in groups)
-    }
+    size = max(1, math.ceil(len(samples) / most))
+    groups = [samples[start : start + size] for start in range(0, len(samples), size)]
+    names = dict.fromkeys(name for sample in samples for name in sample.values)
+    series = {"at_seconds": tuple(_six_digit_mean(sample.at_seconds for sample in group) for group in groups)}
     for name in names:
-        values = tuple(_mean(sample.values.get(name) for sample in each) for each in groups)
+        values = tuple(_six_digit_mean(sample.values.get(name) for sample in group) for group in groups)
         if any(value is not None for value in values):
             series[name] = values
     return series
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
+def _six_digit_mean(values: Iterable[float | None]) -> float | None:
     """The mean in six digits, which is what sensors are worth; None of nothing."""
     known = [value for value in values if value is not None]
     return float(f"{math.fsum(known) / len(known):.6g}") if known else None
-
-
-def _numbers(files: Iterable[Path], factor: float) -> list[float]:
-    """The numbers in those files that can be read."""
-    found = []
-    for file in files:
-        with suppress(OSError, ValueError):
-            found.append(int(file.read_text("ascii")) * factor)
-    return found

@@ -1,11 +1,6 @@
 """How quality is measured, as constants that every result carries: results compare only if these are equal."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.run_spec import RunSpec
 
 # Source: Wang et al., "Image quality assessment: from error visibility to structural similarity" (2004), which
 # scikit-image follows with these arguments of `structural_similarity`.

@@ -1,12 +1,10 @@
 """How a workload is done, and where: the tables [execution] and [hardware] of a spec."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from fluxkit.values import STRICT, Seconds
+from fluxkit.values import Seconds, Strict
 
 Precision = Literal["float32", "bfloat16"]
 InferencePrecision = Literal["ieee_float32", "tf32", "bfloat16"]
@@ -14,10 +12,8 @@ Parallelism = Literal["ddp", "fsdp"]
 Attention = Literal["auto", "flash", "cudnn", "efficient", "math"]
 
 
-class ExecutionSpec(BaseModel):
+class ExecutionSpec(Strict):
     """[execution]: how it is run; may differ between the results compared."""
-
-    model_config = STRICT
 
     device: Literal["cpu", "cuda"] = "cpu"
     """Kind of device."""
@@ -57,10 +53,8 @@ class ExecutionSpec(BaseModel):
         return "ieee_float32" if self.precision == "float32" else "bfloat16"
 
 
-class HardwareSpec(BaseModel):
+class HardwareSpec(Strict):
     """[hardware]: what the machine is called and what it costs; names a row, never identifies it."""
-
-    model_config = STRICT
 
     label: Annotated[str, StringConstraints(min_length=1, max_length=80)] = "This machine"
     """What a reader calls this configuration."""

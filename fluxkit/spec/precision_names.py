@@ -1,11 +1,6 @@
 """Whether precision switches, as a backend reads them back, are those of a named precision."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
 
 REDUCED = ("tf32", "bf16", "bfloat16", "fp16", "float16")
 # Source: PyTorch notes on numerical accuracy. "high" lets float32 products use TF32 or three bfloat16 passes, "medium"

@@ -1,7 +1,5 @@
 """What the reader pays, and what so many seconds and joules cost at that."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 SECONDS_PER_HOUR = 3600.0

@@ -1,24 +1,22 @@
 """What is asked: `RunSpec`, one run as a whole, frozen, printable value. `fluxkit.spec.toml` reads it from TOML."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from fluxkit.spec.execution import ExecutionSpec, HardwareSpec
 from fluxkit.spec.workload import DataSpec, EvaluateSpec, InferenceSpec, ModelSpec, TuneSpec
-from fluxkit.values import STRICT, canonical_sha256
+from fluxkit.values import Strict, canonical_sha256
 
 SPEC_SCHEMA = "fluxkit.spec/1"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
-class RunSpec(BaseModel):
+class RunSpec(Strict):
     """One run, whole: what is tuned on what, how long, how it is judged, and on which hardware it runs."""
-
-    model_config = STRICT
 
     schema_: Literal["fluxkit.spec/1"] = Field(alias="schema")
     """Version of this format."""
@@ -35,104 +33,104 @@ class RunSpec(BaseModel):
     hardware: HardwareSpec = HardwareSpec()
 
     @model_validator(mode="after")
-    def _batches_split(self) -> Self:
+    def _tables_agree(self) -> Self:
+        # One contradiction is enough for a sentence: what comes after the first often follows from it.
+        contradictions = chain(
+            self._batch_contradictions(), self._method_contradictions(), self._process_contradictions(),
+            self._attention_contradictions(), self._storage_contradictions(),
+        )  # fmt: skip
+        for contradiction in contradictions:
+            raise ValueError(contradiction)
+        return self
+
+    def _batch_contradictions(self) -> Iterator[str]:
         processes = self.execution.processes
         for batch, size, key in (
             ("tune.global_batch_size", self.tune.global_batch_size, "micro_batch_size"),
             ("inference.batch_size", self.inference.batch_size, "inference_micro_batch_size"),
         ):
             if size % processes:
-                raise ValueError(f"{batch} = {size} is not divisible by execution.processes = {processes}")
+                yield f"{batch} = {size} is not divisible by execution.processes = {processes}"
             micro, share = getattr(self.execution, key), size // processes
             if micro != "auto" and share % micro:
-                raise ValueError(f"execution.{key} = {micro} does not divide the {share} of {batch} for each process")
-        return self
+                yield f"execution.{key} = {micro} does not divide the {share} of {batch} for each process"
 
-    @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
+    def _method_contradictions(self) -> Iterator[str]:
         if self.model.weights == "random" and self.model.can_draw and self.tune.method == "lora":
-            raise ValueError('model.weights = "random" leaves adapters nothing to adapt; use tune.method = "full"')
+            yield 'model.weights = "random" leaves adapters nothing to adapt; use tune.method = "full"'
         if self.model.assistant_adapter and self.tune.method == "full":
-            raise ValueError(
-                'model.assistant_adapter needs tune.method = "lora": it is taken out of the frozen base again'
-            )
-        self._quantization_fits()
+            yield 'model.assistant_adapter needs tune.method = "lora": it is taken out of the frozen base again'
+        yield from self._quantization_contradictions()
         if self.execution.device == "cpu" and self.execution.inference_precision == "tf32":
-            raise ValueError('execution.inference_precision = "tf32" exists on CUDA only; use "ieee_float32" on a CPU')
-        return self
+            yield 'execution.inference_precision = "tf32" exists on CUDA only; use "ieee_float32" on a CPU'
 
-    @model_validator(mode="after")
-    def _processes_fit(self) -> Self:
+    def _process_contradictions(self) -> Iterator[str]:
         execution = self.execution
         if execution.processes % execution.nodes:
-            raise ValueError(
-                f"execution.processes = {execution.processes} is not divisible by execution.nodes = {execution.nodes}"
-            )
+            yield f"execution.processes = {execution.processes} is not divisible by execution.nodes = {execution.nodes}"
         if execution.parallelism == "fsdp":
-            if execution.processes == 1:
-                raise ValueError(
-                    'execution.parallelism = "fsdp" shares the weights out among processes; set execution.processes to '
-                    '2 or more, or use "ddp"'
-                )
-            if self.tune.method == "lora":
-                raise ValueError(
-                    'execution.parallelism = "fsdp" shares out what is tuned, and adapters are small; use "ddp", or '
-                    'tune.method = "full"'
-                )
-            if execution.compile:
-                raise ValueError(
-                    'execution.compile needs whole blocks, and "fsdp" puts them together as they run; use compile = '
-                    'false, or parallelism = "ddp"'
-                )
-        return self
+            yield from self._sharding_contradictions()
 
-    @model_validator(mode="after")
-    def _attention_fits(self) -> Self:
-        execution, asked = self.execution, self.execution.attention
-        if execution.device == "cpu" and asked in {"cudnn", "efficient"}:
-            raise ValueError(f'execution.attention = "{asked}" exists on CUDA only; use "auto" on a CPU')
+    def _sharding_contradictions(self) -> Iterator[str]:
+        if self.execution.processes == 1:
+            yield (
+                'execution.parallelism = "fsdp" shares the weights out among processes; set execution.processes to '
+                '2 or more, or use "ddp"'
+            )
+        if self.tune.method == "lora":
+            yield (
+                'execution.parallelism = "fsdp" shares out what is tuned, and adapters are small; use "ddp", or '
+                'tune.method = "full"'
+            )
+        if self.execution.compile:
+            yield (
+                'execution.compile needs whole blocks, and "fsdp" puts them together as they run; use compile = '
+                'false, or parallelism = "ddp"'
+            )
+
+    def _attention_contradictions(self) -> Iterator[str]:
+        execution, kernel = self.execution, self.execution.attention
+        if execution.device == "cpu" and kernel in {"cudnn", "efficient"}:
+            yield f'execution.attention = "{kernel}" exists on CUDA only; use "auto" on a CPU'
         half = {execution.precision, execution.inference_precision} == {"bfloat16"}
-        if execution.device == "cuda" and asked in {"flash", "cudnn"} and not half:
-            raise ValueError(
-                f'execution.attention = "{asked}" takes no FP32 on CUDA; use "auto" or "efficient", or set '
+        if execution.device == "cuda" and kernel in {"flash", "cudnn"} and not half:
+            yield (
+                f'execution.attention = "{kernel}" takes no FP32 on CUDA; use "auto" or "efficient", or set '
                 'execution.precision and execution.inference_precision to "bfloat16"'
             )
-        return self
 
-    @model_validator(mode="after")
-    def _storage_fits(self) -> Self:
+    def _storage_contradictions(self) -> Iterator[str]:
         execution = self.execution
         if execution.inference_weights == "as_computed":
-            return self
+            return
         if execution.inference_precision == "bfloat16":
-            raise ValueError(
+            yield (
                 'execution.inference_weights = "bfloat16" stores what FP32 computes with; inference_precision = '
                 '"bfloat16" stores it so already'
             )
         if self.tune.method == "full":
-            raise ValueError(
+            yield (
                 'execution.inference_weights = "bfloat16" would round weights that were tuned in FP32; use '
                 '"as_computed", or tune.method = "lora"'
             )
-        return self
 
-    def _quantization_fits(self) -> None:
+    def _quantization_contradictions(self) -> Iterator[str]:
         if self.execution.quantization == "none":
             return
         if self.tune.method == "full":
-            raise ValueError('execution.quantization = "int8" freezes the weights; use tune.method = "lora"')
+            yield 'execution.quantization = "int8" freezes the weights; use tune.method = "lora"'
         if self.execution.compile:
-            raise ValueError(
+            yield (
                 'execution.compile is not proven with execution.quantization = "int8"; use compile = false, or '
                 'quantization = "none"'
             )
         if self.execution.processes > 1:
-            raise ValueError(
+            yield (
                 'execution.quantization = "int8" runs in one process: torch cannot send such weights to others; set '
                 'execution.processes = 1, or quantization = "none"'
             )
         if {self.execution.precision, self.execution.inference_precision} != {"bfloat16"}:
-            raise ValueError(
+            yield (
                 'execution.quantization = "int8" computes in bfloat16; set execution.precision and '
                 'execution.inference_precision to "bfloat16"'
             )

@@ -1,23 +1,20 @@
-"""Reads a `RunSpec` from a preset or a TOML file, and says what is wrong with one in a sentence."""
-
-from __future__ import annotations
+"""Reads a `RunSpec` from a preset or a TOML file, says what is wrong with one in a sentence, and writes one as TOML."""
 
 import difflib
+import json
 import tomllib
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from fluxkit.errors import UsageError
 from fluxkit.spec.run_spec import RunSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pydantic_core import ErrorDetails
-
+PRESETS = resources.files("fluxkit") / "spec" / "presets"
 MAX_SPEC_BYTES = 1_000_000
 PATHS = (("model", "path"), ("model", "assistant_adapter"), ("data", "path"))
 """Keys that name files."""
@@ -29,8 +26,7 @@ TOKENS = "evaluate.max_sequence_length"
 
 def preset_names() -> list[str]:
     """Names of the specs that ship with fluxkit, sorted."""
-    folder = resources.files("fluxkit") / "spec" / "presets"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(entry.name.removesuffix(".toml") for entry in PRESETS.iterdir() if entry.name.endswith(".toml"))
 
 
 def preset_text(name: str) -> str:
@@ -41,7 +37,7 @@ def preset_text(name: str) -> str:
     """
     if name not in preset_names():
         raise UsageError(f"There is no preset {name!r}{_nearest(name, preset_names())}; fluxkit presets lists them.")
-    return (resources.files("fluxkit") / "spec" / "presets" / f"{name}.toml").read_text("utf-8")
+    return (PRESETS / f"{name}.toml").read_text("utf-8")
 
 
 def load_spec(source: str, overrides: Sequence[str] = ()) -> RunSpec:
@@ -74,13 +70,17 @@ def override_spec(values: dict[str, Any], overrides: Sequence[str], source: str)
         _apply(values, key, value)
     _anchor_paths(values, Path())
     spec = parse_spec(values, source)
-    asked = [key for key in settings if key.startswith("evaluate.") and key != TOKENS]
-    if asked and not spec.model.can_draw:
+    if not spec.model.can_draw:
+        _refuse_quality(settings)
+    return spec
+
+
+def _refuse_quality(settings: Mapping[str, Any]) -> None:
+    if quality := [key for key in settings if key.startswith("evaluate.") and key != TOKENS]:
         raise UsageError(
-            f"--set {asked[0]} asks for quality, but random weights of schnell have none: leave it out to measure "
+            f"--set {quality[0]} asks for quality, but random weights of schnell have none: leave it out to measure "
             'speed, memory and energy, or set model.weights = "pretrained".'
         )
-    return spec
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
@@ -99,6 +99,22 @@ def parse_spec(values: dict[str, Any], source: str) -> RunSpec:
         return RunSpec.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"{source}: {'; '.join(_sentence(detail) for detail in error.errors())}.") from error
+
+
+def spec_toml(spec: RunSpec) -> str:
+    """The spec as a TOML file that `fluxkit run` reads; what is not set is left out."""
+    values = spec.model_dump(mode="json", by_alias=True)
+    lines = [f"{key} = {_toml_scalar(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    for name, table in values.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{name}]"]
+            lines += [f"{key} = {_toml_scalar(value)}" for key, value in table.items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_scalar(value: Any) -> str:
+    """A JSON scalar in TOML; their strings differ only in DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _text_of(source: str) -> str:
@@ -156,7 +172,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         field = model.model_fields.get(str(part))
         candidates = [field.annotation, *get_args(field.annotation)] if field else []
-        models = [each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)]
+        models = [kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not models:
             return []
         model = models[0]

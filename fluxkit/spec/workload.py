@@ -1,12 +1,10 @@
 """What is done, and must be equal for results to be comparable: the tables of a spec from [model] to [inference]."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from fluxkit.values import STRICT, Seconds
+from fluxkit.values import Seconds, Strict
 
 MAX_CAPTION = 4000
 MIN_SSIM_SIDE = 11
@@ -24,10 +22,8 @@ MIN_TIMED_STEPS = 10
 """The inference speed is timed for at least so many steps."""
 
 
-class ModelSpec(BaseModel):
+class ModelSpec(Strict):
     """[model]: which FLUX, and where its weights come from."""
-
-    model_config = STRICT
 
     family: Literal["nano", "schnell"] = "nano"
     """`nano`: the small FLUX that ships with fluxkit. `schnell`: FLUX.1-schnell, 11,891,178,560 parameters."""
@@ -68,10 +64,8 @@ class ModelSpec(BaseModel):
         return self
 
 
-class DataSpec(BaseModel):
+class DataSpec(Strict):
     """[data]: the captioned images that are tuned on and held out."""
-
-    model_config = STRICT
 
     source: Literal["photos", "folder"] = "photos"
     """`photos`: the captioned photographs inside scikit-image's wheel. `folder`: your own images, in `path`."""
@@ -95,10 +89,8 @@ class DataSpec(BaseModel):
         return self
 
 
-class TuneSpec(BaseModel):
+class TuneSpec(Strict):
     """[tune]: what is learnt, how, and for how long: one trajectory serves both protocols."""
-
-    model_config = STRICT
 
     method: Literal["lora", "full"] = "lora"
     """`lora`: FP32 adapters on the transformer blocks. `full`: every transformer parameter."""
@@ -144,10 +136,8 @@ class TuneSpec(BaseModel):
         return self
 
 
-class EvaluateSpec(BaseModel):
+class EvaluateSpec(Strict):
     """[evaluate]: how quality is measured at every mark."""
-
-    model_config = STRICT
 
     num_inference_steps: Annotated[int, Field(ge=1, le=100)] = 4
     """Euler steps per image; schnell is distilled to 4."""
@@ -161,10 +151,8 @@ class EvaluateSpec(BaseModel):
     """Noise draws per held-out image and sigma."""
 
 
-class InferenceSpec(BaseModel):
+class InferenceSpec(Strict):
     """[inference]: the workload of the inference speed: transformer and scheduler on latents."""
-
-    model_config = STRICT
 
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
     """Images denoised together; in micro-batches where they do not fit, which the result states."""

@@ -1,16 +1,11 @@
 """A comparison as CSV, for a spreadsheet or pandas: typed columns, unrounded numbers, nothing that a cell would run."""
 
-from __future__ import annotations
-
 import csv
 import io
-from typing import TYPE_CHECKING
 
-from fluxkit.compare.comparison import COLUMNS
+from fluxkit.compare.comparison import Comparison, Row, Workload
 from fluxkit.errors import printable
-
-if TYPE_CHECKING:
-    from fluxkit.compare.comparison import Comparison, Metric, Row, Workload
+from fluxkit.record.metrics import METRICS
 
 CsvValue = str | float | None
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -21,20 +16,19 @@ def as_csv(comparison: Comparison) -> str:
     """A line per configuration; numbers unrounded in the units of the header, empty where there is none."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    lines = [
-        {**_facts(workload, row), **{name: value for column in COLUMNS for name, value in _parts(column, row)}}
-        for workload in comparison.workloads
-        for row in workload.rows
-    ]
+    lines = [_line(workload, row) for workload in comparison.workloads for row in workload.rows]
     writer.writerow(lines[0] if lines else ())
     writer.writerows([_defused(value) for value in line.values()] for line in lines)
     return file.getvalue()
 
 
-def _facts(workload: Workload, row: Row) -> dict[str, CsvValue]:
-    """What is not a metric of its own; censored times are empty, and how far was looked stands beside them."""
-    reached = row.time_to_target
-    facts: dict[str, CsvValue] = {
+def _line(workload: Workload, row: Row) -> dict[str, CsvValue]:
+    """The cells of a configuration by their column; a metric has a column for each part of its estimate.
+
+    Censored times are empty, and how far was looked stands beside them.
+    """
+    time = row.time_to_target
+    line: dict[str, CsvValue] = {
         "workload": workload.key,
         "configuration": row.name,
         "configuration_sha256": row.configuration_sha256,
@@ -48,23 +42,24 @@ def _facts(workload: Workload, row: Row) -> dict[str, CsvValue]:
         "agreement": row.agreement,
         "energy_class": row.energy.class_,
         "target_psnr_db": workload.target.psnr_db,
-        "seconds_to_target_after": reached.since_seconds if reached else None,
-        "seconds_to_target": reached.seconds if reached else None,
-        "seconds_looked_for_target": reached.looked_seconds if reached else None,
+        "seconds_to_target_after": time.since_seconds if time else None,
+        "seconds_to_target": time.seconds if time else None,
+        "seconds_looked_for_target": time.looked_seconds if time else None,
     }
-    facts |= {f"predicted_over_measured_{name}": each.mean for name, each in row.predicted_over_measured.items()}
+    line |= {f"predicted_over_measured_{name}": ratio.mean for name, ratio in row.predicted_over_measured.items()}
     for name, basis in row.bases.items():
-        facts |= {f"{name}_seconds": basis.seconds.mean, f"{name}_joules": basis.joules.mean}
-    return facts
-
-
-def _parts(column: Metric, row: Row) -> list[tuple[str, CsvValue]]:
-    estimate = row.estimate(column.key)
-    interval = estimate.interval
-    parts: dict[str, CsvValue] = {"": estimate.mean, "_low": interval.low if interval else None}
-    parts |= {"_high": interval.high if interval else None, "_n": len(estimate.values)}
-    parts |= {"_grade": estimate.grade, "_reason": estimate.reason}
-    return [(column.key + part, value) for part, value in parts.items()]
+        line |= {f"{name}_seconds": basis.seconds.mean, f"{name}_joules": basis.joules.mean}
+    for metric in METRICS:
+        estimate, interval = row.estimate(metric.key), row.estimate(metric.key).interval
+        line |= {
+            metric.key: estimate.mean,
+            f"{metric.key}_low": interval.low if interval else None,
+            f"{metric.key}_high": interval.high if interval else None,
+            f"{metric.key}_n": len(estimate.values),
+            f"{metric.key}_grade": estimate.grade,
+            f"{metric.key}_reason": estimate.reason,
+        }
+    return line
 
 
 def _defused(value: CsvValue) -> CsvValue:

@@ -1,20 +1,13 @@
 """How a number is written for a reader: as many digits as its spread supports, its unit once, a reason if missing."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-from fluxkit.compare.cost import unit_of
-from fluxkit.stats import LEVEL, LOSS_MARGIN, PSNR_MARGIN_DB, SPEED_MARGIN, SSIM_MARGIN
+from fluxkit.compare.comparison import Contrast, Row, Scaling, Workload
+from fluxkit.record.metrics import BY_QUANTITY, Metric
+from fluxkit.stats import LEVEL, Interval
+from fluxkit.trust.estimate import Estimate, TimeToTarget
 from fluxkit.units import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from fluxkit.compare.comparison import Contrast, Metric, Row, Scaling, Workload
-    from fluxkit.stats import Interval
-    from fluxkit.trust.estimate import Estimate, TimeToTarget
 
 MISSING = "—"
 SMALLEST_P = 0.001
@@ -27,25 +20,6 @@ MOST_DECIMALS = 6
 SMALLEST_PLAIN = 1e-4
 ROUNDING = 1e-9
 """An interval that is narrower than this share of its value is that of equal numbers."""
-PERCENT = 95
-BANDS = {
-    "psnr_db": f"{PSNR_MARGIN_DB:g} dB",
-    "ssim": f"{SSIM_MARGIN:g}",
-    "psnr_db_at_iterations": f"{PSNR_MARGIN_DB:g} dB",
-    "ssim_at_iterations": f"{SSIM_MARGIN:g}",
-    "validation_loss": f"{100 * LOSS_MARGIN:g} %",
-}
-"""Bands of equivalence; that of every other quantity is the speeds'."""
-OPPOSITES = {
-    "faster": "slower",
-    "slower": "faster",
-    "better": "worse",
-    "worse": "better",
-    "smaller": "larger",
-    "larger": "smaller",
-    "cheaper": "dearer",
-    "dearer": "cheaper",
-}
 
 
 def number(value: float, decimals: int) -> str:
@@ -81,30 +55,32 @@ def p_text(value: float | None) -> str:
     return f"< {SMALLEST_P:g}" if value is not None and value < SMALLEST_P else plain(value, 2)
 
 
-def scaled(interval: Interval | None, factor: float) -> Interval | None:
-    """An interval in another unit."""
-    if interval is None:
-        return None
-    return interval.model_copy(update={"low": interval.low * factor, "high": interval.high * factor})
+def written(value: float, interval: Interval | None) -> tuple[str, str]:
+    """A value and its interval in brackets, to the decimals that the interval supports; no brackets without one."""
+    decimals = decimals_of(value, interval)
+    held = f"[{number(interval.low, decimals)}, {number(interval.high, decimals)}]" if interval else ""
+    return number(value, decimals), held
 
 
 def value_text(estimate: Estimate, factor: float = 1.0) -> str:
-    """The mean alone, or a dash."""
-    if estimate.mean is None:
-        return MISSING
-    value, interval = estimate.mean * factor, scaled(estimate.interval, factor)
-    if 0 < abs(value) < SMALLEST_PLAIN:
-        return plain(value)
-    return number(value, decimals_of(value, interval))
+    """The mean alone in the unit that `factor` gives, or a dash."""
+    return _in_unit(estimate, factor)[0]
 
 
 def interval_text(estimate: Estimate, factor: float = 1.0) -> str:
     """The interval in brackets, or nothing."""
-    interval = scaled(estimate.interval, factor)
-    if estimate.mean is None or interval is None:
-        return ""
-    decimals = decimals_of(estimate.mean * factor, interval)
-    return f"[{number(interval.low, decimals)}, {number(interval.high, decimals)}]"
+    return _in_unit(estimate, factor)[1]
+
+
+def _in_unit(estimate: Estimate, factor: float) -> tuple[str, str]:
+    interval = estimate.interval
+    if estimate.mean is None:
+        return MISSING, ""
+    if interval:
+        interval = interval.model_copy(update={"low": interval.low * factor, "high": interval.high * factor})
+    value = estimate.mean * factor
+    text, held = written(value, interval)
+    return plain(value) if 0 < abs(value) < SMALLEST_PLAIN else text, held
 
 
 def quoted(name: str) -> str:
@@ -130,36 +106,35 @@ def contrast_text(contrast: Contrast, *, flipped: bool = False) -> str:
     if contrast.value is None:
         return MISSING
     value, interval = turned(contrast) if flipped else (contrast.value, contrast.interval)
-    decimals = decimals_of(value, interval)
-    held = f" [{number(interval.low, decimals)}, {number(interval.high, decimals)}]" if interval else ""
+    text, held = written(value, interval)
     if interval and interval.level != LEVEL:
         held += f" ({100 * interval.level:g} % interval)"
-    if contrast.scale == "ratio":
-        return f"{number(value, decimals)} times{held}"
-    return f"{'+' if value > 0 else ''}{number(value, decimals)}{held}"
+    text = f"{text} times" if contrast.scale == "ratio" else f"{'+' if value > 0 else ''}{text}"
+    return f"{text} {held}".rstrip()
 
 
 def turned(contrast: Contrast) -> tuple[float, Interval | None]:
     """Value and interval of second to first instead of first to second."""
     value, interval = contrast.value or 0.0, contrast.interval
-    if contrast.scale == "ratio":
-        ends = (1 / interval.high, 1 / interval.low) if interval else None
-        value = 1 / value if value else 0.0
-    else:
-        ends = (-interval.high, -interval.low) if interval else None
-        value = -value
-    if interval is None or ends is None:
-        return value, None
-    return value, interval.model_copy(update={"low": ends[0], "high": ends[1]})
+    ratio = contrast.scale == "ratio"
+    ends = None
+    if interval:
+        low, high = (1 / interval.high, 1 / interval.low) if ratio else (-interval.high, -interval.low)
+        ends = interval.model_copy(update={"low": low, "high": high})
+    if ratio:
+        return 1 / value if value else 0.0, ends
+    return -value, ends
 
 
 def verdict_words(contrast: Contrast, *, flipped: bool = False) -> str:
     """The verdict about the first (flipped: the second), as a reader says it; equivalence names its band."""
+    metric = BY_QUANTITY[contrast.quantity]
     if contrast.verdict == "equivalent":
-        return f"equivalent (within {BANDS.get(contrast.quantity, f'{100 * SPEED_MARGIN:g} %')})"
+        return f"equivalent (within {metric.margin_text})"
     if contrast.verdict == "inconclusive":
         return "not decided"
-    return OPPOSITES[contrast.verdict] if flipped else contrast.verdict
+    above, below = metric.verdicts or ("", "")
+    return {above: below, below: above}[contrast.verdict] if flipped else contrast.verdict
 
 
 def further_runs_text(contrast: Contrast) -> str:
@@ -168,24 +143,23 @@ def further_runs_text(contrast: Contrast) -> str:
     return f"about {counted(count, 'more run')} of each" if count else ""
 
 
-def target_text(found: TimeToTarget | None) -> str:
+def target_text(time: TimeToTarget | None) -> str:
     """Time to the target as “15.0 to 30.0 s”; a miss as “> 60 s”, with how many runs missed; or a dash."""
-    if found is None:
+    if time is None:
         return MISSING
-    missed = sum(value is None for value in found.values)
-    runs = f"n = {len(found.values)}" + (f", {missed} missed it" if missed else "")
-    grade = f", grade {found.grade}" if found.grade else ""
-    bound = "" if found.bounded else ", by the mean"
-    if found.seconds is None:
-        return f"> {plain(found.looked_seconds)} s ({runs}{grade}{bound})"
-    return f"{bracket_text(found)} s ({runs}{grade}{bound})"
+    missed = sum(value is None for value in time.values)
+    runs = f"n = {len(time.values)}" + (f", {missed} missed it" if missed else "")
+    grade = f", grade {time.grade}" if time.grade else ""
+    bound = "" if time.bounded else ", by the mean"
+    seconds = f"> {plain(time.looked_seconds)}" if time.seconds is None else bracket_text(time)
+    return f"{seconds} s ({runs}{grade}{bound})"
 
 
-def bracket_text(found: TimeToTarget) -> str:
+def bracket_text(time: TimeToTarget) -> str:
     """Between which marks the target was reached: “15.0 to 30.0”, or “up to 15.0” at the first one."""
-    if not found.since_seconds:
-        return f"up to {plain(found.seconds)}"
-    return f"{plain(found.since_seconds)} to {plain(found.seconds)}"
+    if not time.since_seconds:
+        return f"up to {plain(time.seconds)}"
+    return f"{plain(time.since_seconds)} to {plain(time.seconds)}"
 
 
 def agreement_text(row: Row) -> str:
@@ -195,7 +169,9 @@ def agreement_text(row: Row) -> str:
     if row.agreement:
         return "passed"
     return "failed: " + "; ".join(
-        f"{each.precision}: {', '.join(each.departures)}" for each in row.certificates if not each.passed
+        f"{certificate.precision}: {', '.join(certificate.departures)}"
+        for certificate in row.certificates
+        if not certificate.passed
     )
 
 
@@ -216,36 +192,36 @@ def price_text(row: Row) -> str:
 
 def prediction_text(row: Row, name: str) -> str:
     """What the plan said over what was measured, as “1.04 (n = 3, grade A)”, or a dash with the reason."""
-    found = row.predicted_over_measured.get(name)
-    if found is None or found.mean is None:
-        return f"{MISSING} ({found.reason if found else 'not predicted'})"
-    return " ".join(text for text in (value_text(found), interval_text(found), f"({footing(found)})") if text)
+    ratio = row.predicted_over_measured.get(name)
+    if ratio is None or ratio.mean is None:
+        return f"{MISSING} ({ratio.reason if ratio else 'not predicted'})"
+    return " ".join(text for text in (value_text(ratio), interval_text(ratio), f"({footing(ratio)})") if text)
 
 
 def scaling_text(scaling: Scaling, rows: Mapping[str, Row]) -> str:
     """How well N devices do the work of one, as a sentence with the formula."""
-    several, what = rows[scaling.several].name, scaling.subject.replace("_", " ")
+    several, speed = rows[scaling.several].name, scaling.subject.replace("_", " ")
     if scaling.efficiency is None:
-        return f"{scaling.kind.capitalize()} scaling of {several}, {what}: {MISSING} ({scaling.reason})"
-    interval = scaling.interval
-    decimals = decimals_of(scaling.efficiency, interval)
-    held = f" [{number(interval.low, decimals)}, {number(interval.high, decimals)}]" if interval else ""
+        return f"{scaling.kind.capitalize()} scaling of {several}, {speed}: {MISSING} ({scaling.reason})"
+    efficiency = " ".join(written(scaling.efficiency, scaling.interval)).rstrip()
     grade = f", grade {scaling.grade}" if scaling.grade else ""
     single = f" against {rows[scaling.single].name}" if scaling.single else ""
-    efficiency = number(scaling.efficiency, decimals)
     return (
-        f"{scaling.kind.capitalize()} scaling of {several}{single}, {what}: efficiency {efficiency}{held}{grade} "
+        f"{scaling.kind.capitalize()} scaling of {several}{single}, {speed}: efficiency {efficiency}{grade} "
         f"= {scaling.formula}"
     )
 
 
-def header(metric: Metric, workload: Workload | None = None) -> str:
-    """Title and unit of a column; the inference columns say at which batch size."""
-    title = metric.title
-    if metric.subject == "inference_speed" and metric.key.startswith("inference") and workload:
-        title = f"{title} at batch size {workload.tables['inference']['batch_size']}"
-    if metric.key == "usd_per_adapter" and workload:
-        # Without what is included, which the methods say.
-        unit = unit_of(metric.key, int(workload.tables["tune"]["iterations"] or 0))
-        title = f"Cost per {unit.partition(', ')[0]}"
-    return f"{title} ({metric.unit})" if metric.unit != "1" else title
+def title_of(metric: Metric, workload: Workload) -> str:
+    """What a metric is called in a workload: of inference with its batch size, a cost with the iterations it is of."""
+    if metric.of_inference:
+        return f"{metric.title} at batch size {workload.tables['inference']['batch_size']}"
+    work = metric.unit_of_work(int(workload.tables["tune"]["iterations"] or 0))
+    if work != (metric.per or ""):
+        return f"Cost per {work.partition(', ')[0]}"  # without what is included, which the methods say
+    return metric.title
+
+
+def header(metric: Metric, workload: Workload) -> str:
+    """Title and unit of a column."""
+    return f"{title_of(metric, workload)} ({metric.unit})" if metric.unit else title_of(metric, workload)

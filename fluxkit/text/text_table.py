@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fluxkit.compare.comparison import COLUMNS, Comparison, Metric
-from fluxkit.compare.ranking import STARS, metric_of, standing
+from fluxkit.compare.comparison import Comparison, Row, Workload
+from fluxkit.compare.ranking import STARS, standing
 from fluxkit.errors import printable
+from fluxkit.record.metrics import BY_QUANTITY, METRICS, Metric
 from fluxkit.text.answers import answers
 from fluxkit.text.csv_export import as_csv
 from fluxkit.text.number_format import (
@@ -31,18 +33,11 @@ from fluxkit.text.number_format import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from rich.table import Table
-
-    from fluxkit.compare.comparison import Contrast, Row, Workload
-    from fluxkit.trust.estimate import Estimate
 
 Format = Literal["table", "markdown", "csv", "json"]
 MAX_MARKDOWN_CHARACTERS = 65_000
 """A comment on a pull request holds 65,536."""
-
-
 VERDICT_HEADERS = ("Quantity", "First", "Second", "First ÷ second, or first minus second", "The first is", "Grade")
 LEGEND = (
     "★ best beyond doubt; ☆ best, not decided. [95 % interval over n runs; of quality, n seeds]. "
@@ -71,13 +66,13 @@ def render(comparison: Comparison, format: Format = "table", width: int = 120) -
 
 
 def shown_columns(workload: Workload) -> list[Metric]:
-    """Columns in which at least one row has a value; a table of reasons alone helps nobody."""
-    return [column for column in COLUMNS if any(row.estimate(column.key).mean is not None for row in workload.rows)]
+    """Metrics of which at least one row has a value; a table of reasons alone helps nobody."""
+    return [metric for metric in METRICS if any(row.estimate(metric.key).mean is not None for row in workload.rows)]
 
 
 def cell(workload: Workload, row: Row, column: Metric) -> Cell:
     """A number as it stands in every table of fluxkit, or a dash and the reason."""
-    estimate: Estimate = row.estimate(column.key)
+    estimate = row.estimate(column.key)
     if estimate.mean is None:
         return Cell(MISSING, "", f"({estimate.reason if row.runs else 'no complete run'})", "")
     return Cell(
@@ -88,38 +83,36 @@ def cell(workload: Workload, row: Row, column: Metric) -> Cell:
     )
 
 
-def _lines(workload: Workload) -> list[tuple[str, list[str]]]:
-    """A line per number, a column per configuration: few configurations, many numbers."""
-    lines = [
-        ("Device", [" + ".join(sorted(set(row.devices))) for row in workload.rows]),
-        ("Processes", [str(row.processes) for row in workload.rows]),
-        ("Precision, tuning", [row.precision for row in workload.rows]),
-        ("Precision, inference", [row.inference_precision for row in workload.rows]),
+def _lines(workload: Workload) -> list[tuple[str, ...]]:
+    """A line per number, a column per configuration: few configurations, many numbers.
+
+    Beside the numbers stands when it was good, how it was priced and metered, and what was predicted.
+    """
+    rows, target = workload.rows, workload.target.psnr_db
+    numbers = [
+        (header(column, workload), *[_one_line(cell(workload, row, column)) for row in rows])
+        for column in shown_columns(workload)
     ]
-    for column in shown_columns(workload):
-        cells = [cell(workload, row, column) for row in workload.rows]
-        lines.append((header(column, workload), [_one_line(each) for each in cells]))
-    return [*lines, *_facts(workload)]
-
-
-def _facts(workload: Workload) -> list[tuple[str, list[str]]]:
-    """What stands beside the numbers: when it was good, how it was priced and metered, and what was predicted."""
-    target = workload.target.psnr_db
-    found = [
-        (f"Time to {number(target, 2)} dB", [target_text(row.time_to_target) for row in workload.rows])
-        if target is not None
-        else ("", [MISSING]),
-        ("Price", [price_text(row) for row in workload.rows]),
-        ("Energy", [energy_text(row) for row in workload.rows]),
-        ("Agreement with the reference", [agreement_text(row) for row in workload.rows]),
-        ("Predicted / measured peak memory", [prediction_text(row, "peak_memory") for row in workload.rows]),
-        ("Predicted / measured seconds", [prediction_text(row, "seconds") for row in workload.rows]),
+    facts = [
+        (f"Time to {number(target or 0.0, 2)} dB", *[target_text(row.time_to_target) for row in rows]),
+        ("Price", *[price_text(row) for row in rows]),
+        ("Energy", *[energy_text(row) for row in rows]),
+        ("Agreement with the reference", *[agreement_text(row) for row in rows]),
+        ("Predicted / measured peak memory", *[prediction_text(row, "peak_memory") for row in rows]),
+        ("Predicted / measured seconds", *[prediction_text(row, "seconds") for row in rows]),
     ]
-    return [(name, texts) for name, texts in found if any(not text.startswith(MISSING) for text in texts)]
+    return [
+        ("Device", *[" + ".join(sorted(set(row.devices))) for row in rows]),
+        ("Processes", *[str(row.processes) for row in rows]),
+        ("Precision, tuning", *[row.precision for row in rows]),
+        ("Precision, inference", *[row.inference_precision for row in rows]),
+        *numbers,
+        *[line for line in facts if any(not text.startswith(MISSING) for text in line[1:])],
+    ]
 
 
-def _one_line(each: Cell) -> str:
-    words = [f"{each.value} {each.mark}".rstrip(), each.interval, each.footing]
+def _one_line(number: Cell) -> str:
+    words = [f"{number.value} {number.mark}".rstrip(), number.interval, number.footing]
     return " ".join(word for word in words if word)
 
 
@@ -140,17 +133,18 @@ def _target_line(workload: Workload) -> str:
 
 def _verdicts(workload: Workload) -> list[tuple[str, ...]]:
     """A line per contrast, in the order of `VERDICT_HEADERS`; one for all of two machines that may not be compared."""
-    return list(dict.fromkeys(_verdict(workload, each) for each in workload.contrasts))
-
-
-def _verdict(workload: Workload, contrast: Contrast) -> tuple[str, ...]:
-    first, second = workload.row(contrast.first).name, workload.row(contrast.second).name
-    if contrast.value is None:
-        return ("all", first, second, MISSING, f"not compared: {contrast.reason}", "")
-    more = f"{further_runs_text(contrast)} would decide" if contrast.further_runs else contrast.reason
-    words = [verdict_words(contrast), more or "", "" if contrast.together else "measured apart"]
-    text = "; ".join(word for word in words if word)
-    return (metric_of(contrast.quantity).title, first, second, contrast_text(contrast), text, contrast.grade or "")
+    lines = []
+    for contrast in workload.contrasts:
+        names = (workload.row(contrast.first).name, workload.row(contrast.second).name)
+        if contrast.value is None:
+            lines.append(("all", *names, MISSING, f"not compared: {contrast.reason}", ""))
+            continue
+        more = f"{further_runs_text(contrast)} would decide" if contrast.further_runs else contrast.reason
+        words = [verdict_words(contrast), more or "", "" if contrast.together else "measured apart"]
+        text = "; ".join(word for word in words if word)
+        title = BY_QUANTITY[contrast.quantity].title
+        lines.append((title, *names, contrast_text(contrast), text, contrast.grade or ""))
+    return list(dict.fromkeys(lines))
 
 
 def _table(comparison: Comparison, width: int) -> str:
@@ -162,8 +156,8 @@ def _table(comparison: Comparison, width: int) -> str:
     for warning in comparison.warnings:
         console.print(Text(f"! {warning}"))
     for place, workload in enumerate(comparison.workloads, 1):
-        lines = [(name, *texts) for name, texts in _lines(workload)]
-        console.print(_grid(_title(workload, place), ("", *[row.name for row in workload.rows]), lines))
+        names = ("", *[row.name for row in workload.rows])
+        console.print(_grid(_title(workload, place), names, _lines(workload)))
         console.print(Text(LEGEND))
         console.print(Text(_target_line(workload)))
         if verdicts := _verdicts(workload):
@@ -192,17 +186,17 @@ def _grid(title: str, headers: Sequence[str], lines: Iterable[Sequence[str]]) ->
 def _rest(comparison: Comparison) -> list[str]:
     """Lines about what is in no table: scaling, differing keys and runs that ended early."""
     rows = {row.key: row for workload in comparison.workloads for row in workload.rows}
-    lines = [scaling_text(each, rows) for each in comparison.scaling]
+    lines = [scaling_text(scaling, rows) for scaling in comparison.scaling]
     if comparison.differences:
         names = {workload.key: f"workload {place}" for place, workload in enumerate(comparison.workloads, 1)}
         lines.append("Not comparable. The workloads differ in:")
         lines += [
-            f"  {each.key}: " + ", ".join(f"{names[key]} {value}" for key, value in each.values.items())
-            for each in comparison.differences
+            f"  {difference.key}: " + ", ".join(f"{names[key]} {value}" for key, value in difference.values.items())
+            for difference in comparison.differences
         ]
     if comparison.ended:
         lines.append("Runs without a complete result, in no mean:")
-        lines += [f"  {each.name} repeat {each.repeat} ({each.label}): {each.reason}" for each in comparison.ended]
+        lines += [f"  {run.name} repeat {run.repeat} ({run.label}): {run.reason}" for run in comparison.ended]
     return lines
 
 
@@ -216,12 +210,9 @@ def _markdown_text(comparison: Comparison, *, ratios: bool) -> str:
     lines = [f"> {_escaped(warning)}\n" for warning in comparison.warnings]
     for place, workload in enumerate(comparison.workloads, 1):
         lines += [f"### {_escaped(_title(workload, place))}", ""]
-        lines += [*[f"- **{each.scenario}:** {_escaped(each.sentence)}" for each in answers(workload)], ""]
-        lines += _grid_markdown(
-            ("", *[row.name for row in workload.rows]), [(name, *texts) for name, texts in _lines(workload)]
-        )
-        lines += ["", _escaped(LEGEND), "", _escaped(_target_line(workload))]
-        lines.append("")
+        lines += [f"- **{answer.scenario}:** {_escaped(answer.sentence)}" for answer in answers(workload)]
+        lines += ["", *_grid_markdown(("", *[row.name for row in workload.rows]), _lines(workload))]
+        lines += ["", _escaped(LEGEND), "", _escaped(_target_line(workload)), ""]
         verdicts = _verdicts(workload)
         if verdicts and ratios:
             lines += [*_grid_markdown(VERDICT_HEADERS, verdicts), ""]

@@ -1,18 +1,11 @@
 """Agreement certificates of a row's runs -> the worst of each precision, and whether all of them are inside."""
 
-from __future__ import annotations
+from collections.abc import Iterable, Sequence
 
-from typing import TYPE_CHECKING
-
-from fluxkit.record.agreement_facts import departures_of
+from fluxkit.record.agreement_facts import AgreementFacts, departures_of
+from fluxkit.record.result import RunResult
+from fluxkit.spec.execution import InferencePrecision
 from fluxkit.trust.estimate import Certificate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from fluxkit.record.agreement_facts import AgreementFacts
-    from fluxkit.record.result import RunResult
-    from fluxkit.spec.execution import InferencePrecision
 
 
 def agreement_passed(result: RunResult) -> bool | None:
@@ -30,11 +23,11 @@ def agreement_of(results: Sequence[RunResult]) -> bool | None:
 
 def certificates(results: Sequence[RunResult]) -> tuple[Certificate, ...]:
     """The worst that any run or rank said in each precision."""
-    found: dict[InferencePrecision, list[AgreementFacts]] = {}
+    by_precision: dict[InferencePrecision, list[AgreementFacts]] = {}
     for result in results:
         for probe in result.agreement or ():
-            found.setdefault(probe.precision, []).append(probe)
-    return tuple(_certificate(precision, probes) for precision, probes in sorted(found.items()))
+            by_precision.setdefault(probe.precision, []).append(probe)
+    return tuple(_certificate(precision, probes) for precision, probes in sorted(by_precision.items()))
 
 
 def _certificate(precision: InferencePrecision, probes: Sequence[AgreementFacts]) -> Certificate:
@@ -54,5 +47,5 @@ def _certificate(precision: InferencePrecision, probes: Sequence[AgreementFacts]
 
 def _largest(values: Iterable[float | None]) -> float | None:
     """The largest; None where one of them is not a finite number, which is worse than any."""
-    seen = list(values)
-    return None if None in seen else max((value for value in seen if value is not None), default=None)
+    numbers = list(values)
+    return None if None in numbers else max((value for value in numbers if value is not None), default=None)

@@ -1,22 +1,13 @@
-"""Findings about what else went on: load of others, throttling, time that a hypervisor or a quota took away."""
+"""Checks of what else went on: load of others, throttling, time that a hypervisor or a quota took away."""
 
-from __future__ import annotations
+from collections.abc import Iterator
 
-from typing import TYPE_CHECKING
+from fluxkit.record.facts import TIMED_WORDS
+from fluxkit.record.result import PhaseTelemetry, RunResult
+from fluxkit.trust.finding import SPEED_SUBJECTS, SPEEDS, Finding, about
 
-from fluxkit.record.result import Check
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fluxkit.record.facts import PhaseTelemetry
-    from fluxkit.record.result import Grade, RunResult
-
-    Finder = Callable[[RunResult], Iterator[Check]]
-
-SUBJECTS = {"tune": "training_speed", "inference": "inference_speed"}
-PHASE_WORDS = {"tune": "tuning", "inference": "inference"}
-SPEEDS = ("training_speed", "inference_speed")
+LOAD_REMARK, LOAD_DOUBT = 0.5, 1.0
+"""Load average before the run / logical cores."""
 FOREIGN_REMARK, FOREIGN_DOUBT = 0.05, 0.25
 """Share of the logical cores that others kept busy."""
 STOLEN_REMARK, STOLEN_DOUBT = 0.01, 0.10
@@ -33,88 +24,87 @@ QUOTA_SHARE = 0.01
 """Throttled longer than this share of the run, a processor's speed is that of its quota."""
 
 
-def _seen(result: RunResult) -> Iterator[tuple[str, PhaseTelemetry]]:
-    for each in result.telemetry:
-        for phase in each.phases:
-            yield SUBJECTS[phase.phase], phase
+def load_before(result: RunResult) -> Iterator[Finding]:
+    """Others were using the processor when the run began."""
+    readings = result.system.before.readings
+    load, cores = (readings.get(name) for name in ("load_average_1_minute", "cpu_logical_cores"))
+    if result.order > 0 or load is None or cores is None or not load.value or not cores.value:
+        # Later runs of a study still see the load of the run before them: no evidence of anyone else.
+        return
+    share = float(load.value) / float(cores.value)
+    if share > LOAD_REMARK:
+        evidence = f"Before the run the load average was {float(load.value):.1f} on {cores.value} logical cores."
+        yield from about(SPEEDS, "C" if share > LOAD_DOUBT else "B", evidence)
 
 
-def foreign_load(result: RunResult) -> Iterator[Check]:
+def foreign_load(result: RunResult) -> Iterator[Finding]:
     """Others kept cores busy during a timed phase; a GPU's work suffers less from it than a CPU's."""
-    for subject, phase in _seen(result):
-        if phase.foreign_cores is None or not phase.logical_cores:
-            continue
-        found = phase.foreign_cores / phase.logical_cores
-        if found > FOREIGN_REMARK:
-            grade: Grade = "C" if found > FOREIGN_DOUBT and result.plan.device == "cpu" else "B"
+    for phase in _watched(result):
+        share = share_of_cores(phase, phase.foreign_cores)
+        if share > FOREIGN_REMARK:
             evidence = (
-                f"During {PHASE_WORDS[phase.phase]} other processes kept {phase.foreign_cores:.2f} of"
+                f"During {TIMED_WORDS[phase.phase]} other processes kept {phase.foreign_cores:.2f} of"
                 f" {phase.logical_cores} logical cores busy."
             )
-            yield Check(id="foreign_load", subject=subject, grade=grade, evidence=evidence)
+            doubt = share > FOREIGN_DOUBT and result.plan.device == "cpu"
+            yield Finding(SPEED_SUBJECTS[phase.phase], "C" if doubt else "B", evidence)
 
 
-def stolen_time(result: RunResult) -> Iterator[Check]:
+def stolen_time(result: RunResult) -> Iterator[Finding]:
     """The hypervisor gave this machine's cores to another one."""
-    for subject, phase in _seen(result):
-        if phase.stolen_cores is None or not phase.logical_cores:
-            continue
-        found = phase.stolen_cores / phase.logical_cores
-        if found > STOLEN_REMARK:
-            grade: Grade = "C" if found > STOLEN_DOUBT and result.plan.device == "cpu" else "B"
-            evidence = f"During {PHASE_WORDS[phase.phase]} the hypervisor took away {found:.0%} of the processor."
-            yield Check(id="stolen_time", subject=subject, grade=grade, evidence=evidence)
+    for phase in _watched(result):
+        share = share_of_cores(phase, phase.stolen_cores)
+        if share > STOLEN_REMARK:
+            evidence = f"During {TIMED_WORDS[phase.phase]} the hypervisor took away {share:.0%} of the processor."
+            doubt = share > STOLEN_DOUBT and result.plan.device == "cpu"
+            yield Finding(SPEED_SUBJECTS[phase.phase], "C" if doubt else "B", evidence)
 
 
-def gpu_throttled(result: RunResult) -> Iterator[Check]:
+def gpu_throttled(result: RunResult) -> Iterator[Finding]:
     """A GPU lowered its clocks because it was too hot or its power supply said so."""
-    for subject, phase in _seen(result):
+    for phase in _watched(result):
         if phase.throttle_reasons:
             reasons = ", ".join(phase.throttle_reasons)
-            evidence = f"During {PHASE_WORDS[phase.phase]} a GPU lowered its clocks: {reasons}."
-            yield Check(id="gpu_throttled", subject=subject, grade="X", evidence=evidence)
+            evidence = f"During {TIMED_WORDS[phase.phase]} a GPU lowered its clocks: {reasons}."
+            yield Finding(SPEED_SUBJECTS[phase.phase], "X", evidence)
 
 
-def cpu_throttled(result: RunResult) -> Iterator[Check]:
+def cpu_throttled(result: RunResult) -> Iterator[Finding]:
     """A CPU lowered its clock because it was too hot: its sustained speed, not its peak, was measured."""
-    count = _grown(result, "cpu_thermal_throttle_count")
-    for subject in SPEEDS if count and result.plan.device == "cpu" else ():
-        evidence = f"The processor lowered its clock {count:.0f} times because it was too hot."
-        yield Check(id="cpu_throttled", subject=subject, grade="C", evidence=evidence)
+    count = _growth(result, "cpu_thermal_throttle_count")
+    if count and result.plan.device == "cpu":
+        yield from about(SPEEDS, "C", f"The processor lowered its clock {count:.0f} times because it was too hot.")
 
 
-def quota_throttled(result: RunResult) -> Iterator[Check]:
+def quota_throttled(result: RunResult) -> Iterator[Finding]:
     """The control group's quota stopped the processes: what was measured is the quota."""
-    if result.plan.device != "cpu":
-        return
-    count, seconds = _grown(result, "cgroup_throttled_count"), _grown(result, "cgroup_throttled_seconds")
-    if not count:
+    count, seconds = _growth(result, "cgroup_throttled_count"), _growth(result, "cgroup_throttled_seconds")
+    if not count or result.plan.device != "cpu":
         return
     total = result.summary.total_seconds
     little = seconds is not None and total is not None and seconds <= QUOTA_SHARE * total
     lost = "" if seconds is None else f", for {seconds:.1f} s together"
-    for subject in SPEEDS:
-        evidence = f"The control group's CPU quota stopped the processes {count:.0f} times{lost}."
-        yield Check(id="quota_throttled", subject=subject, grade="C" if little else "X", evidence=evidence)
+    evidence = f"The control group's CPU quota stopped the processes {count:.0f} times{lost}."
+    yield from about(SPEEDS, "C" if little else "X", evidence)
 
 
-def swapped(result: RunResult) -> Iterator[Check]:
+def swapped(result: RunResult) -> Iterator[Finding]:
     """Memory went out to disk during the run."""
-    grown = _grown(result, "swap_out_bytes")
-    for subject in SPEEDS if grown and grown > SWAP_REMARK_BYTES else ():
-        evidence = f"While it ran the system wrote {grown:.3g} bytes of memory to swap."
-        yield Check(id="swapped", subject=subject, grade="C", evidence=evidence)
+    written = _growth(result, "swap_out_bytes")
+    if written and written > SWAP_REMARK_BYTES:
+        yield from about(SPEEDS, "C", f"While it ran the system wrote {written:.3g} bytes of memory to swap.")
 
 
-def on_battery(result: RunResult) -> Iterator[Check]:
+def on_battery(result: RunResult) -> Iterator[Finding]:
     """A laptop on its battery is another machine."""
     looks = (result.system.before, result.system.after)
-    sources = {look.readings["power_source"].value for look in looks if look and "power_source" in look.readings}
-    for subject in SPEEDS if "battery" in sources else ():
-        yield Check(id="on_battery", subject=subject, grade="C", evidence="The machine ran on its battery.")
+    if any(
+        look.readings["power_source"].value == "battery" for look in looks if look and "power_source" in look.readings
+    ):
+        yield from about(SPEEDS, "C", "The machine ran on its battery.")
 
 
-def gpu_in_use(result: RunResult) -> Iterator[Check]:
+def gpu_in_use(result: RunResult) -> Iterator[Finding]:
     """Somebody was on the GPU before the run began; inside a container only memory and utilisation may tell."""
     for number in range(_gpus(result)):
         foreign, busy, used = (
@@ -124,27 +114,35 @@ def gpu_in_use(result: RunResult) -> Iterator[Check]:
         words = [f"{foreign:.0f} other processes"] if foreign else []
         words += [f"{busy:.0f} % utilisation"] if busy and busy > BUSY_PERCENT else []
         words += [f"{used / 1e9:.1f} GB in use"] if used and used > GPU_IN_USE_BYTES else []
-        for subject in SPEEDS if words else ():
-            evidence = f"Before the run GPU {number} had {' and '.join(words)}."
-            yield Check(id="gpu_in_use", subject=subject, grade="C", evidence=evidence)
+        if words:
+            yield from about(SPEEDS, "C", f"Before the run GPU {number} had {' and '.join(words)}.")
 
 
-def gpu_held_back(result: RunResult) -> Iterator[Check]:
+def gpu_held_back(result: RunResult) -> Iterator[Finding]:
     """A GPU that is set or connected below what it can do is another configuration of it, and has to be called so."""
     for number in range(_gpus(result)):
-        for name, most, words in BELOW_THE_CARD:
-            found, limit = (result.system.before.number(f"gpu_{number}_{each}") for each in (name, most))
-            for subject in SPEEDS if found is not None and limit is not None and found < limit else ():
-                evidence = f"GPU {number} is held back: its {words} is {found:g}, and it can do {limit:g}."
-                yield Check(id="gpu_held_back", subject=subject, grade="B", evidence=evidence)
+        for name, name_of_most, words in BELOW_THE_CARD:
+            value, most = (result.system.before.number(f"gpu_{number}_{key}") for key in (name, name_of_most))
+            if value is not None and most is not None and value < most:
+                evidence = f"GPU {number} is held back: its {words} is {value:g}, and it can do {most:g}."
+                yield from about(SPEEDS, "B", evidence)
 
 
-def gpu_memory_errors(result: RunResult) -> Iterator[Check]:
+def gpu_memory_errors(result: RunResult) -> Iterator[Finding]:
     """Memory that gave wrong values during the run puts everything in question."""
-    grown = [_grown(result, f"gpu_{number}_ecc_errors_uncorrected") for number in range(_gpus(result))]
-    for subject in ("training_speed", "inference_speed", "quality") if any(grown) else ():
-        evidence = f"During the run GPU memory gave {sum(each or 0 for each in grown):.0f} wrong values (ECC)."
-        yield Check(id="gpu_memory_errors", subject=subject, grade="X", evidence=evidence)
+    errors = sum(_growth(result, f"gpu_{number}_ecc_errors_uncorrected") or 0 for number in range(_gpus(result)))
+    if errors:
+        yield from about((*SPEEDS, "quality"), "X", f"During the run GPU memory gave {errors:.0f} wrong values (ECC).")
+
+
+def share_of_cores(phase: PhaseTelemetry, cores: float | None) -> float:
+    """So many cores / all logical ones; 0 where either was not seen."""
+    return cores / phase.logical_cores if cores is not None and phase.logical_cores else 0.0
+
+
+def _watched(result: RunResult) -> Iterator[PhaseTelemetry]:
+    """What the sampler saw, by attempt and timed phase."""
+    return (phase for telemetry in result.telemetry for phase in telemetry.phases)
 
 
 def _gpus(result: RunResult) -> int:
@@ -152,22 +150,8 @@ def _gpus(result: RunResult) -> int:
     return result.plan.processes if result.plan.device == "cuda" else 0
 
 
-def _grown(result: RunResult, name: str) -> float | None:
+def _growth(result: RunResult, name: str) -> float | None:
     """How far a counter rose between the looks before and after; None where one of them lacks it."""
     after = result.system.after.number(name) if result.system.after else None
     before = result.system.before.number(name)
     return None if before is None or after is None else after - before
-
-
-DISTURBANCE_CHECKS: tuple[Finder, ...] = (
-    foreign_load,
-    stolen_time,
-    gpu_throttled,
-    cpu_throttled,
-    quota_throttled,
-    swapped,
-    on_battery,
-    gpu_in_use,
-    gpu_held_back,
-    gpu_memory_errors,
-)

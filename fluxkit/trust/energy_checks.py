@@ -1,51 +1,35 @@
-"""Findings about energy: whether it was counted or estimated, why it is not known, and whose work is in it."""
+"""Checks of energy: whether it was counted or estimated, why it is not known, and whose work is in it."""
 
-from __future__ import annotations
+from collections.abc import Iterator
 
-from typing import TYPE_CHECKING
-
-from fluxkit.record.result import Check
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fluxkit.record.result import Grade, RunResult
-
-    Finder = Callable[[RunResult], Iterator[Check]]
+from fluxkit.record.result import RunResult
+from fluxkit.trust.disturbances import share_of_cores
+from fluxkit.trust.finding import Finding
 
 SHARED_REMARK, SHARED_DOUBT = 0.05, 0.25
 """Share of the logical cores that others kept busy: a processor's counter counts their work too."""
 
 
-def energy_unknown(result: RunResult) -> Iterator[Check]:
+def energy_unknown(result: RunResult) -> Iterator[Finding]:
     """Why there is no energy; a result that was made without metering says nothing."""
     if result.energy and result.energy.class_ == "unavailable":
         reason = result.energy.reason or "no reason was given"
-        yield Check(id="energy_unknown", subject="energy", grade="A", evidence=f"Energy is not known: {reason}.")
+        yield Finding("energy", "A", f"Energy is not known: {reason}.")
 
 
-def energy_estimated(result: RunResult) -> Iterator[Check]:
+def energy_estimated(result: RunResult) -> Iterator[Finding]:
     """Sampled power times time misses what happens between the samples."""
     if result.energy and result.energy.class_ == "estimated":
         why = f", because {result.energy.reason}" if result.energy.reason else ""
-        evidence = f"Energy is estimated from {result.energy.source}{why}."
-        yield Check(id="energy_estimated", subject="energy", grade="B", evidence=evidence)
+        yield Finding("energy", "B", f"Energy is estimated from {result.energy.source}{why}.")
 
 
-def energy_shared(result: RunResult) -> Iterator[Check]:
+def energy_shared(result: RunResult) -> Iterator[Finding]:
     """A processor's counters don't know whose work it does."""
     if result.plan.device != "cpu" or result.energy is None or result.energy.joules_gross is None:
         return
-    shares = [
-        phase.foreign_cores / phase.logical_cores
-        for each in result.telemetry
-        for phase in each.phases
-        if phase.foreign_cores is not None and phase.logical_cores
-    ]
-    if max(shares, default=0.0) > SHARED_REMARK:
-        grade: Grade = "C" if max(shares) > SHARED_DOUBT else "B"
-        evidence = f"Other processes kept up to {max(shares):.0%} of the processor busy; their energy is in the number."
-        yield Check(id="energy_shared", subject="energy", grade=grade, evidence=evidence)
-
-
-METERING_CHECKS: tuple[Finder, ...] = (energy_unknown, energy_estimated, energy_shared)
+    phases = [phase for telemetry in result.telemetry for phase in telemetry.phases]
+    share = max((share_of_cores(phase, phase.foreign_cores) for phase in phases), default=0.0)
+    if share > SHARED_REMARK:
+        evidence = f"Other processes kept up to {share:.0%} of the processor busy; their energy is in the number."
+        yield Finding("energy", "C" if share > SHARED_DOUBT else "B", evidence)

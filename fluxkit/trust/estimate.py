@@ -1,33 +1,24 @@
 """The numbers of a row: each with the runs it rests on, its interval and its grade, and what it was made of."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from fluxkit import stats
-from fluxkit.record.result import Grade
+from fluxkit.record.metrics import Subject
+from fluxkit.record.result import EnergyClass, Grade, RunResult
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.stats import Interval
-from fluxkit.values import FROZEN
+from fluxkit.values import Frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from fluxkit.record.result import RunResult
-
-Subject = Literal["training_speed", "inference_speed", "quality", "energy", "run"]
 GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")
 """From sound to unusable."""
-EnergyClass = Literal["measured", "estimated", "unavailable"]
 
 
-class Estimate(BaseModel):
+class Estimate(Frozen):
     """A number with what it rests on: one value per run, of quality one per seed, an interval from 3 on, a grade."""
 
-    model_config = FROZEN
     mean: float | None = None
     """Arithmetic; of a ratio to something else than a unit (a share, predicted / measured) geometric."""
     values: tuple[float, ...] = ()
@@ -39,13 +30,12 @@ class Estimate(BaseModel):
     """Why there is no value, or what is missing of it."""
 
 
-class CostBasis(BaseModel):
+class CostBasis(Frozen):
     """What one unit of work takes: USD = usd_per_hour x seconds / 3,600 + usd_per_kwh x joules / 3,600,000.
 
     Both sums are linear, so the mean cost follows from the means, and a page can price it again by itself.
     """
 
-    model_config = FROZEN
     per: str
     """The unit of work, in words: `1,000 iterations`."""
     seconds: Estimate
@@ -54,10 +44,10 @@ class CostBasis(BaseModel):
     """Gross energy of the devices that did the work; without values where the runs do not all have it."""
 
 
-class EnergyUse(BaseModel):
+class EnergyUse(Frozen):
     """Energy of the devices that did the work, over the runs of a row."""
 
-    model_config = ConfigDict(**FROZEN, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
     class_: EnergyClass = Field(alias="class")
     """The weakest among the runs that have a value."""
     source: str | None
@@ -70,10 +60,9 @@ class EnergyUse(BaseModel):
     """The same, less what the idle devices would have used."""
 
 
-class Certificate(BaseModel):
+class Certificate(Frozen):
     """How far a row's devices lie from the float64 reference in one precision, at the worst of all runs and ranks."""
 
-    model_config = FROZEN
     precision: InferencePrecision
     probes: int
     """Runs times ranks."""
@@ -87,20 +76,18 @@ class Certificate(BaseModel):
     """What is outside of the precision's band, in words."""
 
 
-class Target(BaseModel):
+class Target(Frozen):
     """A PSNR that configurations are timed against, the same for all rows of a workload."""
 
-    model_config = FROZEN
     psnr_db: float | None
     """Of the reconstruction protocol; null where there is no sensible one."""
     origin: str
     """Where it comes from, or why there is none."""
 
 
-class TimeToTarget(BaseModel):
+class TimeToTarget(Frozen):
     """Tuning time until a configuration first passes the target and stays above it at the next mark."""
 
-    model_config = FROZEN
     seconds: float | None
     """Mean tuning time at that mark; null: the target was missed, so it is longer than `looked_seconds`."""
     since_seconds: float | None = None
@@ -119,8 +106,7 @@ class TimeToTarget(BaseModel):
 
 def worst(grades: tuple[Grade | None, ...]) -> Grade | None:
     """The worst grade of several; None if there is none."""
-    given = [grade for grade in grades if grade is not None]
-    return max(given, key=GRADES.index) if given else None
+    return max((grade for grade in grades if grade is not None), key=GRADES.index, default=None)
 
 
 def grade_about(results: Iterable[RunResult], *subjects: Subject) -> Grade | None:
@@ -128,10 +114,9 @@ def grade_about(results: Iterable[RunResult], *subjects: Subject) -> Grade | Non
 
     A run about which nothing was found is sound; None only where there is no run.
     """
-    asked = {*subjects, "run"}
     grades: list[Grade | None] = []
     for result in results:
-        grades += ["A", *(check.grade for check in result.checks if check.subject in asked)]
+        grades += ["A", *(check.grade for check in result.checks if check.subject in {*subjects, "run"})]
     return worst(tuple(grades))
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import builders
-
-from fluxkit.report.page import write_report
+from pages import written
 
 
 def energy(joules):
@@ -53,11 +52,11 @@ def study(hour, kwh):
 HERE, THERE = ((0.5, 2.0, 1.0), (0.3, 0.0, 0.3)), ((4.0, 1.25, 0.75), (0.1, 0.45, 0.0))
 
 
-def written(folder, prices):
+def priced_page(folder, prices):
     """A page of the study at such prices, with pictures beside it."""
     for result in study(*prices):
         builders.run_folder(folder / result.id, result, side=24)
-    write_report([folder], folder / "index.html")
+    written(folder, folder / "index.html")
     return folder / "index.html"
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 
 import pytest
-from browsed import HERE, written
+from browsed import HERE, priced_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
@@ -30,7 +30,7 @@ def browser():
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """The page that most tests look at."""
-    return written(tmp_path_factory.mktemp("here"), HERE)
+    return priced_page(tmp_path_factory.mktemp("here"), HERE)
 
 
 @pytest.fixture

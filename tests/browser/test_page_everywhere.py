@@ -10,8 +10,7 @@ import threading
 import builders
 import pytest
 from browsed import HERE, column, study
-
-from fluxkit.report.page import write_report
+from pages import written
 
 STRICTEST = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
 """What a continuous-integration server sends with the files that it keeps."""
@@ -24,7 +23,7 @@ def two_workloads(tmp_path_factory):
     other = builders.spec(name="other", tune={"seconds": 30.0, "iterations": 100})
     for result in [*study(*HERE), builders.result(of=other), builders.result(of=other, repeat=1)]:
         builders.run_folder(folder / result.id, result, side=24)
-    write_report([folder], folder / "index.html")
+    written(folder, folder / "index.html")
     return folder / "index.html"
 
 

@@ -1,16 +1,8 @@
-"""What the page's scripts do in a real browser, by mouse and keyboard, and what strangers' names can't make them do."""
+"""What the page's scripts do with its tables, charts and pictures in a real browser, by mouse and keyboard."""
 
 from __future__ import annotations
 
-import re
-
-import builders
-import pytest
-from browsed import THERE, column, written
-
-from fluxkit.record.result import RunResult
-from fluxkit.record.run_folder import write_result
-from fluxkit.report.page import write_report
+from browsed import column
 
 
 def test_the_headline_sorts_by_mouse_and_keyboard(page):
@@ -54,90 +46,6 @@ def test_the_headline_is_filtered_by_its_configurations(page):
     assert page.locator("#w1-headline output").inner_text() == "1 of 3 shown"
     page.get_by_label("Filter configurations").fill("")
     assert len(column(page, 1)) == 3
-
-
-COST_NUMBERS = """() => [...document.querySelectorAll("#w1-cost-chart ~ details tr")]
-    .map((line) => [...line.cells].map((cell) => cell.textContent))"""
-COSTS = """() => [...document.querySelectorAll("td[data-cost]")].map((cell) => [cell.dataset.cost, cell.dataset.row,
-    [...cell.querySelectorAll(".value, .under")].map((each) => each.textContent), Number(cell.dataset.value)])"""
-
-
-def enter(page, prices):
-    """Types prices into the fields of the three configurations."""
-    for kind, values in zip(("hour", "kwh"), prices, strict=True):
-        fields = page.locator(f"input[data-price={kind}]")
-        for place, value in enumerate(values):
-            fields.nth(place).fill(str(value))
-
-
-def test_entered_prices_give_the_numbers_that_python_gives(page, browser, tmp_path):
-    """Entering other prices gives each cost, its interval and its digits as a page made at those prices has them."""
-    enter(page, THERE)
-    entered = page.evaluate(COSTS)
-    other = browser.new_page()
-    other.goto(written(tmp_path, THERE).as_uri())
-    made, table = other.evaluate(COSTS), other.evaluate(COST_NUMBERS)
-    other.close()
-    assert len(table) > 3
-    assert page.evaluate(COST_NUMBERS) == table
-    assert len(entered) == 3 * (3 + 4)
-    assert [each[:3] for each in entered] == [each[:3] for each in made]
-    assert [each[3] for each in entered] == pytest.approx([each[3] for each in made], rel=1e-12)
-
-
-def test_entered_prices_change_the_cheapest_answer_and_can_be_taken_back(page):
-    """The answer, the sentence and the chart follow the entered prices, and the button brings the stored ones back."""
-    before = page.locator("body").inner_text()
-    answer = page.locator('li[data-quantity="usd_per_adapter"]')
-    assert "Machine A" in answer.inner_text()
-    enter(page, ((9.0, 2.0, 1.0), (0.0, 0.0, 0.0)))
-    assert "is that of “Machine C”" in page.locator("#w1-cheapest").inner_text()
-    assert "is that of “Machine C”" in answer.inner_text()
-    for card in page.locator('li[data-quantity^="usd_"]').all():
-        assert "At these prices" in card.inner_text()
-        assert card.locator(".chip").inner_text() == "priced by you"
-    assert page.locator('li[data-quantity^="usd_"]').count() == 2
-    drawn = page.locator("#w1-cost-chart [aria-label*='USD']").first.get_attribute("aria-label")
-    assert re.search(r"Machine \w: [\d.]+ dB for [\d.]+ USD", drawn)
-    page.get_by_role("button", name="Back to the stored prices").click()
-    assert page.locator("body").inner_text() == before
-
-
-def test_a_chart_without_prices_or_without_quality_says_so(browser, page, tmp_path):
-    """Where entered prices leave nothing to draw, the reason stands in the chart's place."""
-    enter(page, ((0, 0, 0), (0, 0, 0)))
-    assert "no price given" in page.locator("#w1-cost-chart").inner_text()
-    assert page.locator("#w1-cost-chart ~ details").count() == 0
-    page.get_by_role("button", name="Back to the stored prices").click()
-    assert page.locator("#w1-cost-chart ~ details").count() == 1
-    write_result(tmp_path, builders.result().model_copy(update={"quality": None}))
-    write_report([tmp_path], tmp_path / "index.html")
-    other = browser.new_page()
-    other.goto((tmp_path / "index.html").as_uri())
-    assert "no quality was measured at a mark" in other.locator("#w1-cost-chart").inner_text()
-    other.locator("input[data-price=hour]").first.fill("2")
-    assert "no quality was measured at a mark" in other.locator("#w1-cost-chart").inner_text()
-    other.close()
-
-
-def test_a_card_without_a_price_is_priced_by_the_first_one_entered(browser, tmp_path):
-    """“No price given” leads to the price fields; a price answers the card, and the button brings the words back."""
-    for result in builders.study():
-        builders.run_folder(tmp_path / result.id, result)
-    write_report([tmp_path], tmp_path / "index.html")
-    page = browser.new_page()
-    page.goto((tmp_path / "index.html").as_uri())
-    card = page.locator('li[data-quantity="usd_per_adapter"]')
-    before = card.inner_text()
-    assert "No price given" in before
-    card.get_by_role("link").click()
-    assert page.url.endswith("#w1-tradeoffs")
-    page.locator("input[data-price=hour]").first.fill("2")
-    assert "is that of “Laptop CPU (FP32)” at" in card.inner_text()
-    assert card.locator(".chip").inner_text() == "priced by you"
-    page.get_by_role("button", name="Back to the stored prices").click()
-    assert card.inner_text() == before
-    page.close()
 
 
 def test_marks_of_charts_tell_their_words_by_pointer_and_keyboard(page):
@@ -217,34 +125,3 @@ def test_results_are_downloaded_from_the_page_itself(page):
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Download the results").click()
     assert waiting.value.suggested_filename == "fluxkit-results.json"
-
-
-def test_hostile_names_stay_texts_when_scripts_touch_them(browser, tmp_path):
-    """A label and a caption full of markup stay text when the page is priced again, filtered and looked at large."""
-    hostile = "<img src=x onerror=alert(1)>\"'</script>"
-    runs = []
-    for place in range(2):
-        asked = builders.spec(
-            name=f"nano-{place}",
-            execution={"threads": place},
-            hardware={"label": f"{place}{hostile}", "usd_per_hour": 1.0 + place},
-        )
-        values = builders.result(of=asked).model_dump(mode="json", by_alias=True)
-        values["inputs"]["pairs"] = [pair | {"caption": hostile} for pair in values["inputs"]["pairs"]]
-        runs.append(RunResult.model_validate(values))
-        builders.run_folder(tmp_path / str(place), runs[-1])
-    write_report([tmp_path], tmp_path / "index.html")
-    page = browser.new_page()
-    said, before = [], "document.querySelectorAll('img').length"
-    page.on("dialog", lambda dialog: said.append(dialog.message))
-    page.on("console", lambda message: said.append(message.text))
-    page.goto((tmp_path / "index.html").as_uri())
-    images = page.evaluate(before)
-    page.locator("input[data-price=hour]").first.fill("9")
-    assert f"1{hostile}” at" in page.locator("#w1-cheapest").inner_text()
-    page.get_by_label("Filter configurations").fill("onerror")
-    page.locator("#w1-images td.tuned .enlarge:visible").first.click()
-    assert hostile in page.locator("#lightbox").inner_text()
-    assert page.evaluate(before) == images + page.locator("#lightbox .strip img").count()
-    assert said == []
-    page.close()

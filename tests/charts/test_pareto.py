@@ -43,3 +43,14 @@ def test_a_lead_beyond_the_intervals_is_named():
 def test_changing_leads_are_named_with_their_times():
     """Where a lead begins within the intervals and ends beyond them, both stretches are said."""
     assert found((9.0, 8.7)).sentence.count("; ") >= 1
+
+
+def test_the_front_holds_what_nothing_beats():
+    """Along the front, more time always gives more quality, and every other mark is beaten by one on it."""
+    workload = compare(builders.study()).workloads[0]
+    found = tradeoffs(workload, "w1").time
+    on_front = [(float(line[1]), float(line[2])) for line in found.table if line[4] == "yes"]
+    assert on_front == sorted(on_front)
+    assert [psnr for _, psnr in on_front] == sorted(psnr for _, psnr in on_front)
+    for line in found.table:
+        assert any(float(line[1]) >= takes and float(line[2]) <= psnr for takes, psnr in on_front)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,15 @@ GOLDEN = {"psnr_db": 29.51060851, "ssim": 0.94208267, "wanted_psnr_db": 29.51060
 
 
 @pytest.fixture
-def scenario(monkeypatch, small_plan, tmp_path):
+def scenario(monkeypatch, small_plan, tmp_path, engine_is):
     """Runs the selftest with a scenario of the stand-in as its engine, its temporary folders under `tmp_path`."""
     monkeypatch.setattr(selftest, "make_plan", lambda *_: small_plan)
-    monkeypatch.setattr(selftest, "_child", lambda *_: json.dumps(GOLDEN))
+    monkeypatch.setattr(selftest, "_output_of", lambda *_: json.dumps(GOLDEN))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def run(name):
-        steps = selftest.run_selftest(command=lambda folder, _: [sys.executable, str(STAND_IN), name, str(folder)])
-        return {step.name: step for step in steps}
+        engine_is(name)
+        return {step.name: step for step in selftest.run_selftest()}
 
     return run
 
@@ -56,7 +55,7 @@ def test_a_failed_run_is_named_and_the_others_are_still_tried(scenario, tmp_path
 
 def test_a_wrong_metric_is_named(scenario, monkeypatch):
     """A metric off by a thousandth is named with both values."""
-    monkeypatch.setattr(selftest, "_child", lambda *_: json.dumps(GOLDEN | {"ssim": 0.943}))
+    monkeypatch.setattr(selftest, "_output_of", lambda *_: json.dumps(GOLDEN | {"ssim": 0.943}))
     step = scenario("completed")["metric"]
     assert not step.passed
     assert "ssim is 0.943 and should be 0.94208267" in step.words
@@ -72,7 +71,7 @@ def test_a_device_that_computes_something_else_is_named(scenario):
 def test_an_unforeseen_error_is_a_failed_step(scenario, monkeypatch):
     """Whatever breaks is a step that failed, with the kind of error, and never a traceback."""
 
-    def breaks(_ground):
+    def breaks(_workspace):
         raise ZeroDivisionError("by nought")
 
     monkeypatch.setitem(selftest.STEPS, "fold", breaks)
@@ -95,8 +94,8 @@ def test_the_command_prints_a_line_a_step_and_has_an_exit_code(monkeypatch, caps
     """A line for each step, or JSON; exit code 4 where one failed."""
     step = selftest.Step(name="metric", passed=passed, words="as it should be", numbers={"ssim": 0.9}, seconds=1.0)
 
-    def run(told):
-        told(step)
+    def run(tell):
+        tell(step)
         return (step,)
 
     monkeypatch.setattr(selftest, "run_selftest", run)

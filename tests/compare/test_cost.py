@@ -6,9 +6,9 @@ import builders
 import pytest
 
 from fluxkit.compare.compare import compare
-from fluxkit.compare.cost import UNITS
-from fluxkit.compare.reader_options import Given, price_sheet
+from fluxkit.compare.reader_options import ReaderOptions, price_sheet
 from fluxkit.errors import UsageError
+from fluxkit.record.metrics import COSTS
 from fluxkit.record.run_folder import find_results
 from fluxkit.text.answers import answers
 
@@ -29,7 +29,7 @@ SETUP_SECONDS = 3.1 + 1.2 + 0.8 + 2.0
 """Import, preparation, loading and warm-up of made-up results."""
 
 
-def row_of(*runs, given=Given()):  # noqa: B008 - an immutable value
+def row_of(*runs, given=ReaderOptions()):  # noqa: B008 - an immutable value
     """The one row of a comparison of these runs."""
     (workload,) = compare(runs, given).workloads
     (row,) = workload.rows
@@ -104,7 +104,7 @@ def test_an_adapter_that_was_not_finished_has_no_price():
 def test_no_price_is_no_cost():
     """A price of 0 means not given: costs are missing with that reason, never 0."""
     costs = compare([timed("GPU", 500, 1000.0)]).workloads[0].rows[0].costs
-    assert set(costs) == set(UNITS)
+    assert set(costs) == {metric.key for metric in COSTS}
     assert {cost.mean for cost in costs.values()} == {None}
     assert all("no price given" in cost.reason for cost in costs.values())
 
@@ -189,14 +189,14 @@ def test_a_phase_that_is_too_short_has_no_power():
             assert known or "too short: 12 s of phase inference; 60 s are wanted" in basis.joules.reason
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [metric.key for metric in COSTS])
 def test_a_page_prices_again_by_the_formula_of_the_basis(name):
     """The mean cost at any price is usd_per_hour x seconds / 3,600 + usd_per_kwh x joules / 3,600,000 of the basis."""
     runs = [
         timed("GPU", 500, 1000.0 + n, energy=builders.energy(watts=40.0 + n), id=str(n), repeat=n) for n in range(3)
     ]
     basis = row_of(*runs).bases[name]
-    priced = row_of(*runs, given=Given({"": 2.5}, {"GPU": 0.3}))
+    priced = row_of(*runs, given=ReaderOptions({"": 2.5}, {"GPU": 0.3}))
     by_hand = 2.5 * basis.seconds.mean / 3600 + 0.3 * basis.joules.mean / 3.6e6
     assert priced.costs[name].mean == pytest.approx(by_hand, rel=1e-12)
     assert (priced.usd_per_hour, priced.usd_per_kwh) == (2.5, 0.3)
@@ -205,10 +205,10 @@ def test_a_page_prices_again_by_the_formula_of_the_basis(name):
 def test_given_prices_are_for_a_label_or_for_all():
     """A price for a label goes before one for all, and the spec's stands where none is given."""
     runs = [timed(label, 500, 1000.0, usd_per_hour=1.0) for label in ("A40", "A100")]
-    given = Given(price_sheet(["2.5", "A100=4"], "--usd-per-hour"))
+    given = ReaderOptions(price_sheet(["2.5", "A100=4"], "--usd-per-hour"))
     rows = compare(runs, given).workloads[0].rows
     assert {row.label: row.usd_per_hour for row in rows} == {"A40": 2.5, "A100": 4.0}
-    rows = compare(runs, Given(price_sheet(["A100=4"], "--usd-per-hour"))).workloads[0].rows
+    rows = compare(runs, ReaderOptions(price_sheet(["A100=4"], "--usd-per-hour"))).workloads[0].rows
     assert {row.label: row.usd_per_hour for row in rows} == {"A40": 1.0, "A100": 4.0}
 
 
@@ -222,7 +222,7 @@ def test_what_is_no_price_is_refused(text):
 def test_a_price_for_nobody_is_refused():
     """A price for a label that no result has would go unnoticed, so it is refused with the labels that there are."""
     with pytest.raises(UsageError, match=r"'H100'.*labels: 'A40'"):
-        compare([timed("A40", 500, 1000.0)], Given({"H100": 2.0}))
+        compare([timed("A40", 500, 1000.0)], ReaderOptions({"H100": 2.0}))
 
 
 def test_no_result_holds_money():

@@ -6,7 +6,7 @@ import builders
 import pytest
 from scipy import stats as reference
 
-from fluxkit.compare.rows import row
+from fluxkit.compare.rows import row_of
 from fluxkit.compare.scaling import efficiencies
 from fluxkit.compare.side import Side
 
@@ -26,7 +26,7 @@ def side(processes=1, rate=10.0, repeats=3, batch=8, key=None, **execution):
         )
         for repeat in range(repeats)
     ]  # fmt: skip
-    return Side(row(results, [], 0, key or f"{processes}x{rate:g}"), results)
+    return Side(row_of(results, [], 0, key or f"{processes}x{rate:g}"), results)
 
 
 def one(found, subject, kind="strong"):
@@ -98,7 +98,7 @@ def test_processes_that_share_a_cpu_are_not_several_devices():
     """Two processes on one CPU get no efficiency."""
     asked = builders.spec(execution={"processes": 2})
     results = [builders.result(of=asked)]
-    assert efficiencies([Side(row(results, [], 0, "cpu"), results)]) == ()
+    assert efficiencies([Side(row_of(results, [], 0, "cpu"), results)]) == ()
 
 
 def unusable(each):

@@ -4,7 +4,7 @@ import builders
 import pytest
 
 from fluxkit.compare.compare import compare
-from fluxkit.compare.reader_options import Given
+from fluxkit.compare.reader_options import ReaderOptions
 from fluxkit.stats import one_sample
 from fluxkit.text.number_format import target_text
 
@@ -36,7 +36,7 @@ def repeated(noise, *decibels, **execution):
 
 
 def workload(results, target_psnr_db=None):
-    (found,) = compare(results, Given(target_psnr_db=target_psnr_db)).workloads
+    (found,) = compare(results, ReaderOptions(target_psnr_db=target_psnr_db)).workloads
     return found
 
 

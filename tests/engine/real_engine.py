@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fluxkit.machine.system import probe
-from fluxkit.plan.plan import Job, make_plan
+from fluxkit.machine.system import System, probe
+from fluxkit.plan.plan import Job, Plan, make_plan
 from fluxkit.record.atomic_file import JOB_FILE
 from fluxkit.record.events import read_events
 from fluxkit.spec.toml import parse_spec
@@ -47,12 +47,18 @@ class EngineRun:
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def start_engine(folder: Path, spec: Any, attempt: int = 0) -> subprocess.Popen[str]:
-    """Starts the engine on `spec` in `folder`, as `launch` does."""
-    plan = make_plan(spec, probe())
+def write_job(folder: Path, spec: Any, system: System, attempt: int = 0) -> Plan:
+    """Plans `spec` for a machine and leaves the engine's job in `folder`, as `launch` does."""
+    plan = make_plan(spec, system)
     folder.mkdir(parents=True, exist_ok=True)
     job = Job(spec=spec, plan=plan, seed=spec.seed, attempt=attempt)
     (folder / JOB_FILE).write_text(json.dumps(job.model_dump(mode="json", by_alias=True)))
+    return plan
+
+
+def start_engine(folder: Path, spec: Any, attempt: int = 0) -> subprocess.Popen[str]:
+    """Starts the engine on `spec` in `folder`, as `launch` does."""
+    plan = write_job(folder, spec, probe(), attempt)
     runner = [sys.executable, "-m", "fluxkit.engine", str(folder)]
     if plan.processes > 1:
         several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={plan.processes}", "-m"]

@@ -13,15 +13,15 @@ from diffusers import FluxPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from real_engine import run_engine, small_spec
 
-from fluxkit.engine.data.prepare import prepare
-from fluxkit.engine.data.tensor_cache import cached
+from fluxkit.engine.data.prepare import prepare_data
+from fluxkit.engine.data.tensor_cache import cached_tensors
 from fluxkit.engine.flux import flow
 from fluxkit.engine.flux.assistant_adapter import Assistant
-from fluxkit.engine.flux.transformer import Autoencoder, load_flux, load_transformer, store_as_int8
+from fluxkit.engine.flux.autoencoder import load_autoencoder
+from fluxkit.engine.flux.transformer import load_flux, load_transformer, store_as_int8
 from fluxkit.engine.measure.sampling import denoise
 from fluxkit.errors import MachineError
-from fluxkit.model.pipeline_files import read_sizes
-from fluxkit.plan.duration import expected_cache_bytes
+from fluxkit.plan.sizes import sizes_of
 
 CPU = torch.device("cpu")
 
@@ -59,7 +59,7 @@ def test_it_tunes_samples_and_is_identified_by_its_weights(pipeline, tmp_path):
 def test_sampling_equals_the_pipeline_in_bfloat16_too(pipeline):
     """With the same latents and caption the sampler gives the pipeline's latents, in the published precision."""
     spec = schnell(pipeline, execution={"precision": "bfloat16"})
-    prepared = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    prepared = prepare_data(spec, load_autoencoder(spec.model, CPU), CPU)
     flux = load_flux(spec, 0, CPU)
     flux.transformer.eval()
     noise = flow.noise_of((1, *prepared.latents_NCHW.shape[1:]), "test")
@@ -77,16 +77,16 @@ def test_sampling_equals_the_pipeline_in_bfloat16_too(pipeline):
 def test_captions_are_encoded_at_the_length_of_schnell(pipeline):
     """256 tokens, the length that schnell was trained with, although the tokenizer would take 512."""
     spec = schnell(pipeline)
-    prepared = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    prepared = prepare_data(spec, load_autoencoder(spec.model, CPU), CPU)
     assert prepared.captions.prompt_NTE.shape[1] == 256
 
 
 def test_what_was_encoded_once_is_read_from_the_cache(pipeline, monkeypatch):
     """A second preparation encodes nothing, and gives the same tensors to the bit."""
     spec = schnell(pipeline)
-    first = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    first = prepare_data(spec, load_autoencoder(spec.model, CPU), CPU)
     monkeypatch.setattr("fluxkit.engine.data.prepare.encode_captions", pytest.fail)
-    again = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    again = prepare_data(spec, load_autoencoder(spec.model, CPU), CPU)
     assert torch.equal(first.latents_NCHW, again.latents_NCHW)
     assert torch.equal(first.captions.prompt_NTE, again.captions.prompt_NTE)
 
@@ -95,9 +95,9 @@ def test_the_plan_predicts_the_size_of_the_cache(pipeline, tmp_path, monkeypatch
     """Latents and captions on disk take what the plan says, to a tenth: the rest is headers."""
     monkeypatch.setenv("FLUXKIT_CACHE", str(tmp_path / "fresh"))
     spec = schnell(pipeline)
-    prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    prepare_data(spec, load_autoencoder(spec.model, CPU), CPU)
     files = [path for path in (tmp_path / "fresh").rglob("*.safetensors") if path.is_file()]
-    predicted = expected_cache_bytes(spec, read_sizes(pipeline))
+    predicted = sizes_of(spec).cache_bytes
     assert sum(path.stat().st_size for path in files) == pytest.approx(predicted, rel=0.1)
 
 
@@ -107,7 +107,7 @@ def test_two_runs_may_fill_the_cache_at_once(tmp_path, monkeypatch):
     value = torch.arange(100_000.0)
 
     def fill(_writer):
-        return cached("latents", ["ab" * 32], lambda places: [{"x": value.clone()} for _ in places])[0]["x"]
+        return cached_tensors("latents", ["ab" * 32], lambda places: [{"x": value.clone()} for _ in places])[0]["x"]
 
     with ThreadPoolExecutor(8) as writers:
         assert all(torch.equal(read, value) for read in writers.map(fill, range(40)))
@@ -117,11 +117,11 @@ def test_two_runs_may_fill_the_cache_at_once(tmp_path, monkeypatch):
 def test_a_damaged_cache_entry_is_made_anew(pipeline, cache):
     """A file that was cut short is not trusted: it is computed and written again."""
     spec = schnell(pipeline)
-    first = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    first = prepare_data(spec, load_autoencoder(spec.model, CPU), CPU)
     entry = min((cache / "latents").rglob("*.safetensors"))
     size = entry.stat().st_size
     entry.write_bytes(entry.read_bytes()[: size // 2])
-    again = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    again = prepare_data(spec, load_autoencoder(spec.model, CPU), CPU)
     assert torch.equal(first.latents_NCHW, again.latents_NCHW)
     assert entry.stat().st_size == size
 
@@ -185,7 +185,7 @@ def test_eight_bit_weights_are_tuned_over(pipeline, tmp_path):
 def test_eight_bit_weights_are_near_the_real_ones(pipeline):
     """A forward pass over int8 weights differs from bfloat16 by a few per cent of the output's size, not more."""
     spec = schnell(pipeline, execution={"precision": "bfloat16"})
-    prepared = prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    prepared = prepare_data(spec, load_autoencoder(spec.model, CPU), CPU)
     noise = flow.pack(flow.noise_of((2, *prepared.latents_NCHW.shape[1:]), "test"))
     sigma, captions = torch.tensor([0.5, 0.9]), prepared.captions.of([0, 1])
     flux = load_flux(spec, 0, CPU)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +12,12 @@ from fluxkit.errors import UsageError
 from fluxkit.fold.verify import left_out, problems, verify_all
 from fluxkit.run.launch import launch
 
-STAND_IN = Path(__file__).parents[1] / "stand_in.py"
-
 
 @pytest.fixture
-def folder(small_spec, small_plan, tmp_path):
+def folder(small_spec, small_plan, tmp_path, engine_is):
     """A completed run."""
-    give = lambda run, _plan: [sys.executable, str(STAND_IN), "completed", str(run)]  # noqa: E731
-    launch(small_spec, small_plan, folder=tmp_path / "run", seed=3, command=give)
+    engine_is("completed")
+    launch(small_spec, small_plan, folder=tmp_path / "run", seed=3)
     return tmp_path / "run"
 
 

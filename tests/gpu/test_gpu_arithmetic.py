@@ -9,7 +9,8 @@ from fluxkit.engine.flux.precision import fp32_products
 from fluxkit.engine.measure import agreement_probe, microbenchmark
 from fluxkit.machine import device_peaks
 from fluxkit.record.agreement_facts import AgreementFacts, departures_of
-from fluxkit.trust.ceilings import IEEE_ERROR, OVER_PEAK
+from fluxkit.trust.ceilings import OVER_PEAK
+from fluxkit.trust.precision_checks import IEEE_ERROR
 
 PRECISIONS = ("ieee_float32", "tf32", "bfloat16")
 
@@ -20,7 +21,7 @@ def certificate(device, precision):
 
 def rates(device, precision):
     with fp32_products("tf32" if precision == "tf32" else "ieee"):
-        return microbenchmark.sing(device, precision)
+        return microbenchmark.measure_rates(device, precision)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

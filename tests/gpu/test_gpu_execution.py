@@ -7,7 +7,7 @@ import torch
 from real_engine import run_engine, small_spec
 from torch.nn.functional import scaled_dot_product_attention
 
-from fluxkit.engine.flux.attention import attention, that_ran
+from fluxkit.engine.flux.attention import attention_backends, observed_kernels
 
 GPU = {"device": "cuda", "threads": 0}
 BFLOAT16 = {"precision": "bfloat16", "inference_precision": "bfloat16"}
@@ -29,14 +29,14 @@ def attend(cuda, dtype):
 )
 def test_the_kernel_fits_the_precision(cuda, precision, dtype, kernel):
     """FP32 never meets a half-precision kernel, bfloat16 never the plain products."""
-    with attention("cuda", precision, "auto"):
-        assert that_ran(lambda: attend(cuda, dtype)) == kernel
+    with attention_backends("cuda", precision, "auto"):
+        assert observed_kernels(lambda: attend(cuda, dtype)) == kernel
 
 
 def test_cudnn_attention_runs_where_it_is_asked_for(cuda):
     """The kernel that is asked for is the one that ran."""
-    with attention("cuda", "bfloat16", "cudnn"):
-        assert that_ran(lambda: attend(cuda, torch.bfloat16)) == "cudnn_attention"
+    with attention_backends("cuda", "bfloat16", "cudnn"):
+        assert observed_kernels(lambda: attend(cuda, torch.bfloat16)) == "cudnn_attention"
 
 
 def test_a_compiled_run_completes(tmp_path):

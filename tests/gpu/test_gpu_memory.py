@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from made_up import SCHNELL
 from peft import LoraConfig
 
 from fluxkit.engine.flux.transformer import LORA_TARGETS
-from fluxkit.model.memory_formula import Work, inference_peak_bytes, tuning_peak_bytes
-from fluxkit.model.transformer_size import SCHNELL
+from fluxkit.model.memory_formula import ForwardPass, inference_peak_bytes, tuning_peak_bytes
 
 SIZES = SCHNELL.model_copy(update={"num_layers": 2, "num_single_layers": 4})
 """Blocks of schnell's own width, few of them."""
-WORK = Work(image_tokens=1024, text_tokens=256, batch=2)
+WORK = ForwardPass(image_tokens=1024, text_tokens=256, batch=2)
 
 
 def model(cuda):

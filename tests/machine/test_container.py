@@ -10,7 +10,7 @@ from made_up import write_pipeline
 
 from fluxkit.errors import ExitCode, MachineError
 from fluxkit.machine import container
-from fluxkit.machine.container import FLAGS, existing, is_bound, unwritable, warnings
+from fluxkit.machine.container import FLAGS, container_engine, existing, is_bound, unwritable, warnings
 from fluxkit.machine.readings import Reading
 from fluxkit.model import pipeline_files
 from fluxkit.plan.plan import make_plan
@@ -27,7 +27,7 @@ def inside(monkeypatch, tmp_path):
         if kind != "none":
             build.touch()
         monkeypatch.setattr(container, "BUILD_FILE", build)
-        monkeypatch.setattr(container, "container", lambda *_: kind)
+        monkeypatch.setattr(container, "container_engine", lambda *_: kind)
         monkeypatch.setattr(container, "is_bound", lambda *_: bound)
 
     return pretend
@@ -159,3 +159,19 @@ def test_a_folder_that_may_not_be_entered_is_no_traceback(tmp_path, monkeypatch,
     monkeypatch.setattr("pathlib.Path.exists", locked)
     with pytest.raises(MachineError, match="--user"):
         run_study([spec], out=tmp_path / "locked" / "runs")
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "name"),
+    [
+        ({}, {}, "none"),
+        ({".dockerenv": ""}, {}, "docker"),
+        ({"run/.containerenv": ""}, {}, "podman"),
+        ({}, {"container": "podman"}, "podman"),
+        ({".dockerenv": ""}, {"APPTAINER_CONTAINER": "/x.sif"}, "apptainer"),
+        ({}, {"SINGULARITY_CONTAINER": "/x.sif"}, "apptainer"),
+    ],
+)
+def test_the_engine_around_a_process(root, files, environment, name):
+    """The mark that a container engine leaves tells which one it is."""
+    assert container_engine(root(files), environment) == name

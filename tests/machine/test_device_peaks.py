@@ -8,14 +8,16 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
+from made_up import SCHNELL
 
 from fluxkit.errors import UsageError
 from fluxkit.machine.device_peaks import device_named, efficiency, flops_per_second, known_devices, peaks_of
 from fluxkit.machine.readings import Device
-from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
-from fluxkit.model.transformer_size import SCHNELL
+from fluxkit.model.pipeline_files import SCHNELL_FOLDER
 from fluxkit.plan.plan import make_plan
-from fluxkit.plan.predict import predict, prediction_table
+from fluxkit.plan.plan_table import prediction_table
+from fluxkit.plan.predict import predict
+from fluxkit.plan.sizes import sizes_of
 from fluxkit.record.run_folder import find_results
 from fluxkit.spec.workload import ModelSpec
 
@@ -118,10 +120,10 @@ def test_a_plan_on_a_known_gpu_predicts_its_seconds(machine, schnell):
     known = machine(2, gpus=1)
     card = Device(kind="cuda", name="NVIDIA H100 80GB HBM3", memory_bytes=80 * 10**9, uuid="GPU-0")
     there = known.model_copy(update={"devices": (known.devices[0], card)})
-    plan = make_plan(schnell, there, sizes=read_sizes(SCHNELL_FOLDER))
+    plan = make_plan(schnell, there, sizes=sizes_of(schnell, SCHNELL_FOLDER))
     assert plan.predicted_seconds == pytest.approx(predict(schnell, device_named("H100")).iteration_seconds)
     assert plan.predicted_peak_bytes > 24 * 10**9
-    assert make_plan(schnell, machine(2, gpus=1), sizes=read_sizes(SCHNELL_FOLDER)).predicted_seconds is None
+    assert make_plan(schnell, machine(2, gpus=1), sizes=sizes_of(schnell, SCHNELL_FOLDER)).predicted_seconds is None
 
 
 @pytest.mark.usefixtures("small_pipeline")

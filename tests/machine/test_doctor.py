@@ -1,35 +1,20 @@
-"""What a machine is told about itself, by made-up files and a made-up driver."""
+"""What a machine is told about itself, by made-up readings and a made-up driver."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from importlib.metadata import PackageNotFoundError
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fluxkit.machine.conditions import ranges, stolen_share, temperature, throttle_count, throttled, turbo, vitals
 from fluxkit.machine.doctor import conclusion, examine, examine_json, plain_text, show
 from fluxkit.machine.doctor_rules import GPU_ROWS, ROWS
 from fluxkit.machine.nvml_probe import gpus
 from fluxkit.machine.provenance import Kit
-from fluxkit.machine.readings import Reading, processor
-from fluxkit.machine.system import System, libraries, probe
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Makes a root folder of files."""
-
-    def make(files):
-        for name, text in files.items():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text)
-        return tmp_path
-
-    return make
+from fluxkit.machine.readings import Reading
+from fluxkit.machine.system import System, probe
 
 
 @pytest.fixture
@@ -205,88 +190,6 @@ def test_the_json_counts_the_verdicts(machine):
     assert sum(values["verdicts"].values()) == len(values["findings"])
 
 
-@pytest.mark.parametrize(
-    ("files", "state"),
-    [
-        ({"sys/devices/system/cpu/intel_pstate/no_turbo": "0\n"}, "on"),
-        ({"sys/devices/system/cpu/intel_pstate/no_turbo": "1\n"}, "off"),
-        ({"sys/devices/system/cpu/cpufreq/boost": "1\n"}, "on"),
-        ({}, None),
-    ],
-)
-def test_turbo(root, files, state):
-    """Intel's switch says no, the others' says yes."""
-    assert turbo(root(files)) == state
-
-
-def test_heat(root):
-    """The hottest zone counts; throttle counts of all processors add up; without any there is a reason."""
-    cpu = "sys/devices/system/cpu"
-    assert vitals(root({}), {})["cpu_thermal_throttle_count"].unavailable == "the kernel counts none"
-    place = root(
-        {
-            "sys/class/thermal/thermal_zone0/temp": "45000\n",
-            "sys/class/thermal/thermal_zone1/temp": "71500\n",
-            f"{cpu}/cpu0/thermal_throttle/core_throttle_count": "2\n",
-            f"{cpu}/cpu1/thermal_throttle/core_throttle_count": "3\n",
-        }
-    )
-    assert (temperature(place), throttle_count(place)) == (71.5, 5)
-
-
-def test_heat_that_eight_processors_count_happened_once(root):
-    """One event of a package of 8 logical processors on 4 cores is 1, and 2 events of one of its cores are 2 more."""
-    files = {}
-    for number in range(8):
-        cpu = f"sys/devices/system/cpu/cpu{number}"
-        files |= {
-            f"{cpu}/topology/physical_package_id": "0\n",
-            f"{cpu}/topology/core_id": f"{number % 4}\n",
-            f"{cpu}/thermal_throttle/package_throttle_count": "1\n",
-            f"{cpu}/thermal_throttle/core_throttle_count": "2\n" if number % 4 == 3 else "0\n",
-        }
-    assert throttle_count(root(files)) == 3
-
-
-@pytest.mark.parametrize(
-    ("governors", "words"),
-    [(("powersave",) * 2, "powersave"),
-     (("performance", "powersave", "powersave"), "performance on 1 of 3 processors, powersave on 2 of 3 processors")],
-)  # fmt: skip
-def test_a_governor_is_that_of_all_processors(root, governors, words):
-    """One word where they agree; where they differ, each governor with how many have it."""
-    cpu = "sys/devices/system/cpu/cpu"
-    found = processor(root({f"{cpu}{n}/cpufreq/scaling_governor": f"{each}\n" for n, each in enumerate(governors)}))
-    assert found["cpu_governor"].value == words
-
-
-@pytest.mark.parametrize(
-    ("installed", "cuda", "cudnn"),
-    [
-        ({"torch": "2.13.0+cpu"}, None, "torch 2.13.0+cpu is built for the CPU alone"),
-        (
-            {"torch": "2.13.0+cu126"},
-            "12.6",
-            "torch 2.13.0+cu126 does not name it, and no nvidia-cudnn package is installed",
-        ),
-        ({"torch": "2.13.0", "nvidia-cuda-runtime": "13.0.96", "nvidia-cudnn-cu13": "9.15"}, "13.0.96", "9.15"),
-        ({}, None, "torch is not installed"),
-    ],
-)
-def test_nvidias_libraries_are_named_by_their_packages(monkeypatch, installed, cuda, cudnn):
-    """CUDA, cuDNN and NCCL come from package metadata or torch's build, or have a reason; nothing is loaded."""
-
-    def version(name):
-        if name not in installed:
-            raise PackageNotFoundError(name)
-        return installed[name]
-
-    monkeypatch.setattr("fluxkit.machine.system.version", version)
-    found = libraries()
-    assert found["cuda_version"].value == cuda
-    assert cudnn in {found["cudnn_version"].value, found["cudnn_version"].unavailable}
-
-
 def test_the_doctor_counts_and_names_in_plain_words():
     """One remark is one remark, node 0 is a node, and the row about precision says what a run does."""
     findings = examine(
@@ -300,58 +203,6 @@ def test_the_doctor_counts_and_names_in_plain_words():
     assert next(each.value for each in several if each.check == "memory nodes (NUMA)") == "nodes 0-1"
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        (
-            {"proc/self/cgroup": "0::/job\n", "sys/fs/cgroup/job/cpu.stat": "nr_throttled 4\nthrottled_usec 2500000\n"},
-            (4, 2.5),
-        ),
-        (
-            {
-                "proc/self/cgroup": "2:cpu:/job\n",
-                "sys/fs/cgroup/cpu/job/cpu.stat": "nr_throttled 1\nthrottled_time 500000000\n",
-            },
-            (1, 0.5),
-        ),
-        ({"proc/self/cgroup": "0::/\n"}, (None, None)),
-    ],
-    ids=["v2", "v1", "none"],
-)
-def test_throttling_by_a_quota(root, files, expected):
-    """Both versions of control groups count it, in units of their own."""
-    assert throttled(root(files)) == expected
-
-
-def test_pressure_and_stolen_time(root):
-    """Pressure is the share of the last ten seconds; stolen time is the eighth number of the first line."""
-    place = root(
-        {
-            "proc/pressure/cpu": "some avg10=12.50 avg60=1.00 avg300=0.10 total=9\n",
-            "proc/stat": "cpu 70 0 10 15 0 0 0 5 0 0\ncpu0 1 1 1 1\n",
-            "proc/loadavg": "0.50 0.40 0.30 3/200 999\n",
-        }
-    )
-    found = vitals(place, {"NVIDIA_TF32_OVERRIDE": "/secret"})
-    assert found["pressure_cpu_percent"].value == 12.5
-    assert found["runnable_threads"].value == 3
-    assert found["tf32_override"].value == "set"
-    assert found["overriding_variables"].unavailable == "none is set"
-    assert stolen_share(place) == pytest.approx(0.05)
-
-
-def test_overriding_variables_are_named_and_not_told(root):
-    """What overrides a run's settings is named; its value may be private and stays where it is."""
-    found = vitals(root({}), {"MKL_NUM_THREADS": "/secret", "CUDA_LAUNCH_BLOCKING": "1"})["overriding_variables"]
-    assert found.value == "MKL_NUM_THREADS, CUDA_LAUNCH_BLOCKING"
-
-
-def test_asking_for_the_clock_says_yes_no_or_why():
-    """Whether the clock follows a time server is asked of the kernel, which may not say."""
-    found = vitals()["clock_synchronised"]
-    assert isinstance(found.value, bool) or found.unavailable
-
-
 def test_a_gpu_with_links_counts_those_that_are_up(driver):
     """Links that are up are counted up to the first that does not exist; a GPU without any has none."""
     assert driver(NvLinkState=1).readings["gpu_0_nvlinks_active"].value == 18
@@ -362,11 +213,6 @@ def test_a_gpu_that_is_clocked_down_is_remarked(driver):
     """Application clocks below the card's own make another configuration of a card."""
     found = verdicts(driver(ApplicationsClock=1100))
     assert found["GPU 0 application clock"] == "remark"
-
-
-def test_ranges():
-    """Whole numbers are written as the kernel does."""
-    assert ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
 
 
 def test_a_look_costs_little():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from made_up import SCHNELL
 
-from fluxkit.model.memory_formula import Work, inference_peak_bytes
-from fluxkit.model.transformer_size import SCHNELL
+from fluxkit.model.memory_formula import ForwardPass, inference_peak_bytes
 
-WEIGHTS = SCHNELL.parameters()
+WEIGHTS = SCHNELL.parameters
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ WEIGHTS = SCHNELL.parameters()
 )
 def test_activations_of_batch_256(resolution, precision, giga):
     """Activations of 256 images agree within 5 % with those measured by tracking storages on the meta device."""
-    work = Work((resolution // 16) ** 2, 256, batch=256)
+    work = ForwardPass((resolution // 16) ** 2, 256, batch=256)
     activations = inference_peak_bytes(SCHNELL, work, precision=precision) - WEIGHTS * (
         4 if precision == "float32" else 2
     )

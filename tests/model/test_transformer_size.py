@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from made_up import SCHNELL
 
 from fluxkit.errors import MachineError
-from fluxkit.model.transformer_size import SCHNELL, Transformer
+from fluxkit.model.transformer_size import Transformer
 
 TEXT = 256
 
@@ -16,13 +17,13 @@ def image_tokens(resolution):
 
 def test_schnell_has_its_published_parameters():
     """The formula gives FLUX.1-schnell's 11,891,178,560 parameters."""
-    assert SCHNELL.parameters() == 11_891_178_560
+    assert SCHNELL.parameters == 11_891_178_560
 
 
 def test_dev_has_the_guidance_embedder_more():
     """FLUX.1-dev differs by its guidance embedder: 11,901,408,320 parameters."""
     dev = SCHNELL.model_copy(update={"guidance_embeds": True})
-    assert dev.parameters() == 11_901_408_320
+    assert dev.parameters == 11_901_408_320
 
 
 def test_adapters_of_schnell():

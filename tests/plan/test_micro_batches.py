@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from made_up import SCHNELL
 
 from fluxkit.errors import MachineError
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
-from fluxkit.model.transformer_size import SCHNELL
-from fluxkit.plan.micro_batches import Batches, Room, largest_divisor, predicted_peaks
+from fluxkit.plan.micro_batches import Room, largest_divisor, peak_bytes
 from fluxkit.plan.plan import make_plan
+from fluxkit.plan.sizes import sizes_of
 from fluxkit.spec.toml import load_spec
 
 GB = 10**9
@@ -47,7 +48,7 @@ def int8(machine, **more):
 def test_the_embedded_architecture_is_schnells():
     """The configuration files that ship without weights describe 11,891,178,560 parameters, 8 pixels per latent."""
     assert SIZES.transformer == SCHNELL
-    assert SIZES.transformer.parameters() == 11_891_178_560
+    assert SIZES.transformer.parameters == 11_891_178_560
     assert (SIZES.vae_factor, SIZES.max_text_tokens) == (8, 512)
 
 
@@ -74,9 +75,9 @@ def test_the_next_larger_one_would_not_have_fitted(machine):
     """The choice is the boundary: what was taken fits with the prediction's error, twice as much does not."""
     spec, have = random(), 64 * GB
     plan = make_plan(spec, with_gpus(machine, have))
-    room = Room("a GPU", have, GB)
-    assert room.holds(max(predicted_peaks(spec, SIZES, Batches(1, plan.inference_micro_batch_size))))
-    assert not room.holds(max(predicted_peaks(spec, SIZES, Batches(1, 2 * plan.inference_micro_batch_size))))
+    room, peaks = Room("a GPU", have, GB), peak_bytes(spec, sizes_of(spec))
+    assert room.holds(max(peaks.tuning[1], peaks.inference[plan.inference_micro_batch_size]))
+    assert not room.holds(max(peaks.tuning[1], peaks.inference[2 * plan.inference_micro_batch_size]))
 
 
 def test_tuning_takes_what_fits_and_accumulates_the_rest(machine):
@@ -120,8 +121,9 @@ def test_what_no_setting_makes_fit_names_the_memory_that_would(machine):
 
 def test_the_laptop_is_predicted_near_what_was_measured_elsewhere():
     """The int8 LoRA step of the whole architecture took 15.32 GB resident (notes of another machine): within 20 %."""
-    peaks = predicted_peaks(load_spec("schnell-laptop-cpu", [RANDOM]), SIZES, Batches(1, 1))
-    assert max(peaks) == pytest.approx(15.32 * GB, rel=0.2)
+    spec = load_spec("schnell-laptop-cpu", [RANDOM])
+    peaks = peak_bytes(spec, sizes_of(spec))
+    assert max(peaks.tuning[1], peaks.inference[1]) == pytest.approx(15.32 * GB, rel=0.2)
 
 
 def test_a_cpu_is_told_hours_and_the_coverage(machine):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from made_up import NANO_SIZES, write_pipeline
+from made_up import NANO_SIZES, SCHNELL, write_pipeline
 
 from fluxkit.errors import ExitCode, MachineError
 from fluxkit.machine.readings import Reading
-from fluxkit.model.pipeline_files import hub_cache, pipeline_folder, read_sizes
-from fluxkit.model.transformer_size import SCHNELL, Transformer
+from fluxkit.model.pipeline_files import hub_cache, pipeline_folder
+from fluxkit.model.transformer_size import Transformer
 from fluxkit.plan.plan import Plan, make_plan
+from fluxkit.plan.sizes import sizes_of
 from fluxkit.spec.toml import load_spec
 from fluxkit.spec.workload import ModelSpec
 
@@ -45,7 +46,7 @@ def test_the_work_follows_from_the_configuration_files(machine, spec):
     """64 pixels at 4 per latent are 64 tokens beside the tokenizer's 20, and parameters follow from the sizes."""
     plan = make_plan(spec(), machine())
     sizes = Transformer.from_config(NANO_SIZES, "test")
-    assert plan.parameters == sizes.parameters()
+    assert plan.parameters == sizes.parameters
     assert plan.trainable_parameters == sizes.lora_parameters(16)
     assert plan.forward_flops_per_sample == sizes.forward_flops(64, 20)
     assert plan.train_flops_per_iteration == sizes.train_flops(64, 20, 8, lora_rank=16)
@@ -197,7 +198,7 @@ def test_processes_on_one_cpu_share_its_memory(machine, spec, tmp_path):
     """Each process has weights of its own: what fits once need not fit twice."""
     folder = write_pipeline(tmp_path / "schnell", SCHNELL.model_dump())
     big = machine(memory_bytes=64 * 10**9)
-    assert make_plan(schnell(spec, folder), big).parameters == SCHNELL.parameters()
+    assert make_plan(schnell(spec, folder), big).parameters == SCHNELL.parameters
     twice = refused(schnell(spec, folder, execution={"processes": 2}), big)
     assert "needs about 55.2 GB of memory, but Test CPU has 32.0 GB for each process" in twice
 
@@ -267,7 +268,7 @@ def test_where_the_hub_cache_lies(environment, folder):
     assert hub_cache(environment).as_posix() == folder
 
 
-def test_a_tokenizer_without_a_limit_takes_what_is_asked(small_pipeline):
+def test_a_tokenizer_without_a_limit_takes_what_is_asked(small_pipeline, spec):
     """Captions are as long as asked where the tokenizer states no limit."""
     (small_pipeline / "tokenizer_2" / "tokenizer_config.json").write_text("{}")
-    assert read_sizes(small_pipeline).text_tokens(256) == 256
+    assert sizes_of(spec()).sample.text_tokens == 256

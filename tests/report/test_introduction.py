@@ -3,23 +3,23 @@
 import builders
 
 from fluxkit.compare.compare import compare
-from fluxkit.report.introduction import about_the_model, lede, title, work
+from fluxkit.report.introduction import about_the_model, measured_sentence, page_title, work_sentence
 
 
-def test_the_lede_names_devices_days_and_studies():
+def test_the_first_sentence_names_devices_days_and_studies():
     """How many runs, on which devices as seen at run time, from which day to which, and the studies by name."""
     runs = builders.study()
-    assert lede(compare(runs), runs) == (
+    assert measured_sentence(compare(runs), runs) == (
         "7 runs of 2 configurations on Example CPU 8-core, measured from 2026-01-01 to 2026-01-03 in study “example”."
     )
     odd = [runs[0].model_copy(update={"created": "</title>"})]
-    assert "measured in study" in lede(compare(odd), odd)
+    assert "measured in study" in measured_sentence(compare(odd), odd)
 
 
 def test_titles_tell_pages_apart():
     """Pages of different devices or models have different titles."""
-    cpu = title(compare([builders.result()]))
-    gpu = title(compare([builders.result(of=builders.spec(execution={"device": "cuda"}), gpu=True)]))
+    cpu = page_title(compare([builders.result()]))
+    gpu = page_title(compare([builders.result(of=builders.spec(execution={"device": "cuda"}), gpu=True)]))
     assert cpu.startswith("nano on Example CPU 8-core: ")
     assert gpu.startswith("nano on Example GPU 48GB: ")
 
@@ -39,7 +39,7 @@ def test_nano_is_never_taken_for_schnell():
 def test_the_work_is_said_once_for_all():
     """The tuning, its pictures and both budgets stand in one sentence."""
     (workload,) = compare([builders.result()]).workloads
-    assert work(workload) == (
+    assert work_sentence(workload) == (
         "LoRA tuning (rank 16) of nano (embedded weights) on 4 pictures of 64 px, 8 in a batch; "
         "compared after 60.0 s and after 200 iterations."
     )

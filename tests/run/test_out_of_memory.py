@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxkit.record.result import RunFailure
+from fluxkit.record.facts import RunFailure
 from fluxkit.run.out_of_memory import MAX_HALVINGS, attempt_of, evidence, killed_for_memory, smaller
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,20 +14,7 @@ import pytest
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.record.run_folder import read_result
 from fluxkit.run import study
-from fluxkit.run.study import arrange, newest_unfinished, read_study, run_study, study_json
-
-STAND_IN = Path(__file__).parents[1] / "stand_in.py"
-
-
-def command(*scenarios):
-    """One scenario after the other, the last one for ever."""
-    left = list(scenarios)
-
-    def give(folder, _plan):
-        scenario = left.pop(0) if len(left) > 1 else left[0]
-        return [sys.executable, str(STAND_IN), scenario, str(folder)]
-
-    return give
+from fluxkit.run.study import arrange, newest_unfinished, read_study, run_study
 
 
 @pytest.fixture
@@ -62,37 +48,41 @@ def test_repeats_have_seeds_of_their_own(two):
     assert {run.seed for run in arrange(two, 3, same_seed=True).runs} == {3}
 
 
-def test_a_study_runs_each_in_its_folder(two, tmp_path):
+def test_a_study_runs_each_in_its_folder(two, tmp_path, engine_is):
     """Folders carry order, name and repeat; results carry study, repeat, order and seed."""
-    outcome = run_study(two, repeats=2, out=tmp_path / "s", command=command("completed"))
+    engine_is("completed")
+    outcome = run_study(two, repeats=2, out=tmp_path / "s")
     stored = read_study(tmp_path / "s")
-    assert outcome.count("completed") == 4
+    assert [result.status for result in outcome.results] == ["completed"] * 4
     for entry in stored.runs:
         result = read_result(tmp_path / "s" / entry.folder)
         assert entry.folder == f"{entry.order:02d}-{two[entry.spec].name}-r{entry.repeat}"
         assert (result.study, result.repeat, result.order) == (stored.id, entry.repeat, entry.order)
         assert result.seed == entry.seed
-    assert json.loads(study_json(outcome))["runs"][0]["summary"]["psnr_db"] == pytest.approx(20.0)
+    assert json.loads(outcome.to_json())["runs"][0]["summary"]["psnr_db"] == pytest.approx(20.0)
 
 
-def test_a_failed_run_does_not_stop_the_others(two, tmp_path):
+def test_a_failed_run_does_not_stop_the_others(two, tmp_path, engine_is):
     """The study goes on, and the failure is one of its results."""
-    outcome = run_study(two, out=tmp_path / "s", command=command("fails", "completed"))
+    engine_is("fails", "completed")
+    outcome = run_study(two, out=tmp_path / "s")
     assert [result.status for result in outcome.results] == ["failed", "completed"]
     assert not outcome.stopped
 
 
-def test_resuming_keeps_what_is_completed(two, tmp_path):
+def test_resuming_keeps_what_is_completed(two, tmp_path, engine_is):
     """Completed runs are kept as they are; a failed one is run again from the start."""
-    first = run_study(two, repeats=2, out=tmp_path / "s", command=command("completed", "fails", "completed"))
-    again = run_study(two, repeats=2, out=tmp_path / "s", resuming=True, command=command("completed"))
-    assert again.count("completed") == 4
+    engine_is("completed", "fails", "completed")
+    first = run_study(two, repeats=2, out=tmp_path / "s")
+    engine_is("completed")
+    again = run_study(two, repeats=2, out=tmp_path / "s", resuming=True)
+    assert [result.status for result in again.results] == ["completed"] * 4
     assert again.results[0] == first.results[0]
     assert again.results[1].interruptions == ()
     assert {phase.attempt for phase in again.results[1].phases} == {0, 1}
 
 
-def test_a_stopped_study_continues_from_the_checkpoint(two, tmp_path):
+def test_a_stopped_study_continues_from_the_checkpoint(two, tmp_path, engine_is):
     """SIGTERM stops run and study; resuming continues the interrupted run and does the rest."""
 
     def stop():
@@ -102,66 +92,75 @@ def test_a_stopped_study_continues_from_the_checkpoint(two, tmp_path):
 
     thread = threading.Thread(target=stop, daemon=True)
     thread.start()
-    outcome = run_study(two, out=tmp_path / "s", command=command("stoppable"))
+    engine_is("stoppable")
+    outcome = run_study(two, out=tmp_path / "s")
     thread.join(5)
     assert outcome.stopped
     assert [result.status for result in outcome.results] == ["interrupted"]
-    again = run_study(two, out=tmp_path / "s", resuming=True, command=command("stoppable", "completed"))
-    assert again.count("completed") == 2
+    engine_is("stoppable", "completed")
+    again = run_study(two, out=tmp_path / "s", resuming=True)
+    assert [result.status for result in again.results] == ["completed"] * 2
     assert len(again.results[0].interruptions) == 1
 
 
-def test_resume_finds_the_newest_unfinished_study(two, tmp_path, monkeypatch):
+def test_resume_finds_the_newest_unfinished_study(two, tmp_path, monkeypatch, engine_is):
     """Without a folder the newest unfinished study of the same specs and repeats is meant, and no other."""
     monkeypatch.chdir(tmp_path)
     for name, scenarios in (("1", ["fails"]), ("2", ["fails"]), ("3", ["completed"])):
-        run_study(two, out=Path("runs") / name, command=command(*scenarios))
+        engine_is(*scenarios)
+        run_study(two, out=Path("runs") / name)
     assert newest_unfinished(Path("runs"), two, 1, same_seed=False) == Path("runs/2")
     with pytest.raises(UsageError, match="no unfinished study"):
         newest_unfinished(Path("runs"), two, 2, same_seed=False)
-    assert run_study(two, resuming=True, command=command("completed")).folder == Path("runs/2")
-    assert run_study(two, resuming=True, command=command("completed")).folder == Path("runs/1")
+    engine_is("completed")
+    assert run_study(two, resuming=True).folder == Path("runs/2")
+    assert run_study(two, resuming=True).folder == Path("runs/1")
     with pytest.raises(UsageError, match="no unfinished study"):
-        run_study(two, resuming=True, command=command("completed"))
+        run_study(two, resuming=True)
 
 
-def test_another_study_is_not_resumed(two, tmp_path):
+def test_another_study_is_not_resumed(two, tmp_path, engine_is):
     """A folder of other specs is refused, and one without a study as well."""
-    run_study(two[:1], out=tmp_path / "s", command=command("completed"))
+    engine_is("completed")
+    run_study(two[:1], out=tmp_path / "s")
     with pytest.raises(UsageError, match="other specs or repeats"):
-        run_study(two, out=tmp_path / "s", resuming=True, command=command("completed"))
+        run_study(two, out=tmp_path / "s", resuming=True)
     with pytest.raises(UsageError, match=r"study\.json can't be read"):
-        run_study(two, out=tmp_path / "none", resuming=True, command=command("completed"))
+        run_study(two, out=tmp_path / "none", resuming=True)
 
 
-def test_a_taken_folder_is_refused(two, tmp_path):
+def test_a_taken_folder_is_refused(two, tmp_path, engine_is):
     """A folder with something in it is left as it is."""
     (tmp_path / "mine.txt").write_text("mine")
+    engine_is("completed")
     with pytest.raises(UsageError, match="--resume"):
-        run_study(two, out=tmp_path, command=command("completed"))
+        run_study(two, out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_an_unwritable_place_is_refused(two, tmp_path):
+def test_an_unwritable_place_is_refused(two, tmp_path, engine_is):
     """Nothing half-written is left where nothing can be written."""
     (tmp_path / "file").write_text("")
+    engine_is("completed")
     with pytest.raises(MachineError, match="--out"):
-        run_study(two, out=tmp_path / "file" / "a", command=command("completed"))
+        run_study(two, out=tmp_path / "file" / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_study_with_foreign_folders_is_refused(two, tmp_path):
+def test_a_study_with_foreign_folders_is_refused(two, tmp_path, engine_is):
     """A study file can't make fluxkit write outside of the study."""
-    run_study(two[:1], out=tmp_path / "s", command=command("completed"))
+    engine_is("completed")
+    run_study(two[:1], out=tmp_path / "s")
     text = (tmp_path / "s" / "study.json").read_text()
     (tmp_path / "s" / "study.json").write_text(text.replace("00-small-r0", "../outside"))
     with pytest.raises(UsageError, match="outside"):
         read_study(tmp_path / "s")
 
 
-def test_the_default_folder_says_when_and_what(two, tmp_path, monkeypatch):
+def test_the_default_folder_says_when_and_what(two, tmp_path, monkeypatch, engine_is):
     """Without --out the study lies under runs/, named by time and first spec."""
     monkeypatch.chdir(tmp_path)
-    folder = run_study(two, command=command("completed")).folder
+    engine_is("completed")
+    folder = run_study(two).folder
     assert folder.parent == Path("runs")
     assert folder.name.endswith("z-small")

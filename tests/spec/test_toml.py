@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxkit.errors import ExitCode, UsageError
-from fluxkit.spec.toml import load_spec, preset_names, preset_text
+from fluxkit.spec.toml import load_spec, preset_names, preset_text, spec_toml
 
 HEAD = 'schema = "fluxkit.spec/1"\nname = "mine"\n'
 NANO_PRESETS = ["nano-laptop-cpu", "nano-laptop-cpu-bf16", "nano-multi-gpu", "nano-single-gpu", "nano-two-process"]
@@ -192,3 +192,11 @@ def test_quality_asked_of_random_weights_is_refused():
 def test_random_nano_still_asks_for_full_tuning():
     """Adapters on random nano weights would have nothing to adapt; on schnell's they are what is measured."""
     assert "leaves adapters nothing to adapt" in refused("nano-laptop-cpu", ["model.weights=random"])
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_spec_written_as_toml_reads_back(tmp_path, name):
+    """The TOML of a spec is that spec again, with text that TOML and JSON escape differently."""
+    spec = load_spec(name, ['hardware.label=a "b" é'])
+    (tmp_path / "again.toml").write_text(spec_toml(spec), "utf-8")
+    assert load_spec(str(tmp_path / "again.toml")) == spec

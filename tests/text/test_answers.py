@@ -5,14 +5,14 @@ import pytest
 
 from fluxkit.compare.compare import compare
 from fluxkit.compare.ranking import standing
-from fluxkit.compare.reader_options import Given
+from fluxkit.compare.reader_options import ReaderOptions
 from fluxkit.text.answers import answers
 from fluxkit.text.text_table import render
 
 
 def asked(results, quantity, given=None):
     """The answer about a quantity of the one workload of some results."""
-    (workload,) = compare(results, given or Given()).workloads
+    (workload,) = compare(results, given or ReaderOptions()).workloads
     (answer,) = [each for each in answers(workload) if each.quantity == quantity]
     return answer
 

@@ -7,7 +7,7 @@ from stand_in import Log, whole_run
 
 from fluxkit.fold.fold import fold
 from fluxkit.machine.readings import Reading
-from fluxkit.record.facts import PhaseTelemetry, Telemetry
+from fluxkit.record.result import PhaseTelemetry, Telemetry
 
 
 @pytest.fixture

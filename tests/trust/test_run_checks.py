@@ -9,8 +9,7 @@ from stand_in import PRECISION, Log, begin, grade, infer, mark, steps, tune, who
 from fluxkit.fold.fold import fold
 from fluxkit.machine.readings import Reading
 from fluxkit.record.result import RunResult
-from fluxkit.spec.precision_names import departures
-from fluxkit.trust.run_checks import CHECKS, find
+from fluxkit.trust.run_checks import CHECKS
 
 
 @pytest.fixture
@@ -161,58 +160,6 @@ def test_another_precision_than_asked_for_is_not_used(folded):
     assert found(result)["tuning_precision", "training_speed"] == "X"
     assert found(result)["inference_precision", "inference_speed"] == "X"
     assert any("cuda.matmul = tf32" in check.evidence for check in result.checks)
-
-
-@pytest.mark.parametrize(
-    ("lost", "check", "subjects"),
-    [
-        ({"canary": ()}, "ceiling_unknown", {"training_speed", "inference_speed"}),
-        ({"telemetry": ()}, "unwatched", {"training_speed", "inference_speed"}),
-        ({"agreement": None}, "certificate_missing", {"training_speed", "inference_speed", "quality"}),
-    ],
-)
-def test_missing_evidence_is_a_remark(lost, check, subjects):
-    """A completed run without canary, telemetry or certificate has no grade A on what they would have told of."""
-    sound = builders.result()
-    assert not {grade for (_, subject), grade in found_in(sound).items() if subject != "quality"} - {"A"}
-    marked = found_in(sound.model_copy(update=lost))
-    assert {subject: grade for (name, subject), grade in marked.items() if name == check} == dict.fromkeys(
-        subjects, "B"
-    )
-
-
-def found_in(result):
-    return {(check.id, check.subject): check.grade for check in find(result)}
-
-
-@pytest.mark.parametrize("ranks", ["silent", "none"])
-def test_a_tuning_precision_that_was_not_read_back_is_in_doubt(ranks):
-    """FP32 that was asked for and that no rank, or not every rank, read back is graded C, as it is in inference."""
-    run = builders.result()
-    left = (run.tuning.ranks[0].model_copy(update={"precision": {}}),) if ranks == "silent" else ()
-    run = run.model_copy(update={"tuning": run.tuning.model_copy(update={"ranks": left})})
-    assert found_in(run)["tuning_precision", "training_speed"] == "C"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "switches", "wrong"),
-    [
-        ("ieee_float32", {"dtype": "float32", "cudnn.conv": "ieee"}, ""),
-        ("ieee_float32", {"dtype": "torch.float32", "matmul": "none"}, ""),
-        ("ieee_float32", {"dtype": "bfloat16"}, "dtype = bfloat16"),
-        ("ieee_float32", {"float32_matmul_precision": "high"}, "float32_matmul_precision = high"),
-        ("ieee_float32", {"dtype": "float32", "weights": "bfloat16"}, ""),
-        ("ieee_float32", {"allow_tf32": "True"}, "allow_tf32 = True"),
-        ("ieee_float32", {"mkldnn.matmul": "bf16"}, "mkldnn.matmul = bf16"),
-        ("tf32", {"dtype": "float32", "cuda.matmul": "tf32"}, ""),
-        ("tf32", {"dtype": "float32", "cuda.matmul": "ieee"}, "no backend at tf32"),
-        ("bfloat16", {"dtype": "bfloat16", "cuda.matmul": "ieee"}, ""),
-        ("bfloat16", {"dtype": "float32"}, "dtype = float32"),
-    ],
-)
-def test_precision_switches_are_read(wanted, switches, wrong):
-    """Each switch that contradicts the precision asked for is named."""
-    assert departures(wanted, switches) == wrong
 
 
 @pytest.mark.parametrize(("load", "order", "expected"), [(0.9, 0, None), (1.5, 0, "B"), (2.5, 0, "C"), (2.5, 1, None)])

@@ -1,7 +1,5 @@
 """`python -m fluxkit.engine.data.hub_client REPO REVISION`: a pipeline into the hub cache, because the spec says so."""
 
-from __future__ import annotations
-
 import sys
 
 from huggingface_hub import snapshot_download
@@ -10,18 +8,17 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from fluxkit.errors import ExitCode
 
 # The repository also holds the weights as one file for other programs: twice the download for nothing.
-WANTED = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model"]
+PIPELINE_FILES = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model"]
 
 
 def main(repo: str, revision: str) -> int:
-    """One download; gives the exit code, and a refusal as its last word on standard error."""
+    """Downloads one revision and gives the exit code; a refusal is one sentence on standard error."""
     try:
-        folder = snapshot_download(repo, revision=revision, allow_patterns=WANTED)
+        folder = snapshot_download(repo, revision=revision, allow_patterns=PIPELINE_FILES)
     except HfHubHTTPError as error:
         code = error.response.status_code
-        why = (
-            "it is gated: accept its licence on the hub and log in with: hf auth login" if code in {401, 403} else code
-        )
+        gated = "it is gated: accept its licence on the hub and log in with: hf auth login"
+        why = gated if code in {401, 403} else code
         sys.stderr.write(f"{repo} could not be downloaded: {why}.\n")
         return ExitCode.MACHINE
     except (LocalEntryNotFoundError, OSError) as error:

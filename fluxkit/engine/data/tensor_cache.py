@@ -1,22 +1,16 @@
 """Tensors that are computed once per content: read from the cache, or made and written there, whole or not at all."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
+from torch import Tensor
 
 from fluxkit.dataset.cache import entry
-from fluxkit.engine.data import tensor_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from torch import Tensor
+from fluxkit.engine.data.tensor_file import TensorFile, save_tensors
 
 
-def cached(
+def cached_tensors(
     kind: str, keys: Sequence[str], make: Callable[[list[int]], list[dict[str, Tensor]]]
 ) -> list[dict[str, Tensor]]:
     """The entries of `keys`, in order.
@@ -26,16 +20,16 @@ def cached(
         keys: hash of everything that each entry depends on.
         make: computes the entries at the given places, called at most once and only if something is missing.
     """
-    found = [_read(kind, key) for key in keys]
-    missing = [place for place, value in enumerate(found) if value is None]
+    stored = [_read_entry(kind, key) for key in keys]
+    missing = [place for place, tensors in enumerate(stored) if tensors is None]
     made = dict(zip(missing, make(missing), strict=True)) if missing else {}
     for place, tensors in made.items():
         with suppress(OSError):  # a cache that can't be written only costs time
-            tensor_file.save(entry(kind, keys[place]), tensors, {})
-    return [made[place] if value is None else value for place, value in enumerate(found)]
+            save_tensors(entry(kind, keys[place]), tensors, {})
+    return [made[place] if tensors is None else tensors for place, tensors in enumerate(stored)]
 
 
-def _read(kind: str, key: str) -> dict[str, Tensor] | None:
+def _read_entry(kind: str, key: str) -> dict[str, Tensor] | None:
     with suppress(OSError, SafetensorError, KeyError, TypeError):
-        return dict(tensor_file.load(entry(kind, key))[0])
+        return dict(TensorFile(entry(kind, key)))
     return None

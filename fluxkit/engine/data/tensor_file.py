@@ -1,26 +1,20 @@
 """Saves and restores tensors with a little JSON beside them, in one safetensors file, whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
-
-_FACTS = "fluxkit"
+FACTS_KEY = "fluxkit"
 
 
-def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Writes tensors and JSON facts to `path`; until the last moment the previous file stays in place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -28,7 +22,7 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     temporary = Path(name)
     try:
         held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(held, temporary, metadata={_FACTS: json.dumps(facts)})
+        save_file(held, temporary, metadata={FACTS_KEY: json.dumps(facts)})
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
@@ -37,12 +31,17 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-class Stored(Mapping[str, "Tensor"]):
-    """Tensors of a file, each read when it is asked for: a process that keeps a share never holds them all."""
+class TensorFile(Mapping[str, "Tensor"]):
+    """The tensors of a file that `save_tensors` wrote, on the CPU.
+
+    Each is read when it is looked up, so a process that keeps a share never holds them all.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = cast("Any", safe_open(path, framework="pt", device="cpu"))
         self._names = set(self._file.keys())
+        self.facts: dict[str, Any] = json.loads(self._file.metadata()[FACTS_KEY])
+        """What was written beside the tensors."""
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
@@ -54,14 +53,3 @@ class Stored(Mapping[str, "Tensor"]):
 
     def __len__(self) -> int:
         return len(self._names)
-
-    def facts(self) -> dict[str, Any]:
-        """What was written beside the tensors."""
-        stored: dict[str, Any] = json.loads(self._file.metadata()[_FACTS])
-        return stored
-
-
-def load(path: Path) -> tuple[Stored, dict[str, Any]]:
-    """The tensors (on the CPU) and facts of a file that `save` wrote."""
-    stored = Stored(path)
-    return stored, stored.facts()

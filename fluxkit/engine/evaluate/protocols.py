@@ -3,32 +3,31 @@
 `reconstruction`: samples for the captions of tuned pairs against their real images: how well the tuning set was
 learnt. `validation`: held-out images noised to fixed sigmas with fixed noise: velocity loss and one-step estimate.
 All noise comes from the content hash of the image, never from the run's seed or a place in a batch.
+
+N images of the data, B batch, C latent channels, H and W height and width, L tokens, D packed width.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
+from fluxkit.engine.data.prepare import Prepared
 from fluxkit.engine.evaluate.psnr_ssim import flat_colour, score
 from fluxkit.engine.flux import flow
+from fluxkit.engine.flux.autoencoder import Autoencoder
+from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.sampling import denoise, images_of
+from fluxkit.engine.process.event_log import EventLog
+from fluxkit.plan.plan import Job
 from fluxkit.record.events import Anchor, Progress, Reconstruction, Validation
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from fluxkit.engine.data.prepare import Prepared
-    from fluxkit.engine.flux.transformer import Autoencoder, Flux
-    from fluxkit.engine.process.event_log import EventLog
-    from fluxkit.spec.workload import EvaluateSpec
-
+Item = tuple[int, ...]
+"""One image to make: the place of its pair, then a seed, or a step of the sigmas and a draw of the noise."""
 KEPT_SEED = 0
 """The sample of this seed is kept as an image, for the report."""
 
@@ -42,97 +41,77 @@ def save_image(folder: Path, relative: str, image_HWC: NDArray[np.uint8]) -> str
 
 
 class Evaluator:
-    """Grades states of a model by what does not change between them: data, noise, sigmas and a share of the work."""
+    """Grades states of a model by what does not change between them: data, noise and sigmas."""
 
-    def __init__(
-        self, spec: EvaluateSpec, prepared: Prepared, autoencoder: Autoencoder, folder: Path, log: EventLog,
-        *, micro_batch_size: int, processes: int,
-    ) -> None:  # fmt: skip
-        self._spec, self._prepared, self._autoencoder = spec, prepared, autoencoder
+    def __init__(self, job: Job, prepared: Prepared, autoencoder: Autoencoder, folder: Path, log: EventLog) -> None:
+        self._spec, self._plan = job.spec.evaluate, job.plan
+        self._prepared, self._autoencoder = prepared, autoencoder
         self._folder, self._log = folder, log
-        self._micro_batch_size, self._processes = micro_batch_size, processes
         self._references = [np.asarray(pair.image) for pair in prepared.pairs]
 
-    def _share(self, items: Sequence[tuple[int, int, int]]) -> list[list[tuple[int, int, int]]]:
-        """This rank's part of the work, in micro-batches."""
-        mine = items[self._log.rank :: self._processes]
-        return [
-            list(mine[first : first + self._micro_batch_size]) for first in range(0, len(mine), self._micro_batch_size)
-        ]
+    def _micro_batches(self, items: Sequence[Item], what: str) -> Iterator[Sequence[Item]]:
+        """This rank's part of the work, with its progress in the log."""
+        own, size = items[self._log.rank :: self._plan.processes], self._plan.inference_micro_batch_size
+        firsts = range(0, len(own), size)
+        for done, first in enumerate(firsts):
+            self._log.write(Progress, done=done, total=len(firsts), what=what)
+            yield own[first : first + size]
 
     def anchors(self) -> None:
         """Scores of the autoencoder's round trip and of the flat mean colour for every pair."""
-        for place in range(self._log.rank, len(self._references), self._processes):
+        for place in range(self._log.rank, len(self._references), self._plan.processes):
             pair, reference = self._prepared.pairs[place], self._references[place]
             decoded = images_of(self._autoencoder, self._prepared.latents_NCHW[place : place + 1])[0]
             image = save_image(self._folder, f"samples/autoencoder/{pair.id}.png", decoded)
-            trip, flat = score(decoded, reference), score(flat_colour(reference), reference)
-            self._log.write(Anchor, anchor="autoencoder_reconstruction", pair=pair.id, image=image, **trip._asdict())
+            kept, flat = score(decoded, reference), score(flat_colour(reference), reference)
+            self._log.write(Anchor, anchor="autoencoder_reconstruction", pair=pair.id, image=image, **kept._asdict())
             self._log.write(Anchor, anchor="flat_colour", pair=pair.id, **flat._asdict())
 
     def grade(self, flux: Flux, iteration: int, marks: list[str]) -> None:
         """Writes the scores of the model's state after `iteration` steps under each of `marks`."""
         flux.transformer.eval()
-        self._reconstruction(flux, f"iteration-{iteration}", marks)
-        self._validation(flux, marks)
+        seeds, draws = range(self._spec.num_images_per_prompt), range(self._spec.noise_draws)
+        items: list[Item] = [(place, seed) for place in self._prepared.of_split("tuning") for seed in seeds]
+        for batch in self._micro_batches(items, f"samples at {marks[0]}"):
+            self._reconstruct(flux, batch, f"samples/iteration-{iteration}", marks)
+        held_out, steps = self._prepared.of_split("held_out"), range(self._spec.sigmas)
+        items = [(place, step, draw) for place in held_out for step in steps for draw in draws]
+        for batch in self._micro_batches(items, f"held-out images at {marks[0]}"):
+            self._validate(flux, batch, marks)
 
-    def _reconstruction(self, flux: Flux, folder: str, marks: list[str]) -> None:
-        seeds = range(self._spec.num_images_per_prompt)
-        items = [(place, seed, 0) for place in self._prepared.of_split("tuning") for seed in seeds]
-        batches = self._share(items)
-        for done, batch in enumerate(batches):
-            self._log.write(Progress, done=done, total=len(batches), what=f"samples at {marks[0]}")
-            places = [place for place, _, _ in batch]
-            shape = self._prepared.latents_NCHW.shape[1:]
-            hashes = [self._prepared.pairs[place].pixels_sha256 for place in places]
-            noise = torch.stack(
-                [
-                    flow.noise_of(shape, "reconstruction", key, seed)
-                    for key, (_, seed, _) in zip(hashes, batch, strict=True)
-                ]
-            )
-            latents = denoise(flux, noise, self._prepared.captions.of(places), self._spec.num_inference_steps)
-            for (place, seed, _), image in zip(batch, images_of(self._autoencoder, latents), strict=True):
-                self._write_sample(place, seed, image, marks, f"samples/{folder}")
+    def _noise(self, protocol: str, batch: Sequence[Item]) -> Tensor:
+        """Noise (B, C, H, W) of these items, each from the picture's hash and its own numbers."""
+        shape, pairs = self._prepared.latents_NCHW.shape[1:], self._prepared.pairs
+        return torch.stack(
+            [flow.noise_of(shape, protocol, pairs[place].pixels_sha256, *numbers) for place, *numbers in batch]
+        )
 
-    def _write_sample(self, place: int, seed: int, image_HWC: NDArray[np.uint8], marks: list[str], folder: str) -> None:
-        pair = self._prepared.pairs[place]
-        result = score(image_HWC, self._references[place])
-        kept = save_image(self._folder, f"{folder}/{pair.id}.png", image_HWC) if seed == KEPT_SEED else None
-        for mark in marks:
-            self._log.write(Reconstruction, mark=mark, pair=pair.id, seed=seed, image=kept, **result._asdict())
-
-    def _validation(self, flux: Flux, marks: list[str]) -> None:
-        sigmas = flow.midpoints(self._spec.sigmas)
-        draws = range(self._spec.noise_draws)
-        held_out = self._prepared.of_split("held_out")
-        items = [(place, step, draw) for place in held_out for step in range(len(sigmas)) for draw in draws]
-        batches = self._share(items)
-        for done, batch in enumerate(batches):
-            self._log.write(Progress, done=done, total=len(batches), what=f"held-out images at {marks[0]}")
-            self._validate(flux, batch, sigmas, marks)
+    def _reconstruct(self, flux: Flux, batch: Sequence[Item], folder: str, marks: list[str]) -> None:
+        captions = self._prepared.captions.of([place for place, _ in batch])
+        noise_BCHW = self._noise("reconstruction", batch)
+        latents_BCHW = denoise(flux, noise_BCHW, captions, self._spec.num_inference_steps)
+        for (place, seed), image_HWC in zip(batch, images_of(self._autoencoder, latents_BCHW), strict=True):
+            pair = self._prepared.pairs[place]
+            facts = score(image_HWC, self._references[place])._asdict()
+            kept = save_image(self._folder, f"{folder}/{pair.id}.png", image_HWC) if seed == KEPT_SEED else None
+            for mark in marks:
+                self._log.write(Reconstruction, mark=mark, pair=pair.id, seed=seed, image=kept, **facts)
 
     @torch.no_grad()
-    def _validate(self, flux: Flux, batch: list[tuple[int, int, int]], sigmas: list[float], marks: list[str]) -> None:
+    def _validate(self, flux: Flux, batch: Sequence[Item], marks: list[str]) -> None:
         places = [place for place, _, _ in batch]
-        latents = self._prepared.latents_NCHW[places]
-        noise = torch.stack(
-            [
-                flow.noise_of(latents.shape[1:], "validation", self._prepared.pairs[place].pixels_sha256, step, draw)
-                for place, step, draw in batch
-            ]
-        )
-        sigma = flux.seen(torch.tensor([sigmas[step] for _, step, _ in batch]))
-        noisy = flow.add_noise(latents, noise, sigma)
-        captions = self._prepared.captions.of(places)
-        velocity = flux.velocity(flow.pack(noisy).to(flux.device), sigma.to(flux.device), captions, self._prepared.size)
-        velocity = flow.unpack(velocity.float().cpu(), *self._prepared.size)
-        losses = flow.velocity_loss(velocity, latents, noise).tolist()
-        images = images_of(self._autoencoder, flow.denoised(noisy, velocity, sigma))
-        for (place, step, draw), loss, image in zip(batch, losses, images, strict=True):
-            result = score(image, self._references[place])
-            facts = {"loss": loss, "psnr_db": result.psnr_db, "ssim": result.ssim}
+        captions, size = self._prepared.captions.of(places), self._prepared.size
+        sigmas = [flow.midpoints(self._spec.sigmas)[step] for _, step, _ in batch]
+        sigma_B = flux.rounded_sigma(torch.tensor(sigmas))
+        latents_BCHW, noise_BCHW = self._prepared.latents_NCHW[places], self._noise("validation", batch)
+        noisy_BCHW = flow.add_noise(latents_BCHW, noise_BCHW, sigma_B)
+        noisy_BLD = flow.pack(noisy_BCHW).to(flux.device)
+        velocity_BLD = flux.velocity(noisy_BLD, sigma_B.to(flux.device), captions, size)
+        velocity_BCHW = flow.unpack(velocity_BLD.float().cpu(), *size)
+        losses = flow.velocity_loss(velocity_BCHW, latents_BCHW, noise_BCHW).tolist()
+        images = images_of(self._autoencoder, flow.denoised(noisy_BCHW, velocity_BCHW, sigma_B))
+        for (place, _, draw), sigma, loss, image_HWC in zip(batch, sigmas, losses, images, strict=True):
+            result = score(image_HWC, self._references[place])
+            facts = {"sigma": sigma, "draw": draw, "loss": loss, "psnr_db": result.psnr_db, "ssim": result.ssim}
             for mark in marks:
-                self._log.write(
-                    Validation, mark=mark, pair=self._prepared.pairs[place].id, sigma=sigmas[step], draw=draw, **facts
-                )
+                self._log.write(Validation, mark=mark, pair=self._prepared.pairs[place].id, **facts)

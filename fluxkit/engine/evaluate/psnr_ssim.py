@@ -5,17 +5,13 @@ K2 = 0.03, mean over the region where the window fits, then over the three chann
 it would change only the crop (scikit-image issue 7231).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from fluxkit.spec.workload import MIN_SSIM_SIDE
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 RGB = 3
 DATA_RANGE = 255

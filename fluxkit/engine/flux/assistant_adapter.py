@@ -3,22 +3,20 @@
 Tuning a step-distilled model directly breaks its few-step sampling. An adapter trained on images of the same model
 absorbs that: with it in the base the user's adapter learns the subject, and without it the distillation is whole.
 Source: ostris/ai-toolkit, issue 104, where the method for schnell is described.
+
+R rank, I inputs and O outputs of a linear layer.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import FluxPipeline
+from torch import Tensor
 
 from fluxkit.errors import MachineError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 PREFIX = "transformer."
-DOWN, UP, ALPHA = ".lora_A.weight", ".lora_B.weight", ".alpha"
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
 class Assistant:
@@ -28,14 +26,14 @@ class Assistant:
         state, alphas, metadata = FluxPipeline.lora_state_dict(
             path, return_alphas=True, return_lora_metadata=True, local_files_only=True, use_safetensors=True
         )
-        alphas = alphas or {}
         self._factors: dict[str, tuple[Tensor, Tensor, float]] = {}
         for key in state:
             if key.startswith(PREFIX) and key.endswith(DOWN):
                 name = key.removesuffix(DOWN)
-                down, up = state[key], state[name + UP]
-                alpha = alphas.get(name + ALPHA, (metadata or {}).get(f"{PREFIX}lora_alpha", down.shape[0]))
-                self._factors[name.removeprefix(PREFIX)] = (down, up, float(alpha) / down.shape[0])
+                down_RI, up_OR = state[key], state[name + UP]
+                rank = down_RI.shape[0]
+                alpha = (alphas or {}).get(f"{name}.alpha", (metadata or {}).get(f"{PREFIX}lora_alpha", rank))
+                self._factors[name.removeprefix(PREFIX)] = (down_RI, up_OR, float(alpha) / rank)
         if not self._factors:
             raise MachineError(f"{path} holds no LoRA for a FLUX transformer, so it can't assist the tuning of one.")
 
@@ -47,11 +45,12 @@ class Assistant:
             MachineError: the adapter belongs to another architecture.
         """
         modules = dict(transformer.named_modules())
-        for name, (down, up, scale) in self._factors.items():
+        for name, (down_RI, up_OR, scale) in self._factors.items():
             module = modules.get(f"{name}.base_layer", modules.get(name))
-            if module is None or module.weight.shape != (up.shape[0], down.shape[1]):
+            if module is None or module.weight.shape != (up_OR.shape[0], down_RI.shape[1]):
                 raise MachineError(
                     f"The assistant adapter changes {name}, which this transformer has not in that size."
                 )
-            change = up.to(module.weight.device, torch.float32) @ down.to(module.weight.device, torch.float32)
-            module.weight.copy_(module.weight.float() + sign * scale * change)
+            device = module.weight.device
+            change_OI = up_OR.to(device, torch.float32) @ down_RI.to(device, torch.float32)
+            module.weight.copy_(module.weight.float() + sign * scale * change_OI)

@@ -5,21 +5,14 @@ memory-efficient kernel, or where that does not fit the plain products. On a CPU
 fused kernel, for every precision.
 """
 
-from __future__ import annotations
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
-from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING
-
+from torch.nn import Module
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from torch.nn import Module
-
-    from fluxkit.spec.execution import Attention
+from fluxkit.spec.execution import Attention
 
 HALF = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 SINGLE = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
@@ -32,35 +25,35 @@ NAMED = {
 _OPERATOR = "aten::_scaled_dot_product_"
 
 
-def allowed(device: str, precision: str, asked: Attention) -> tuple[SDPBackend, ...]:
+def allowed_backends(device: str, precision: str, choice: Attention) -> tuple[SDPBackend, ...]:
     """The backends that may run, the preferred first; none named means torch's own choice.
 
     Without plain products in half precision: they would hold a number for every pair of tokens.
     """
-    if asked != "auto":
-        return (NAMED[asked],)
+    if choice != "auto":
+        return (NAMED[choice],)
     if device != "cuda":
         return ()
     return HALF if precision == "bfloat16" else SINGLE
 
 
-def attention(device: str, precision: str, asked: Attention) -> AbstractContextManager[None]:
+def attention_backends(device: str, precision: str, choice: Attention) -> AbstractContextManager[None]:
     """Only the allowed backends, for a while."""
-    backends = allowed(device, precision, asked)
+    backends = allowed_backends(device, precision, choice)
     return sdpa_kernel([*backends], set_priority=True) if backends else nullcontext()
 
 
-def that_ran(work: Callable[[], object], first_pass_of: Module | None = None) -> str:
+def observed_kernels(work: Callable[[], object], first_pass_of: Module | None = None) -> str:
     """Does the work and names torch's attention operators that it called, without their common beginning.
 
-    With a module only its first forward pass is watched: whatever is watched takes memory, which is measured too.
+    With a module only its first forward pass is watched: watching takes memory, which is measured too.
     """
     with ExitStack() as watching:
-        seen = watching.enter_context(profile(activities=[ProfilerActivity.CPU]))
+        profiler = watching.enter_context(profile(activities=[ProfilerActivity.CPU]))
         if first_pass_of is not None:
             hook = first_pass_of.register_forward_hook(lambda *_: watching.close())
             watching.callback(hook.remove)
         work()
-    names = {event.key for event in seen.key_averages() if event.key.startswith(_OPERATOR)}
+    names = {event.key for event in profiler.key_averages() if event.key.startswith(_OPERATOR)}
     forward = sorted(name.removeprefix(_OPERATOR) for name in names if not name.endswith("_backward"))
     return " + ".join(forward) or "none"

@@ -1,22 +1,16 @@
 """FP32 computed from weights that are stored in bfloat16: half their memory, and not a bit of difference.
 
 Weights that were published in bfloat16 lose nothing when they are stored in it, and each product widens its own
-matrix for as long as it takes. Whether a matrix is such is seen from its values. An adapter fused into a matrix makes
-it one that is not, so adapters stay beside the base.
+matrix for as long as it takes. A matrix's own values tell whether it is such. An adapter fused into it would change
+them, so adapters stay beside the base.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 from torch.nn.functional import linear
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-
-class Widening(torch.nn.Linear):
+class WideningLinear(torch.nn.Linear):
     """A linear layer in bfloat16 whose product is computed in the precision of what comes in."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
@@ -26,14 +20,15 @@ class Widening(torch.nn.Linear):
 
 
 @torch.no_grad()
-def store_narrow(transformer: torch.nn.Module) -> float:
+def store_as_bf16(transformer: torch.nn.Module) -> float:
     """Stores every matrix that survives it in bfloat16 and all else in FP32; gives the share of numbers in bfloat16."""
     narrow = {
         name: module for name, module in transformer.named_modules()
-        if type(module) is torch.nn.Linear and "lora_" not in name and _survives(module)
+        if type(module) is torch.nn.Linear and "lora_" not in name
+        and all(torch.equal(value.bfloat16().to(value.dtype), value) for value in module.parameters())
     }  # fmt: skip
     for module in narrow.values():
-        module.__class__ = Widening
+        module.__class__ = WideningLinear
         module.bfloat16()
     kept = {id(parameter) for module in narrow.values() for parameter in module.parameters()}
     for parameter in transformer.parameters():
@@ -41,7 +36,3 @@ def store_narrow(transformer: torch.nn.Module) -> float:
             parameter.data = parameter.data.float()
     sizes = [(parameter.numel(), id(parameter) in kept) for parameter in transformer.parameters()]
     return sum(count for count, is_narrow in sizes if is_narrow) / sum(count for count, _ in sizes)
-
-
-def _survives(module: torch.nn.Linear) -> bool:
-    return all(torch.equal(each.bfloat16().to(each.dtype), each) for each in module.parameters())

@@ -4,19 +4,11 @@ What is timed is compiled. What is graded runs uncompiled, as on every other mac
 `compile_repeated_blocks`; PyTorch `torch.compile`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
 
 import torch
+from diffusers import FluxTransformer2DModel
 from torch._dynamo.utils import calculate_time_spent
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from diffusers import FluxTransformer2DModel
-
-_WALL = "total_wall_time"
 
 
 def compile_blocks(transformer: FluxTransformer2DModel) -> float:
@@ -36,4 +28,4 @@ def uncompiled() -> AbstractContextManager[None]:
 
 def seconds_since(began: float) -> float:
     """Seconds that this process has spent compiling since `compile_blocks`."""
-    return float(calculate_time_spent().get(_WALL, 0.0)) - began
+    return float(calculate_time_spent().get("total_wall_time", 0.0)) - began

@@ -3,29 +3,22 @@
 Both give the gradient of the global batch: its mean over the processes. Source: PyTorch `torch.distributed.fsdp`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import torch
+from accelerate import Accelerator
 from diffusers import FluxTransformer2DModel
+from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from fluxkit.engine.flux.transformer import Flux
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from accelerate import Accelerator
-    from torch import Tensor
-
-    from fluxkit.spec.execution import Parallelism
+from fluxkit.spec.execution import Parallelism
 
 
-def spread(flux: Flux, accelerator: Accelerator, parallelism: Parallelism) -> None:
-    """Makes the model one of all processes; every process has loaded the same weights."""
+def distribute_model(flux: Flux, accelerator: Accelerator, parallelism: Parallelism) -> None:
+    """Makes one model of those of all processes, which have loaded the same weights."""
     if parallelism == "ddp":
         flux.forward = accelerator.prepare_model(flux.transformer)
         return
@@ -37,9 +30,9 @@ def spread(flux: Flux, accelerator: Accelerator, parallelism: Parallelism) -> No
     fully_shard(flux.transformer, mesh=mesh)
 
 
-def in_one_piece(flux: Flux) -> Flux:
-    """The model as every process needs it to be graded; of a sharded one only the shape, to `put` weights into."""
-    if not any(isinstance(each, DTensor) for each in flux.transformer.parameters()):
+def whole_model(flux: Flux) -> Flux:
+    """The model as every process needs it to be graded; of a sharded one only the shape, for `copy_weights` to fill."""
+    if not any(isinstance(parameter, DTensor) for parameter in flux.transformer.parameters()):
         flux.forward = flux.transformer
         return flux
     with torch.device("meta"):
@@ -47,32 +40,33 @@ def in_one_piece(flux: Flux) -> Flux:
     return Flux(transformer.to_empty(device=flux.device), flux.device, autocast=flux.autocast)
 
 
-def local(tensors: Iterable[Tensor]) -> list[Tensor]:
+def local_shards(tensors: Iterable[Tensor]) -> list[Tensor]:
     """What of each tensor lies in this process; changing it changes the tensor."""
-    return [each.to_local() if isinstance(each, DTensor) else each for each in (one.detach() for one in tensors)]
+    detached = [tensor.detach() for tensor in tensors]
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in detached]
 
 
-def gathered(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+def gather_whole(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
     """All of each tensor on the CPU where `keep`, else nothing; every process has to call it, with the same names."""
-    found = {}
+    kept = {}
     for name, tensor in tensors.items():
         whole = tensor.detach()
         whole = whole.full_tensor() if isinstance(whole, DTensor) else whole
         if keep:
-            found[name] = whole.cpu()
-    return found
+            kept[name] = whole.cpu()
+    return kept
 
 
-def share(whole: Tensor, like: Tensor) -> Tensor:
+def shard_like(whole: Tensor, like: Tensor) -> Tensor:
     """The tensor on the device of `like`, cut as `like` is; every process has all of it, so nothing is sent."""
-    placed = whole.to(like.device)
-    if not isinstance(like, DTensor) or placed.shape != like.shape:
-        return placed
-    return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
+    on_device = whole.to(like.device)
+    if not isinstance(like, DTensor) or on_device.shape != like.shape:
+        return on_device
+    return distribute_tensor(on_device, like.device_mesh, like.placements, src_data_rank=None)
 
 
 @torch.no_grad()
-def put(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+def copy_weights(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     """Overwrites parameters, whole or sharded, with whole weights of the same names."""
     for name, parameter in parameters.items():
-        parameter.copy_(share(weights[name], parameter))
+        parameter.copy_(shard_like(weights[name], parameter))

@@ -7,18 +7,12 @@ Source: Esser et al. 2024, arXiv 2403.03206, section 3.1; black-forest-labs/flux
 position ids and the schedule of schnell.
 """
 
-from __future__ import annotations
-
 import hashlib
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from torch import Tensor
+from torch import Tensor
 
 
 def seed_of(*parts: str | int) -> int:

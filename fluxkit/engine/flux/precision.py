@@ -4,15 +4,11 @@ Source: PyTorch `torch.backends.*.fp32_precision`. cuDNN convolutions default to
 `set_float32_matmul_precision` also lowers CPU products to bfloat16, so only the per-backend switches are used.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Mode = Literal["ieee", "tf32"]
 _BACKENDS: dict[str, Any] = {
@@ -45,7 +41,7 @@ def fp32_products(mode: Mode) -> Iterator[None]:
         set_fp32_products("ieee")
 
 
-def read_back(dtype: torch.dtype, weights: str = "none") -> dict[str, str]:
+def precision_in_force(dtype: torch.dtype, weights: str = "none") -> dict[str, str]:
     """The dtype in use, the switches in force by backend, and how weights are stored if otherwise."""
     switches = {name: str(backend.fp32_precision) for name, backend in _BACKENDS.items()}
     stored = {} if weights == "none" else {"weights": weights}

@@ -9,30 +9,27 @@ are 1, biases 0. Twelve thousand million normal numbers would take a CPU a minut
 again and again: 1,000,003 of them, a prime, so that no two rows of a matrix begin at the same place of it, and from
 another place for every tensor. Everything follows from names: the weights are the same in each repeat and on each
 machine. A measured product of a 12288 x 3072 matrix took as long with a tile's numbers as with its own.
+
+C latent channels, H and W latent height and width, T tokens, E and P widths of the caption states.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from torch import nn
+from torch import Tensor, nn
 
 from fluxkit.engine.flux import flow
 from fluxkit.errors import MachineError
 from fluxkit.model.pipeline_files import read_sizes
 from fluxkit.model.transformer_size import Transformer
 from fluxkit.values import canonical_sha256
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from torch import Tensor
-
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 OWN_PAGES_BYTES = 1 << 16
@@ -72,30 +69,22 @@ def build_transformer(
     config = FluxTransformer2DModel.load_config(folder, subfolder="transformer", local_files_only=True)
     with torch.device("meta"):
         model = FluxTransformer2DModel.from_config(config)
-    _check_size(model, Transformer.from_config(dict(config), str(folder)).parameters())
-    tile = _Tile(dtype, device)
-    with compact_heap():
-        for name, block in _blocks(model):
-            _fill(name, block, tile)
-            if after_block:
-                after_block(block)
-        _fill("", model, tile)
-    return model
-
-
-def _check_size(model: nn.Module, stated: int) -> None:
     built = sum(parameter.numel() for parameter in model.parameters())
+    stated = Transformer.from_config(dict(config), str(folder)).parameters
     if built != stated:
         raise MachineError(
             f"This diffusers builds a transformer of {built:,} parameters where the formulas say {stated:,}; "
             "install the versions that fluxkit was made for."
         )
-
-
-def _blocks(model: FluxTransformer2DModel) -> Iterator[tuple[str, nn.Module]]:
-    for kind in ("transformer_blocks", "single_transformer_blocks"):
-        for number, block in enumerate(getattr(model, kind)):
-            yield f"{kind}.{number}", block
+    tile = _Tile(dtype, device)
+    with compact_heap():
+        for kind in ("transformer_blocks", "single_transformer_blocks"):
+            for number, block in enumerate(getattr(model, kind)):
+                _fill(f"{kind}.{number}", block, tile)
+                if after_block:
+                    after_block(block)
+        _fill("", model, tile)
+    return model
 
 
 def _fill(prefix: str, root: nn.Module, tile: _Tile) -> None:
@@ -145,10 +134,10 @@ def random_latents(folder: Path, resolution: int, pixels_sha256: str) -> Tensor:
     return flow.noise_of((sizes.transformer.in_channels // 4, side, side), "random latents", pixels_sha256)
 
 
-def random_caption(folder: Path, asked_tokens: int, caption: str) -> tuple[Tensor, Tensor]:
+def random_caption(folder: Path, max_sequence_length: int, caption: str) -> tuple[Tensor, Tensor]:
     """Sequence (T, E) and pooled (P) states of a caption, in the shapes of T5 and CLIP: normal, no encoder needed."""
     sizes = read_sizes(folder)
-    tokens, model = sizes.text_tokens(asked_tokens), sizes.transformer
+    tokens, model = min(max_sequence_length, sizes.max_text_tokens or max_sequence_length), sizes.transformer
     states = flow.noise_of((tokens, model.joint_attention_dim), "random caption", tokens, caption)
     return states, flow.noise_of((model.pooled_projection_dim,), "random pooled caption", caption)
 

@@ -1,33 +1,26 @@
-"""The FLUX parts of a pipeline folder in the diffusers layout, and LoRA adapters on the transformer.
+"""The FLUX transformer of a pipeline, ready to tune: its weights, how they are stored, and LoRA adapters on it.
 
-Nothing outside this module knows which family a model belongs to.
+B batch, L tokens, D packed width. Nothing outside this module knows which family a transformer belongs to.
 """
 
-from __future__ import annotations
-
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel
 from diffusers.utils import logging as diffusers_logging
 from peft import LoraConfig
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from fluxkit.engine.flux import flow
+from fluxkit.engine.flux.assistant_adapter import Assistant
+from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.precision import dtype_of
 from fluxkit.engine.flux.random_weights import build_transformer
 from fluxkit.model.pipeline_files import pipeline_folder
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from torch import Tensor
-
-    from fluxkit.engine.flux.assistant_adapter import Assistant
-    from fluxkit.spec.run_spec import RunSpec
-    from fluxkit.spec.workload import ModelSpec
+from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.workload import ModelSpec
 
 # Anchored to the blocks: the plain name "proj_out" would also hit the model's last layer. Covers attention, the
 # MLPs of the double blocks and the MLP of the single blocks, which hold half of the work.
@@ -36,81 +29,14 @@ LORA_TARGETS = (
     r"(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
     r"|ff\.net\.(0\.proj|2)|ff_context\.net\.(0\.proj|2)|proj_mlp|proj_out)"
 )
-TEXT_DTYPES = {"nano": torch.float32, "schnell": torch.bfloat16}
 
 
-@dataclass(frozen=True)
-class Embeddings:
-    """Encoded captions: sequence states (N, T, E) of T5 and pooled states (N, P) of CLIP."""
-
-    prompt_NTE: Tensor
-    pooled_NP: Tensor
-
-    def of(self, index: list[int]) -> Embeddings:
-        """The rows `index`, in that order."""
-        return Embeddings(self.prompt_NTE[index], self.pooled_NP[index])
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Embeddings:
-        """The same on a device, in a dtype."""
-        return Embeddings(self.prompt_NTE.to(device, dtype), self.pooled_NP.to(device, dtype))
-
-
-def quiet() -> None:
+def silence_libraries() -> None:
     """Keeps the libraries' own words and bars out of the engine's log."""
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-
-
-def encode_captions(spec: RunSpec, captions: list[str], device: torch.device) -> Embeddings:
-    """Encodes captions with the pipeline's own text encoders, which are freed on return.
-
-    The encoders run in the dtype they are published in; the result is in it, on the CPU.
-    """
-    folder = pipeline_folder(spec.model)
-    text = FluxPipeline.from_pretrained(
-        folder,
-        transformer=None,
-        vae=None,
-        dtype=TEXT_DTYPES[spec.model.family],
-        use_safetensors=True,
-        local_files_only=True,
-    ).to(device)
-    length = min(spec.evaluate.max_sequence_length, text.tokenizer_2.model_max_length)
-    with torch.no_grad():
-        encoded = [
-            text.encode_prompt(prompt=caption, prompt_2=None, device=device, max_sequence_length=length)[:2]
-            for caption in captions
-        ]
-    prompts, pooled = zip(*encoded, strict=True)
-    return Embeddings(torch.cat(prompts).cpu(), torch.cat(pooled).cpu())
-
-
-class Autoencoder:
-    """Images in [-1, 1] to scaled latents and back, in FP32."""
-
-    def __init__(self, spec: ModelSpec, device: torch.device) -> None:
-        self._device = device
-        self._vae = AutoencoderKL.from_pretrained(
-            pipeline_folder(spec), subfolder="vae", dtype=torch.float32, use_safetensors=True,
-            local_files_only=True,
-        ).to(device)  # fmt: skip
-        self._vae.eval().requires_grad_(requires_grad=False)
-
-    @torch.no_grad()
-    def encode(self, images_BCHW: Tensor) -> Tensor:
-        """Scaled latents (B, C, H/f, W/f) on the CPU: the posterior's mode, so that nothing is drawn here."""
-        config = self._vae.config
-        latents = self._vae.encode(images_BCHW.to(self._device)).latent_dist.mode()
-        return ((latents - (config.shift_factor or 0.0)) * config.scaling_factor).cpu()
-
-    @torch.no_grad()
-    def decode(self, latents_BCHW: Tensor) -> Tensor:
-        """Images (B, 3, H, W), nominally in [-1, 1], on the CPU."""
-        config = self._vae.config
-        latents = latents_BCHW.to(self._device) / config.scaling_factor + (config.shift_factor or 0.0)
-        return self._vae.decode(latents, return_dict=False)[0].cpu()
 
 
 class Flux:
@@ -130,10 +56,10 @@ class Flux:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the tokens the transformer is given: its own unless something else was said."""
+        """Of the tokens that the transformer reads: its own unless another one was set."""
         return self._dtype or (torch.float32 if self.autocast else self.transformer.dtype)
 
-    def seen(self, sigma_B: Tensor) -> Tensor:
+    def rounded_sigma(self, sigma_B: Tensor) -> Tensor:
         """Sigma as the model sees it: the transformer scales it by 1000 in its own dtype, and bfloat16 rounds that.
 
         Mixing image and noise with the rounded value keeps both sides of the loss in agreement.
@@ -186,8 +112,8 @@ def load_flux(spec: RunSpec, seed: int, device: torch.device, assistant: Assista
         if int8:
             store_as_int8(transformer)
     else:
-        shrink = store_block_as_int8 if int8 else None
-        transformer = build_transformer(pipeline_folder(spec.model), dtype, device, shrink)
+        after_block = store_block_as_int8 if int8 else None
+        transformer = build_transformer(pipeline_folder(spec.model), dtype, device, after_block)
     transformer.requires_grad_(requires_grad=full)
     if not full:
         add_lora(transformer, spec.tune.lora_rank, spec.tune.lora_alpha, seed)

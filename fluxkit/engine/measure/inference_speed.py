@@ -1,60 +1,56 @@
-"""The speed of inference: the tuned model as it would be used, its share of the batch, its timed denoising steps."""
+"""The speed of inference: the tuned model as it would be used, and its timed denoising steps over the batch."""
 
-from __future__ import annotations
+from accelerate import Accelerator
 
-from typing import TYPE_CHECKING
-
+from fluxkit.engine.data.prepare import Prepared
 from fluxkit.engine.flux import attention, compilation
-from fluxkit.engine.flux.bf16_storage import store_narrow
-from fluxkit.engine.flux.precision import dtype_of, read_back
+from fluxkit.engine.flux.bf16_storage import store_as_bf16
+from fluxkit.engine.flux.precision import dtype_of, precision_in_force
 from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure import sampling
+from fluxkit.engine.process.event_log import EventLog
+from fluxkit.plan.plan import Job
 from fluxkit.record import events
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from fluxkit.engine.data.prepare import Prepared
-    from fluxkit.engine.process.event_log import EventLog
-    from fluxkit.plan.plan import Job
 
 
 def measure(job: Job, flux: Flux, prepared: Prepared, accelerator: Accelerator, log: EventLog) -> None:
     """Says how the speed is measured, warms up, and writes the seconds of the steps of this process's share."""
-    spec, plan = job.spec, job.plan
+    spec, plan, settings = job.spec, job.plan, job.spec.inference
     flux, weights = as_used(job, flux)
-    batch = _share_of_the_batch(job, prepared, log.rank)
+    own = settings.batch_size // plan.processes
+    images = range(log.rank * own, (log.rank + 1) * own)
+    _, channels, height, width = prepared.latents_NCHW.shape
+    batch = sampling.LatentBatch(prepared.captions, (channels, height, width), images, plan.inference_micro_batch_size)
     began = compilation.compile_blocks(flux.transformer) if spec.execution.compile else None
     seconds: list[float] = []
-    kernels = attention.that_ran(lambda: seconds.append(sampling.warm_up_seconds(flux, batch)), flux.transformer)
+    kernels = attention.observed_kernels(
+        lambda: seconds.append(sampling.warm_up_seconds(flux, batch)), flux.transformer
+    )
     log.write(
         events.InferenceSetting,
         micro_batch_size=plan.inference_micro_batch_size,
-        precision=read_back(flux.dtype, weights),
+        precision=precision_in_force(flux.dtype, weights),
         attention=kernels,
         warm_up_seconds=sum(seconds),
         compile_seconds=None if began is None else compilation.seconds_since(began),
     )
-    asked = spec.inference
     accelerator.wait_for_everyone()
-    for steps in sampling.denoising_seconds(
-        flux, batch, asked.num_inference_steps, asked.min_seconds, asked.max_seconds
-    ):
+    for steps in sampling.denoising_seconds(flux, batch, settings):
         log.write(events.InferenceSteps, seconds=tuple(steps))
 
 
 def as_used(job: Job, flux: Flux) -> tuple[Flux, str]:
-    """The model in the precision asked for, its adapters fused, and how its weights are stored if otherwise.
+    """The model in the precision of the spec, its adapters fused, and how its weights are stored if otherwise.
 
-    Weights of 8 bits and weights of bfloat16 that are widened keep the adapters beside them: fused they would be
-    others. What is fused is fused in the wider of the two precisions, the tuning's and the inference's.
+    Weights of 8 bits and weights of bfloat16 that are widened keep the adapters beside them, because fused they would
+    be others. What is fused is fused in the wider of the two precisions, the tuning's and the inference's.
     """
     execution, transformer = job.spec.execution, flux.transformer.eval()
     dtype = dtype_of(execution.inference_precision)
     if execution.quantization != "none":
         return Flux(transformer, flux.device), execution.quantization
     if execution.inference_weights == "bfloat16":
-        share = store_narrow(transformer)
+        share = store_as_bf16(transformer)
         return Flux(transformer, flux.device, dtype=dtype), f"bfloat16 ({share:.1%} of the numbers), adapters apart"
     if dtype.itemsize > transformer.dtype.itemsize:
         transformer = transformer.to(dtype)
@@ -62,12 +58,3 @@ def as_used(job: Job, flux: Flux) -> tuple[Flux, str]:
         transformer.fuse_lora()
         transformer.unload_lora()
     return Flux(transformer.to(dtype), flux.device), "none"
-
-
-def _share_of_the_batch(job: Job, prepared: Prepared, rank: int) -> sampling.LatentBatch:
-    share = job.spec.inference.batch_size // job.plan.processes
-    _, channels, height, width = prepared.latents_NCHW.shape
-    images = range(rank * share, (rank + 1) * share)
-    return sampling.LatentBatch(
-        prepared.captions, (channels, height, width), images, job.plan.inference_micro_batch_size
-    )

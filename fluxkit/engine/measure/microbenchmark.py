@@ -4,18 +4,14 @@ The product's rate is this machine's own ceiling: no transformer step of the sam
 second. If the rate moved during a phase, the machine was not the same at its end as at its beginning.
 """
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from fluxkit.engine.flux.precision import dtype_of
 from fluxkit.engine.measure.timing import synchronize
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 BUDGET_SECONDS = 0.06
 """Of the product and of the copy each, after repetitions to warm up: four canaries take less than 1 % of 120 s."""
@@ -34,7 +30,7 @@ PROBE_SIZE = {"cpu": 192, "cuda": 1024}
 
 
 class Rates(NamedTuple):
-    """What a canary found."""
+    """What a canary measures."""
 
     matmul_size: int
     matmul_flops_per_second: float
@@ -42,23 +38,20 @@ class Rates(NamedTuple):
     copy_bytes_per_second: float
 
 
-def sing(device: torch.device, precision: str) -> Rates:
+def measure_rates(device: torch.device, precision: str) -> Rates:
     """The device's rates in `precision` ("ieee_float32", "tf32" or "bfloat16"), under the switches in force.
 
-    Whoever calls sets the switches, as for the phase itself: a canary that set its own could not tell on them.
+    The caller sets the switches, as for the phase itself: a canary that set its own could not tell of them.
     """
-    dtype, size = dtype_of(precision), _matmul_size(device)
+    dtype, size = dtype_of(precision), MATMUL_SIZE[device.type]
+    if device.type == "cpu" and torch.get_num_threads() >= MANY_THREADS:
+        size *= 2
     with torch.inference_mode():
         seconds = _matmul_seconds(device, dtype, size)
         rates = Rates(size, 2 * size**3 / seconds, _relative_error(device, dtype), _copy_rate(device))
     if device.type == "cuda":
         torch.cuda.empty_cache()  # or the phase's peak of reserved memory would hold the canary's
     return rates
-
-
-def _matmul_size(device: torch.device) -> int:
-    size = MATMUL_SIZE[device.type]
-    return 2 * size if device.type == "cpu" and torch.get_num_threads() >= MANY_THREADS else size
 
 
 def _matmul_seconds(device: torch.device, dtype: torch.dtype, size: int) -> float:
@@ -84,23 +77,23 @@ def _relative_error(device: torch.device, dtype: torch.dtype) -> float:
     size = PROBE_SIZE[device.type]
     left, right = (torch.randn(size, size, generator=draw).to(dtype) for _ in range(2))
     exact = left.double() @ right.double()
-    found = (left.to(device) @ right.to(device)).cpu().double()
-    return float((found - exact).norm() / exact.norm())
+    product = (left.to(device) @ right.to(device)).cpu().double()
+    return float((product - exact).norm() / exact.norm())
 
 
 def _fastest(device: torch.device, work: Callable[[], object]) -> float:
     """Seconds of one repetition in the fastest group: what the device can do, not what its neighbours leave."""
     work()
-    first = _timed(device, work, 1)
+    first = _group_seconds(device, work, 1)
     count = max(1, round(GROUP_SECONDS / max(first, 1e-9)))
     best, spent = first, first
     while spent < BUDGET_SECONDS:
-        seconds = _timed(device, work, count)
+        seconds = _group_seconds(device, work, count)
         best, spent = min(best, seconds / count), spent + seconds
     return best
 
 
-def _timed(device: torch.device, work: Callable[[], object], count: int) -> float:
+def _group_seconds(device: torch.device, work: Callable[[], object], count: int) -> float:
     synchronize(device)
     began = time.perf_counter()
     for _ in range(count):

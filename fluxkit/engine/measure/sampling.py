@@ -1,29 +1,26 @@
-"""Prompts and seeds -> images, and the speed of the denoising steps that make them."""
+"""Captions and noise become images, and the denoising steps that make them are timed.
 
-from __future__ import annotations
+B batch, C latent channels, H and W latent height and width, L tokens, D packed width.
+"""
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from fluxkit.engine.data.images import to_uint8
 from fluxkit.engine.flux import flow
-from fluxkit.engine.measure.timing import LONG_SECONDS, synchronize
-from fluxkit.spec.workload import MIN_TIMED_STEPS
+from fluxkit.engine.flux.autoencoder import Autoencoder
+from fluxkit.engine.flux.captions import Embeddings
+from fluxkit.engine.flux.transformer import Flux
+from fluxkit.engine.measure.timing import LONG_SECONDS, WARM_UP_STEPS, synchronize
+from fluxkit.spec.workload import MIN_TIMED_STEPS, InferenceSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from fluxkit.engine.flux.transformer import Autoencoder, Embeddings, Flux
-
-WARM_UP_STEPS = 3
 DECODED_TOGETHER = 32 * 32 * 4
 """Latent pixels of one decoding: 16 pictures of nano's size, one of schnell's from 512 pixels on."""
 
@@ -39,15 +36,14 @@ def denoise(
     def predict(tokens_BLD: Tensor, sigma_B: Tensor) -> Tensor:
         return flux.velocity(tokens_BLD, sigma_B, captions, (height, width))
 
-    tokens = flow.euler(predict, flow.pack(noise_BCHW.to(flux.device)), flow.schedule(num_inference_steps), after_step)
-    return flow.unpack(tokens, height, width).cpu()
+    noise_BLD, sigmas = flow.pack(noise_BCHW.to(flux.device)), flow.schedule(num_inference_steps)
+    return flow.unpack(flow.euler(predict, noise_BLD, sigmas, after_step), height, width).cpu()
 
 
 def images_of(autoencoder: Autoencoder, latents_BCHW: Tensor) -> NDArray[np.uint8]:
     """uint8 RGB images (B, H, W, 3), decoded a few at a time so that memory does not grow with the batch."""
     together = max(1, DECODED_TOGETHER // (latents_BCHW.shape[2] * latents_BCHW.shape[3]))
-    parts: list[Tensor] = list(latents_BCHW.split(together))
-    return to_uint8(torch.cat([autoencoder.decode(latents) for latents in parts]))
+    return to_uint8(torch.cat([autoencoder.decode(part_BCHW) for part_BCHW in latents_BCHW.split(together)]))
 
 
 @dataclass(frozen=True)
@@ -64,15 +60,15 @@ class LatentBatch:
     def micro_batch(self, first: int) -> tuple[Tensor, Embeddings]:
         """Noise (B, C, H, W) and captions of the micro-batch that begins at place `first`."""
         images = self.images[first : first + self.micro_batch_size]
-        noise = torch.stack([flow.noise_of(self.shape, "inference", image) for image in images])
+        noise_BCHW = torch.stack([flow.noise_of(self.shape, "inference", image) for image in images])
         rows = len(self.captions.prompt_NTE)
-        return noise, self.captions.of([image % rows for image in images])
+        return noise_BCHW, self.captions.of([image % rows for image in images])
 
 
 def step_seconds(flux: Flux, batch: LatentBatch, first: int, num_inference_steps: int) -> list[float]:
     """Seconds of each denoising step of one micro-batch: transformer and scheduler, device synchronised."""
-    noise, captions = batch.micro_batch(first)
-    noise, captions = noise.to(flux.device), captions.to(flux.device, flux.dtype)
+    noise_BCHW, captions = batch.micro_batch(first)
+    noise_BCHW, captions = noise_BCHW.to(flux.device), captions.to(flux.device, flux.dtype)
     ticks: list[float] = []
 
     def tick() -> None:
@@ -80,26 +76,24 @@ def step_seconds(flux: Flux, batch: LatentBatch, first: int, num_inference_steps
         ticks.append(time.perf_counter())
 
     tick()
-    denoise(flux, noise, captions, num_inference_steps, tick)
+    denoise(flux, noise_BCHW, captions, num_inference_steps, tick)
     return [after - before for before, after in pairwise(ticks)]
 
 
 def warm_up_seconds(flux: Flux, batch: LatentBatch) -> float:
-    """Seconds of the untimed steps before the timed ones: three, or one where a step takes long enough by itself."""
+    """Seconds of the untimed steps before the timed ones, of which one is enough where it takes long."""
     first = sum(step_seconds(flux, batch, 0, 1))
     return first if first > LONG_SECONDS else first + sum(step_seconds(flux, batch, 0, WARM_UP_STEPS - 1))
 
 
-def denoising_seconds(
-    flux: Flux, batch: LatentBatch, num_inference_steps: int, min_seconds: float, max_seconds: float
-) -> Iterator[list[float]]:
+def denoising_seconds(flux: Flux, batch: LatentBatch, settings: InferenceSpec) -> Iterator[list[float]]:
     """Seconds of the steps of one micro-batch after the other, the batch again and again.
 
-    Ends when `min_seconds` and 10 steps are reached; after `max_seconds` no further micro-batch begins.
+    Ends when `min_seconds` and `MIN_TIMED_STEPS` are reached. After `max_seconds` no further micro-batch begins.
     """
     spent, steps, first = 0.0, 0, 0
-    while (spent < min_seconds or steps < MIN_TIMED_STEPS) and spent < max_seconds:
-        seconds = step_seconds(flux, batch, first, num_inference_steps)
+    while (spent < settings.min_seconds or steps < MIN_TIMED_STEPS) and spent < settings.max_seconds:
+        seconds = step_seconds(flux, batch, first, settings.num_inference_steps)
         yield seconds
         spent, steps, first = spent + sum(seconds), steps + len(seconds), first + batch.micro_batch_size
         first = first if first < len(batch.images) else 0

@@ -1,7 +1,5 @@
 """Seconds on the device, synchronised at the edges; peak memory by name."""
 
-from __future__ import annotations
-
 import resource
 import sys
 import time
@@ -9,12 +7,14 @@ from pathlib import Path
 
 import torch
 
+WARM_UP_STEPS = 3
+"""Untimed ones before the timed, in tuning and in inference; after a long one no more are needed."""
 LONG_SECONDS = 10.0
 """A step of this length has warmed a device up: what is cold in it is over within the first second."""
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done all that was asked of it; a CPU always has."""
+    """Waits until the device has done all its work; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -1,32 +1,20 @@
-"""What the recipe of `nano` learns from: crops and mirrored copies of the tuning photos, never the exact pairs."""
+"""What the recipe of `nano` learns from: crops and mirrored copies of the tuning photos, never the exact pairs.
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+N pictures, FP32 (N, 3, 64, 64) in [-1, 1].
+"""
 
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
-from fluxkit.engine.data.images import load_image, pixel_sha256, to_tensor
-from fluxkit.engine.data.photos import Photo, photo_path
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fluxkit.dataset.photos import Photo, photo_path
+from fluxkit.dataset.picture_loader import load_image, pixel_sha256
+from fluxkit.engine.data.images import to_tensor
 
 RESOLUTION = 64
 
-CROPS, MIRRORED = 3, 9
-"""Per photo that the transformer is pre-trained on: random crops, and how often the mirrored copy stands beside them.
-
-More crops would make the untuned drawings a blur of all of them.
-"""
-
-
-def upright(photo: Photo) -> Image.Image:
-    """The whole photograph in RGB on white, at its own size (not square)."""
-    with Image.open(photo_path(photo)) as opened:
-        rgba = opened.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+CROPS, MIRRORED_COPIES = 3, 9
+"""Per photo that the transformer is pre-trained on. More crops would make the untuned drawings a blur of them all."""
 
 
 def crops(
@@ -35,52 +23,40 @@ def crops(
     """Random square crops of a photo at 64 px, none of them equal to its exact pair.
 
     Args:
-        photo: what to crop.
-        count: how many crops.
+        photo: what is cropped.
+        count: of crops.
         smallest: lower end of the crop's side as a share of the photo's shorter side, in (0, 1].
         mirrored: share of the crops that are mirrored left to right.
         generator: of places, sizes and mirroring.
     """
-    whole = upright(photo)
-    forbidden = pixel_sha256(load_image(photo_path(photo), RESOLUTION))
-    shorter = min(whole.size)
-    found: list[Image.Image] = []
-    while len(found) < count:
+    with Image.open(photo_path(photo)) as opened:
+        rgba = opened.convert("RGBA")
+    whole = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    exact_pair = pixel_sha256(load_image(photo_path(photo), RESOLUTION))
+    pictures: list[Image.Image] = []
+    while len(pictures) < count:
         scale, across, down, side = torch.rand(4, generator=generator).tolist()
-        size = max(RESOLUTION, round(shorter * (smallest + (1 - smallest) * scale)))
+        size = max(RESOLUTION, round(min(whole.size) * (smallest + (1 - smallest) * scale)))
         left, top = round(across * (whole.width - size)), round(down * (whole.height - size))
-        picture = whole.resize(
-            (RESOLUTION, RESOLUTION), Image.Resampling.LANCZOS, box=(left, top, left + size, top + size)
-        )
+        box = (left, top, left + size, top + size)
+        picture = whole.resize((RESOLUTION, RESOLUTION), Image.Resampling.LANCZOS, box=box)
         if side < mirrored:
             picture = ImageOps.mirror(picture)
-        if pixel_sha256(picture) != forbidden:
-            found.append(picture)
-    return found
+        if pixel_sha256(picture) != exact_pair:
+            pictures.append(picture)
+    return pictures
 
 
 def autoencoder_pictures(tuning: tuple[Photo, ...], *, per_photo: int, generator: torch.Generator) -> Tensor:
-    """FP32 (B, 3, 64, 64) in [-1, 1]: crops from the whole photo down to 64 of its own pixels."""
-    return to_tensor(
-        [
-            crop
-            for photo in tuning
-            for crop in crops(photo, count=per_photo, smallest=0.3, mirrored=0.5, generator=generator)
-        ]
-    )
+    """Crops from the whole photo down to 64 of its own pixels, half of them mirrored."""
+    cropped = [crops(photo, count=per_photo, smallest=0.3, mirrored=0.5, generator=generator) for photo in tuning]
+    return to_tensor([picture for pictures in cropped for picture in pictures])
 
 
-def base_pictures(tuning: tuple[Photo, ...], *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What the transformer is pre-trained on: mirrored copies, and mirrored crops of most of the photo.
-
-    Returns:
-        FP32 pictures (N, 3, 64, 64) in [-1, 1], and for each the index of its photo in `tuning` (N,).
-    """
+def transformer_pictures(tuning: tuple[Photo, ...], *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mirrored copies, and mirrored crops of most of the photo; for each the index of its photo in `tuning` (N,)."""
     pictures: list[Image.Image] = []
-    owners: list[int] = []
-    for index, photo in enumerate(tuning):
-        mirror = ImageOps.mirror(load_image(photo_path(photo), RESOLUTION))
-        found = crops(photo, count=CROPS, smallest=0.85, mirrored=1.0, generator=generator)
-        pictures += [mirror] * MIRRORED + found
-        owners += [index] * (MIRRORED + CROPS)
-    return to_tensor(pictures), torch.tensor(owners)
+    for photo in tuning:
+        pictures += [ImageOps.mirror(load_image(photo_path(photo), RESOLUTION))] * MIRRORED_COPIES
+        pictures += crops(photo, count=CROPS, smallest=0.85, mirrored=1.0, generator=generator)
+    return to_tensor(pictures), torch.arange(len(tuning)).repeat_interleave(MIRRORED_COPIES + CROPS)

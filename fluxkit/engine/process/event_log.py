@@ -1,18 +1,12 @@
 """Appends events to this rank's own file; every line is whole before the next begins."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from fluxkit.record.events import PhaseEnded, PhaseStarted, event_path
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from fluxkit.record.events import Event, Phase
+from fluxkit.record.events import Event, Phase, PhaseEnded, PhaseStarted, event_path
 
 
 class EventLog:

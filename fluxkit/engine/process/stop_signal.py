@@ -1,14 +1,9 @@
 """SIGTERM and SIGUSR1 mean: write a checkpoint and stop, to be run again later."""
 
-from __future__ import annotations
-
 import signal
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
+from types import FrameType
 
 
 class StopRequestedError(Exception):

@@ -1,27 +1,19 @@
 """One optimiser step over the global batch: gradients of all micro-batches and processes, clipped, then AdamW."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import torch
+from accelerate import Accelerator
+from torch import Tensor
 
-from fluxkit.engine.flux.distributed import local, put, share
-from fluxkit.engine.measure.timing import LONG_SECONDS, synchronize
+from fluxkit.engine.flux.distributed import copy_weights, local_shards, shard_like
+from fluxkit.engine.flux.transformer import Flux
+from fluxkit.engine.measure.timing import LONG_SECONDS, WARM_UP_STEPS, synchronize
+from fluxkit.engine.tuning.sample_stream import Samples
+from fluxkit.plan.plan import Job
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from accelerate import Accelerator
-    from torch import Tensor
-
-    from fluxkit.engine.flux.transformer import Flux
-    from fluxkit.engine.tuning.sample_stream import Samples
-    from fluxkit.plan.plan import Job
-
-WARM_UP_STEPS = 3
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -30,7 +22,7 @@ class Optimiser:
 
     def __init__(self, job: Job, flux: Flux, samples: Samples, accelerator: Accelerator) -> None:
         self._tune, self._micro = job.spec.tune, job.plan.micro_batch_size
-        self._share = job.spec.tune.global_batch_size // job.plan.processes
+        self._batch_here = job.spec.tune.global_batch_size // job.plan.processes
         self._accelerator, self._samples, self._flux = accelerator, samples, flux
         self.parameters = flux.trainable()
         self._optimizer = torch.optim.AdamW(
@@ -44,14 +36,14 @@ class Optimiser:
 
     def step(self, iteration: int) -> Tensor:
         """One optimiser step over this process's share of the global batch; gives its mean loss, not yet read."""
-        first = iteration * self._tune.global_batch_size + self._accelerator.process_index * self._share
+        first = iteration * self._tune.global_batch_size + self._accelerator.process_index * self._batch_here
         total = torch.zeros((), device=self._flux.device)
-        for start in range(0, self._share, self._micro):
-            last = start + self._micro >= self._share
+        for start in range(0, self._batch_here, self._micro):
+            last = start + self._micro >= self._batch_here
             # A sharded model has no `no_sync`: its gradients are shared out at every pass, or they would not fit.
             with self._accelerator.no_sync(self._flux.forward) if not last else nullcontext():
                 loss = self._samples.loss(range(first + start, first + start + self._micro))
-                loss = loss * (self._micro / self._share)
+                loss = loss * (self._micro / self._batch_here)
                 loss.backward()
             total += loss.detach()
         self._update(iteration)
@@ -67,19 +59,19 @@ class Optimiser:
         if self._averages is not None:
             # Ramped, so that the first steps are not dominated by the start.
             decay = min(self._tune.ema_decay, (1 + iteration) / (10 + iteration))
-            torch._foreach_lerp_(local(self._averages), local(self.parameters.values()), 1 - decay)
+            torch._foreach_lerp_(local_shards(self._averages), local_shards(self.parameters.values()), 1 - decay)
 
     def warm_up(self) -> None:
         """Real steps on this machine's kernels, after which weights and optimiser are as if they had not been."""
         before = self._copies()
-        averages = [each.clone() for each in self._averages] if self._averages is not None else None
+        averages = None if self._averages is None else [average.clone() for average in self._averages]
         for iteration in range(WARM_UP_STEPS):
             began = time.perf_counter()
             self.step(iteration)
             if self._all_took_long(began):
                 break
         with torch.no_grad():
-            torch._foreach_copy_(local(self.parameters.values()), local(before))
+            torch._foreach_copy_(local_shards(self.parameters.values()), local_shards(before))
         self._optimizer.state.clear()
         self._averages = averages
         synchronize(self._flux.device)
@@ -107,9 +99,10 @@ class Optimiser:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `state`, from whole tensors."""
         for name, parameter in self.parameters.items():
-            put({name: parameter}, {name: tensors[f"weight.{name}"]})
-        for name, parameter in self.parameters.items():
+            copy_weights({name: parameter}, {name: tensors[f"weight.{name}"]})
             for key in ADAM_STATE:
-                self._optimizer.state[parameter][key] = share(tensors[f"optimizer.{key}.{name}"], parameter)
+                self._optimizer.state[parameter][key] = shard_like(tensors[f"optimizer.{key}.{name}"], parameter)
         if self._averages is not None:
-            self._averages = [share(tensors[f"average.{name}"], each) for name, each in self.parameters.items()]
+            self._averages = [
+                shard_like(tensors[f"average.{name}"], parameter) for name, parameter in self.parameters.items()
+            ]

@@ -1,41 +1,38 @@
-"""The stream of training samples: number p is the same image, noise and sigma in every process and attempt."""
+"""The stream of training samples: number p is the same image, noise and sigma in every process and attempt.
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+N images, B batch, C latent channels, H and W latent height and width, L tokens, D packed width.
+"""
 
 import torch
+from torch import Tensor
 
+from fluxkit.engine.data.prepare import Prepared
 from fluxkit.engine.flux import flow
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fluxkit.engine.data.prepare import Prepared
-    from fluxkit.engine.flux.transformer import Embeddings, Flux
-    from fluxkit.plan.plan import Job
+from fluxkit.engine.flux.captions import Embeddings
+from fluxkit.engine.flux.transformer import Flux
+from fluxkit.plan.plan import Job
 
 FOUR_STEPS = flow.schedule(4)[:-1]
 
 
 class Samples:
-    """The stream of training samples; number p is a function of the seed and p alone."""
+    """Gives the samples by their number."""
 
     def __init__(self, job: Job, prepared: Prepared, flux: Flux) -> None:
         self._tune, self._seed, self._flux = job.spec.tune, job.seed, flux
         self._places = prepared.of_split("tuning")
-        self._latents = prepared.latents_NCHW
+        self._latents_NCHW, self._size = prepared.latents_NCHW, prepared.size
         self._captions = prepared.captions.to(flux.device, flux.dtype)
         self._empty = prepared.empty.to(flux.device, flux.dtype)
-        self._order: tuple[int, list[int]] = (-1, [])
+        self._epoch, self._order = -1, list[int]()
 
     def place(self, position: int) -> int:
         """Which pair sample `position` is: every pair once per epoch, in a seeded order."""
         epoch, slot = divmod(position, len(self._places))
-        if self._order[0] != epoch:
+        if self._epoch != epoch:
             generator = flow.cpu_generator(self._seed, "order", epoch)
-            self._order = (epoch, torch.randperm(len(self._places), generator=generator).tolist())
-        return self._places[self._order[1][slot]]
+            self._epoch, self._order = epoch, torch.randperm(len(self._places), generator=generator).tolist()
+        return self._places[self._order[slot]]
 
     def sigma(self, position: int) -> float:
         """Noise level of sample `position`."""
@@ -51,15 +48,17 @@ class Samples:
     def loss(self, positions: range) -> Tensor:
         """Mean velocity loss of these samples, FP32, on the device; ready for backward."""
         places = [self.place(position) for position in positions]
-        latents = self._latents[places]
-        noise = torch.stack([flow.noise_of(latents.shape[1:], self._seed, "noise", p) for p in positions])
-        sigma = self._flux.seen(torch.tensor([self.sigma(position) for position in positions]))
-        noisy = flow.pack(flow.add_noise(latents, noise, sigma)).to(self._flux.device, non_blocking=True)
-        size = (latents.shape[2], latents.shape[3])
+        device = self._flux.device
+        latents_BCHW = self._latents_NCHW[places]
+        shape = latents_BCHW.shape[1:]
+        noise_BCHW = torch.stack([flow.noise_of(shape, self._seed, "noise", position) for position in positions])
+        sigma_B = self._flux.rounded_sigma(torch.tensor([self.sigma(position) for position in positions]))
+        noisy_BLD = flow.pack(flow.add_noise(latents_BCHW, noise_BCHW, sigma_B)).to(device, non_blocking=True)
         captions = self._with_dropout(places, positions)
-        velocity = self._flux.velocity(noisy, sigma.to(self._flux.device), captions, size)
-        target = [flow.pack(each).to(self._flux.device, non_blocking=True) for each in (latents, noise)]
-        return flow.velocity_loss(velocity, *target).mean()
+        velocity_BLD = self._flux.velocity(noisy_BLD, sigma_B.to(device), captions, self._size)
+        latents_BLD = flow.pack(latents_BCHW).to(device, non_blocking=True)
+        noise_BLD = flow.pack(noise_BCHW).to(device, non_blocking=True)
+        return flow.velocity_loss(velocity_BLD, latents_BLD, noise_BLD).mean()
 
     def _with_dropout(self, places: list[int], positions: range) -> Embeddings:
         captions = self._captions.of(places)

@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend
 from torch.nn.functional import scaled_dot_product_attention
 
-from fluxkit.engine.flux.attention import allowed, attention, that_ran
+from fluxkit.engine.flux.attention import allowed_backends, attention_backends, observed_kernels
 
 FUSED, PLAIN = "flash_attention_for_cpu", "attention_math"
 
@@ -20,32 +20,32 @@ def attend() -> torch.Tensor:
 
 def test_what_ran_is_read_back() -> None:
     """The operator that torch dispatched to is named, and another one when another one is asked for."""
-    assert that_ran(attend) == FUSED
-    with attention("cpu", "float32", "math"):
-        assert that_ran(attend) == PLAIN
-    assert that_ran(attend) == FUSED
+    assert observed_kernels(attend) == FUSED
+    with attention_backends("cpu", "float32", "math"):
+        assert observed_kernels(attend) == PLAIN
+    assert observed_kernels(attend) == FUSED
 
 
 def test_the_way_back_is_not_named() -> None:
     """Backward operators say nothing that the forward ones do not."""
-    assert that_ran(lambda: attend().sum().backward()) == FUSED
-    assert that_ran(lambda: torch.ones(2) + 1) == "none"
+    assert observed_kernels(lambda: attend().sum().backward()) == FUSED
+    assert observed_kernels(lambda: torch.ones(2) + 1) == "none"
 
 
 @pytest.mark.parametrize("precision", ["float32", "ieee_float32", "tf32"])
 def test_fp32_never_meets_a_half_precision_kernel(precision: str) -> None:
     """On a GPU FP32 goes to the memory-efficient kernel, else to plain products."""
-    assert allowed("cuda", precision, "auto") == (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+    assert allowed_backends("cuda", precision, "auto") == (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 
 
 def test_bfloat16_never_meets_plain_products() -> None:
     """On a GPU bfloat16 takes flash or cuDNN attention, and never one that keeps all pairs of tokens."""
-    backends = allowed("cuda", "bfloat16", "auto")
+    backends = allowed_backends("cuda", "bfloat16", "auto")
     assert backends[0] == SDPBackend.FLASH_ATTENTION
     assert SDPBackend.MATH not in backends
-    assert allowed("cuda", "bfloat16", "cudnn") == (SDPBackend.CUDNN_ATTENTION,)
+    assert allowed_backends("cuda", "bfloat16", "cudnn") == (SDPBackend.CUDNN_ATTENTION,)
 
 
 def test_a_cpu_keeps_torchs_choice() -> None:
     """On a CPU nothing is named, so torch takes its fused kernel."""
-    assert allowed("cpu", "bfloat16", "auto") == allowed("cpu", "float32", "auto") == ()
+    assert allowed_backends("cpu", "bfloat16", "auto") == allowed_backends("cpu", "float32", "auto") == ()

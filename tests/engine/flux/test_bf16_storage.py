@@ -9,9 +9,10 @@ import pytest
 import torch
 from real_engine import small_spec
 
-from fluxkit.engine.flux.bf16_storage import Widening, store_narrow
-from fluxkit.engine.flux.transformer import Embeddings, Flux, load_flux
-from fluxkit.engine.measure.agreement_probe import build
+from fluxkit.engine.flux.bf16_storage import WideningLinear, store_as_bf16
+from fluxkit.engine.flux.captions import Embeddings
+from fluxkit.engine.flux.transformer import Flux, load_flux
+from fluxkit.engine.measure.agreement_probe import build_probe_transformer
 
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
@@ -21,7 +22,7 @@ CPU = torch.device("cpu")
 
 def transformer() -> FluxTransformer2DModel:
     """A small FLUX with adapters that do something, in FP32, of weights that bfloat16 holds exactly."""
-    model = build()
+    model = build_probe_transformer()
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -43,9 +44,9 @@ def test_the_outcome_is_the_same_to_the_bit() -> None:
     """A model whose base is stored in bfloat16 gives the bits of the same one in FP32, adapters beside it in FP32."""
     plain = transformer()
     narrow = deepcopy(plain)
-    share = store_narrow(narrow)
+    share = store_as_bf16(narrow)
     assert torch.equal(velocity(narrow), velocity(plain))
-    base = [module for name, module in narrow.named_modules() if isinstance(module, Widening)]
+    base = [module for name, module in narrow.named_modules() if isinstance(module, WideningLinear)]
     assert {parameter.dtype for module in base for parameter in module.parameters()} == {torch.bfloat16}
     adapters = {value.dtype for name, value in narrow.named_parameters() if "lora_" in name}
     assert adapters == {torch.float32}
@@ -61,7 +62,7 @@ def test_a_base_in_bfloat16_is_left_as_it_is() -> None:
     for name, parameter in narrow.named_parameters():
         if "lora_" not in name:
             parameter.data = parameter.data.bfloat16()
-    store_narrow(narrow)
+    store_as_bf16(narrow)
     assert torch.equal(velocity(narrow), velocity(plain))
 
 
@@ -71,10 +72,10 @@ def test_a_matrix_that_would_lose_something_stays_whole() -> None:
     plain.fuse_lora()
     plain.unload_lora()
     narrow = deepcopy(plain)
-    share = store_narrow(narrow)
+    share = store_as_bf16(narrow)
     assert torch.equal(velocity(narrow), velocity(plain))
-    assert not isinstance(narrow.transformer_blocks[0].attn.to_q, Widening)
-    assert isinstance(narrow.x_embedder, Widening)
+    assert not isinstance(narrow.transformer_blocks[0].attn.to_q, WideningLinear)
+    assert isinstance(narrow.x_embedder, WideningLinear)
     assert 0 < share < 0.5
 
 
@@ -82,7 +83,7 @@ def test_the_embedded_model_is_native_to_bfloat16_or_left_alone() -> None:
     """Whatever the embedded weights are, storing them narrow changes no bit of what the model says."""
     plain = load_flux(small_spec(), 0, CPU).transformer.eval()
     narrow = deepcopy(plain)
-    store_narrow(narrow)
+    store_as_bf16(narrow)
     captions = Embeddings(
         torch.ones(1, 8, plain.config.joint_attention_dim), torch.ones(1, plain.config.pooled_projection_dim)
     )

@@ -9,21 +9,21 @@ import pytest
 torch = pytest.importorskip("torch", reason="the engine extra is not installed")
 
 from diffusers import FluxTransformer2DModel  # noqa: E402
+from made_up import SCHNELL  # noqa: E402
 from peft import LoraConfig  # noqa: E402
 from test_transformer_sizes import SMALL, TARGETS  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from fluxkit.model.memory_formula import (  # noqa: E402
-    Work,
+    ForwardPass,
     inference_peak_bytes,
     kept_for_backward,
     narrow_saving_bytes,
     tuning_peak_bytes,
 )
-from fluxkit.model.transformer_size import SCHNELL  # noqa: E402
 
-WORK = Work(image_tokens=64, text_tokens=20, batch=8)
+WORK = ForwardPass(image_tokens=64, text_tokens=20, batch=8)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -161,7 +161,7 @@ def test_a_block_keeps_what_the_formula_says(heads, head_dim, rank, precision):
         (sizes_of(4, 1), WORK, 16, "float32", True),
         (sizes_of(2, 4), WORK, 16, "bfloat16", False),
         (sizes_of(2, 4), WORK, None, "float32", False),
-        (sizes_of(1, 2, heads=8, head_dim=64), Work(64, 64, 2), None, "float32", False),
+        (sizes_of(1, 2, heads=8, head_dim=64), ForwardPass(64, 64, 2), None, "float32", False),
         (sizes_of(3, 1, heads=8), WORK._replace(batch=1), None, "float32", True),
     ],
 )
@@ -177,21 +177,21 @@ def test_the_peak_of_tuning_is_predicted(sizes, work, rank, precision, checkpoin
 def test_shares_divide_what_full_tuning_holds():
     """Four shares of schnell's full tuning fit where two do not, and what is left over is blocks and activations."""
     plain, four = (
-        tuning_peak_bytes(SCHNELL, Work(256, 256), lora_rank=None, shares=shares, gradient_checkpointing=True)
+        tuning_peak_bytes(SCHNELL, ForwardPass(256, 256), lora_rank=None, shares=shares, gradient_checkpointing=True)
         for shares in (1, 4)
     )
-    held = 16 * SCHNELL.parameters()
+    held = 16 * SCHNELL.parameters
     assert plain == pytest.approx(held, rel=0.05)
     assert held / 4 < four < held / 4 + 12 * 10**9
-    assert tuning_peak_bytes(SCHNELL, Work(256, 256), lora_rank=None, shares=2) > 80 * 10**9 > four
+    assert tuning_peak_bytes(SCHNELL, ForwardPass(256, 256), lora_rank=None, shares=2) > 80 * 10**9 > four
 
 
 def test_narrow_weights_halve_what_fp32_inference_holds():
     """Stored in bfloat16 schnell's FP32 inference needs half the weights' bytes, but for a matrix and the adapters."""
     saved = narrow_saving_bytes(SCHNELL, 16)
-    assert saved == pytest.approx(2 * SCHNELL.parameters(), rel=0.03)
-    left = inference_peak_bytes(SCHNELL, Work(256, 256), precision="float32") - saved
-    assert left < 48 * 2**30 * 0.55 < inference_peak_bytes(SCHNELL, Work(256, 256), precision="float32")
+    assert saved == pytest.approx(2 * SCHNELL.parameters, rel=0.03)
+    left = inference_peak_bytes(SCHNELL, ForwardPass(256, 256), precision="float32") - saved
+    assert left < 48 * 2**30 * 0.55 < inference_peak_bytes(SCHNELL, ForwardPass(256, 256), precision="float32")
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -199,8 +199,8 @@ def test_narrow_weights_halve_what_fp32_inference_holds():
     ("sizes", "work"),
     [
         (sizes_of(1, 2), WORK),
-        (sizes_of(2, 2, heads=8), Work(256, 20, 4)),
-        (sizes_of(1, 2, head_dim=128), Work(64, 64, 4)),
+        (sizes_of(2, 2, heads=8), ForwardPass(256, 20, 4)),
+        (sizes_of(1, 2, head_dim=128), ForwardPass(64, 64, 4)),
     ],
     ids=["small", "long", "wide"],
 )

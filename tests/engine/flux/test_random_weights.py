@@ -11,7 +11,7 @@ import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 
 from fluxkit.compare.compare import compare
-from fluxkit.engine.data.prepare import prepare
+from fluxkit.engine.data.prepare import prepare_data
 from fluxkit.engine.data.weights_hash import weights_sha256
 from fluxkit.engine.flux.random_weights import TILE, build_transformer
 from fluxkit.engine.flux.transformer import load_flux
@@ -20,6 +20,7 @@ from fluxkit.machine.system import probe
 from fluxkit.model import pipeline_files
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
 from fluxkit.plan.plan import make_plan
+from fluxkit.run import engine_process
 from fluxkit.run.launch import launch
 from fluxkit.spec.toml import parse_spec
 from fluxkit.text.answers import answers
@@ -74,7 +75,9 @@ def go(folder, shrunk, spec, *more, plan=None):
     def command(run, _plan):
         return [sys.executable, str(script), str(shrunk), str(run), *more]
 
-    return launch(spec, plan or make_plan(spec, probe()), folder=folder, seed=0, command=command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_process, "engine_command", command)
+        return launch(spec, plan or make_plan(spec, probe()), folder=folder, seed=0)
 
 
 def test_the_shipped_configuration_builds_every_parameter():
@@ -87,7 +90,7 @@ def test_the_shipped_configuration_builds_every_parameter():
 
 def test_another_architecture_than_the_formulas_is_refused(shrunk, monkeypatch):
     """What diffusers builds is counted against the formula before any of it is allocated."""
-    monkeypatch.setattr("fluxkit.engine.flux.random_weights.Transformer.parameters", lambda _self: 7)
+    monkeypatch.setattr("fluxkit.engine.flux.random_weights.Transformer.parameters", 7)
     with pytest.raises(MachineError, match="where the formulas say 7"):
         build_transformer(shrunk, torch.float32, CPU)
 
@@ -128,7 +131,7 @@ def test_matrices_are_as_good_as_drawn(tmp_path):
 def test_activations_stay_finite_and_of_the_size_of_real_ones(quantization):
     """The velocity of noise is finite, neither vanishing nor exploding, at every noise level."""
     spec = spec_of(execution={"precision": "bfloat16", "inference_precision": "bfloat16", "quantization": quantization})
-    prepared, flux = prepare(spec, None, CPU), load_flux(spec, 0, CPU)
+    prepared, flux = prepare_data(spec, None, CPU), load_flux(spec, 0, CPU)
     tokens = torch.randn(3, 16, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         velocity = flux.velocity(tokens, torch.tensor([0.05, 0.5, 1.0]), prepared.captions.of([0, 1, 2]), (8, 8))
@@ -140,7 +143,7 @@ def test_activations_stay_finite_and_of_the_size_of_real_ones(quantization):
 def test_inputs_have_the_shapes_of_the_real_ones():
     """Latents and caption states are drawn by content: the same for the same picture and words, without any encoder."""
     spec = spec_of()
-    prepared, again = prepare(spec, None, CPU), prepare(spec, None, CPU)
+    prepared, again = prepare_data(spec, None, CPU), prepare_data(spec, None, CPU)
     count = len(prepared.pairs)
     assert prepared.latents_NCHW.shape == (count, 16, 8, 8)
     assert prepared.captions.prompt_NTE.shape == (count, 64, 64)
@@ -183,7 +186,7 @@ def test_a_run_gives_speed_and_memory_and_never_quality(finished, shrunk):
     assert summary.validation_loss is None
     about = [check.evidence for check in result.checks if check.subject == "quality"]
     assert about == ["random weights have no quality"]
-    assert result.inputs.parameters == read_sizes(shrunk).transformer.parameters()
+    assert result.inputs.parameters == read_sizes(shrunk).transformer.parameters
     assert [each.outcome for each in result.attempts] == ["completed"]
     assert result.predicted_over_measured.peak_memory is not None
     assert not list((folder / "samples").glob("iteration-*"))

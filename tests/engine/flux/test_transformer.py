@@ -11,9 +11,10 @@ from accelerate import Accelerator
 from diffusers import FluxPipeline
 from real_engine import EngineRun, small_spec
 
-from fluxkit.engine.data.prepare import prepare
+from fluxkit.engine.data.prepare import prepare_data
 from fluxkit.engine.flux import flow
-from fluxkit.engine.flux.transformer import Autoencoder, add_lora, load_flux, load_transformer
+from fluxkit.engine.flux.autoencoder import load_autoencoder
+from fluxkit.engine.flux.transformer import add_lora, load_flux, load_transformer
 from fluxkit.engine.measure.sampling import denoise
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
@@ -31,7 +32,7 @@ def spec():
 
 @pytest.fixture(scope="module")
 def prepared(spec):
-    return prepare(spec, Autoencoder(spec.model, CPU), CPU)
+    return prepare_data(spec, load_autoencoder(spec.model, CPU), CPU)
 
 
 def test_sampling_equals_the_pipeline_of_diffusers(spec, prepared) -> None:
@@ -92,10 +93,10 @@ def test_sigma_is_rounded_as_a_bfloat16_model_sees_it() -> None:
     """In bfloat16 the mix of image and noise uses the sigma that reaches the model, in FP32 the exact one."""
     sigma = torch.rand(100)
     low = load_flux(small_spec(execution={"precision": "bfloat16"}), 0, CPU)
-    seen = low.seen(sigma)
+    seen = low.rounded_sigma(sigma)
     assert seen.dtype == torch.float32
     assert torch.equal((seen * 1000).bfloat16(), sigma.bfloat16() * 1000)
-    assert torch.equal(load_flux(small_spec(), 0, CPU).seen(sigma), sigma)
+    assert torch.equal(load_flux(small_spec(), 0, CPU).rounded_sigma(sigma), sigma)
 
 
 def optimiser_of(spec, prepared):
@@ -137,7 +138,7 @@ def test_a_sample_is_a_function_of_its_number(spec, prepared) -> None:
 
 def test_the_adapter_draws_the_same_image_in_plain_diffusers(short_run: EngineRun) -> None:
     """A process that never imports fluxkit loads the adapter and gives the run's sample, to one grey level."""
-    prepared = prepare(small_spec(), Autoencoder(small_spec().model, CPU), CPU)
+    prepared = prepare_data(small_spec(), load_autoencoder(small_spec().model, CPU), CPU)
     place = prepared.of_split("tuning")[0]
     pair = prepared.pairs[place]
     noise = flow.noise_of(prepared.latents_NCHW.shape[1:], "reconstruction", pair.pixels_sha256, 0)

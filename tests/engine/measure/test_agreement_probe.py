@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fluxkit.engine.flux.precision import read_back
+from fluxkit.engine.flux.precision import precision_in_force
 from fluxkit.engine.measure import agreement_probe
 from fluxkit.record.agreement_facts import AgreementFacts, departures_of
 
@@ -48,7 +48,7 @@ def test_the_reference_really_is_float64():
 
 def test_the_weights_are_exact_in_bfloat16():
     """Halves times a power of two survive a cast to bfloat16 and back, so only the computing is compared."""
-    for name, parameter in agreement_probe.build().named_parameters():
+    for name, parameter in agreement_probe.build_probe_transformer().named_parameters():
         assert torch.equal(parameter, parameter.bfloat16().float()), name
 
 
@@ -79,7 +79,7 @@ def test_this_cpu_passes(precision, threads):
     found = facts(precision)
     torch.set_num_threads(before)
     assert departures_of(found) == []
-    assert read_back(torch.float32)["mkldnn.matmul"] == "ieee"
+    assert precision_in_force(torch.float32)["mkldnn.matmul"] == "ieee"
 
 
 def test_another_instruction_set_passes_with_the_same_weights():
@@ -109,9 +109,9 @@ class Tf32Products(TorchDispatchMode):
 
 def test_a_device_that_rounds_products_to_tf32_is_found():
     """Emulated TF32 under the name of FP32 fails, and under its own name passes."""
-    reference, transformer = agreement_probe.read_reference(), agreement_probe.build()
+    reference, transformer = agreement_probe.read_reference(), agreement_probe.build_probe_transformer()
     with Tf32Products():
-        here = agreement_probe.outcome(transformer, CPU, torch.float32)
+        here = agreement_probe.run_probe(transformer, CPU, torch.float32)
     measured = {"weights_equal": True, "seconds": 0.0, **agreement_probe.distances(here, reference)}
     posing = AgreementFacts(precision="ieee_float32", **measured)
     assert posing.relative_l2 > 1e-4
@@ -121,7 +121,7 @@ def test_a_device_that_rounds_products_to_tf32_is_found():
 
 def test_a_broken_device_gives_null_and_fails():
     """What is not a finite number is null in the facts, which JSON can say, and never passes."""
-    broken = agreement_probe.Outcome(
+    broken = agreement_probe.ProbeOutput(
         torch.full((2, 16, 16), math.nan), [math.inf] * 3, torch.zeros(agreement_probe.LATENTS)
     )
     measured = agreement_probe.distances(broken, agreement_probe.read_reference())
@@ -132,7 +132,7 @@ def test_a_broken_device_gives_null_and_fails():
 
 def test_other_weights_are_said(monkeypatch):
     """Weights of another hash than the reference's are a fact of the certificate."""
-    monkeypatch.setattr(agreement_probe, "weights_sha256", lambda _: "0" * 64)
+    monkeypatch.setattr(agreement_probe, "parameters_sha256", lambda _: "0" * 64)
     assert facts("ieee_float32").weights_equal is False
 
 

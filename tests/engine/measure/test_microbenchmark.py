@@ -23,7 +23,7 @@ def _ieee():
 def test_a_canary_has_plausible_rates():
     """A product of FP32 matrices takes 2 n^3 FLOPs, is exact to float32, and takes well below a second."""
     began = time.process_time()
-    rates = microbenchmark.sing(CPU, "ieee_float32")
+    rates = microbenchmark.measure_rates(CPU, "ieee_float32")
     assert rates.matmul_size >= 1024
     assert 1e9 < rates.matmul_flops_per_second < 1e15
     assert 1e8 < rates.copy_bytes_per_second < 1e13
@@ -33,13 +33,13 @@ def test_a_canary_has_plausible_rates():
 
 def test_bfloat16_is_recognised_by_its_error():
     """The relative error of a bfloat16 product is a thousand times that of float32."""
-    assert 1e-4 < microbenchmark.sing(CPU, "bfloat16").matmul_relative_error < 1e-2
+    assert 1e-4 < microbenchmark.measure_rates(CPU, "bfloat16").matmul_relative_error < 1e-2
 
 
 def test_the_fastest_repetition_counts(monkeypatch):
     """A neighbour that slows some repetitions down does not change the rate."""
     lengths = iter([9.0, 0.04, 0.02, 0.04])
-    monkeypatch.setattr(microbenchmark, "_timed", lambda _device, _work, _count: next(lengths, 0.04))
+    monkeypatch.setattr(microbenchmark, "_group_seconds", lambda _device, _work, _count: next(lengths, 0.04))
     monkeypatch.setattr(microbenchmark, "BUDGET_SECONDS", 9.05)
     assert microbenchmark._fastest(CPU, lambda: None) == 0.02
 

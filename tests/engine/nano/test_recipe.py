@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from fluxkit.engine.data.images import load_image, pixel_sha256, to_uint8
-from fluxkit.engine.data.photos import photo_path, photos
+from fluxkit.dataset.photos import photo_path, photos
+from fluxkit.dataset.picture_loader import load_image, pixel_sha256
+from fluxkit.engine.data.images import to_uint8
 from fluxkit.engine.nano import pictures, recipe
 
 FOLDER = Path(str(files("fluxkit"))) / "data" / "nano"
@@ -90,16 +91,18 @@ def test_the_autoencoder_keeps_the_pictures() -> None:
     from diffusers import AutoencoderKL
 
     from fluxkit.engine.data.images import to_tensor
-    from fluxkit.engine.nano.autoencoder_training import decode, encode
-    from fluxkit.engine.nano.card import score
+    from fluxkit.engine.evaluate.psnr_ssim import score
+    from fluxkit.engine.flux.autoencoder import Autoencoder
 
-    autoencoder = AutoencoderKL.from_pretrained(FOLDER / "vae", local_files_only=True)
+    vae = AutoencoderKL.from_pretrained(FOLDER / "vae", local_files_only=True)
+    autoencoder = Autoencoder(vae, torch.device("cpu"))
     photographs = to_tensor([load_image(photo_path(photo), 64) for photo in photos()])
-    latents = encode(autoencoder, photographs)
+    latents = autoencoder.encode(photographs)
     assert latents.shape == (len(photos()), 16, 16, 16)
     assert abs(latents.mean().item()) < 0.25
     assert 0.7 < latents.std().item() < 1.3
-    assert score(to_uint8(decode(autoencoder, latents)), to_uint8(photographs)).psnr_db >= 30.0
+    pairs = zip(to_uint8(autoencoder.decode(latents)), to_uint8(photographs), strict=True)
+    assert np.mean([score(decoded, photograph).psnr_db for decoded, photograph in pairs]) >= 30.0
 
 
 def test_captions_are_told_apart() -> None:
@@ -131,7 +134,7 @@ def test_the_recipe_never_sees_the_exact_pairs() -> None:
     """Neither the autoencoder nor the transformer was trained on a picture that a run is scored on."""
     generator = torch.Generator().manual_seed(0)
     tuning = photos("tuning")
-    seen, owners = pictures.base_pictures(tuning, generator=generator)
+    seen, owners = pictures.transformer_pictures(tuning, generator=generator)
     crops = pictures.autoencoder_pictures(tuning, per_photo=20, generator=generator)
     exact = {pixel_sha256(load_image(photo_path(photo), 64)) for photo in photos()}
     from PIL import Image
@@ -147,8 +150,7 @@ def test_the_recipe_opens_tuning_photos_only(monkeypatch: pytest.MonkeyPatch, tm
     opened: list[str] = []
     real = pictures.photo_path
     monkeypatch.setattr(pictures, "photo_path", lambda photo: opened.append(photo.split) or real(photo))
-    monkeypatch.setattr(recipe.nano_card, "measure", lambda *_: None)
-    monkeypatch.setattr(recipe.nano_card, "write", lambda _: "")
+    monkeypatch.setattr(recipe, "model_card", lambda *_: "")
     recipe.make(tmp_path / "nano", linear_iterations=1, autoencoder_iterations=1, transformer_iterations=1)
     assert set(opened) == {"tuning"}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from real_engine import run_engine, small_spec
 
-from fluxkit.engine.process.device_check import placed, same_uuid
+from fluxkit.engine.process.device_check import check_device, same_uuid
 from fluxkit.errors import MachineError
 from fluxkit.machine.system import probe
 from fluxkit.plan.plan import make_plan
@@ -18,12 +18,12 @@ def test_a_run_for_a_gpu_never_computes_on_the_cpu():
     """Where torch sees no GPU a run that is planned for one is refused, and not signed with the GPU's name."""
     plan = make_plan(small_spec(), probe()).model_copy(update={"device": "cuda", "device_names": ("NVIDIA H200",)})
     with pytest.raises(MachineError, match=r"asks for NVIDIA H200, but torch .* can only use the cpu"):
-        placed(plan, CPU, 0)
+        check_device(plan, CPU, 0)
 
 
 def test_a_run_for_the_cpu_is_where_it_belongs(tmp_path):
     """A plan for this processor passes, and the engine goes on."""
-    placed(make_plan(small_spec(), probe()), CPU, 0)
+    check_device(make_plan(small_spec(), probe()), CPU, 0)
     run = run_engine(tmp_path / "run", small_spec(tune={"seconds": 0.1, "iterations": 1}))
     assert run.code == 0, run.output
 

@@ -13,6 +13,7 @@ from real_engine import small_spec
 from fluxkit.machine.system import probe
 from fluxkit.plan.plan import make_plan
 from fluxkit.record.events import event_path, read_events
+from fluxkit.run import engine_process
 from fluxkit.run.engine_process import engine_command
 from fluxkit.run.follow import STUCK_SECONDS
 from fluxkit.run.launch import launch
@@ -29,7 +30,7 @@ RAISES = """
 import os, sys
 from pathlib import Path
 from fluxkit.engine import __main__ as engine
-from fluxkit.engine.optimise import Optimiser
+from fluxkit.engine.tuning.optimizer_step import Optimiser
 step = Optimiser.step
 def broken(self, iteration):
     if os.environ["RANK"] == "1" and iteration == 5:
@@ -57,7 +58,9 @@ def launched(
     if meanwhile:
         helper = threading.Thread(target=meanwhile, daemon=True)
         helper.start()
-    result = launch(spec, make_plan(spec, probe()), folder=folder, seed=0, command=command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_process, "engine_command", command)
+        result = launch(spec, make_plan(spec, probe()), folder=folder, seed=0)
     ended = time.monotonic()
     over.set()
     watcher.join()

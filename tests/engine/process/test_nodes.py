@@ -11,7 +11,7 @@ import pytest
 from real_engine import EngineRun, small_spec
 
 from fluxkit.errors import MachineError
-from fluxkit.fold.outcome import load
+from fluxkit.fold.outcome import folded_result
 from fluxkit.run.join import join
 from fluxkit.run.study import run_study
 
@@ -55,7 +55,7 @@ def test_two_machines_give_the_losses_of_one(short_run: EngineRun, tmp_path: Pat
         assert [rank.rank for rank in result.tuning.ranks] == [0, 1]
         assert result.energy.reason == "only one machine of several was watched"
     assert len(list(folder.glob("*/result.json"))) == 2
-    assert load(next(folder.glob("*/result.json")).parent).plan.nodes == 2
+    assert folded_result(next(folder.glob("*/result.json")).parent).plan.nodes == 2
 
 
 def test_without_a_run_there_is_nothing_to_join(tmp_path: Path) -> None:

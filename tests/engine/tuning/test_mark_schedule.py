@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fluxkit.engine.tuning.mark_schedule import Target, block_length, is_over, targets_of
+from fluxkit.engine.tuning.mark_schedule import ScheduledMark, block_length, is_over, scheduled_marks
 from fluxkit.spec.workload import TuneSpec
 
 TUNE = TuneSpec(seconds=60.0, iterations=800, max_seconds=600.0)
@@ -10,7 +10,7 @@ TUNE = TuneSpec(seconds=60.0, iterations=800, max_seconds=600.0)
 
 def test_marks_are_the_untuned_state_halves_of_the_budget_and_the_iterations() -> None:
     """Time marks are log-spaced up to the budget, between the untuned state and the iteration budget."""
-    assert [target.id for target in targets_of(TUNE)] == [
+    assert [target.id for target in scheduled_marks(TUNE)] == [
         "untuned", "seconds-1.875", "seconds-3.75", "seconds-7.5", "seconds-15", "seconds-30", "seconds-60",
         "iterations-800",
     ]  # fmt: skip
@@ -26,7 +26,7 @@ def test_tuning_ends_when_both_budgets_are_met_or_at_the_limit() -> None:
 
 def test_blocks_hold_about_a_second_and_shrink_to_one_step_beside_a_mark() -> None:
     """Far from a mark a block is a second long; within two steps of one it is a single step."""
-    pending = [Target("seconds-60", seconds=60.0)]
+    pending = [ScheduledMark("seconds-60", seconds=60.0)]
     assert block_length(pending, TUNE, seconds=10.0, recent=[0.1] * 20) == 10
     assert block_length(pending, TUNE, seconds=59.5, recent=[0.1] * 20) == 4 - 0
     assert block_length(pending, TUNE, seconds=59.85, recent=[0.1] * 20) == 1

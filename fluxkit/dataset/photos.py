@@ -1,9 +1,7 @@
 """The embedded photographs, their captions and licences, found in the scikit-image wheel and checked by hash.
 
-Light: the standard library only; scikit-image is located but not imported.
+scikit-image is located but not imported.
 """
-
-from __future__ import annotations
 
 import hashlib
 import tomllib
@@ -36,8 +34,8 @@ class Photo:
 def photos(split: Split | None = None) -> tuple[Photo, ...]:
     """The photographs of `split`, or all of them, in the order of `data/photos.toml`."""
     text = resources.files("fluxkit").joinpath("data", "photos.toml").read_text(encoding="utf-8")
-    every = tuple(Photo(**entry) for entry in tomllib.loads(text)["photo"])
-    return tuple(photo for photo in every if split in (None, photo.split))
+    everything = tuple(Photo(**entry) for entry in tomllib.loads(text)["photo"])
+    return tuple(photo for photo in everything if split in (None, photo.split))
 
 
 def photo_path(photo: Photo) -> Path:
@@ -46,12 +44,12 @@ def photo_path(photo: Photo) -> Path:
     Raises:
         MachineError: scikit-image is not installed, or ships another file under this name.
     """
-    found = util.find_spec("skimage")
-    if found is None or found.origin is None:
+    package = util.find_spec("skimage")
+    if package is None or package.origin is None:
         raise MachineError(
             "The embedded photos come with scikit-image, which is not installed: install fluxkit[engine]."
         )
-    path = Path(found.origin).parent / "data" / photo.file
+    path = Path(package.origin).parent / "data" / photo.file
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != photo.sha256:
         raise MachineError(f"The installed scikit-image does not ship the expected photo {photo.file}: install 0.26.")
     return path

@@ -1,4 +1,4 @@
-"""People's own pictures: every kind of file through one loader, split by content, looked at before a run."""
+"""People's own pictures: every kind of file through one loader, split by content."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 import skimage
 from PIL import Image
 
-from fluxkit.dataset.preview import look
-from fluxkit.engine.data.pairs import load_pairs
+from fluxkit.dataset.picture_loader import load_pairs
 from fluxkit.errors import MachineError
 from fluxkit.spec.workload import DataSpec
 
@@ -96,16 +95,6 @@ def test_nothing_to_tune_on_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("no image")
     with pytest.raises(MachineError, match="leaves no image to tune on"):
         load_pairs(data(tmp_path, on_error="skip"))
-
-
-def test_a_look_from_the_light_room_says_the_same(folder):
-    """The child process names what would be tuned on, held out and left out, or refuses like the run."""
-    seen = look(data(folder))
-    assert (len(seen.tuning), len(seen.held_out), len(seen.skipped)) == (4, 3, 0)
-    assert seen.tuning[0].endswith(": a cat")
-    (folder / "text.png").write_text("no image")
-    with pytest.raises(MachineError, match=r"text\.png"):
-        look(data(folder))
 
 
 def test_photos_that_are_too_small_are_left_out_and_named():

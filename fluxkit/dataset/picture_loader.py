@@ -1,0 +1,239 @@
+"""Captioned images at the resolution of a run, from the embedded photos or a folder: the one deterministic loader."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import re
+import struct
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fluxkit.dataset.photos import Split, photo_path, photos
+from fluxkit.dataset.picture_folder import Listed, Problem, list_folder
+from fluxkit.errors import MachineError
+from fluxkit.spec.workload import DataSpec
+from fluxkit.units import counted
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+NAMED_PROBLEMS = 5
+PIXEL_CAP = 89_478_485
+"""Most pixels a file may hold: Pillow's own guard against decompression bombs (0.25 GiB of 24-bit pixels)."""
+
+# What Pillow's decoders raise on files that are cut off, corrupted or made to harm.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, OverflowError)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One captioned image at the resolution of the run."""
+
+    id: str
+    """Short, unique, and safe as a file name."""
+    caption: str
+    split: Split
+    cluster: str
+    """Pairs of one cluster are not independent: they are tuned on or held out together."""
+    image: Image.Image
+    pixels_sha256: str
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of a run, and the files that were left out with their reasons."""
+
+    used: tuple[Pair, ...]
+    skipped: tuple[Problem, ...] = ()
+
+
+def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
+    """The pairs that the spec names, in an order that does not depend on the machine.
+
+    Photos smaller than the resolution are left out, or enlarged where only their number and size matter.
+
+    Raises:
+        MachineError: an image or caption can't be used and `on_error` is not `skip`, or nothing is left to tune on.
+    """
+    if spec.source == "photos":
+        return _embedded(spec.resolution, enlarge=enlarge)
+    listed, problems = list_folder(spec)
+    pairs: list[Pair] = []
+    for image in listed:
+        try:
+            pairs.append(_of_folder(image, spec.resolution))
+        except MachineError as error:
+            problems.append(Problem(image.name, str(error).removeprefix(f"{image.file} ").rstrip(".")))
+    split = _split(_named_apart(pairs), spec.held_out)
+    if problems and spec.on_error == "stop":
+        named = "; ".join(f"{problem.name} {problem.reason}" for problem in problems[:NAMED_PROBLEMS])
+        more = f"; and {len(problems) - NAMED_PROBLEMS} more" if len(problems) > NAMED_PROBLEMS else ""
+        raise MachineError(
+            f"data.path = {spec.path!r}: {counted(len(problems), 'file')} can't be used: {named}{more}. "
+            'Mend or remove them, or set data.on_error = "skip".'
+        )
+    if not any(pair.split == "tuning" for pair in split):
+        raise MachineError(f"data.path = {spec.path!r} leaves no image to tune on ({len(problems)} can't be used).")
+    return Pairs(split, tuple(problems))
+
+
+def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
+    used: list[Pair] = []
+    small: list[Problem] = []
+    for photo in photos():
+        path = photo_path(photo)
+        try:
+            image = load_image(path, resolution, enlarge=enlarge)
+        except MachineError as error:
+            small.append(Problem(photo.file, str(error).removeprefix(f"{path} ").partition(":")[0]))
+        else:
+            used.append(Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image)))
+    if not any(pair.split == "tuning" for pair in used):
+        raise MachineError(
+            f"No embedded photo to tune on has {resolution} pixels a side; lower data.resolution, or give your own"
+            ' pictures with data.source = "folder".'
+        )
+    return Pairs(tuple(used), tuple(small))
+
+
+def _of_folder(listed: Listed, resolution: int) -> Pair:
+    image = load_image(listed.file, resolution)
+    digest = pixel_sha256(image)
+    stem = re.sub(r"[^a-z0-9]+", "-", listed.file.stem.lower()).strip("-")[:40]
+    name = f"{stem or 'image'}-{digest[:8]}"
+    # Copies of one picture are one cluster, or tuning would see what is held out.
+    return Pair(name, listed.caption, "tuning", listed.group or digest, image, digest)
+
+
+def _named_apart(pairs: list[Pair]) -> tuple[Pair, ...]:
+    """The same pairs, copies of one picture numbered, since an id becomes a file name."""
+    copies: dict[str, int] = {}
+    apart = []
+    for pair in pairs:
+        copies[pair.id] = copies.get(pair.id, 0) + 1
+        apart.append(replace(pair, id=f"{pair.id}-{copies[pair.id]}") if copies[pair.id] > 1 else pair)
+    return tuple(apart)
+
+
+def _split(pairs: tuple[Pair, ...], held_out: float) -> tuple[Pair, ...]:
+    """Whole clusters are held out, those of the lowest content hash, until the share is reached; at least one tunes."""
+    clusters: dict[str, str] = {}
+    for pair in pairs:
+        digest = hashlib.sha256(f"held out|{pair.pixels_sha256}".encode()).hexdigest()
+        clusters[pair.cluster] = min(digest, clusters.get(pair.cluster, digest))
+    ordered = sorted(clusters, key=clusters.__getitem__)
+    count = min(math.ceil(held_out * len(ordered)), len(ordered) - 1)
+    chosen = set(ordered[:count])
+    return tuple(replace(pair, split="held_out") if pair.cluster in chosen else pair for pair in pairs)
+
+
+def load_image(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
+    """The file as `resolution` x `resolution` 8-bit sRGB, the same pixels wherever and however often it is called.
+
+    Turned upright by its EXIF orientation, brought to sRGB by its embedded profile, laid on white where it is
+    transparent, the shorter side scaled to `resolution` pixels (Lanczos), then the centre cropped.
+
+    Raises:
+        MachineError: the file is missing, broken, no image, over `PIXEL_CAP`, or smaller than `resolution`, unless
+            it may be enlarged.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns between once and twice its limit; for a stranger's file the limit is the limit.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                _refuse_size(path, opened.size, 0 if enlarge else resolution)
+                opened.load()
+                upright = ImageOps.exif_transpose(opened)
+                return _square(_to_rgb(upright), resolution)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise MachineError(f"{path} has more than {PIXEL_CAP} pixels: scale it down first.") from None
+    except FileNotFoundError:
+        raise MachineError(f"{path} does not exist.") from None
+    except PermissionError:
+        raise MachineError(f"{path} may not be read by this user.") from None
+    except UnidentifiedImageError:
+        raise MachineError(f"{path} is not an image in a format that Pillow reads.") from None
+    except _BROKEN as error:
+        raise MachineError(f"{path} is a truncated or broken image ({type(error).__name__}).") from None
+
+
+def pixel_sha256(image: Image.Image) -> str:
+    """SHA-256 of width, height and the RGB bytes: equal for equal pictures, whatever file they came from."""
+    rgb = image.convert("RGB")
+    return hashlib.sha256(f"{rgb.width}x{rgb.height}|".encode() + rgb.tobytes()).hexdigest()
+
+
+def _refuse_size(path: Path, size: tuple[int, int], resolution: int) -> None:
+    """Stops before any pixel is decoded."""
+    if size[0] * size[1] > PIXEL_CAP:
+        raise MachineError(f"{path} has more than {PIXEL_CAP} pixels: scale it down first.")
+    if min(size) < resolution:
+        raise MachineError(
+            f"{path} is {size[0]}x{size[1]} pixels, smaller than the resolution {resolution}: "
+            "remove it or lower data.resolution."
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit sRGB of any mode, on white."""
+    from PIL import Image
+
+    profile = image.info.get("icc_profile")
+    image = _eight_bit(image)
+    alpha = None
+    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert("RGB")
+    elif image.mode in ("P", "1"):
+        image = image.convert("RGB")
+    rgb = _to_srgb(image, profile) if profile else image.convert("RGB")
+    if alpha is None:
+        return rgb
+    return Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit grey, divided by 257 and rounded; Pillow would clip it to white instead."""
+    import numpy as np
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed white")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:  # noqa: PLR2004  (the largest 16-bit value)
+        raise ValueError("32-bit pixels have no agreed white")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """`image` in sRGB. A profile that is broken or made for another mode is ignored, as browsers do."""
+    from PIL import ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image.convert("RGB")
+    return image.convert("RGB") if converted is None else converted
+
+
+def _square(rgb: Image.Image, resolution: int) -> Image.Image:
+    """The shorter side scaled to `resolution`, then the centre: one rule for tuning and for scoring."""
+    from PIL import Image
+
+    shorter = min(rgb.size)
+    size = (round(rgb.width * resolution / shorter), round(rgb.height * resolution / shorter))
+    scaled = rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=None)
+    left, top = (size[0] - resolution) // 2, (size[1] - resolution) // 2
+    return scaled.crop((left, top, left + resolution, top + resolution))

@@ -1,0 +1,55 @@
+"""Captions as the numbers that a FLUX transformer reads: the states of the T5 and CLIP text encoders.
+
+N captions, T tokens of the longest caption, E width of the T5 states, P width of the CLIP state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import FluxPipeline
+from torch import Tensor
+
+from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.spec.run_spec import RunSpec
+
+TEXT_DTYPES = {"nano": torch.float32, "schnell": torch.bfloat16}
+"""What the text encoders of a family are published in."""
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Encoded captions."""
+
+    prompt_NTE: Tensor
+    """Sequence states of T5."""
+    pooled_NP: Tensor
+    """Pooled states of CLIP."""
+
+    def of(self, rows: list[int] | Tensor) -> Embeddings:
+        """These rows, in that order."""
+        return Embeddings(self.prompt_NTE[rows], self.pooled_NP[rows])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Embeddings:
+        """The same on a device, in a dtype."""
+        return Embeddings(self.prompt_NTE.to(device, dtype), self.pooled_NP.to(device, dtype))
+
+
+def encode_captions(spec: RunSpec, captions: list[str], device: torch.device) -> Embeddings:
+    """Encodes captions with the pipeline's own text encoders, which are freed on return.
+
+    The encoders run in the dtype they are published in. The result is in it too, on the CPU.
+    """
+    text = FluxPipeline.from_pretrained(
+        pipeline_folder(spec.model), transformer=None, vae=None, dtype=TEXT_DTYPES[spec.model.family],
+        use_safetensors=True, local_files_only=True,
+    ).to(device)  # fmt: skip
+    length = min(spec.evaluate.max_sequence_length, text.tokenizer_2.model_max_length)
+    with torch.no_grad():
+        encoded = [
+            text.encode_prompt(prompt=caption, prompt_2=None, device=device, max_sequence_length=length)[:2]
+            for caption in captions
+        ]
+    prompts, pooled = zip(*encoded, strict=True)
+    return Embeddings(torch.cat(prompts).cpu(), torch.cat(pooled).cpu())
