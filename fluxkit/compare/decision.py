@@ -3,19 +3,13 @@
 The analysis was fixed before any data were seen, by simulation: CONTRIBUTING says how, and with which error rates.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
-
-from pydantic import BaseModel
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
 from fluxkit import stats
-from fluxkit.values import FROZEN
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+from fluxkit.values import Frozen
 
 LOOKS = {3: 0.005, 5: 0.01, 7: 0.0175, 10: 0.0175}
 """Planned looks by their number of repeats, and the share of wrong answers that each may add: 5 % in all.
@@ -70,7 +64,7 @@ class Difference(NamedTuple):
         half = math.sqrt(math.fsum(part.squared_half_width(level, more) for part in self.parts))
         return stats.Interval(low=self.estimate - half, high=self.estimate + half, level=1 - level)
 
-    def shifted(self, by: float) -> Difference:
+    def shifted(self, by: float) -> "Difference":
         """The same with a known number added, as the logarithm of a ratio of prices."""
         return self._replace(estimate=None if self.estimate is None else self.estimate + by)
 
@@ -95,10 +89,9 @@ class Look(NamedTuple):
         return verdict, interval
 
 
-class Pair(BaseModel):
+class Pair(Frozen):
     """Two configurations in one question."""
 
-    model_config = FROZEN
     first: str
     second: str
     estimate: float | None
@@ -114,10 +107,9 @@ class Pair(BaseModel):
     """Why it is not settled."""
 
 
-class Decision(BaseModel):
+class Decision(Frozen):
     """A question at one look."""
 
-    model_config = FROZEN
     pairs: tuple[Pair, ...]
     leader: str | None
     """The configuration with the best estimates against the others."""
@@ -165,7 +157,12 @@ def by_seed_and_photo(
     return over_seeds._replace(parts=(*over_seeds.parts, _part(gaps, photos=True)))
 
 
-def decide(pairs: Mapping[tuple[str, str], Difference], margin: tuple[float, float], level: float) -> Decision:
+def decide(
+    pairs: Mapping[tuple[str, str], Difference],
+    margin: tuple[float, float],
+    level: float,
+    family: int | None = None,
+) -> Decision:
     """The verdicts on all pairs of one question, and whether it is decided.
 
     The pairs share the level. Only a leader that is ahead of each of the others at the whole level is ahead without
@@ -175,10 +172,12 @@ def decide(pairs: Mapping[tuple[str, str], Difference], margin: tuple[float, flo
         pairs: the differences by configuration, greater being better; no other question shares their level.
         margin: differences between these two are no matter.
         level: the share of wrong answers that this look may add, as of `level_at`.
+        family: how many pairs share it; None: those whose spread is known, since no other can be wrong.
 
     Source: Gutmann and Maymin, Ann. Statist. 15 (1987) 456, on whether the selected population is the best.
     """
-    look, leader = Look(margin, level, len(pairs)), _leader(pairs)
+    known = family or sum(bool(difference.parts) for difference in pairs.values())
+    look, leader = Look(margin, level, max(1, known)), _leader(pairs)
     rivals = {names for names in pairs if leader in names}
     ahead = all(
         _verdict(pairs[names].interval(level), margin=None) == ("better" if names[0] == leader else "worse")
