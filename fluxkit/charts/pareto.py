@@ -116,7 +116,7 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
 
 
 def _leaders_sentence(workload: Workload, offers: Sequence[Offer]) -> str:
-    """Who is best for the whole tuning time, by the verdicts of its question; of shorter times the highest mean alone."""
+    """Who is best for the whole tuning time, by verdicts; of shorter times whose mean is highest."""
     if not offers:
         return "No quality was measured at a time mark, so there is no front."
     budget = float(workload.tables["tune"]["seconds"] or 0.0)
