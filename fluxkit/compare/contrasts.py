@@ -242,7 +242,10 @@ def _verdict_word(metric: Metric, pair: Pair) -> str:
 def _reason(measured: Measured, keys: Keys, judged: Pair | None, held_out_clusters: int) -> str | None:
     """Why a pair is not settled, or why it has no verdict though others of its metric have."""
     metric, sides = measured.metric, [measured.sides[key] for key in keys]
-    reason = judged.reason if judged else measured.differences[keys].reason
+    difference = measured.differences[keys]
+    if difference.estimate is None:
+        return difference.reason
+    reason = judged.reason if judged else difference.reason
     if metric.scored and reason == TOO_FEW_RUNS:
         few = [f"“{side.row.name}” has {side.runs_of_few_seeds}" for side in sides if side.runs_of_few_seeds]
         reason = f"{' and '.join(few)}, and an interval of quality needs {stats.MIN_VALUES} seeds" if few else reason

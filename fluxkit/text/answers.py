@@ -82,9 +82,9 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         return _no_answer(workload, metric, question)
     leader, *others = rows
     judgement = workload.judgement(metric.quantity)
-    beside = [row for row in others if not ahead(workload, metric, leader, row)]
     state = _state(judgement, others)
-    equal = state == "decided" and bool(beside)
+    beside = [row for row in others if not _behind(workload, metric, leader, row)]
+    equal = state in {"decided", "stated"} and bool(beside)
     names = [
         Name(name=row.name, number=row.number, value=value_text(row.estimate(metric.key), metric.factor))
         for row in (leader, *beside)
@@ -109,6 +109,13 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         sentence=f"{who} {words}: {said}. {f'{names[0].value} {metric.unit}'.rstrip()}, {detail}.",
         grade=leader.estimate(metric.key).grade,
     )
+
+
+def _behind(workload: Workload, metric: Metric, leader: Row, row: Row) -> bool:
+    """By a verdict; of what has none, by its mean."""
+    if metric.judged:
+        return ahead(workload, metric, leader, row)
+    return row.estimate(metric.key).mean != leader.estimate(metric.key).mean
 
 
 def _state(judgement: Judgement | None, others: Sequence[Row]) -> State:

@@ -142,8 +142,9 @@ def change_text(contrast: Contrast, rival: str, *, flipped: bool = False) -> str
     decimals = decimals_of(change, interval)
     unit = " %" if contrast.scale == "ratio" else f" {metric.unit}".rstrip()
     noun = f" {metric.unit}" if contrast.scale == "ratio" and metric.unit.endswith("/s") else ""
-    text = f"{number(abs(change), decimals)}{unit} {'less' if change < 0 else 'more'}{noun} than {quoted(rival)}"
-    if interval is None:
+    how = f"{number(abs(change), decimals)}{unit} {'less' if change < 0 else 'more'}{noun} than"
+    text = f"{how if abs(change) > ROUNDING else f'as much{noun} as'} {quoted(rival)}"
+    if interval is None or interval.high - interval.low <= ROUNDING:
         return text
     low, high = (_signed(end, decimals) for end in (interval.low, interval.high))
     return f"{text} ({low}{unit if unit == ' %' else ''} to {high}{unit})"
