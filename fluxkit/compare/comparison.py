@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fluxkit.record.metrics import Subject
+from fluxkit.record.metrics import BY_QUANTITY, Subject
 from fluxkit.record.result import Grade, Status
 from fluxkit.stats import Interval
 from fluxkit.trust.estimate import Certificate, CostBasis, EnergyUse, Estimate, Target, TimeToTarget
@@ -184,6 +184,15 @@ class Workload(Frozen):
     def row(self, key: str) -> Row:
         """The row of that key."""
         return next(row for row in self.rows if row.key == key)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether one of the study's questions that has numbers of two rows is not decided."""
+        return any(
+            judgement.leader is not None and not judgement.decided
+            for judgement in self.judgements
+            if BY_QUANTITY[judgement.quantity].role == "primary"
+        )
 
     def judgement(self, quantity: str) -> Judgement | None:
         """How far that question is decided; None where it is none, or no row has a number of it."""

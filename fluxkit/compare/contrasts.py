@@ -162,9 +162,11 @@ def _asked(measured: Measured) -> set[str]:
 def _design(measured: Measured) -> Design:
     """Of the rows that a question is about. Prices change nothing in it, so for costs it is asked of their seconds."""
     asked = _asked(measured)
-    fixed = _fixed([measured.sides[key] for key in asked])
     repeats = max((measured.repeats[key] for key in asked), default=0)
-    looks = (fixed,) if fixed else tuple(LOOKS)
+    looks = _looks([measured.sides[key] for key in asked])
+    fixed = looks[0] if len(looks) == 1 else None
+    if fixed and repeats < fixed:
+        looks = tuple(LOOKS)
     return Design(repeats, looks, level_at(repeats, fixed), len(_known(measured)))
 
 
@@ -188,15 +190,15 @@ def _judge(measured: Measured, design: Design) -> tuple[dict[Keys, Pair], Judgem
     return {(pair.first, pair.second): pair for pair in decision.pairs}, judgement
 
 
-def _fixed(sides: Sequence[Side]) -> int | None:
-    """The number of repeats that was fixed before the first run, where all sides say the same one.
+def _looks(sides: Sequence[Side]) -> tuple[int, ...]:
+    """The looks that were planned before the first run, where all sides say the same ones; else all that there may be.
 
     Each side must be of one study: a study that is added to another one is another look at the same question.
     """
     looks = {result.looks for side in sides for result in side.results}
     one_study = all(len({result.study for result in side.results}) == 1 for side in sides)
-    planned = looks.pop() if len(looks) == 1 else ()
-    return planned[0] if one_study and len(planned) == 1 else None
+    planned = looks.pop() if len(looks) == 1 and one_study else ()
+    return planned or tuple(LOOKS)
 
 
 def _contrast(measured: Measured, keys: Keys, judged: Pair | None, held_out_clusters: int) -> Contrast:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from fluxkit.compare.comparison import Contrast, Judgement, Row, Workload
-from fluxkit.compare.decision import LOOKS
+from fluxkit.compare.decision import level_at
 from fluxkit.compare.ranking import RANKED_PRECISION, ahead, between, decided_leader, ranked
 from fluxkit.record.metrics import BY_QUANTITY, QUESTIONS, Metric, Question
 from fluxkit.record.result import Grade
@@ -199,11 +199,11 @@ def design_sentence(workload: Workload) -> str:
 
 
 def _design_text(looks: Sequence[int], repeats: int, level: float) -> str:
-    if len(looks) == 1 and repeats >= looks[0]:
+    if len(looks) == 1:
         return f"{looks[0]} repeats, fixed beforehand: one look, which may be wrong in {100 * level:g} % of studies."
     shares, places = (
         f"{', '.join(texts[:-1])} and {texts[-1]}"
-        for texts in ([f"{100 * share:g}" for share in LOOKS.values()], [str(look) for look in LOOKS])
+        for texts in ([f"{100 * level_at(look):g}" for look in looks], [str(look) for look in looks])
     )
     return (
         f"Looks after {places} repeats, which may add {shares} % of wrong answers; "
