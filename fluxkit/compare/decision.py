@@ -197,10 +197,11 @@ def decide(
 
 def _leader(pairs: Mapping[tuple[str, str], Difference]) -> str | None:
     """The configuration with the best estimates against the others."""
-    leads: dict[str, float] = dict.fromkeys(itertools.chain.from_iterable(pairs), 0.0)
-    for (first, second), difference in pairs.items():
-        leads[first] += difference.estimate or 0.0
-        leads[second] -= difference.estimate or 0.0
+    known = {names: difference.estimate for names, difference in pairs.items() if difference.estimate is not None}
+    leads: dict[str, float] = dict.fromkeys(itertools.chain.from_iterable(known), 0.0)
+    for (first, second), estimate in known.items():
+        leads[first] += estimate
+        leads[second] -= estimate
     return max(leads, key=lambda name: leads[name], default=None)
 
 

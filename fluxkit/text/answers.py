@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from fluxkit.compare.comparison import Contrast, Judgement, Row, Workload
-from fluxkit.compare.decision import level_at
+from fluxkit.compare.decision import RUNS_DIFFER, level_at
 from fluxkit.compare.ranking import RANKED_PRECISION, ahead, between, decided_leader, ranked
 from fluxkit.record.metrics import BY_QUANTITY, QUESTIONS, Metric, Question
 from fluxkit.record.result import Grade
@@ -20,6 +20,7 @@ from fluxkit.text.number_format import (
     quoted,
     value_text,
 )
+from fluxkit.units import counted
 from fluxkit.values import Frozen
 
 State = Literal["decided", "not settled", "stated", "one configuration", "not measured", "graded X", "no price given"]
@@ -83,6 +84,8 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     leader, *others = rows
     judgement = workload.judgement(metric.quantity)
     state = _state(judgement, others)
+    if others and _nearest(workload, metric, leader, others) is None:
+        return _not_compared(workload, metric, question, rows)
     beside = [row for row in others if not _behind(workload, metric, leader, row)]
     equal = state in {"decided", "stated"} and bool(beside)
     names = [
@@ -137,34 +140,41 @@ def _nearest(
 
 def _estimate(workload: Workload, metric: Metric, leader: Row, others: Sequence[Row], state: State) -> str:
     """The leader to its nearest rival, and what that says: “14 % more than “B” (-8 % to +42 %). Not settled; …”."""
-    if state == "one configuration":
-        return "no other configuration has this number"
     nearest = _nearest(workload, metric, leader, others)
     if nearest is None:
-        contrasts = [between(workload, metric, leader, row)[0] for row in others]
-        return next((f"not compared: {contrast.reason}" for contrast in contrasts if contrast and contrast.reason),
-                    "not compared")  # fmt: skip
+        return "no other configuration has this number"
     row, contrast, flipped = nearest
-    said = change_text(contrast, row.name, flipped=flipped)
-    apart = "" if contrast.together else ", measured apart"
-    return f"{said}{apart}. {_settled(workload, metric, contrast, state)}"
-
-
-def _settled(workload: Workload, metric: Metric, contrast: Contrast, state: State) -> str:
-    """Whether it is decided; else how many more runs of each would do it, or why that is not known."""
     if state == "stated":
-        return f"Stated without a verdict{f': {contrast.reason}' if contrast.reason else ''}"
-    if state == "decided":
-        return f"Equal within {metric.margin_text}" if contrast.verdict == "equivalent" else "Decided"
-    return f"Not settled; {_what_it_takes(workload.judgement(metric.quantity), contrast)}"
+        settled = f"Stated without a verdict{f': {contrast.reason}' if contrast.reason else ''}"
+    elif state == "decided":
+        settled = f"Equal within {metric.margin_text}" if contrast.verdict == "equivalent" else "Decided"
+    else:
+        settled = f"Not settled; {_what_it_takes(workload, metric, leader, others)}"
+    apart = "" if contrast.together else ", measured apart"
+    return f"{change_text(contrast, row.name, flipped=flipped)}{apart}. {settled}"
 
 
-def _what_it_takes(judgement: Judgement | None, contrast: Contrast | None) -> str:
+def _what_it_takes(workload: Workload, metric: Metric, leader: Row, others: Sequence[Row]) -> str:
     """About how many more runs each, or why it is open where nobody can tell."""
-    if contrast is None:
-        return "not compared"
-    more = judgement.further_runs if judgement else None
-    return further_runs_text(more) or contrast.reason or "the spread between runs is too large"
+    judgement = workload.judgement(metric.quantity)
+    contrasts = [between(workload, metric, leader, row)[0] for row in others]
+    reasons = [contrast.reason for contrast in contrasts if contrast and contrast.reason]
+    return further_runs_text(judgement.further_runs if judgement else None) or next(iter(reasons), RUNS_DIFFER)
+
+
+def _not_compared(workload: Workload, metric: Metric, question: Question, rows: Sequence[Row]) -> Answer:
+    """Numbers that nothing certifies to be of the same computation: stated side by side, in no order."""
+    measured = [f"{quoted(row.name)} {value_text(row.estimate(metric.key), metric.factor)}" for row in rows]
+    why = _what_it_takes(workload, metric, rows[0], rows[1:])
+    detail = f"{why}; measured were {listed(measured)} {metric.unit}".rstrip()
+    return Answer(
+        scenario=question.scenario,
+        quantity=metric.quantity,
+        state="not settled",
+        verdict="Not compared",
+        detail=_begun(detail),
+        sentence=f"Not compared, so it is not known which {question.leads}: {detail}.",
+    )
 
 
 def decided_sentence(workload: Workload) -> str:
@@ -180,12 +190,10 @@ def decided_sentence(workload: Workload) -> str:
             leaders = listed([quoted(row.name) for row in (rows[0], *equal)])
             decided.append(f"{name} ({leaders}{' are equal' if equal else ''})")
         else:
-            nearest = _nearest(workload, metric, rows[0], rows[1:])
-            unsettled.append(f"{name} ({_what_it_takes(judgement, nearest[1] if nearest else None)})")
-    parts = [
-        f"{word}: {', '.join(texts)}." for word, texts in (("Decided", decided), ("Not settled", unsettled)) if texts
-    ]
-    return " ".join(parts) or ("Nothing is to be decided: no question has numbers of two configurations.")
+            unsettled.append(f"{name} ({_what_it_takes(workload, metric, rows[0], rows[1:])})")
+    lists = (("Decided", decided), ("Not settled", unsettled))
+    said = " ".join(f"{word}: {', '.join(texts)}." for word, texts in lists if texts)
+    return said or "Nothing is to be decided: no question has numbers of two configurations."
 
 
 def design_sentence(workload: Workload) -> str:
@@ -200,7 +208,8 @@ def design_sentence(workload: Workload) -> str:
 
 def _design_text(looks: Sequence[int], repeats: int, level: float) -> str:
     if len(looks) == 1:
-        return f"{looks[0]} repeats, fixed beforehand: one look, which may be wrong in {100 * level:g} % of studies."
+        fixed = f"{counted(looks[0], 'repeat')}, fixed beforehand"
+        return f"{fixed}: one look, which may be wrong in {100 * level:g} % of studies."
     shares, places = (
         f"{', '.join(texts[:-1])} and {texts[-1]}"
         for texts in ([f"{100 * level_at(look):g}" for look in looks], [str(look) for look in looks])
