@@ -292,7 +292,11 @@ def newest_unfinished(parent: Path, wanted: Study) -> Path:
 
 def is_finished(folder: Path, study: Study) -> bool:
     """Whether every run that the study needs is completed."""
-    return all(_status(folder / entry.folder) == "completed" for entry in study.needed)
+    return _is_done(folder, study.needed)
+
+
+def _is_done(folder: Path, entries: Sequence[Entry]) -> bool:
+    return all(_status(folder / entry.folder) == "completed" for entry in entries)
 
 
 def _status(folder: Path) -> Status | None:
@@ -312,8 +316,9 @@ def _run_all(
     began, last = time.monotonic(), study.stages()[-1][0]
     for repeats, blocks in study.stages():
         for place, block in enumerate(blocks):
-            seconds = _block_seconds(results, len(specs)) * (len(blocks) - place)
-            if until and results and time.monotonic() - began + seconds > until.max_seconds:
+            left = sum(not _is_done(folder, block) for block in blocks[place:])
+            seconds = left * _block_seconds(results, len(specs))
+            if until and seconds and time.monotonic() - began + seconds > until.max_seconds:
                 reporter.say(f"The look after {repeats} repeats would take {_about(seconds)}, which passes the limit.")
                 reporter.say(_how_to_continue(folder))
                 return Outcome(folder, tuple(results), stopped=False)

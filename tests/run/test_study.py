@@ -231,6 +231,8 @@ def test_a_look_that_would_take_too_long_is_not_begun(two, tmp_path, engine_is):
     assert heard.sentences[-1] == f"To continue, give the same command with --resume --out {tmp_path / 's'}"
     again = run_study(two, out=tmp_path / "s", until=looking(False), resuming=True)
     assert len(again.results) == 6
+    stopped = run_study(two, out=tmp_path / "s", until=looking(True, max_seconds=0.0), resuming=True)
+    assert len(stopped.results) == 6, "what is done costs nothing, and the blocks to the next look too much"
     with pytest.raises(UsageError, match="other specs or repeats"):
         run_study(two, repeats=10, out=tmp_path / "s", resuming=True)
 
