@@ -98,6 +98,7 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     words = question.ties if equal else question.leads
     who = listed([quoted(name.name) for name in names]) if equal else quoted(leader.name)
     said = _estimate(workload, metric, leader, others, state)
+    rests = f"{f'{names[0].value} {metric.unit}'.rstrip()}, {detail}."
     return Answer(
         scenario=question.scenario,
         quantity=metric.quantity,
@@ -107,9 +108,9 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         names=tuple(names[:MOST_NAMES]),
         more=max(0, len(names) - MOST_NAMES),
         unit=metric.unit,
-        estimate=_begun(said),
+        estimate=_begun(said) if said else "",
         detail=_begun(detail),
-        sentence=f"{who} {words}: {said}. {f'{names[0].value} {metric.unit}'.rstrip()}, {detail}.",
+        sentence=f"{who} {words}: {said}. {rests}" if said else f"Only {who} has this number: {rests}",
         grade=leader.estimate(metric.key).grade,
     )
 
@@ -142,7 +143,7 @@ def _estimate(workload: Workload, metric: Metric, leader: Row, others: Sequence[
     """The leader to its nearest rival, and what that says: “14 % more than “B” (-8 % to +42 %). Not settled; …”."""
     nearest = _nearest(workload, metric, leader, others)
     if nearest is None:
-        return "no other configuration has this number"
+        return ""
     row, contrast, flipped = nearest
     if state == "stated":
         settled = f"Stated without a verdict{f': {contrast.reason}' if contrast.reason else ''}"
