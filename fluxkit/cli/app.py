@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -116,7 +117,7 @@ def run(  # noqa: PLR0917 - each is an option of the command
     loaded = [load_spec(spec, sets or ()) for spec in specs]
     until = looking(until_decided, len(loaded), repeats, max_repeats, max_hours, same_seed=same_seed)
     if dry_run:
-        _dry_run(loaded, until.looks if until else (repeats or 1,), same_seed=same_seed)
+        _dry_run(loaded, until.looks if until else (repeats or 1,), out, same_seed=same_seed)
         return
     outcome = run_study(
         loaded, repeats=repeats or 1, out=out, resuming=resuming, same_seed=same_seed, until=until,
@@ -195,6 +196,9 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe."""
+    from fluxkit.environment import settle_home
+
+    settle_home()
     code: int | str | None = ExitCode.DONE
     try:
         app(args=arguments)
@@ -216,12 +220,12 @@ def _flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _dry_run(specs: Sequence[RunSpec], looks: tuple[int, ...], *, same_seed: bool) -> None:
+def _dry_run(specs: Sequence[RunSpec], looks: tuple[int, ...], out: Path | None, *, same_seed: bool) -> None:
     from fluxkit.dataset.preview import preview
     from fluxkit.plan.plan_table import plan_table
-    from fluxkit.run.study import arrange, plan_all
+    from fluxkit.run.study import DEFAULT_PARENT, arrange, plan_all
 
-    typer.echo(plan_table(specs, plan_all(specs, to_run=False)))
+    typer.echo(plan_table(specs, plan_all(specs, to_run=False, folder=out or DEFAULT_PARENT)))
     for spec in specs:
         if spec.data.source == "folder":
             typer.echo(f"\nData of {spec.name}:\n{preview(spec.data)}")

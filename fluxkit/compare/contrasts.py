@@ -19,8 +19,8 @@ from fluxkit.compare.decision import (
     level_at,
     log_ratio_by_block,
 )
-from fluxkit.compare.quality_pairs import photos_by_seed
-from fluxkit.compare.ranking import RANKED_PRECISION, order
+from fluxkit.compare.quality_pairs import diverged_at, photos_by_seed
+from fluxkit.compare.ranking import RANKED_PRECISION, order, worse_than_untuned
 from fluxkit.compare.side import Side
 from fluxkit.record.metrics import CONTRASTED, Metric
 from fluxkit.record.result import RunResult
@@ -84,6 +84,7 @@ def contrasts(sides: Sequence[Side], held_out_clusters: int) -> Contrasts:
             for keys, difference in measured.differences.items()
             if difference.estimate is not None or _uncertified(measured, keys)
         ]
+        lines += _diverged(metric, sides)
     return Contrasts(tuple(lines), tuple(judgements), tuple(ratios))
 
 
@@ -154,7 +155,7 @@ def _known(measured: Measured) -> list[Keys]:
 
 
 def _asked(measured: Measured) -> set[str]:
-    """The rows that a question is about: no number graded X, and inference in FP32."""
+    """The rows that a question is about: no number graded X or worse than untuned, and inference in FP32."""
     usable = [side.row for side in measured.sides.values() if side.row.estimate(measured.metric.key).grade != "X"]
     return {row.key for row in order(usable, measured.metric)}
 
@@ -217,6 +218,7 @@ def _contrast(measured: Measured, keys: Keys, judged: Pair | None, held_out_clus
         second=keys[1],
         scale="difference" if metric.scored else "ratio",
         value=value,
+        certified=_uncertified(measured, keys) is None,
         interval=interval,
         verdict=_verdict_word(metric, judged) if judged else None,
         reason=_reason(measured, keys, judged, held_out_clusters),
@@ -253,9 +255,36 @@ def _reason(measured: Measured, keys: Keys, judged: Pair | None, held_out_cluste
         reason = f"{' and '.join(few)}, and an interval of quality needs {stats.MIN_VALUES} seeds" if few else reason
     if unusable := [f"“{side.row.name}”" for side in sides if side.row.estimate(metric.key).grade == "X"]:
         return f"graded X: {', '.join(unusable)}"
+    if worse := [f"“{side.row.name}”" for side in sides if worse_than_untuned(side.row, metric)]:
+        return f"worse than the untuned model: {' and '.join(worse)}"
     if metric.scored and metric.scored.held_out and held_out_clusters < MIN_HELD_OUT:
         return f"indicative: only {held_out_clusters} held-out photos, {MIN_HELD_OUT} are the least"
     return reason if judged or reason or not metric.judged else f"not both in {RANKED_PRECISION}"
+
+
+def _diverged(metric: Metric, sides: Sequence[Side]) -> list[Contrast]:
+    """Pairs of which one has no value because its scores are not finite numbers: they are told, not left out."""
+    lines = []
+    for pair in itertools.combinations([side for side in sides if side.results], 2):
+        lost = [side for side in pair if any(diverged_at(result, metric) for result in side.results)]
+        if lost and None in {side.row.estimate(metric.key).mean for side in pair}:
+            lines.append(
+                Contrast(
+                    quantity=metric.quantity,
+                    first=pair[0].row.key,
+                    second=pair[1].row.key,
+                    scale="difference",
+                    value=None,
+                    interval=None,
+                    verdict=None,
+                    reason=f"diverged: {' and '.join(f'“{side.row.name}”' for side in lost)}",
+                    further_runs=None,
+                    paired=False,
+                    together=_together(*(side.results for side in pair)),
+                    grade=worst(tuple(side.row.estimate(metric.key).grade for side in pair)),
+                )
+            )
+    return lines
 
 
 def _seconds_ratios(taken: Measured) -> list[SecondsRatio]:

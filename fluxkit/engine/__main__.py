@@ -7,7 +7,9 @@ import traceback
 from pathlib import Path
 
 from fluxkit.engine.process.event_log import EventLog
+from fluxkit.engine.process.package_check import check_packages
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
+from fluxkit.environment import to_unset
 from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE
@@ -21,6 +23,7 @@ def main(folder: Path) -> int:
     try:
         stop = StopSignal()
         with log.during("import"):
+            check_packages()
             from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
         Run(job, folder, log, stop).execute()
     except StopRequestedError:
@@ -35,6 +38,8 @@ def main(folder: Path) -> int:
 def _fail(log: EventLog, error: Exception) -> int:
     code = error.exit_code if isinstance(error, FluxkitError) else ExitCode.RUN_FAILED
     message = (str(error).strip() or repr(error)).splitlines()[0]
+    if not isinstance(error, FluxkitError) and (names := to_unset("".join(traceback.format_exception(error)))):
+        message += f" (may come of the environment: unset {', '.join(names)})"
     facts = {"phase": log.phase, "kind": type(error).__name__, "message": message, "exit_code": int(code)}
     log.write(Failed, **facts, unix_seconds=time.time())
     if not isinstance(error, FluxkitError):

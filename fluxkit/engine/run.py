@@ -21,7 +21,7 @@ from fluxkit.engine.flux import compilation, distributed
 from fluxkit.engine.flux.assistant_adapter import Assistant
 from fluxkit.engine.flux.attention import attention_backends, observed_kernels
 from fluxkit.engine.flux.autoencoder import Autoencoder, load_autoencoder
-from fluxkit.engine.flux.precision import dtype_of, fp32_products, precision_in_force, set_fp32_products
+from fluxkit.engine.flux.precision import fp32_products, observed_precision, set_fp32_products, switches_in_force
 from fluxkit.engine.flux.transformer import Flux, load_flux, silence_libraries
 from fluxkit.engine.measure import agreement_probe, inference_speed
 from fluxkit.engine.measure.microbenchmark import measure_rates
@@ -32,9 +32,11 @@ from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
 from fluxkit.engine.tuning.trajectory import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
+from fluxkit.environment import recorded
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
 from fluxkit.record.facts import InputPair, TimedPhase, When
+from fluxkit.record.redact import redact
 
 
 class Run:
@@ -45,7 +47,10 @@ class Run:
         self.job, self.folder, self.log, self.stop = job, folder, log, stop
         torch.set_num_threads(job.plan.threads_per_process)
         set_fp32_products("ieee")
-        self.accelerator = Accelerator(cpu=job.plan.device == "cpu")
+        # "no": what is asked of precision stands in the spec, and autocast is the model's own (`Flux`).
+        self.accelerator = Accelerator(
+            cpu=job.plan.device == "cpu", mixed_precision="no", kwargs_handlers=[distributed.process_group(job)]
+        )
         self.device = self.accelerator.device
         check_device(job.plan, self.device, self.accelerator.local_process_index)
         self._log_started()
@@ -65,8 +70,9 @@ class Run:
             device_name=properties.name if properties else self.job.plan.device_names[0],
             device_uuid=str(properties.uuid) if properties else None,
             threads=torch.get_num_threads(),
-            precision=precision_in_force(dtype_of(execution.precision), execution.quantization),
+            precision=switches_in_force(execution.quantization),
             versions=versions,
+            environment={name: redact(value, self.folder) for name, value in recorded().items()},
         )
 
     def execute(self) -> None:
@@ -173,10 +179,11 @@ class Run:
         # The canary frees what the allocator keeps, so warming up comes after it, as inference does.
         with self._between_canaries("tune", self.job.spec.execution.tuning_precision):
             with self._phase("warm_up"):
-                kernels = observed_kernels(optimiser.warm_up, flux.transformer)
+                with observed_precision(flux.transformer, self.job.spec.execution.quantization) as precision:
+                    kernels = observed_kernels(optimiser.warm_up, flux.transformer)
                 trajectory.resume()
-            seconds = None if began is None else compilation.seconds_since(began)
-            self.log.write(events.TuningSetting, attention=kernels, compile_seconds=seconds)
+            seconds = None if began is None else compilation.seconds_compiled(began)
+            self.log.write(events.TuningSetting, attention=kernels, compile_seconds=seconds, precision=precision)
             with self._phase("tune"), self.stop.deferred():
                 completed = trajectory.run()
             if not completed:

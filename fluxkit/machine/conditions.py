@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from fluxkit.environment import overriding
 from fluxkit.machine.container import container_engine
 from fluxkit.machine.readings import (
     CPUS,
@@ -27,12 +28,6 @@ from fluxkit.machine.readings import (
     read_words,
 )
 
-OVERRIDING = (
-    "MKL_NUM_THREADS", "MKL_DYNAMIC", "OMP_DYNAMIC", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY",
-    "KMP_AFFINITY", "ONEDNN_MAX_CPU_ISA", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_MAX_CONNECTIONS", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
-)  # fmt: skip
-"""Environment variables that change threads, memory or arithmetic behind a spec's back."""
 TIMEX_BYTES = 512
 """More than any kernel's `struct timex` takes; all zero, it asks and sets nothing."""
 TIME_ERROR = 5
@@ -89,15 +84,21 @@ def measuring_conditions(root: Path = ROOT, environment: Mapping[str, str] = os.
             "time.get_clock_info('perf_counter')", lambda: time.get_clock_info("perf_counter").resolution),
         "clock_synchronised": ("adjtimex", clock_is_synchronised),
         # Room for what a run writes.
-        "disk_free_bytes": ("statvfs of the working directory", lambda: shutil.disk_usage(Path.cwd()).free),
         "shared_memory_free_bytes": ("statvfs of /dev/shm", lambda: shutil.disk_usage("/dev/shm").free),  # noqa: S108 - asked for its size
         # Variables that override what a run sets. Of most only whether they are there: a value may be private.
         "tf32_override": (
             "NVIDIA_TF32_OVERRIDE", lambda: tf32 if tf32 in {"0", "1", None} else "set", "it is not set"),
         "overriding_variables": (
-            "the environment", lambda: ", ".join(name for name in OVERRIDING if name in environment), "none is set"),
+            "the environment", lambda: ", ".join(overriding(environment)), "none is set"),
     }  # fmt: skip
-    return attempts(looks)
+    return attempts(looks) | disk_free(Path.cwd())
+
+
+def disk_free(folder: Path) -> dict[str, Reading]:
+    """Bytes that may be written on the disk of a folder, which need not be there yet."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    where = "the working directory" if there == Path.cwd() else "the folder for results"
+    return attempts({"disk_free_bytes": (f"statvfs of {where}", lambda: shutil.disk_usage(there).free)})
 
 
 def power_source(root: Path) -> str:

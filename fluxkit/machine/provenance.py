@@ -70,7 +70,13 @@ def _checkout(source: Path) -> tuple[str | None, bool | None]:
 def _git(source: Path, *words: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(source), *words], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(source), *words],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+            # A git hook's GIT_DIR would name its own repository.
+            env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
         )
     except (OSError, subprocess.SubprocessError):
         return None

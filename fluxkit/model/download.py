@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from fluxkit.environment import child_environment
 from fluxkit.errors import MachineError, printable
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.spec.workload import ModelSpec
@@ -20,7 +21,7 @@ def download(model: ModelSpec) -> None:
         pipeline_folder(model)
     except MachineError:
         command = [sys.executable, "-m", "fluxkit.engine.data.hub_client", model.repo, str(model.revision)]
-        done = subprocess.run(command, text=True, capture_output=True, check=False)
+        done = subprocess.run(command, env=child_environment(), text=True, capture_output=True, check=False)
         if done.returncode:
             words = printable(done.stderr).strip().splitlines()
             raise MachineError(words[-1] if words else f"{model.repo} could not be downloaded.") from None

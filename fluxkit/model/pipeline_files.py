@@ -1,8 +1,6 @@
 """Where the pipeline folder of a model lies, and the sizes that its configuration files state."""
 
 import json
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +30,7 @@ class PipelineSizes(NamedTuple):
     """Longest caption of the T5 tokenizer; None where it states no limit."""
 
 
-def pipeline_folder(model: ModelSpec, environment: Mapping[str, str] = os.environ) -> Path:
+def pipeline_folder(model: ModelSpec) -> Path:
     """The diffusers pipeline folder of a model: package data, a path, or a snapshot in the local hub cache.
 
     Raises:
@@ -44,7 +42,7 @@ def pipeline_folder(model: ModelSpec, environment: Mapping[str, str] = os.enviro
         return _recognised(NANO_FOLDER, "The embedded nano pipeline")
     if model.path is not None:
         return _recognised(Path(model.path), f"model.path = {model.path!r}")
-    snapshot = hub_cache(environment) / f"models--{str(model.repo).replace('/', '--')}" / "snapshots"
+    snapshot = hub_cache() / f"models--{str(model.repo).replace('/', '--')}" / "snapshots"
     folder = snapshot / str(model.revision)
     if not folder.is_dir():
         raise MachineError(
@@ -54,16 +52,19 @@ def pipeline_folder(model: ModelSpec, environment: Mapping[str, str] = os.enviro
     return _recognised(folder, f"{model.repo} in the local hub cache")
 
 
-def hub_cache(environment: Mapping[str, str]) -> Path:
-    """Folder of the local hub cache.
+def hub_cache() -> Path:
+    """Folder of the local hub cache, as huggingface_hub itself finds it.
 
-    Source: huggingface_hub's documented environment variables, in their order of precedence.
+    Raises:
+        MachineError: huggingface_hub is not installed, so nothing here could read it.
     """
-    if cache := environment.get("HF_HUB_CACHE"):
-        return Path(cache).expanduser()
-    home = environment.get("HF_HOME")
-    shared = Path(environment.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    return (Path(home).expanduser() if home else shared / "huggingface") / "hub"
+    try:
+        from huggingface_hub import constants
+    except ImportError as error:
+        raise MachineError(
+            "The hub cache is read by huggingface_hub; run: pip install 'fluxkit[engine]', or give model.path."
+        ) from error
+    return Path(constants.HF_HUB_CACHE)
 
 
 def read_sizes(folder: Path) -> PipelineSizes:

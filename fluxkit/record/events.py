@@ -122,6 +122,8 @@ class TuningSetting(Setting):
     """How tuning runs on this rank, seen while it warmed up."""
 
     event: Literal["tuning_setting"] = "tuning_setting"
+    precision: dict[str, str] | None = None
+    """Dtype of the last block's output, autocast inside the model, and backend switches, read in a pass."""
 
 
 class InferenceSetting(Setting):

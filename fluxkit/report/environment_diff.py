@@ -18,13 +18,14 @@ RELEVANCE = (
     r"machine\.(nvidia_driver|gpus_|gpu_\d+_(name|memory_bytes|mig_mode|compute_mode|ecc_mode|persistence_mode|power_limit))",
     r"kit\.|package\.|rank\.\d+\.version\.",
     r"execution\.|rank\.\d+\.precision\.|inference\.|plan\.",
+    r"rank\.\d+\.environment\.",
     r"machine\.(cpu_|memory_total|memory_limit|container|virtual_machine|power_source|numa)",
     r"machine\.(operating_system|kernel|python_version|machine_architecture|clock_source|tf32)",
 )
 """Patterns of keys, from what decides a number to what hardly can."""
 NOISE = (
     r"machine\..*(load_average|available_bytes|_used_bytes|free_bytes|pressure_|runnable_threads|stolen_share|temperature"
-    r"|throttle|swap_out|utilisation|sm_clock_hertz|foreign_processes|event_reasons|pcie_generation$|power_watts|fan_)"
+    r"|throttle|swap_out|utilisation|sm_clock_hertz|foreign_processes|screen_|event_reasons|pcie_generation$|power_watts|fan_)"
 )
 """Keys of what changes from minute to minute on any machine; the telemetry and the checks watch what matters of it."""
 PLANNED = (
@@ -66,6 +67,7 @@ def facts(result: RunResult) -> dict[str, str]:
     for rank in tuning.ranks if tuning else ():
         name = f"rank.{rank.rank}"
         known |= _texts(f"{name}.precision", rank.precision) | _texts(f"{name}.version", rank.versions)
+        known |= _texts(f"{name}.environment", rank.environment or {})
         known[f"{name}.device"] = rank.device_name
     # What another rank has like rank 0 is no fact of its own: it would differ from every run with fewer ranks.
     rank_0 = {key: re.sub(r"^rank\.\d+\.", "rank.0.", key) for key in known}

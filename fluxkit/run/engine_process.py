@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from fluxkit.environment import child_environment
 from fluxkit.plan.plan import Job, Plan
 from fluxkit.spec.run_spec import RunSpec
 
@@ -40,32 +41,28 @@ def engine_command(folder: Path, plan: Plan) -> list[str]:
 
 
 def engine_environment(spec: RunSpec, plan: Plan) -> dict[str, str]:
-    """This environment with threads, the network and the module path settled."""
-    settled = {
-        "OMP_NUM_THREADS": str(plan.threads_per_process),
+    """This environment without leftovers, with threads, spinning and the network settled."""
+    kept = child_environment(nodes=plan.nodes)
+    if "OMP_WAIT_POLICY" not in kept:
         # Waiting threads of libgomp spin for microseconds and then sleep. Medians of nano's iterations/s on two quiet
         # cores, and with one of them busy otherwise: spinning on, as is the default, 15.5 and 0.7; this 15.3 and 6.2;
-        # sleeping at once 7.5 and 10.6.
-        "GOMP_SPINCOUNT": "2000",
+        # sleeping at once 7.5 and 10.6. Who has chosen otherwise keeps that, and it stands in the result.
+        kept.setdefault("GOMP_SPINCOUNT", "2000")
+    settled = {
+        "OMP_NUM_THREADS": str(plan.threads_per_process),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
         # Their remarks about packages that are not needed would fill the engine's log.
         "TRANSFORMERS_VERBOSITY": "error",
         "DIFFUSERS_VERBOSITY": "error",
-        # A file of the folder one happens to be in must not shadow a module.
-        "PYTHONSAFEPATH": "1",
     }
     if plan.device_uuids:
         # The planned devices in the planned order, by name: an index means what the driver and the variable make of it.
         settled |= {"CUDA_VISIBLE_DEVICES": ",".join(plan.device_uuids)}
     if not spec.model.download:
         settled |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    package = Path(__file__).resolve().parents[2]
-    if not package.name.endswith("-packages"):
-        inherited = os.environ.get("PYTHONPATH")
-        settled["PYTHONPATH"] = os.pathsep.join([str(package), *([inherited] if inherited else [])])
-    return {**os.environ, **settled}
+    return kept | settled
 
 
 class Engine:

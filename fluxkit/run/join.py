@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from fluxkit.environment import environment_notes
 from fluxkit.errors import MachineError
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
@@ -83,6 +84,8 @@ def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
     from fluxkit.machine.system import probe
 
     plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
+    for note in environment_notes(plan.nodes, plan.threads_per_process):
+        reporter.say(note)
     here, position = job.model_copy(update={"plan": plan}), Position(job.spec, plan)
     with tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch, StopRequests() as stop:
         log = Path(scratch) / "engine.log"

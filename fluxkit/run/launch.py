@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fluxkit.environment import environment_notes
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.fold.outcome import Ending, settle_dead_run_on_disk, settle_on_disk, status_and_error
 from fluxkit.fold.replay import replay
@@ -15,7 +16,7 @@ from fluxkit.machine.provenance import this_kit
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job, Plan
 from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
-from fluxkit.record.identity import configuration_sha256
+from fluxkit.record.identity import configuration_sha256, unlabelled_configuration_sha256
 from fluxkit.record.lock import RunLock
 from fluxkit.record.redact import public_spec
 from fluxkit.record.result import Energy, Looks, RunResult
@@ -105,6 +106,9 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         raise UsageError(f"{folder} is completed; there is nothing to resume.")
     with RunLock(folder) as lock:
         job = _next_job(folder, result)
+        for note in job.plan.notes:
+            if note not in result.plan.notes:
+                reporter.say(note)
         if afresh:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         result = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
@@ -132,13 +136,15 @@ def _next_job(folder: Path, result: RunResult) -> Job:
     if public_spec(job.spec) != result.spec:
         raise UsageError(f"{folder / JOB_FILE} and the result ask for different runs, so it can't be continued.")
     system = probe()
-    if configuration_sha256(job.spec, system) != result.configuration_sha256:
+    hashes = {configuration_sha256(job.spec, system), unlabelled_configuration_sha256(job.spec, system)}
+    if result.configuration_sha256 not in hashes:
         # One row is one machine: half a run from each of two would be neither.
         raise MachineError(
             f"{folder} was begun on other hardware or with other package versions; run it anew instead of resuming it."
         )
     # A job that was requeued goes on on other devices of the same kind.
-    plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, system)})
+    notes = dict.fromkeys((*job.plan.notes, *environment_notes(job.plan.nodes, job.plan.threads_per_process)))
+    plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, system), "notes": tuple(notes)})
     return job.model_copy(update={"attempt": job.attempt + 1, "plan": plan})
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from fluxkit.environment import recorded
 from fluxkit.errors import RunError, UsageError, printable
 from fluxkit.fold.outcome import settle_dead_run_on_disk
 from fluxkit.machine.provenance import this_kit
@@ -12,8 +13,17 @@ from fluxkit.record.atomic_file import to_json, write_atomically
 from fluxkit.record.identity import configurations
 from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import find_results
+from fluxkit.run.engine_process import engine_environment
 from fluxkit.run.progress import SILENT, Reporter, run_sentence
-from fluxkit.run.rerun_verdict import Difference, Verdict, differing, environment_rows, judge
+from fluxkit.run.rerun_verdict import (
+    Difference,
+    Verdict,
+    differing,
+    differing_variables,
+    environment_rows,
+    judge,
+    variables_of,
+)
 from fluxkit.run.study import DEFAULT_PARENT, STUDY_FILE, dated_name, plan_all, run_study
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.toml import PATHS, override_spec
@@ -54,9 +64,11 @@ def prepare(path: Path, overrides: Sequence[str] = ()) -> Rerun:
     if original.status != "completed":
         raise UsageError(f"{file} is {original.status}; only a completed run can be held against another.")
     spec = _spec_of(original, overrides, str(file))
-    here = environment_rows(this_kit(), plan_all([spec], to_run=False)[0], probe())
+    (plan,) = plan_all([spec], to_run=False)
+    here = environment_rows(this_kit(), plan, probe())
     there = environment_rows(original.kit, original.plan, original.system.before)
-    return Rerun(original, spec, _repeats(file, original), tuple(differing(there, here)))
+    variables = differing_variables(variables_of(original), recorded(engine_environment(spec, plan)))
+    return Rerun(original, spec, _repeats(file, original), (*differing(there, here), *variables))
 
 
 def run_again(

@@ -106,7 +106,9 @@ def _undecided(original: RunResult, numbers: Sequence[HeldNumber]) -> Iterator[s
 
 def differences_of(original: RunResult, again: RunResult) -> list[Difference]:
     """Rows of what was asked, put in, and run on that are not equal in two results."""
-    return differing(rows_of(original), rows_of(again))
+    return differing(rows_of(original), rows_of(again)) + differing_variables(
+        variables_of(original), variables_of(again)
+    )
 
 
 def differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
@@ -117,6 +119,18 @@ def differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[Diffe
         for key in keys
         if before.get(key, ABSENT) != after.get(key, ABSENT)
     ]
+
+
+def differing_variables(before: Mapping[str, str] | None, after: Mapping[str, str] | None) -> list[Difference]:
+    """The environment variables that may change speed or rounding; none where one side did not record them."""
+    if before is None or after is None:
+        return []
+    return differing(*({f"environment.{name}": value for name, value in side.items()} for side in (before, after)))
+
+
+def variables_of(result: RunResult) -> Mapping[str, str] | None:
+    """What reached rank 0 of a run."""
+    return result.tuning.ranks[0].environment if result.tuning and result.tuning.ranks else None
 
 
 def rows_of(result: RunResult) -> dict[str, str]:

@@ -5,7 +5,15 @@ from typing import Literal
 
 from fluxkit.compare.comparison import Contrast, Judgement, Row, Workload
 from fluxkit.compare.decision import RUNS_DIFFER, level_at
-from fluxkit.compare.ranking import RANKED_PRECISION, ahead, between, decided_leader, ranked
+from fluxkit.compare.ranking import (
+    RANKED_PRECISION,
+    ahead,
+    all_worse,
+    between,
+    decided_leader,
+    ranked,
+    worse_than_untuned,
+)
 from fluxkit.record.metrics import BY_QUANTITY, QUESTIONS, Metric, Question
 from fluxkit.record.result import Grade
 from fluxkit.stats import LEVEL
@@ -20,10 +28,13 @@ from fluxkit.text.number_format import (
     quoted,
     value_text,
 )
+from fluxkit.trust.estimate import worst
 from fluxkit.units import counted
 from fluxkit.values import Frozen
 
-State = Literal["decided", "not settled", "stated", "one configuration", "not measured", "graded X", "no price given"]
+State = Literal[
+    "decided", "not settled", "stated", "one configuration", "not measured", "graded X", "no gain", "no price given"
+]
 ASK_FOR_PRICES = "give --usd-per-hour or --usd-per-kwh, or set hardware.usd_per_hour or hardware.usd_per_kwh"
 
 
@@ -94,9 +105,11 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     ]
     choice = [_choice(workload, metric, [leader, *beside])] if equal else []
     detail = "; ".join([_rests_on(metric, leader), *choice, *_about_the_interval(workload, metric, leader, others),
-                        *_other_precisions(workload, metric)])  # fmt: skip
+                        *_other_precisions(workload, metric), *_not_ranked(workload, metric)])  # fmt: skip
     words = question.ties if equal else question.leads
     who = listed([quoted(name.name) for name in names]) if equal else quoted(leader.name)
+    contrasts = [between(workload, metric, leader, row)[0] for row in others]
+    grades = [contrast.grade for contrast in contrasts if contrast]
     said = _estimate(workload, metric, leader, others, state)
     rests = f"{f'{names[0].value} {metric.unit}'.rstrip()}, {detail}."
     return Answer(
@@ -111,7 +124,7 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         estimate=_begun(said) if said else "",
         detail=_begun(detail),
         sentence=f"{who} {words}: {said}. {rests}" if said else f"Only {who} has this number: {rests}",
-        grade=leader.estimate(metric.key).grade,
+        grade=worst((leader.estimate(metric.key).grade, *grades)),
     )
 
 
@@ -236,11 +249,8 @@ def _beside(metric: Metric, row: Row) -> str:
     if metric.per:
         work = row.bases[metric.key].per
         return f"for an {work}" if work != metric.per else ""  # of another its title says it
-    untuned, tuned = row.estimate(metric.untuned or ""), row.estimate(metric.key)
-    if untuned.mean is None or tuned.mean is None:
-        return ""
-    gained = tuned.mean > untuned.mean if metric.better == "higher" else tuned.mean < untuned.mean
-    return f"from {value_text(untuned)} untuned" if gained else f"worse than the untuned model's {value_text(untuned)}"
+    untuned = row.estimate(metric.untuned or "")
+    return "" if untuned.mean is None else f"from {value_text(untuned)} untuned"
 
 
 def _other_precisions(workload: Workload, metric: Metric) -> list[str]:
@@ -254,6 +264,19 @@ def _other_precisions(workload: Workload, metric: Metric) -> list[str]:
         if row.key not in order and row.usable(metric.key)
     ]
     return [f"beside it, not in {RANKED_PRECISION}: {listed(texts)}"] if texts else []
+
+
+def _not_ranked(workload: Workload, metric: Metric) -> list[str]:
+    """Configurations with a number that is in no order, and why."""
+    worse = [row for row in workload.rows if row.usable(metric.key) and worse_than_untuned(row, metric)]
+    unusable = [row for row in workload.rows if row.runs and row.estimate(metric.key).grade == "X"]
+    words = [
+        f"{quoted(row.name)} {value_text(row.estimate(metric.key))}, "
+        f"worse than the untuned model's {value_text(row.estimate(metric.untuned or ''))}"
+        for row in worse
+    ]
+    words += [f"{quoted(row.name)}, {row.estimate(metric.key).reason or 'graded X'}" for row in unusable]
+    return [f"in no order: {listed(words)}"] if words else []
 
 
 def _about_the_interval(workload: Workload, metric: Metric, leader: Row, others: Sequence[Row]) -> list[str]:
@@ -281,13 +304,18 @@ def _no_answer(workload: Workload, metric: Metric, question: Question) -> Answer
     if metric.per and not _priced(workload):
         state, detail = "no price given", ASK_FOR_PRICES
     verdict = "No usable number" if state == "graded X" else state.capitalize()
+    sentence = f"{verdict}, so it is not known which {question.leads}: {detail}."
+    if worse := all_worse(workload, metric):
+        state, (verdict, detail) = "no gain", worse
+        sentence = f"{verdict}: {detail}."
     return Answer(
         scenario=question.scenario,
         quantity=metric.quantity,
         state=state,
         verdict=verdict,
         detail=_begun(detail),
-        sentence=f"{verdict}, so it is not known which {question.leads}: {detail}.",
+        sentence=sentence,
+        grade=worst(tuple(estimate.grade for estimate in estimates)) if state == "no gain" else None,
     )
 
 

@@ -128,7 +128,7 @@ def verdict_words(contrast: Contrast, *, flipped: bool = False) -> str:
     """The verdict about the first (flipped: the second), as a reader says it; equivalence names its band."""
     metric = BY_QUANTITY[contrast.quantity]
     if contrast.verdict is None:
-        return "descriptive"
+        return "no verdict" if metric.judged else "descriptive"
     if contrast.verdict == "equivalent":
         return f"equivalent (within {metric.margin_text})"
     above, below = metric.verdicts or ("", "")

@@ -41,7 +41,7 @@ MAX_MARKDOWN_CHARACTERS = 65_000
 VERDICT_HEADERS = ("Quantity", "First", "Second", "First ÷ second, or first minus second", "The first is", "Grade")
 LEGEND = (
     "★ best beyond doubt; ☆ ahead, but not settled or without a verdict. "
-    "[95 % interval over n runs; of quality, n seeds]. "
+    "[95 % interval over n runs; of quality, n seeds; the untuned model is one, whatever the seed]. "
     "Grades: A sound, B with a remark, C in doubt, X not to be used."
 )
 
@@ -142,7 +142,7 @@ def _verdicts(workload: Workload) -> list[tuple[str, ...]]:
     lines = []
     for contrast in workload.contrasts:
         names = (workload.row(contrast.first).name, workload.row(contrast.second).name)
-        if contrast.value is None:
+        if not contrast.certified:
             lines.append(("all", *names, MISSING, f"not compared: {contrast.reason}", ""))
             continue
         more = further_runs_text(contrast.further_runs) or contrast.reason

@@ -18,9 +18,10 @@ def tuning_precision(result: RunResult) -> Iterator[Finding]:
     ranks = result.tuning.ranks if result.tuning else ()
     for rank in ranks:
         if wrong := departures(result.spec.execution.tuning_precision, rank.precision):
-            yield Finding("training_speed", "X", f"Rank {rank.rank} was asked for {precision} but ran with {wrong}.")
+            evidence = f"Rank {rank.rank} was asked for {precision} but ran with {wrong}."
+            yield from about(("training_speed", "quality"), "X", evidence)
             return
-    unread = [str(rank.rank) for rank in ranks if not rank.precision]
+    unread = [str(rank.rank) for rank in ranks if "dtype" not in rank.precision]
     if unread or len(ranks) < result.plan.processes:
         who = f" by rank {', '.join(unread)}" if unread else " by every rank"
         if result.tuning and result.tuning.iteration_seconds:

@@ -105,7 +105,7 @@ def test_overriding_variables_are_named_and_not_told(root):
     found = measuring_conditions(root({}), {"MKL_NUM_THREADS": "/secret", "CUDA_LAUNCH_BLOCKING": "1"})[
         "overriding_variables"
     ]
-    assert found.value == "MKL_NUM_THREADS, CUDA_LAUNCH_BLOCKING"
+    assert found.value == "CUDA_LAUNCH_BLOCKING, MKL_NUM_THREADS"
 
 
 def test_asking_for_the_clock_says_yes_no_or_why():

@@ -16,8 +16,8 @@ from fluxkit.plan.plan import make_plan
 from fluxkit.run import study
 from fluxkit.spec.toml import load_spec
 
-ROOT_FILES = ("fluxkit.units", "fluxkit.values", "fluxkit.errors")
-"""What every room uses: sizes in words for notes, guards of paths, errors. None of them is a step of planning."""
+ROOT_FILES = ("fluxkit.units", "fluxkit.values", "fluxkit.errors", "fluxkit.environment")
+"""What every room uses: sizes in words, guards of paths, errors, the environment. None is a step of planning."""
 MOST_MODULES, MOST_ENTRIES = 12, 2
 
 
@@ -108,7 +108,7 @@ def test_a_plan_lists_its_pictures_once(pictures, machine, monkeypatch, refused)
 
 def test_planning_downloads_nothing(machine, monkeypatch, tmp_path):
     """A plan only says what is missing, even where the spec allows a download; a study brings it before it plans."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("fluxkit.machine.system.probe", machine)
     monkeypatch.setattr("fluxkit.model.download.download", lambda _model: pytest.fail("it was downloaded"))
     spec = load_spec("schnell-laptop-cpu", ["model.download=true", "execution.quantization=none"])

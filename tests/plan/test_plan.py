@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from made_up import NANO_SIZES, SCHNELL, write_pipeline
 
 from fluxkit.errors import ExitCode, MachineError
 from fluxkit.machine.readings import Reading
-from fluxkit.model.pipeline_files import hub_cache, pipeline_folder
+from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.model.transformer_size import Transformer
 from fluxkit.plan.plan import Plan, make_plan
 from fluxkit.plan.sizes import sizes_of
@@ -82,6 +85,17 @@ def test_threads(machine, spec, cores, processes, asked, threads):
     """The physical cores are shared out between the processes, at least one each, unless the spec says how many."""
     execution = {"processes": processes, "threads": asked}
     assert make_plan(spec(execution=execution), machine(cores)).threads_per_process == threads
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "asked", "threads"), [(64, 1, 0, 4), (64, 4, 0, 4), (2, 1, 0, 2), (64, 1, 9, 9)]
+)
+def test_a_gpu_takes_few_threads(machine, cores, gpus, asked, threads):
+    """The host of a GPU has little to compute: four threads at most, said so, unless the spec asks for others."""
+    settings = [f"execution.processes={gpus}", f"execution.threads={asked}"]
+    plan = make_plan(load_spec("nano-multi-gpu", settings), machine(cores=cores, gpus=gpus))
+    assert plan.threads_per_process == threads
+    assert any("A GPU's host needs no more." in note for note in plan.notes) == (cores > threads and not asked)
 
 
 def test_two_threads_of_a_core_are_not_two_cores(machine, spec):
@@ -239,19 +253,21 @@ def test_a_resolution_off_the_grid_is_refused(machine, spec, tmp_path):
     )
 
 
-def test_a_snapshot_is_found_in_the_hub_cache(tmp_path):
+def test_a_snapshot_is_found_in_the_hub_cache(tmp_path, monkeypatch):
     """A repository is looked up by its revision in the cache folder, without any network."""
     snapshot = tmp_path / "models--maker--schnell" / "snapshots" / COMMIT
     write_pipeline(snapshot)
     model = ModelSpec(family="schnell", weights="pretrained", repo="maker/schnell", revision=COMMIT)
-    assert pipeline_folder(model, {"HF_HUB_CACHE": str(tmp_path)}) == snapshot
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert pipeline_folder(model) == snapshot
 
 
-def test_a_snapshot_that_is_not_there_is_refused(tmp_path):
+def test_a_snapshot_that_is_not_there_is_refused(tmp_path, monkeypatch):
     """A revision that was never fetched is refused with the command that fetches it."""
     model = ModelSpec(family="schnell", weights="pretrained", repo="maker/schnell", revision=COMMIT)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(MachineError, match=f"hf download maker/schnell --revision {COMMIT}"):
-        pipeline_folder(model, {"HF_HUB_CACHE": str(tmp_path)})
+        pipeline_folder(model)
 
 
 @pytest.mark.parametrize(
@@ -261,11 +277,19 @@ def test_a_snapshot_that_is_not_there_is_refused(tmp_path):
         ({"HF_HOME": "/b"}, "/b/hub"),
         ({"XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),
         ({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}, "/a"),
+        ({"HUGGINGFACE_HUB_CACHE": "/old"}, "/old"),
+        ({"HF_HOME": "~/models", "HOME": "/h"}, "/h/models/hub"),
+        ({"HF_HUB_CACHE": "$SCRATCH/hub", "SCRATCH": "/s"}, "/s/hub"),
     ],
 )
 def test_where_the_hub_cache_lies(environment, folder):
-    """The variables count in huggingface_hub's order."""
-    assert hub_cache(environment).as_posix() == folder
+    """It is where huggingface_hub itself looks: every variable that counts there, in its order, with ~ and $NAME."""
+    code = "from fluxkit.model.pipeline_files import hub_cache; print(hub_cache())"
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == folder
 
 
 def test_a_tokenizer_without_a_limit_takes_what_is_asked(small_pipeline, spec):

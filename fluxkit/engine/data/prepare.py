@@ -13,7 +13,7 @@ from fluxkit.dataset.photos import Split
 from fluxkit.dataset.picture_folder import Problem
 from fluxkit.dataset.picture_loader import Pair, load_pairs
 from fluxkit.engine.data.images import to_tensor
-from fluxkit.engine.data.tensor_cache import cached_tensors
+from fluxkit.engine.data.tensor_cache import cached_tensors, computed_here
 from fluxkit.engine.data.weights_hash import component_sha256
 from fluxkit.engine.flux.autoencoder import Autoencoder
 from fluxkit.engine.flux.captions import Embeddings, encode_captions
@@ -77,8 +77,8 @@ def prepare_data(spec: RunSpec, autoencoder: Autoencoder | None, device: torch.d
 
 
 def _encoded_images(spec: RunSpec, pairs: tuple[Pair, ...], autoencoder: Autoencoder) -> Tensor:
-    encoder = component_sha256(spec.model, ("vae",))
-    keys = [_cache_key(encoder, pair.pixels_sha256) for pair in pairs]
+    encoder, here = component_sha256(spec.model, ("vae",)), computed_here(autoencoder.device)
+    keys = [_cache_key(encoder, here, pair.pixels_sha256) for pair in pairs]
 
     def make(places: list[int]) -> list[dict[str, Tensor]]:
         return [{"latents": autoencoder.encode(to_tensor([pairs[place].image]))} for place in places]
@@ -88,8 +88,8 @@ def _encoded_images(spec: RunSpec, pairs: tuple[Pair, ...], autoencoder: Autoenc
 
 def _encoded_captions(spec: RunSpec, captions: list[str], device: torch.device) -> Embeddings:
     encoder = component_sha256(spec.model, ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
-    length = str(spec.evaluate.max_sequence_length)
-    keys = [_cache_key(encoder, length, device.type, caption) for caption in captions]
+    here, length = computed_here(device), str(spec.evaluate.max_sequence_length)
+    keys = [_cache_key(encoder, here, length, caption) for caption in captions]
 
     def make(places: list[int]) -> list[dict[str, Tensor]]:
         encoded = encode_captions(spec, [captions[place] for place in places], device)
@@ -105,4 +105,4 @@ def _encoded_captions(spec: RunSpec, captions: list[str], device: torch.device) 
 
 
 def _cache_key(*parts: str) -> str:
-    return hashlib.sha256("|".join(("1", *parts)).encode()).hexdigest()
+    return hashlib.sha256("|".join(("2", *parts)).encode()).hexdigest()

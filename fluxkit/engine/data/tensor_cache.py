@@ -2,12 +2,31 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.metadata import version
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from fluxkit.dataset.cache import entry
 from fluxkit.engine.data.tensor_file import TensorFile, save_tensors
+from fluxkit.environment import recorded
+from fluxkit.values import canonical_sha256
+
+ENCODING_PACKAGES = ("torch", "diffusers", "transformers", "tokenizers")
+
+
+def computed_here(device: torch.device) -> str:
+    """Hash of what an encoding depends on beside encoder and content, to the last bit.
+
+    Packages, device, the instructions and threads of a CPU, and the variables that choose kernels: a cache may lie in
+    a folder that several machines share.
+    """
+    if device.type == "cuda":
+        place = [torch.cuda.get_device_name(device), str(torch.version.cuda), str(torch.backends.cudnn.version())]
+    else:
+        place = [torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())]
+    return canonical_sha256([device.type, place, [version(name) for name in ENCODING_PACKAGES], recorded()])
 
 
 def cached_tensors(

@@ -1,6 +1,8 @@
 """Which weights a run uses: hashes of files, each computed once as long as the file does not change."""
 
 import hashlib
+import re
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +12,10 @@ from fluxkit.engine.flux.random_weights import recipe_sha256
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.record.atomic_file import file_sha256, write_atomically
 from fluxkit.spec.workload import ModelSpec
+
+SETTLED_SECONDS = 2.0
+"""The coarsest clock of a file system in use."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def weights_sha256(spec: ModelSpec) -> str:
@@ -38,14 +44,24 @@ def component_sha256(spec: ModelSpec, components: Sequence[str]) -> str:
 
 
 def cached_file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, remembered by its place, size and time of change."""
+    """SHA-256 of a file's content, remembered by its place and by all that changes when its content does."""
     file = path.resolve()
-    status = file.stat()
-    key = hashlib.sha256(f"{file}|{status.st_size}|{status.st_mtime_ns}".encode()).hexdigest()
-    note = cache_folder() / "hashes" / key
-    with suppress(OSError):
-        return note.read_text("ascii")
+    before = _stamp(file)
+    note = cache_folder() / "hashes" / hashlib.sha256(before.encode()).hexdigest()
+    with suppress(OSError, ValueError):
+        if _SHA256.fullmatch(remembered := note.read_text("ascii")):
+            return remembered
     digest = file_sha256(file)
-    with suppress(OSError):  # a cache that can't be written only costs time
-        write_atomically(note, digest)
+    # What is written again within a tick of the file system's clock would bear the same stamp.
+    old_enough = time.time() - file.stat().st_ctime > SETTLED_SECONDS
+    if old_enough and _stamp(file) == before:
+        with suppress(OSError):  # a cache that can't be written only costs time
+            write_atomically(note, digest)
     return digest
+
+
+def _stamp(file: Path) -> str:
+    """A copy may keep size and time of change; the inode and the time of its own change no program sets."""
+    status = file.stat()
+    parts = (file, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return "|".join(map(str, parts))

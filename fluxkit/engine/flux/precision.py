@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
+from diffusers import FluxTransformer2DModel
 
 Mode = Literal["ieee", "tf32"]
 _BACKENDS: dict[str, Any] = {
@@ -41,8 +42,30 @@ def fp32_products(mode: Mode) -> Iterator[None]:
         set_fp32_products("ieee")
 
 
-def precision_in_force(dtype: torch.dtype, weights: str = "none") -> dict[str, str]:
-    """The dtype in use, the switches in force by backend, and how weights are stored if otherwise."""
+def switches_in_force(weights: str = "none") -> dict[str, str]:
+    """The switches of FP32 products by backend, and how weights are stored if otherwise."""
     switches = {name: str(backend.fp32_precision) for name, backend in _BACKENDS.items()}
-    stored = {} if weights == "none" else {"weights": weights}
-    return {"dtype": str(dtype).removeprefix("torch."), **switches, **stored}
+    return switches if weights == "none" else {**switches, "weights": weights}
+
+
+@contextmanager
+def observed_precision(transformer: FluxTransformer2DModel, weights: str = "none") -> Iterator[dict[str, str]]:
+    """Gives what the first forward pass inside the block really computed in, filled by that pass.
+
+    The dtype is that of the last block's output, whatever was asked; `autocast` is the dtype of autocast inside the
+    model, or off. It is read in front of the layer after the blocks, which is never compiled.
+    """
+    facts: dict[str, str] = {}
+
+    def read(_layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        kind = inputs[0].device.type
+        autocast = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else "off"
+        seen = {"dtype": str(inputs[0].dtype), "autocast": autocast}
+        facts.update({key: word.removeprefix("torch.") for key, word in seen.items()}, **switches_in_force(weights))
+        hook.remove()
+
+    hook = transformer.norm_out.register_forward_pre_hook(read)
+    try:
+        yield facts
+    finally:
+        hook.remove()

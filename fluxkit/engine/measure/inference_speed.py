@@ -5,7 +5,7 @@ from accelerate import Accelerator
 from fluxkit.engine.data.prepare import Prepared
 from fluxkit.engine.flux import attention, compilation
 from fluxkit.engine.flux.bf16_storage import store_as_bf16
-from fluxkit.engine.flux.precision import dtype_of, precision_in_force
+from fluxkit.engine.flux.precision import dtype_of, observed_precision
 from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure import sampling
 from fluxkit.engine.process.event_log import EventLog
@@ -23,16 +23,17 @@ def measure(job: Job, flux: Flux, prepared: Prepared, accelerator: Accelerator, 
     batch = sampling.LatentBatch(prepared.captions, (channels, height, width), images, plan.inference_micro_batch_size)
     began = compilation.compile_blocks(flux.transformer) if spec.execution.compile else None
     seconds: list[float] = []
-    kernels = attention.observed_kernels(
-        lambda: seconds.append(sampling.warm_up_seconds(flux, batch)), flux.transformer
-    )
+    with observed_precision(flux.transformer, weights) as precision:
+        kernels = attention.observed_kernels(
+            lambda: seconds.append(sampling.warm_up_seconds(flux, batch)), flux.transformer
+        )
     log.write(
         events.InferenceSetting,
         micro_batch_size=plan.inference_micro_batch_size,
-        precision=precision_in_force(flux.dtype, weights),
+        precision=precision,
         attention=kernels,
         warm_up_seconds=sum(seconds),
-        compile_seconds=None if began is None else compilation.seconds_since(began),
+        compile_seconds=None if began is None else compilation.seconds_compiled(began),
     )
     accelerator.wait_for_everyone()
     for steps in sampling.denoising_seconds(flux, batch, settings):
