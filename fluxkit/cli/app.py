@@ -12,7 +12,7 @@ import typer
 
 from fluxkit.cli import compare_command, machine, proof
 from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
-from fluxkit.errors import ExitCode, FluxkitError
+from fluxkit.errors import ExitCode, FluxkitError, MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,10 @@ def _options(
     ] = False,
 ) -> None:
     del version
+    if sys.platform == "win32":
+        raise MachineError(
+            "fluxkit runs on Linux and macOS, not on Windows itself; install it inside WSL 2, or use its Docker image."
+        )
 
 
 @app.command()

@@ -17,6 +17,7 @@ from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job, Plan
 from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
 from fluxkit.record.identity import configuration_sha256, unlabelled_configuration_sha256
+from fluxkit.record.input_files import differences, input_files
 from fluxkit.record.lock import RunLock
 from fluxkit.record.redact import public_spec
 from fluxkit.record.result import Energy, Looks, RunResult
@@ -99,7 +100,7 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
 
     Raises:
         UsageError: the folder holds no run, or one that is completed.
-        MachineError: it is in use, can't be written, or was begun on other hardware or with other packages.
+        MachineError: it is in use, can't be written, or was begun on other hardware, with other packages or files.
     """
     result = settle_dead_run_on_disk(folder)
     if result.status == "completed":
@@ -109,7 +110,9 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         for note in job.plan.notes:
             if note not in result.plan.notes:
                 reporter.say(note)
-        if afresh:
+        if not afresh:
+            _refuse_other_inputs(folder, job.spec)
+        else:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         result = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
         try:
@@ -146,6 +149,16 @@ def _next_job(folder: Path, result: RunResult) -> Job:
     notes = dict.fromkeys((*job.plan.notes, *environment_notes(job.plan.nodes, job.plan.threads_per_process)))
     plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, system), "notes": tuple(notes)})
     return job.model_copy(update={"attempt": job.attempt + 1, "plan": plan})
+
+
+def _refuse_other_inputs(folder: Path, spec: RunSpec) -> None:
+    """Stops where pictures, captions, weights or an adapter are not what the attempt before this one read."""
+    before = replay(folder).files
+    changes = differences(before, input_files(spec)) if before else ""
+    if changes:
+        raise MachineError(
+            f"{folder} was begun with other files: {changes}. Bring them back, or run it anew instead of resuming it."
+        )
 
 
 def _attempts(folder: Path, job: Job, result: RunResult, lock: RunLock, *, reporter: Reporter) -> RunResult:

@@ -183,10 +183,10 @@ def run_study(
     else:
         folder = out or DEFAULT_PARENT / study.id
     cautions = list(warnings(folder, cache_folder()))
-    _bring_inputs(specs)
+    left_out = _bring_inputs(specs)
     plans = plan_all(specs, folder=folder)
     cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
-    for caution in dict.fromkeys(cautions):
+    for caution in dict.fromkeys([*cautions, *left_out]):
         reporter.say(caution)
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
@@ -194,19 +194,24 @@ def run_study(
     return _run_all(folder, study, specs, plans, until=until, reporter=reporter)
 
 
-def _bring_inputs(specs: Sequence[RunSpec]) -> None:
+def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
     """Downloads the models that may be downloaded, and opens every picture of the folders.
+
+    Gives a sentence for each folder of which something is not used.
 
     Raises:
         MachineError: a model can't be downloaded, or a picture can't be used.
     """
+    from fluxkit.dataset.picture_folder import in_words
     from fluxkit.dataset.picture_loader import load_pairs
     from fluxkit.model.download import download
 
+    left_out: dict[str, None] = {}
     for spec in specs:
         download(spec.model)
-        if spec.data.source == "folder":
-            load_pairs(spec.data)
+        if spec.data.source == "folder" and (skipped := load_pairs(spec.data).skipped):
+            left_out[f"Of data.path = {spec.data.path!r}, not everything is used: {in_words(skipped)}."] = None
+    return list(left_out)
 
 
 def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True, folder: Path = DEFAULT_PARENT) -> list[Plan]:

@@ -11,6 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fluxkit.engine.process.error_message import reading
+
 FACTS_KEY = "fluxkit"
 
 
@@ -38,7 +40,8 @@ class TensorFile(Mapping[str, "Tensor"]):
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = cast("Any", safe_open(path, framework="pt", device="cpu"))
+        with reading(path):
+            self._file = cast("Any", safe_open(path, framework="pt", device="cpu"))
         self._names = set(self._file.keys())
         self.facts: dict[str, Any] = json.loads(self._file.metadata()[FACTS_KEY])
         """What was written beside the tensors."""
