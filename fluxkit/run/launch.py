@@ -45,6 +45,7 @@ def launch(
     study: str = "",
     repeat: int = 0,
     order: int = 0,
+    looks: tuple[int, ...] = (),
     reporter: Reporter = SILENT,
 ) -> RunResult:
     """Runs `plan` in the new `folder` and gives its result, which is also written there.
@@ -57,6 +58,7 @@ def launch(
         study: id of the study that it belongs to.
         repeat: number of the repetition.
         order: place in the study's order.
+        looks: numbers of repeats at which the study is to be looked at.
         reporter: is told how it goes.
 
     Raises:
@@ -76,6 +78,7 @@ def launch(
         repeat=repeat,
         order=order,
         seed=seed,
+        looks=looks,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         kit=kit,
         spec=public_spec(spec),
