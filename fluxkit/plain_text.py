@@ -1,7 +1,10 @@
 """Text files that people write: the one place that decodes them."""
 
 import codecs
+import errno
 from pathlib import Path
+
+from fluxkit.values import read_regular
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -17,10 +20,12 @@ def read_text(path: Path, max_bytes: int) -> str:
         NotTextError: it is larger than `max_bytes`, or in another encoding, which would only be guessed.
         OSError: it can't be read.
     """
-    with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise NotTextError(f"is larger than {max_bytes} bytes")
+    try:
+        content = read_regular(path, max_bytes)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise NotTextError(f"is larger than {max_bytes} bytes") from None
+        raise
     try:
         text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:

@@ -40,7 +40,7 @@ def write_pipeline(folder: Path, transformer: dict[str, Any] = NANO_SIZES, *, lo
     """The files of a diffusers pipeline, with weight files that are headers alone."""
     files: dict[str, dict[str, Any]] = {
         "model_index.json": {"_class_name": "FluxPipeline"}
-        | {part: ["library", kind or "Tokenizer"] for part, kind in COMPONENTS.items()},
+        | {part: ["diffusers", kind or "Tokenizer"] for part, kind in COMPONENTS.items()},
         "transformer/config.json": transformer,
         "vae/config.json": {"block_out_channels": [32, 64, 64]},
         "text_encoder/config.json": {

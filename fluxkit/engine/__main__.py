@@ -13,13 +13,13 @@ from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.environment import to_unset
 from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import JOB_FILE
 from fluxkit.record.events import Failed, Finished
+from fluxkit.record.run_folder import read_job
 
 
 def main(folder: Path) -> int:
     """Executes the job in `folder`; gives the exit code."""
-    job = Job.model_validate_json((folder / JOB_FILE).read_text("utf-8"))
+    job = read_job(folder)
     log = EventLog(folder, rank=int(os.environ.get("RANK", "0")), attempt=job.attempt)
     stop = StopSignal()
     code = _execute(job, folder, log, stop)
@@ -38,10 +38,12 @@ def _execute(job: Job, folder: Path, log: EventLog, stop: StopSignal) -> int:
         Run(job, folder, log, stop).execute()
     except StopRequestedError:
         log.write(Finished, outcome="checkpointed")
+        log.flush_to_disk()
         return ExitCode.CHECKPOINTED
     except Exception as error:  # noqa: BLE001 - whatever it was, the result must say so
         return _fail(log, error)
     log.write(Finished, outcome="completed")
+    log.flush_to_disk()
     return ExitCode.DONE
 
 

@@ -29,10 +29,11 @@ from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
-from fluxkit.engine.tuning.trajectory import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
+from fluxkit.engine.tuning.trajectory import SNAPSHOTS, Trajectory, snapshot_path
 from fluxkit.environment import recorded
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
+from fluxkit.record.atomic_file import CHECKPOINT_FILE, written_whole
 from fluxkit.record.facts import InputPair, TimedPhase, When
 from fluxkit.record.input_files import input_files
 from fluxkit.record.redact import redact
@@ -211,9 +212,11 @@ class Run:
     def _save_tuned(self, flux: Flux) -> None:
         """The tuned weights as plain diffusers loads them, and adapters as ComfyUI does."""
         if self.job.spec.tune.method == "full":
-            flux.transformer.save_pretrained(self.folder / "transformer")
+            with written_whole(self.folder / "transformer") as temporary:
+                flux.transformer.save_pretrained(temporary)
             return
-        save_lora(flux.transformer, self.folder / "adapter")
+        with written_whole(self.folder / "adapter") as temporary:
+            save_lora(flux.transformer, temporary)
 
     def _tidy(self) -> None:
         """Removes what only an interrupted run needs."""

@@ -1,6 +1,5 @@
 """The events of all attempts at a run, read as one trajectory: what was done twice counts once."""
 
-import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +114,7 @@ class RunFacts:
             case events.Reconstruction():
                 self.reconstruction[event.mark, event.pair, event.seed] = ReconstructionScore(**event.facts())
             case events.Validation():
-                score = ValidationScore(**event.facts() | {"loss": finite(event.loss)})
+                score = ValidationScore(**event.facts())
                 self.validation[event.mark, event.pair, event.sigma, event.draw] = score
             case events.Anchor():
                 self.anchors[event.anchor, event.pair] = AnchorScore(**event.facts())
@@ -168,7 +167,7 @@ class RunFacts:
             self._rewind(event.first)
             self.interruptions = self.interruptions if self.resumed else []
         if rank == 0:
-            self.losses.extend(finite(loss) for loss in event.losses)
+            self.losses.extend(event.losses)
         facts.seconds = [*facts.seconds[: event.first], *event.seconds]
         facts.budget_seconds = event.total_seconds
 
@@ -210,8 +209,3 @@ def replay(folder: Path) -> RunFacts:
             except ValueError as error:
                 run.unreadable = redact(f"events/{path.name}: {error}", folder)
     return run
-
-
-def finite(value: float | None) -> float | None:
-    """The value, or None where it is not a finite number: JSON has no word for those."""
-    return value if value is not None and math.isfinite(value) else None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from fluxkit.errors import MachineError
 from fluxkit.model.transformer_size import Transformer
 from fluxkit.spec.workload import ModelSpec
+from fluxkit.values import read_regular
 
 NANO_FOLDER = Path(__file__).parent.parent / "data" / "nano"
 """The embedded pipeline, package data."""
@@ -121,9 +122,7 @@ def read_json(file: Path) -> dict[str, Any]:
         MachineError: it is missing, too large or something else.
     """
     try:
-        if file.stat().st_size > MAX_JSON_BYTES:
-            raise MachineError(f"{file} is larger than {MAX_JSON_BYTES} bytes, so it is no configuration file.")
-        values = json.loads(file.read_text("utf-8"))
+        values = json.loads(read_regular(file, MAX_JSON_BYTES))
     except OSError as error:
         raise MachineError(f"{file} can't be read: {error.strerror}. {ADVICE}") from error
     except (ValueError, RecursionError) as error:

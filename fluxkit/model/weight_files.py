@@ -37,6 +37,8 @@ STEMS = {
 WEIGHTED = tuple(STEMS)
 DTYPES = ("F32", "F16", "BF16", "F64")
 """Precisions, as safetensors writes them, that are loaded as they are; others need a scale beside them."""
+LIBRARIES = ("diffusers", "transformers")
+"""Where the classes of a pipeline may come from."""
 MAX_HEADER_BYTES = 100_000_000
 LENGTH_BYTES = 8
 
@@ -74,9 +76,14 @@ def guided(model: Path) -> str:
 
 
 def _check_component(folder: Path, component: str, wanted: str | None, entry: object) -> None:
-    kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None  # noqa: PLR2004 - library, class
+    library, kind = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)  # noqa: PLR2004
     if kind is None or not (folder / component).is_dir():
         raise MachineError(f"{folder} has no {component}; download the whole pipeline again. {ADVICE}")
+    if library not in LIBRARIES:
+        raise MachineError(
+            f"{folder} names code of its own ({library}) for its {component}, and a stranger's code is never run. "
+            f"{ADVICE}"
+        )
     if wanted is not None and kind != wanted:
         raise MachineError(f"{folder} has a {kind} as its {component}, where FLUX has a {wanted}. {ADVICE}")
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from fluxkit.spec.execution import InferencePrecision
-from fluxkit.values import Frozen
+from fluxkit.values import Amount, Frozen, Number
 
 
 class AgreementFacts(Frozen):
@@ -12,15 +12,15 @@ class AgreementFacts(Frozen):
     precision: InferencePrecision
     weights_equal: bool
     """Whether the weights made here have the hash of the reference's."""
-    relative_l2: float | None
+    relative_l2: Amount | None
     """Of one forward pass: L2 norm of the error / that of the reference; null where it is not finite."""
-    largest_error: float | None
+    largest_error: Amount | None
     """Of the same pass: largest absolute error / root mean square of the reference."""
-    loss_errors: tuple[float | None, ...]
+    loss_errors: tuple[Amount | None, ...]
     """Relative error of the loss at each tuning step."""
-    latents_psnr_db: float | None
+    latents_psnr_db: Number | None
     """Of latents sampled in four steps after tuning; the peak is the reference's range."""
-    seconds: float
+    seconds: Amount
     """What it took, outside of every phase."""
 
 

@@ -5,10 +5,15 @@ The field texts of these models are the result's published schema, so what only 
 
 import math
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from fluxkit.values import Frozen
+from pydantic import Field
 
+from fluxkit.values import Amount, Frozen, Number, Share, Whole
+
+Similarity = Annotated[float, Field(ge=-1.001, le=1.001)]
+"""SSIM, with room for rounding at its ends."""
+ExitStatus = Annotated[int, Field(ge=-255, le=255)]
 TimedPhase = Literal["tune", "inference"]
 When = Literal["before", "after"]
 TIMED_WORDS: dict[TimedPhase, str] = {"tune": "tuning", "inference": "inference"}
@@ -31,11 +36,11 @@ def _finite(*values: float | None) -> bool:
 class RankStart(Frozen):
     """What one process sees at its start."""
 
-    rank: int
+    rank: Whole
     # The device that the tensors really lie on, as torch names it.
     device_name: str
     device_uuid: str | None
-    threads: int
+    threads: Whole
     # Precision switches of the backends, read back after they were set.
     precision: dict[str, str]
     # Versions seen by this process, and what torch was built for.
@@ -69,8 +74,8 @@ class RunInputs(Frozen):
     skipped: tuple[str, ...] = ()
     """Files of the folder that were left out, each with its reason."""
     # Of the transformer, counted on the real model.
-    parameters: int
-    trainable_parameters: int
+    parameters: Whole
+    trainable_parameters: Whole
 
 
 class Mark(Frozen):
@@ -79,13 +84,13 @@ class Mark(Frozen):
     # `untuned`, `seconds-30`, `iterations-200`.
     id: str
     # The tuning time that this mark stands for, if it is one of time.
-    target_seconds: float | None
+    target_seconds: Amount | None
     # The budget's clock at the last step completed.
-    seconds: float
+    seconds: Amount
     # Optimiser steps completed.
-    iteration: int
+    iteration: Whole
     # Samples seen.
-    samples: int
+    samples: Whole
 
 
 class ReconstructionScore(Frozen):
@@ -93,12 +98,12 @@ class ReconstructionScore(Frozen):
 
     mark: str
     pair: str
-    seed: int
+    seed: Whole
     # Mean squared error of uint8 values; null, as all scores, where the image was not of finite numbers.
-    mse: float | None
+    mse: Amount | None
     # Null for identical images.
-    psnr_db: float | None
-    ssim: float | None
+    psnr_db: Number | None
+    ssim: Similarity | None
     # Path of the sample inside the run folder, where it was kept.
     image: str | None = None
 
@@ -114,13 +119,13 @@ class ValidationScore(Frozen):
     mark: str
     pair: str
     # The noise is fixed by sigma and the number of the draw.
-    sigma: float
-    draw: int
+    sigma: Share
+    draw: Whole
     # Velocity loss in latent space; null where it was not finite.
-    loss: float | None
-    psnr_db: float | None
+    loss: Amount | None
+    psnr_db: Number | None
     # Null where the estimate was not of finite numbers.
-    ssim: float | None
+    ssim: Similarity | None
 
     @property
     def diverged(self) -> bool:
@@ -134,9 +139,9 @@ class AnchorScore(Frozen):
     # To read the others by: `autoencoder_reconstruction` or `flat_colour`.
     anchor: str
     pair: str
-    mse: float
-    psnr_db: float | None
-    ssim: float
+    mse: Amount
+    psnr_db: Number | None
+    ssim: Similarity
     image: str | None = None
 
 
@@ -147,5 +152,5 @@ class RunFailure(Frozen):
     # Class of the error, or what was seen of a death.
     kind: str
     message: str
-    exit_code: int | None = None
+    exit_code: ExitStatus | None = None
     """Of the engine process; negative: ended by that signal."""

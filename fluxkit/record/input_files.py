@@ -1,7 +1,6 @@
 """Which files a run reads, each by a hash, so that a run that is continued can tell whether they are still the same."""
 
 import hashlib
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,7 +20,6 @@ NAMED = 5
 
 SETTLED_SECONDS = 2.0
 """The coarsest clock of a file system in use."""
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def input_files(spec: RunSpec) -> dict[str, str]:
@@ -53,16 +51,18 @@ def cached_file_sha256(path: Path) -> str:
     """SHA-256 of a file's content, remembered by its place and by all that changes when its content does."""
     file = path.resolve()
     before = _stamp(file)
-    note = cache_folder() / "hashes" / hashlib.sha256(before.encode()).hexdigest()
+    key = hashlib.sha256(before.encode()).hexdigest()
+    note = cache_folder() / "hashes" / key
     with suppress(OSError, ValueError):
-        if _SHA256.fullmatch(remembered := note.read_text("ascii")):
-            return remembered
+        digest, check = note.read_text("ascii").split()
+        if check == _check(key, digest):
+            return digest
     digest = file_sha256(file)
     # What is written again within a tick of the file system's clock would bear the same stamp.
     old_enough = time.time() - file.stat().st_ctime > SETTLED_SECONDS
     if old_enough and _stamp(file) == before:
         with suppress(OSError):  # a cache that can't be written only costs time
-            write_atomically(note, digest)
+            write_atomically(note, f"{digest} {_check(key, digest)}\n")
     return digest
 
 
@@ -71,6 +71,11 @@ def _stamp(file: Path) -> str:
     status = file.stat()
     parts = (file, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return "|".join(map(str, parts))
+
+
+def _check(key: str, digest: str) -> str:
+    """Tells a note that was emptied or changed on disk, which is then made again."""
+    return hashlib.sha256(f"{key} {digest}".encode()).hexdigest()
 
 
 def _weights(model: ModelSpec) -> Iterator[tuple[str, Path]]:

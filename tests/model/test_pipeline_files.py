@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from made_up import SCHNELL, write_header, write_pipeline
 
@@ -22,7 +24,9 @@ def model(path, **values):
 
 def checked(path, environment=None, **values):
     """The folder of what is given, after all that a plan looks at."""
-    return check_model(model(path, **values), environment or {})[0]
+    cache = (environment or {}).get("HF_HUB_CACHE", "/nowhere")
+    with mock.patch("huggingface_hub.constants.HF_HUB_CACHE", cache):
+        return check_model(model(path, **values))[0]
 
 
 def refusal(path, environment=None, **values):

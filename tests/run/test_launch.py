@@ -18,6 +18,7 @@ from fluxkit.plan.plan import Job
 from fluxkit.record import lock
 from fluxkit.record.input_files import input_files
 from fluxkit.record.lock import is_held
+from fluxkit.record.redact import home_as_tilde, public_spec, tilde_as_home
 from fluxkit.record.run_folder import read_result
 from fluxkit.run import engine_process
 from fluxkit.run.launch import launch, resume
@@ -318,3 +319,28 @@ def test_a_run_that_begins_afresh_may_have_other_files(interrupted, engine_is):
     (interrupted / "pictures" / "1.png").unlink()
     engine_is("completed")
     assert resume(interrupted / "run", afresh=True).status == "completed"
+
+
+def test_a_resume_that_cannot_be_folded_is_refused_before_it_runs(small_spec, small_plan, tmp_path, engine_is):
+    """A checkpoint whose steps the events do not lead up to, as a power loss may leave it, is said at once."""
+    engine_is("dies")
+    folder = tmp_path / "run"
+    launch(small_spec, small_plan, folder=folder, seed=3)
+    (folder / "checkpoint").mkdir()
+    header = {"__metadata__": {"fluxkit": "seal " + json.dumps({"facts": {"iteration": 30, "seconds": 15.0}})}}
+    text = json.dumps(header).encode()
+    (folder / "checkpoint" / "tuning.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(MachineError, match=r"resumed at step 30, but only 5 are known\. Remove checkpoint/"):
+        resume(folder)
+    assert not (folder / "events" / "rank-0.attempt-1.jsonl").exists()
+
+
+def test_a_failed_run_does_not_name_the_home_folder_and_still_finds_its_files(small_spec, tmp_path, monkeypatch):
+    """The job of a run that may be continued says `~`, and means the home folder of who continues it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "alice"))
+    path = str(tmp_path / "home" / "alice" / "models" / "flux")
+    model = small_spec.model.model_copy(update={"path": path})
+    stored = home_as_tilde(small_spec.model_copy(update={"model": model}))
+    assert stored.model.path == "~/models/flux"
+    assert tilde_as_home(stored).model.path == path
+    assert public_spec(stored).model.path == "flux"

@@ -35,6 +35,7 @@ from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.precision import dtype_of, fp32_products
 from fluxkit.engine.flux.transformer import Flux, add_lora, silence_libraries
 from fluxkit.engine.measure.sampling import denoise
+from fluxkit.values import finite
 
 REFERENCE_FILE = Path(str(resources.files("fluxkit"))) / "data" / "agreement.json"
 CONFIG: dict[str, Any] = {
@@ -194,16 +195,11 @@ def distances(output: ProbeOutput, reference: dict[str, Any]) -> dict[str, Any]:
     latents_error = (output.latents_BCHW.flatten() - latents).square().mean().sqrt()
     loss_errors = [abs(loss / exact - 1) for loss, exact in zip(output.losses, reference["losses"], strict=True)]
     return {
-        "relative_l2": _finite(error.norm() / velocity.norm()),
-        "largest_error": _finite(error.abs().max() / velocity.square().mean().sqrt()),
-        "loss_errors": [_finite(error) for error in loss_errors],
-        "latents_psnr_db": _finite(20 * torch.log10((latents.max() - latents.min()) / latents_error)),
+        "relative_l2": finite(error.norm() / velocity.norm()),
+        "largest_error": finite(error.abs().max() / velocity.square().mean().sqrt()),
+        "loss_errors": [finite(error) for error in loss_errors],
+        "latents_psnr_db": finite(20 * torch.log10((latents.max() - latents.min()) / latents_error)),
     }
-
-
-def _finite(value: Tensor | float) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None
 
 
 def read_reference() -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 
 from fluxkit.engine.flux.precision import dtype_of
 from fluxkit.engine.measure.timing import synchronize
+from fluxkit.values import finite
 
 WARM_UP_SECONDS = {"cpu": 0.0, "cuda": 1.0}
 """Of products before the timed ones: a GPU that was idle clocks higher or lower than one that has just worked, and only
@@ -38,7 +39,7 @@ class Rates(NamedTuple):
 
     matmul_size: int
     matmul_flops_per_second: float
-    matmul_relative_error: float
+    matmul_relative_error: float | None
     copy_bytes_per_second: float
 
 
@@ -75,14 +76,14 @@ def _copy_rate(device: torch.device) -> float:
     return 2 * count / _fastest(device, lambda: target.copy_(source))
 
 
-def _relative_error(device: torch.device, dtype: torch.dtype) -> float:
+def _relative_error(device: torch.device, dtype: torch.dtype) -> float | None:
     """Relative L2 error of a small product against float64 of the same, already rounded, numbers."""
     draw = torch.Generator().manual_seed(0)
     size = PROBE_SIZE[device.type]
     left, right = (torch.randn(size, size, generator=draw).to(dtype) for _ in range(2))
     exact = left.double() @ right.double()
     product = (left.to(device) @ right.to(device)).cpu().double()
-    return float((product - exact).norm() / exact.norm())
+    return finite((product - exact).norm() / exact.norm())
 
 
 def _fastest(device: torch.device, work: Callable[[], object], warm_up_seconds: float = 0.0) -> float:
