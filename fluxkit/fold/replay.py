@@ -51,6 +51,8 @@ class RunFacts:
 
     ranks: dict[int, RankFacts] = field(default_factory=dict)
     inputs: RunInputs | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each file that the last attempt to get so far has read."""
     phases: list[PhaseSeconds] = field(default_factory=list)
     interruptions: list[Interruption] = field(default_factory=list)
     checkpoints: list[tuple[int, float]] = field(default_factory=list)
@@ -133,7 +135,9 @@ class RunFacts:
         """Takes in what rank 0 states for all."""
         match event:
             case events.Inputs():
-                self.inputs = RunInputs(**event.facts())
+                facts_of_result = event.facts()
+                self.files = facts_of_result.pop("files") or {}
+                self.inputs = RunInputs(**facts_of_result)
             case events.PhaseStarted():
                 self.phases.append(PhaseSeconds(name=event.phase, attempt=self.attempt, seconds=None))
             case events.PhaseEnded():

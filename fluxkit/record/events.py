@@ -39,6 +39,8 @@ class Inputs(facts.RunInputs, TimedEvent):
     """What is tuned and on what."""
 
     event: Literal["inputs"] = "inputs"
+    files: dict[str, str] | None = None
+    """SHA-256 of each file that was read, by name; a run is only continued with the same ones."""
 
 
 class PhaseStarted(TimedEvent):

@@ -4,6 +4,7 @@ The field texts of these models are the result's published schema, so what only 
 """
 
 import math
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -17,6 +18,15 @@ TimedPhase = Literal["tune", "inference"]
 When = Literal["before", "after"]
 TIMED_WORDS: dict[TimedPhase, str] = {"tune": "tuning", "inference": "inference"}
 """What a timed phase is called in a sentence."""
+
+
+# Source: the messages of torch's CPU and CUDA allocators, of the C++ library, of cuBLAS, cuDNN, oneDNN and NCCL.
+OUT_OF_MEMORY = re.compile(
+    r"can(?:'|no)t allocate memory|out of memory|not enough memory|std::bad_alloc"
+    r"|CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)|CUDNN_STATUS\w*_ALLOC(?:ATION)?_FAILED|could not create a memory",
+    re.IGNORECASE,
+)
+"""What an error says when memory ran out."""
 
 
 def _finite(*values: float | None) -> bool:

@@ -270,6 +270,8 @@ class RunResult(Frozen):
     """Place of this run in the study's seeded random order."""
     seed: Whole
     """Used for everything random in tuning: the spec's seed plus the repeat."""
+    looks: tuple[int, ...] = ()
+    """Numbers of repeats at which its study was to be looked at, as planned before its first run."""
     created: str
     """UTC, ISO 8601, ends in Z."""
     kit: Kit

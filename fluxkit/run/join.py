@@ -74,7 +74,7 @@ def _is_over(folder: Path) -> bool:
     """Whether the first machine has ended everything that was to be done; it may have stopped before that."""
     runs = [folder]
     if (folder / STUDY_FILE).is_file():
-        runs = [folder / entry.folder for entry in read_study(folder).runs]
+        runs = [folder / entry.folder for entry in read_study(folder).needed]
     ended = [read_result(run).status for run in runs if (run / RESULT_FILE).is_file()]
     return "interrupted" in ended or (len(ended) == len(runs) and "started" not in ended)
 

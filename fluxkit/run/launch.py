@@ -20,6 +20,7 @@ from fluxkit.plan.plan import Job, Plan
 from fluxkit.record.atomic_file import CHECKPOINT_FILE, JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
 from fluxkit.record.events import Resumed
 from fluxkit.record.identity import configuration_sha256, unlabelled_configuration_sha256
+from fluxkit.record.input_files import differences, input_files
 from fluxkit.record.lock import RunLock
 from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import Energy, Looks, RunResult
@@ -44,6 +45,7 @@ def launch(
     study: str = "",
     repeat: int = 0,
     order: int = 0,
+    looks: tuple[int, ...] = (),
     reporter: Reporter = SILENT,
 ) -> RunResult:
     """Runs `plan` in the new `folder` and gives its result, which is also written there.
@@ -56,6 +58,7 @@ def launch(
         study: id of the study that it belongs to.
         repeat: number of the repetition.
         order: place in the study's order.
+        looks: numbers of repeats at which the study is to be looked at.
         reporter: is told how it goes.
 
     Raises:
@@ -75,6 +78,7 @@ def launch(
         repeat=repeat,
         order=order,
         seed=seed,
+        looks=looks,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         kit=kit,
         spec=public_spec(spec),
@@ -100,7 +104,7 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
 
     Raises:
         UsageError: the folder holds no run, or one that is completed.
-        MachineError: it is in use, can't be written, or was begun on other hardware or with other packages.
+        MachineError: it is in use, can't be written, or was begun on other hardware, with other packages or files.
     """
     result = settle_dead_run_on_disk(folder)
     if result.status == "completed":
@@ -110,7 +114,9 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         for note in job.plan.notes:
             if note not in result.plan.notes:
                 reporter.say(note)
-        if afresh:
+        if not afresh:
+            _refuse_other_inputs(folder, job.spec)
+        else:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         result = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
         try:
@@ -149,6 +155,16 @@ def _next_job(folder: Path, result: RunResult) -> Job:
     notes = dict.fromkeys((*job.plan.notes, *environment_notes(job.plan.nodes, job.plan.threads_per_process)))
     plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, system), "notes": tuple(notes)})
     return job.model_copy(update={"attempt": job.attempt + 1, "plan": plan})
+
+
+def _refuse_other_inputs(folder: Path, spec: RunSpec) -> None:
+    """Stops where pictures, captions, weights or an adapter are not what the attempt before this one read."""
+    before = replay(folder).files
+    changes = differences(before, input_files(spec)) if before else ""
+    if changes:
+        raise MachineError(
+            f"{folder} was begun with other files: {changes}. Bring them back, or run it anew instead of resuming it."
+        )
 
 
 def _check_foldable(folder: Path, job: Job) -> None:
