@@ -1,5 +1,6 @@
 """Quality against time and against money: every graded mark is an offer, and the front is what none of them beats."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,9 +10,11 @@ from fluxkit.charts.svg import svg
 from fluxkit.charts.vega_specs import pareto_layers
 from fluxkit.compare.comparison import Row, Workload
 from fluxkit.record.metrics import COSTS, Metric
+from fluxkit.record.result import Grade
 from fluxkit.spec.prices import Prices
 from fluxkit.stats import MIN_VALUES, Interval, t_quantile
-from fluxkit.text.number_format import listed, plain, quoted
+from fluxkit.text.number_format import MISSING, listed, plain, quoted
+from fluxkit.trust.estimate import worst
 from fluxkit.values import Frozen
 
 MOST_RUNS = 40
@@ -27,6 +30,10 @@ class Offer(NamedTuple):
     interval: Interval | None
     takes: float
     """Seconds, or US dollars."""
+    grade: Grade | None
+    """The worst of what it was made of."""
+    gained: bool
+    """Whether it is better than the untuned model; what is not is drawn, and leads nobody."""
 
 
 class Tradeoffs(Frozen):
@@ -42,15 +49,22 @@ class Tradeoffs(Frozen):
     """Student's 0.975 quantile / 1 by number of runs, as JSON."""
 
 
-def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
-    """Quality over tuning time and over its cost at the given prices."""
+def _offers(workload: Workload) -> list[Offer]:
     # Only marks at a time that all were given: the one at equal iterations comes at another moment for each.
-    offers = [
-        Offer(row, point.psnr_db.mean, point.psnr_db.interval, point.target_seconds)
+    return [
+        Offer(
+            row, point.psnr_db.mean, point.psnr_db.interval, point.target_seconds, point.psnr_db.grade,
+            gained=point.psnr_db.mean >= (row.estimate("psnr_db_untuned").mean or 0.0),
+        )
         for row in workload.rows
         for point in row.curve
         if point.psnr_db.mean is not None and point.target_seconds and point.psnr_db.grade != "X"
-    ]
+    ]  # fmt: skip
+
+
+def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
+    """Quality over tuning time and over its cost at the given prices."""
+    offers = _offers(workload)
     priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
     most = max((len(row.runs) for row in workload.rows), default=0)
     return Tradeoffs(
@@ -73,7 +87,11 @@ def _priced(offer: Offer) -> Offer | None:
     if not prices.usd_per_hour and (not prices.usd_per_kwh or watts is None):
         return None
     seconds = offer.takes
-    return offer._replace(takes=prices.usd(seconds, None if watts is None else watts * seconds))
+    metered = watts is not None and prices.usd_per_kwh
+    grade = worst((offer.grade, basis.seconds.grade, basis.joules.grade if metered else None))
+    if grade == "X":
+        return None
+    return offer._replace(takes=prices.usd(seconds, None if watts is None else watts * seconds), grade=grade)
 
 
 def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: str, less: str) -> Chart | None:
@@ -84,7 +102,7 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
     values, table = [], []
     for offer in sorted(offers, key=lambda offer: (offer.takes, -offer.psnr_db)):
         # What takes more must give more.
-        if not front or offer.psnr_db > front[-1].psnr_db:
+        if offer.gained and (not front or offer.psnr_db > front[-1].psnr_db):
             front.append(offer)
     for offer in offers:
         label = f"{offer.row.name}: {plain(offer.psnr_db)} dB for {plain(offer.takes)} {unit}"
@@ -93,7 +111,8 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
     for offer in sorted(offers, key=lambda offer: offer.takes):
         interval = interval_cell(offer.interval)
         beaten = all(other is not offer for other in front)
-        table.append((offer.row.name, plain(offer.takes), plain(offer.psnr_db), interval, "" if beaten else "yes"))
+        on_front, grade = "" if beaten else "yes", offer.grade or MISSING
+        table.append((offer.row.name, plain(offer.takes), plain(offer.psnr_db), interval, on_front, grade))
     rows = list({offer.row.key: offer.row for offer in offers}.values())
     line = [{"x": offer.takes, "y": offer.psnr_db} for offer in front]
     return Chart(
@@ -104,15 +123,25 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
             "their means; whiskers that overlap leave it open which is better."
         ),
         svg=svg(pareto_layers(rows, values, line, axis, "PSNR (dB)"), key),
-        columns=("Configuration", axis, "PSNR (dB)", "95 % interval", "On the front"),
+        columns=("Configuration", axis, "PSNR (dB)", "95 % interval", "On the front", "Grade"),
         table=tuple(table),
     )
+
+
+def _stretch_text(first: float, last: float, names: Sequence[str]) -> str:
+    """Who leads from one tuning time to another."""
+    when = f"at {plain(first)} s" if first == last else f"from {plain(first)} to {plain(last)} s"
+    among = listed([quoted(name) for name in names])
+    return f"{when} {among if len(names) == 1 else f'not decided between {among}'}"
 
 
 def _leaders_sentence(offers: Sequence[Offer]) -> str:
     """Who is best for which tuning time; a lead within the intervals is none."""
     if not offers:
         return "No quality was measured at a time mark, so there is no front."
+    offers = [offer for offer in offers if offer.gained]
+    if not offers:
+        return "At no time mark is anything better than the untuned model, so there is no front."
     stretches: list[tuple[float, float, tuple[str, ...]]] = []
     for seconds in sorted({offer.takes for offer in offers}):
         names = _leaders([offer for offer in offers if offer.takes == seconds])
@@ -120,15 +149,12 @@ def _leaders_sentence(offers: Sequence[Offer]) -> str:
             stretches[-1] = (stretches[-1][0], seconds, names)
         else:
             stretches.append((seconds, seconds, names))
-    parts = []
-    for first, last, names in stretches:
-        when = f"at {plain(first)} s" if first == last else f"from {plain(first)} to {plain(last)} s"
-        among = listed([quoted(name) for name in names])
-        parts.append(f"{when} {among if len(names) == 1 else f'not decided between {among}'}")
     best = max(offers, key=lambda offer: offer.psnr_db)
     return (
-        f"Best for the tuning time: {'; '.join(parts)}. The front is one of means; the highest is "
-        f"{plain(best.psnr_db, 4)} dB after {plain(best.takes)} s, {quoted(best.row.name)}."
+        f"Best for the tuning time: {'; '.join(itertools.starmap(_stretch_text, stretches))}. "
+        f"The front is one of means; the highest is "
+        f"{plain(best.psnr_db, 4)} dB after {plain(best.takes)} s, {quoted(best.row.name)}"
+        f"{f', grade {best.grade}' if best.grade else ''}."
     )
 
 

@@ -12,7 +12,7 @@ from fluxkit.record.metrics import BY_KEY, Metric
 from fluxkit.record.phase_seconds import part_place
 from fluxkit.stats import Interval
 from fluxkit.text.number_format import MISSING, PLAIN_DIGITS, plain, turned, verdict_words
-from fluxkit.trust.estimate import Estimate
+from fluxkit.trust.estimate import NOT_MEASURED
 from fluxkit.values import Frozen
 
 
@@ -25,6 +25,8 @@ class Chart(Frozen):
     columns: tuple[str, ...]
     table: tuple[tuple[str, ...], ...]
     """The charted numbers, a tuple per line."""
+    note: str = ""
+    """What could not be drawn and would be missed, in a sentence."""
 
 
 def interval_ends(interval: Interval | None) -> dict[str, float]:
@@ -41,7 +43,8 @@ def curve(workload: Workload, key: str, score: str, over: str) -> Chart | None:
     """Quality (a key of `metrics.CURVES`) over `seconds` or `iteration`; None without two marks."""
     metric = BY_KEY[score]
     title, unit = metric.curve_title or metric.title, metric.unit
-    points = [(row, point) for row in workload.rows for point in row.curve if getattr(point, score).mean is not None]
+    marked = [(row, point) for row in workload.rows for point in row.curve]
+    points = [(row, point) for row, point in marked if point.score(score).mean is not None]
     marks = {point.mark for _, point in points}
     if len(marks) < 2:  # noqa: PLR2004 - a curve takes two points
         return None
@@ -58,10 +61,13 @@ def curve(workload: Workload, key: str, score: str, over: str) -> Chart | None:
             + ("lower is better." if metric.better == "lower" else "higher is better; dashed lines need no tuning.")
         ),
         svg=svg(curve_layers(workload.rows, values, levels, axis, quantity), key),
-        columns=("Configuration", axis.title, quantity, "95 % interval", "Runs"),
+        columns=("Configuration", axis.title, quantity, "95 % interval", "Runs", "Grade"),
         table=tuple(
-            _curve_line(value, getattr(point, score)) for value, (_, point) in zip(values, points, strict=True)
+            _curve_line(row, point, score, over)
+            for row, point in marked
+            if point.score(score).mean is not None or point.score(score).reason
         ),
+        note=_not_drawn(marked, score, over),
     )
 
 
@@ -168,24 +174,48 @@ def _curve_axis(workload: Workload, values: Sequence[dict[str, Any]], over: str)
     return CurveAxis("Tuning time (s)", constant, ticks(set_seconds, constant, [budget]), budget)
 
 
+def _place_of(point: CurvePoint, over: str) -> float:
+    """Where a mark stands on the axis."""
+    return (point.target_seconds or point.seconds) if over == "seconds" else point.iteration
+
+
+def _where(point: CurvePoint, over: str) -> str:
+    return f"{plain(_place_of(point, over))} {'s' if over == 'seconds' else 'iterations'}"
+
+
+def _not_drawn(marked: Sequence[tuple[Row, CurvePoint]], score: str, over: str) -> str:
+    """Which marks of a configuration have no point, and why: a curve that ends early would look like a good one."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row, point in marked:
+        estimate = point.score(score)
+        if estimate.mean is None and estimate.reason != NOT_MEASURED:
+            reasons.setdefault((row.name, estimate.reason or ""), []).append(_where(point, over))
+    words = [f"“{name}” has no point at {', '.join(places)} ({why})" for (name, why), places in reasons.items()]
+    return f"{'; '.join(words)}." if words else ""
+
+
 def _curve_value(row: Row, point: CurvePoint, score: str, over: str) -> dict[str, Any]:
-    estimate: Estimate = getattr(point, score)
-    x = (point.target_seconds or point.seconds) if over == "seconds" else point.iteration
-    where = f"{plain(x)} {'s' if over == 'seconds' else 'iterations'}"
+    estimate, x, where = point.score(score), _place_of(point, over), _where(point, over)
     ends = interval_ends(estimate.interval) or dict.fromkeys(("low", "high"), estimate.mean)
     label = f"{row.name} at {where}: {plain(estimate.mean, 4)}"
     return {"name": row.name, "x": x, "y": estimate.mean, "label": label, **ends}
 
 
-def _curve_line(value: dict[str, Any], estimate: Estimate) -> tuple[str, ...]:
-    interval = interval_cell(estimate.interval, 4)
-    return (value["name"], plain(value["x"]), plain(value["y"], 4), interval, str(len(estimate.values)))
+def _curve_line(row: Row, point: CurvePoint, score: str, over: str) -> tuple[str, ...]:
+    estimate = point.score(score)
+    mean = estimate.reason or MISSING if estimate.mean is None else plain(estimate.mean, 4)
+    interval, runs = interval_cell(estimate.interval, 4), str(len(estimate.values))
+    return (row.name, plain(_place_of(point, over)), mean, interval, runs, estimate.grade or MISSING)
 
 
 def _levels(anchors: Sequence[Anchor], score: str) -> list[dict[str, Any]]:
     names = {"untuned": "untuned", "autoencoder_reconstruction": "autoencoder", "flat_colour": "flat colour"}
-    means = [(getattr(anchor, score).mean, names.get(anchor.name, anchor.name)) for anchor in anchors]
-    present = sorted((mean, name) for mean, name in means if mean is not None)
+    means: dict[tuple[str, str], float] = {}
+    for anchor in anchors:
+        mean, name = getattr(anchor, score).mean, names.get(anchor.name, anchor.name)
+        if mean is not None:  # untuned in two precisions is mostly one line
+            means.setdefault((plain(mean), name), mean)
+    present = sorted((mean, name) for (_, name), mean in means.items())
     return [
         {"level": mean, "text": name, "label": f"{name}: {plain(mean)}", "below": place == 0 and len(present) > 1}
         for place, (mean, name) in enumerate(present)

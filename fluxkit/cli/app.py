@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from fluxkit.cli import compare_command, machine, proof
 from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
+from fluxkit.errors import ExitCode, FluxkitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +98,7 @@ def run(  # noqa: PLR0917 - each is an option of the command
 
     loaded = [load_spec(spec, sets or ()) for spec in specs]
     if dry_run:
-        _dry_run(loaded, repeats, same_seed=same_seed)
+        _dry_run(loaded, repeats, out, same_seed=same_seed)
         return
     outcome = run_study(
         loaded, repeats=repeats, out=out, resuming=resuming, same_seed=same_seed, reporter=reporter(quiet=quiet)
@@ -175,7 +177,6 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe."""
     from fluxkit.environment import settle_home
-    from fluxkit.errors import ExitCode, FluxkitError
 
     settle_home()
     code: int | str | None = ExitCode.DONE
@@ -188,19 +189,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    _flush()
+    sys.exit(code)
+
+
+def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough; Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
 
 
-def _dry_run(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> None:
+def _dry_run(specs: Sequence[RunSpec], repeats: int, out: Path | None, *, same_seed: bool) -> None:
     from fluxkit.dataset.preview import preview
     from fluxkit.plan.plan_table import plan_table
-    from fluxkit.run.study import arrange, plan_all
+    from fluxkit.run.study import DEFAULT_PARENT, arrange, plan_all
 
-    typer.echo(plan_table(specs, plan_all(specs, to_run=False)))
+    typer.echo(plan_table(specs, plan_all(specs, to_run=False, folder=out or DEFAULT_PARENT)))
     for spec in specs:
         if spec.data.source == "folder":
             typer.echo(f"\nData of {spec.name}:\n{preview(spec.data)}")
@@ -213,8 +218,6 @@ def _tell(sentence: str) -> None:
 
 def _leave(results: Sequence[RunResult]) -> None:
     """Ends with the exit code that fits how the runs ended."""
-    from fluxkit.errors import ExitCode
-
     if any(result.status == "interrupted" for result in results):
         raise typer.Exit(ExitCode.CHECKPOINTED)
     if any(result.status == "failed" for result in results):

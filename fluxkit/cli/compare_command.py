@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fluxkit.cli.options import Format, Page, Published, Results, TargetPsnr, UsdPerHour, UsdPerKwh, WithResults
+from fluxkit.errors import ExitCode
 
 if TYPE_CHECKING:
     from fluxkit.compare.reader_options import ReaderOptions
@@ -29,7 +30,6 @@ def compare(
     Example: fluxkit compare runs/first --format markdown --usd-per-hour A100=1.8 --usd-per-kwh 0.3
     """
     from fluxkit.compare.compare import compare as compare_results
-    from fluxkit.errors import ExitCode
     from fluxkit.fold.outcome import folded_results
     from fluxkit.text.text_table import render
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fluxkit.cli.options import Json, Out, Quiet, Results, Sets
+from fluxkit.errors import ExitCode, UsageError
 
 
 def selftest(as_json: Json = False) -> None:
@@ -19,7 +20,6 @@ def selftest(as_json: Json = False) -> None:
     Example: fluxkit selftest
     """
     from fluxkit.cli.selftest import run_selftest, step_line
-    from fluxkit.errors import ExitCode
 
     steps = run_selftest(lambda step: None if as_json else typer.echo(step_line(step)))
     if as_json:
@@ -44,7 +44,6 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
 
     Example: fluxkit rerun runs/first/00-nano-laptop-cpu-r0
     """
-    from fluxkit.errors import ExitCode, UsageError
     from fluxkit.run.progress import reporter
     from fluxkit.run.rerun import announcement, prepare, run_again
     from fluxkit.run.rerun_verdict import verdict_lines
@@ -70,7 +69,6 @@ def verify(results: Results, as_json: Json = False) -> None:
 
     Example: fluxkit verify runs/first
     """
-    from fluxkit.errors import ExitCode
     from fluxkit.fold.verify import left_out, verify_all
 
     verdicts = verify_all(results)

@@ -1,23 +1,30 @@
 """Results -> `Comparison`: workloads, in each a row per configuration, ratios and verdicts; failures beside them."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from fluxkit.compare.comparison import Comparison, Ended, KeyDifference, Row, Scaling, Workload
 from fluxkit.compare.contrasts import contrasts, uncertified
 from fluxkit.compare.cost import spec_prices
+from fluxkit.compare.ranking import all_worse
 from fluxkit.compare.reader_options import ReaderOptions
-from fluxkit.compare.rows import anchors, row_of, why_ended
+from fluxkit.compare.rows import anchors, row_of, tuning_precision, why_ended
 from fluxkit.compare.scaling import efficiencies
 from fluxkit.compare.side import Side
 from fluxkit.compare.time_to_quality import target, time_to_target
 from fluxkit.errors import printable
+from fluxkit.fold.fold import summarise
 from fluxkit.record.identity import configurations, identity, once_each, workloads_of
+from fluxkit.record.metrics import CONTRASTED, UNTUNED_KEYS
 from fluxkit.record.result import RunResult
+from fluxkit.spec.prices import Prices
 from fluxkit.stats import MIN_VALUES
 from fluxkit.trust.estimate import Target
+from fluxkit.trust.protocol_checks import scores_finite
 from fluxkit.trust.run_checks import find
+from fluxkit.trust.untuned_spread import untuned_spread
 from fluxkit.units import counted
 from fluxkit.values import canonical_sha256
 
@@ -36,7 +43,7 @@ def compare(results: Iterable[RunResult], options: ReaderOptions = NO_OPTIONS) -
     """
     unique = [_examined(result) for result in once_each(results, lambda result: result)]
     options.check({printable(result.spec.hardware.label) for result in unique})
-    groups = workloads_of(unique)
+    groups = [_with_untuned_findings(group) for group in workloads_of(unique)]
     all_sides: list[list[Side]] = []
     workloads = []
     for group in groups:
@@ -49,16 +56,37 @@ def compare(results: Iterable[RunResult], options: ReaderOptions = NO_OPTIONS) -
         workloads=tuple(workloads),
         differences=_differences(workloads),
         ended=tuple(_ended(result) for result in unique if result.status != "completed"),
-        warnings=tuple(dict.fromkeys(_warnings(groups, workloads, all_sides))),
+        warnings=tuple(dict.fromkeys((*_warnings(workloads, all_sides), *_prices_apart(unique, options)))),
     )
 
 
 def _examined(result: RunResult) -> RunResult:
-    """The result with all that its raw values give away, whichever findings it came with: those may be left out."""
+    """The result with all that its raw values give away, whichever findings it came with: those may be left out.
+
+    An older version did not sum up every score that its raw values hold.
+    """
     findings = find(result)
     known = {(check.id, check.subject) for check in findings}
     claimed = [check for check in result.checks if (check.id, check.subject) not in known]
-    return result.model_copy(update={"checks": (*claimed, *findings)})
+    later = UNTUNED_KEYS - result.summary.model_fields_set
+    summary = result.summary.model_copy(update=summarise(result).model_dump(include=set(later)) if later else {})
+    return result.model_copy(update={"checks": (*claimed, *findings), "summary": summary})
+
+
+def _with_untuned_findings(results: Sequence[RunResult]) -> list[RunResult]:
+    """Results of one workload, with what is found where the untuned model did not score alike in one precision."""
+    completed = [result for result in results if result.status == "completed"]
+    precisions = {result.id: tuning_precision([result]) for result in completed}
+    found = {
+        precision: check
+        for precision in set(precisions.values())
+        if (check := untuned_spread([run for run in completed if precisions[run.id] == precision], precision))
+    }
+    checks = {id_: found[precision] for id_, precision in precisions.items() if precision in found}
+    return [
+        result.model_copy(update={"checks": (*result.checks, checks[result.id])}) if result.id in checks else result
+        for result in results
+    ]
 
 
 def _sides(results: Sequence[RunResult], start: int, options: ReaderOptions) -> tuple[Target, list[Side]]:
@@ -78,7 +106,7 @@ def _sides(results: Sequence[RunResult], start: int, options: ReaderOptions) -> 
     rows = [row.model_copy(update={"name": name}) for row, name in zip(rows, names, strict=True)]
     goal = target(rows, options.target_psnr_db)
     return goal, [
-        Side(row.model_copy(update={"time_to_target": time_to_target(row, done, goal.psnr_db)}), done)
+        Side(row.model_copy(update={"time_to_target": time_to_target(row, done, goal)}), done)
         for row, done in zip(rows, completed, strict=True)
     ]
 
@@ -193,9 +221,7 @@ def _ended(result: RunResult) -> Ended:
     )
 
 
-def _warnings(
-    groups: Sequence[Sequence[RunResult]], workloads: Sequence[Workload], all_sides: Sequence[Sequence[Side]]
-) -> Iterator[str]:
+def _warnings(workloads: Sequence[Workload], all_sides: Sequence[Sequence[Side]]) -> Iterator[str]:
     """What a reader must know before reading on, in sentences."""
     measured = sum(any(row.runs for row in workload.rows) for workload in workloads)
     if measured > 1:
@@ -204,8 +230,6 @@ def _warnings(
         yield "No run is complete, so there is nothing to compare yet."
     for workload, sides in zip(workloads, all_sides, strict=True):
         yield from _workload_warnings(workload, sides)
-    for group in groups:
-        yield from _relabelled(group)
 
 
 def _workload_warnings(workload: Workload, sides: Sequence[Side]) -> Iterator[str]:
@@ -228,23 +252,36 @@ def _workload_warnings(workload: Workload, sides: Sequence[Side]) -> Iterator[st
     same = [f"“{side.row.name}” ({side.runs_of_few_seeds})" for side in sides if side.runs_of_few_seeds]
     if same:
         yield f"Runs of one seed count once for quality, and an interval of it needs {MIN_VALUES}: {', '.join(same)}."
-    # Only what is not certified to compute the same has a contrast without a value.
+    yield from _quality_warnings(workload)
     reasons = dict.fromkeys(
-        contrast.reason for contrast in workload.contrasts if contrast.value is None and contrast.reason
+        contrast.reason for contrast in workload.contrasts if not contrast.certified and contrast.reason
     )
     if reasons:
         yield f"Some configurations stand in no ratio: {'; '.join(reasons)}."
 
 
-def _relabelled(results: Sequence[RunResult]) -> Iterator[str]:
-    """Labels or prices that differ inside one configuration of a workload."""
-    for group in configurations(results).values():
-        variants = sorted({(result.spec.hardware.label, *spec_prices(result)) for result in group})
+def _quality_warnings(workload: Workload) -> Iterator[str]:
+    """Which configurations diverged, and whether all were tuned for too long."""
+    for row in workload.rows:
+        diverged = [remark.runs for remark in row.remarks if remark.id == scores_finite.__name__]
+        if count := len({id_ for ids in diverged for id_ in ids}.intersection(row.runs)):
+            runs = f"{count} of {counted(len(row.runs), 'run')}"
+            yield f"“{row.name}” diverged in {runs}: scores are not finite numbers, so its quality is in no comparison."
+    for metric in CONTRASTED:
+        if metric.scored and metric.scored.held_out and (worse := all_worse(workload, metric)):
+            yield f"{': '.join(worse)}."
+
+
+def _prices_apart(results: Sequence[RunResult], options: ReaderOptions) -> Iterator[str]:
+    """Labels that carry several prices, which may be two offers under one name."""
+    prices: dict[str, set[Prices]] = defaultdict(set)
+    for result in results:
+        label = printable(result.spec.hardware.label)
+        prices[label].add(options.prices(label, spec_prices(result)))
+    for label, variants in sorted(prices.items()):
         if len(variants) > 1:
+            offers = " and ".join(f"{hour:g} USD/h with {kwh:g} USD/kWh" for hour, kwh in sorted(variants))
             yield (
-                "One configuration carries several labels or prices; its first label and its latest prices are used: "
-                + "; ".join(
-                    f"“{printable(label)}” at {hour:g} USD/h and {kwh:g} USD/kWh" for label, hour, kwh in variants
-                )
-                + "."
+                f"One label carries several prices: “{label}” has {offers}. Each row is priced by its latest run; two "
+                "offers need two labels."
             )

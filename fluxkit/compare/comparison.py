@@ -26,6 +26,11 @@ class CurvePoint(Frozen):
     ssim: Estimate
     validation_loss: Estimate
 
+    def score(self, key: str) -> Estimate:
+        """The number of a metric that has a curve."""
+        estimate: Estimate = getattr(self, key)
+        return estimate
+
 
 class Remark(Frozen):
     """A check that did not pass cleanly, with the runs that it concerns."""
@@ -38,7 +43,7 @@ class Remark(Frozen):
 
 
 class Row(Frozen):
-    """A configuration: equal workload, execution, hardware and versions; the label only names it."""
+    """A configuration: equal workload, execution, label, hardware and versions."""
 
     key: str
     """First characters of its hash, unique in its workload."""
@@ -48,7 +53,7 @@ class Row(Frozen):
     """The label, with what tells it apart where others have the same label."""
     label: str
     configuration_sha256: str
-    """Taken again from its first run's workload, execution, hardware and packages, whatever that run claims."""
+    """Taken again from its first run's workload, execution, label, hardware and packages, whatever that run claims."""
     devices: tuple[str, ...]
     processes: int
     threads_per_process: int
@@ -100,6 +105,8 @@ class Contrast(Frozen):
     scale: Literal["ratio", "difference"]
     value: float | None
     """Of quality the mean over photos: what its interval is about."""
+    certified: bool = True
+    """Whether both are certified to compute the same; where they are not there is no value."""
     interval: Interval | None
     """Where the verdict is equivalent the 90 % one, which is what its two one-sided tests at 5 % are about."""
     p_value: float | None
@@ -119,9 +126,11 @@ class Contrast(Frozen):
 
 
 class Anchor(Frozen):
-    """A score that needs no tuning, to read the others by."""
+    """A score that needs no tuning, to read the others by: over the same photos, and one value, for it has no luck."""
 
     name: str
+    precision: str | None = None
+    """Of the untuned model, whose scores depend on it."""
     psnr_db: Estimate
     ssim: Estimate
 

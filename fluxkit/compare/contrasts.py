@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 
 from fluxkit import stats
 from fluxkit.compare.comparison import Contrast
-from fluxkit.compare.quality_pairs import Gap, Photos, gap, photos_by_seed
+from fluxkit.compare.quality_pairs import Gap, Photos, diverged_at, gap, photos_by_seed
+from fluxkit.compare.ranking import worse_than_untuned
 from fluxkit.compare.side import Side
 from fluxkit.record.metrics import CONTRASTED, Metric
 from fluxkit.record.result import RunResult
@@ -33,6 +34,8 @@ class Test(NamedTuple):
     """Why there can be no verdict, however many runs there are."""
     few: str | None = None
     """Which side has too few runs."""
+    certified: bool = True
+    """Whether both are certified to compute the same."""
 
     @property
     def estimates(self) -> tuple[Estimate, Estimate]:
@@ -82,11 +85,14 @@ def _test(
     photos: Mapping[tuple[str, str], Sequence[Photos]],
     held_out_clusters: int,
 ) -> Test | None:
-    """None where one of the two has no value."""
-    if why := uncertified(first, second):
-        test = Test(metric, first, second, "ratio", barred=why)
-        return test if all(estimate.mean is not None for estimate in test.estimates) else None
+    """None where one of the two has no value; where one diverged there is a contrast without a value that says so."""
     test = Test(metric, first, second, "difference" if metric.scored else "ratio")
+    if None in {estimate.mean for estimate in test.estimates}:
+        sides = [side for side in (first, second) if any(diverged_at(result, metric) for result in side.results)]
+        words = f"diverged: {' and '.join(f'“{side.row.name}”' for side in sides)}"
+        return test._replace(barred=words) if sides else None
+    if why := uncertified(first, second):
+        return test._replace(scale="ratio", barred=why, certified=False)
     test = test._replace(barred=_barred(test), few=_few_runs(test))
     if metric.scored:
         scores = gap(photos[first.row.key, metric.key], photos[second.row.key, metric.key])
@@ -135,6 +141,8 @@ def _barred(test: Test) -> str | None:
     unusable = [f"“{row.name}”" for row in rows if row.estimate(metric.key).grade == "X"]
     if unusable:
         return f"graded X: {', '.join(unusable)}"
+    if all(worse_than_untuned(row, metric) for row in rows):
+        return "both are worse than the untuned model"
     if metric.per and len({bool(row.usd_per_kwh and row.bases[metric.key].joules.values) for row in rows}) > 1:
         return "the price of energy is in one of the two costs alone"
     return None
@@ -167,6 +175,7 @@ def _contrast(test: Test, adjusted: tuple[float, float] | None, family: int) -> 
         second=test.second.row.key,
         scale=test.scale,
         value=test.value,
+        certified=test.certified,
         interval=_interval(test, stats.EQUIVALENCE_LEVEL if verdict == "equivalent" else stats.LEVEL),
         p_value=test.p_value() if test.effects else None,
         p_holm=adjusted[0] if adjusted else None,

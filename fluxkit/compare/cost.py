@@ -13,7 +13,7 @@ from fluxkit.record.protocol_marks import time_mark
 from fluxkit.record.result import Energy, EnergyClass, Grade, RunResult
 from fluxkit.run.energy_meter import too_short
 from fluxkit.spec.prices import Prices
-from fluxkit.trust.estimate import CostBasis, EnergyUse, Estimate, estimate, grade_about, known, worst
+from fluxkit.trust.estimate import CostBasis, EnergyUse, Estimate, estimate, grade_about, grade_of, known, worst
 
 SETUP = ("import", "prepare", "load", "warm_up")
 """Phases that a configuration goes through before it tunes, and pays for too."""
@@ -129,11 +129,10 @@ def bases(results: Sequence[RunResult], iterations: int, missing: str | None) ->
             seconds = []
         if len(joules) != len(seconds):  # part of the runs would make a mean that its seconds do not belong to
             joules = []
-        subjects = (cost.subject, *cost.also)
         made[cost.key] = CostBasis(
             per=cost.unit_of_work(iterations),
-            seconds=estimate(seconds, grade_about(results, *subjects), reason),
-            joules=estimate(joules, grade_about(results, *subjects, "energy"), no_joules),
+            seconds=estimate(seconds, grade_of(results, cost), reason),
+            joules=estimate(joules, worst((grade_of(results, cost), grade_about(results, "energy"))), no_joules),
         )
     return made
 
@@ -168,7 +167,7 @@ def energy_use(results: Sequence[RunResult], missing: str | None) -> EnergyUse:
         class_=max((energy.class_ for energy in measured), key=STRENGTH.index, default="unavailable"),
         source=first.source if first else None,
         reason=reason,
-        idle_watts=estimate(known(energy.idle_watts for energy in energies), grade, reason),
+        idle_watts=_of_all(known(energy.idle_watts for energy in energies), energies, grade, reason),
         gross_joules=_joules(energies, grade, reason, net=False),
         net_joules=_joules(energies, grade, reason, net=True),
     )
@@ -177,10 +176,18 @@ def energy_use(results: Sequence[RunResult], missing: str | None) -> EnergyUse:
 def _joules(energies: Sequence[Energy], grade: Grade | None, reason: str | None, *, net: bool) -> dict[str, Estimate]:
     """By phase, and of the whole run; a phase that was too short in one of the runs has none."""
     field = "joules_net" if net else "joules_gross"
-    joules = {"run": estimate(known(getattr(energy, field) for energy in energies), grade, reason)}
+    joules = {"run": _of_all(known(getattr(energy, field) for energy in energies), energies, grade, reason)}
     for phase in PHASES:
         parts = [part for energy in energies for part in energy.phases if part.phase == phase]
         short = next((why for part in parts if (why := too_short(part.seconds))), None)
-        values = () if short else known(getattr(part, field) for part in parts)
-        joules[phase] = estimate(values, grade, short or reason)
+        values = [] if short else known(getattr(part, field) for part in parts)
+        joules[phase] = _of_all(values, energies, grade, short or reason)
     return joules
+
+
+def _of_all(values: list[float], energies: Sequence[Energy], grade: Grade | None, reason: str | None) -> Estimate:
+    """The mean over all runs that were metered at all; one over some of them would not belong beside the others."""
+    metered = sum(energy.joules_gross is not None for energy in energies)
+    if values and len(values) < metered:
+        return Estimate(grade=grade, reason=f"{len(values)} of {metered} metered runs have it")
+    return estimate(values, grade, reason)

@@ -67,6 +67,14 @@ def built_in() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def _published_text(name: str) -> str:
+    if name in built_in():
+        return (resources.files("fluxkit") / "data" / "published" / f"{name}.toml").read_text("utf-8")
+    if Path(name).stat().st_size > MAX_BYTES:
+        raise UsageError(f"{name} is larger than {MAX_BYTES} bytes, so it is no table of published rows.")
+    return Path(name).read_text("utf-8")
+
+
 def load_published(name: str) -> Published:
     """A table that ships with fluxkit, or one from a TOML file of the same form.
 
@@ -74,13 +82,7 @@ def load_published(name: str) -> Published:
         UsageError: there is none, or it does not follow the form.
     """
     try:
-        if name in built_in():
-            text = (resources.files("fluxkit") / "data" / "published" / f"{name}.toml").read_text("utf-8")
-        elif Path(name).stat().st_size > MAX_BYTES:
-            raise UsageError(f"{name} is larger than {MAX_BYTES} bytes, so it is no table of published rows.")
-        else:
-            text = Path(name).read_text("utf-8")
-        return Published.model_validate(tomllib.loads(text))
+        return Published.model_validate(tomllib.loads(_published_text(name)))
     except OSError as error:
         raise UsageError(
             f"{name} can't be read: {error.strerror}. Give a TOML file, or one of: {', '.join(built_in())}."

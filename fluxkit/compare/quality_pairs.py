@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from fluxkit import stats
 from fluxkit.record.facts import ReconstructionScore, ValidationScore
-from fluxkit.record.metrics import Scored
+from fluxkit.record.metrics import Metric, Scored
 from fluxkit.record.protocol_marks import iteration_mark, time_mark
-from fluxkit.record.result import Quality, RunResult
+from fluxkit.record.result import RunResult
 
 Photos = dict[str, float]
 """Mean of a metric by cluster of images."""
@@ -39,9 +39,24 @@ def by_seed(values: Iterable[tuple[int, float | None]]) -> list[float]:
     return [stats.mean(known) for known in seeds.values()]
 
 
-def scores_of(quality: Quality, scored: Scored) -> Sequence[ReconstructionScore | ValidationScore]:
-    """The scores, at all marks, that a metric is the mean of."""
-    return quality.validation if scored.held_out else quality.reconstruction
+def scores_of(result: RunResult, scored: Scored) -> Sequence[ReconstructionScore | ValidationScore]:
+    """The scores of a run, at all marks, that a metric is the mean of."""
+    if result.quality is None:
+        return ()
+    return result.quality.validation if scored.held_out else result.quality.reconstruction
+
+
+def diverged_at(result: RunResult, metric: Metric, mark: str | None = None) -> bool:
+    """Whether one of the scores that a metric is the mean of is not finite, at a mark or at that of its protocol."""
+    if metric.scored is None:
+        return False
+    mark = mark or _mark_of(result, metric.scored)
+    return any(score.diverged for score in scores_of(result, metric.scored) if score.mark == mark)
+
+
+def _mark_of(result: RunResult, scored: Scored) -> str | None:
+    mark = time_mark(result) if scored.mark == "time" else iteration_mark(result)
+    return mark.id if mark else None
 
 
 def photos_by_seed(results: Sequence[RunResult], scored: Scored) -> list[Photos]:
@@ -70,10 +85,10 @@ def _over_seeds(side: Sequence[Photos], shared: Sequence[str]) -> Mapping[str, f
 
 def _scores(result: RunResult, scored: Scored) -> list[tuple[str, float]]:
     """(cluster, value) of each score of a run at the mark of the metric's protocol."""
-    mark = time_mark(result) if scored.mark == "time" else iteration_mark(result)
-    if result.quality is None or result.inputs is None or mark is None:
+    mark = _mark_of(result, scored)
+    if result.inputs is None or mark is None:
         return []
     clusters = {pair.id: pair.cluster for pair in result.inputs.pairs}
-    scores = [score for score in scores_of(result.quality, scored) if score.mark == mark.id]
+    scores = [score for score in scores_of(result, scored) if score.mark == mark]
     values = [(clusters.get(score.pair, score.pair), getattr(score, scored.field)) for score in scores]
     return [(cluster, value) for cluster, value in values if value is not None]

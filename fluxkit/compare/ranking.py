@@ -5,6 +5,7 @@ from typing import Literal
 
 from fluxkit.compare.comparison import Contrast, Row, Workload
 from fluxkit.record.metrics import BY_KEY, Metric
+from fluxkit.units import counted
 
 STARS = {"best": "★", "leading": "☆", "": ""}
 """Filled: verdicts say that it leads all others. Hollow: the best mean, but the lead is not decided."""
@@ -16,12 +17,55 @@ UNSETTLED = ("equivalent", "inconclusive")
 
 
 def ranked(workload: Workload, metric: Metric) -> list[Row]:
-    """Rows with a usable number, the best mean first; of inference speeds those in FP32, where there are any."""
-    usable = [row for row in workload.rows if row.usable(metric.key)]
+    """Rows with a usable number, the best mean first; of inference speeds those in FP32, where there are any.
+
+    A score that tuning made worse is in no order: the least tuned would lead.
+    """
+    usable = [row for row in workload.rows if row.usable(metric.key) and not worse_than_untuned(row, metric)]
     if metric.of_inference:
         usable = [row for row in usable if row.inference_precision in SAME_BITS] or usable
     sign = -1 if metric.better == "higher" else 1
     return sorted(usable, key=lambda row: (sign * (row.estimate(metric.key).mean or 0.0), row.number))
+
+
+def worse_than_untuned(row: Row, metric: Metric) -> bool:
+    """Whether tuning made a score worse, as far as the mean says."""
+    tuned, untuned = row.estimate(metric.key).mean, row.estimate(metric.untuned or "").mean
+    if tuned is None or untuned is None:
+        return False
+    return tuned < untuned if metric.better == "higher" else tuned > untuned
+
+
+def all_worse(workload: Workload, metric: Metric) -> tuple[str, str] | None:
+    """Where tuning made the usable score of every row worse: what that means, and with which numbers; otherwise None.
+
+    Held-out photos are done worse by a model that learnt the others by heart, so the tuning went on for too long.
+    """
+    rows = [row for row in workload.rows if row.usable(metric.key)]
+    if not rows or not metric.scored or not all(worse_than_untuned(row, metric) for row in rows):
+        return None
+    tune, timed = workload.tables["tune"], metric.scored.mark == "time"
+    budget = f"{tune['seconds']:g} s" if timed else f"{tune['iterations']:,} iterations"
+    tuned, untuned = (_span(rows, key, metric.unit) for key in (metric.key, metric.untuned or ""))
+    title = f"{metric.title[0].lower()}{metric.title[1:]}" if metric.title[1].islower() else metric.title
+    numbers = f"{title} is {tuned}, worse than the untuned model's {untuned}, in every configuration"
+    if not metric.scored.held_out:
+        return f"{budget} made it worse", numbers
+    return f"{budget} is too long for {counted(workload.tuned_pairs, 'photo')}", f"{numbers}{_best_mark(rows, metric)}"
+
+
+def _span(rows: Sequence[Row], key: str, unit: str) -> str:
+    """The means of some rows, from the lowest to the highest."""
+    ends = dict.fromkeys(f"{end([row.estimate(key).mean or 0.0 for row in rows]):.3g}" for end in (min, max))
+    return f"{' to '.join(ends)} {unit}".rstrip()
+
+
+def _best_mark(rows: Sequence[Row], metric: Metric) -> str:
+    """When a score was best, and how good, where that was after tuning began."""
+    sign = -1 if metric.better == "higher" else 1
+    marks = [(sign * mean, point) for row in rows for point in row.curve if (mean := point.score(metric.key).mean)]
+    score, point = min(marks, key=lambda mark: mark[0], default=(0.0, None))
+    return f"; it was best, {abs(score):.3g}, after {point.seconds:.3g} s" if point and point.seconds else ""
 
 
 def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading", ""]:
@@ -32,7 +76,7 @@ def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading
         return ""
     if rows[1].estimate(key).mean == row.estimate(key).mean:
         return ""
-    if any(contrast.value is None for contrast in workload.contrasts if row.key in {contrast.first, contrast.second}):
+    if not all(contrast.certified for contrast in workload.contrasts if row.key in {contrast.first, contrast.second}):
         return ""  # it may not be compared with another machine, so it leads nobody
     verdicts = _verdicts(workload, BY_KEY[metric.same_verdict_as or key], rows)
     if "inconclusive" in verdicts:

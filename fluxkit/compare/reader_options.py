@@ -37,6 +37,14 @@ class ReaderOptions(NamedTuple):
                 raise UsageError(f"No result has the label {printable(label)!r} that a price is for; labels: {known}.")
 
 
+def _number(text: str) -> float:
+    """Not a number where the text is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def price_sheet(texts: Sequence[str], option: str) -> dict[str, float]:
     """`2.5`, or `A100=2.5` once for each label, as prices in US dollars by label.
 
@@ -46,10 +54,7 @@ def price_sheet(texts: Sequence[str], option: str) -> dict[str, float]:
     prices = {}
     for text in texts:
         label, _, number = text.rpartition("=")
-        try:
-            price = float(number)
-        except ValueError:
-            price = math.nan
+        price = _number(number)
         if not 0 <= price <= MAX_USD:
             raise UsageError(
                 f"{option} {printable(text)}: write a price in US dollars, as 2.5 or LABEL=2.5, "

@@ -1,21 +1,24 @@
 """Completed runs of one configuration -> its row: every number with its spread, interval, grade or reason."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from fluxkit import stats
 from fluxkit.compare.comparison import Anchor, CurvePoint, Remark, Row
 from fluxkit.compare.cost import bases, costs, energy_use, spec_prices
-from fluxkit.compare.quality_pairs import by_seed, scores_of
+from fluxkit.compare.quality_pairs import by_seed, diverged_at, scores_of
 from fluxkit.errors import printable
 from fluxkit.record.facts import Mark
 from fluxkit.record.identity import configuration_sha256
-from fluxkit.record.metrics import CURVES, SUMMARY_METRICS, Metric, Subject
+from fluxkit.record.metrics import BY_KEY, CURVES, SUMMARY_METRICS, UNTUNED_KEYS, Metric, Subject
 from fluxkit.record.phase_seconds import part_seconds
-from fluxkit.record.result import Grade, Quality, RunResult
+from fluxkit.record.protocol_marks import UNTUNED
+from fluxkit.record.result import Grade, RunResult
 from fluxkit.spec.prices import Prices
 from fluxkit.trust.certificates import agreement_of, certificates
-from fluxkit.trust.estimate import GRADES, Estimate, estimate, grade_about, known, ratio_estimate
+from fluxkit.trust.estimate import GRADES, Estimate, estimate, grade_about, grade_of, known, ratio_estimate
+from fluxkit.units import counted
 
 PRECISIONS = {"float32": "FP32", "ieee_float32": "FP32", "tf32": "TF32", "bfloat16": "bfloat16"}
 READ_BACK_DTYPES = ("dtype", "compute_dtype", "activations")
@@ -38,7 +41,6 @@ def row_of(
     missing = None if results else why_ended(ended[0])
     priced = bases(results, first.spec.tune.iterations, missing)
     execution, measured = first.spec.execution, results or ended
-    tuned_in = [rank.precision for result in measured if result.tuning for rank in result.tuning.ranks]
     generated_in = [result.inference.precision for result in measured if result.inference]
     # As seen at run time; the plan's word only where no process got that far.
     ranks = measured[0].tuning.ranks if measured[0].tuning else ()
@@ -52,7 +54,7 @@ def row_of(
         devices=tuple(printable(name) for name in devices),
         processes=first.plan.processes,
         threads_per_process=first.plan.threads_per_process,
-        precision=_precision(execution.precision, tuned_in),
+        precision=tuning_precision(measured),
         inference_precision=_precision(execution.inference_precision, generated_in),
         usd_per_hour=prices.usd_per_hour,
         usd_per_kwh=prices.usd_per_kwh,
@@ -80,21 +82,52 @@ def why_ended(result: RunResult) -> str:
 
 
 def anchors(results: Sequence[RunResult]) -> tuple[Anchor, ...]:
-    """Scores that need no tuning, over all runs of a workload: untuned, autoencoder, flat colour."""
+    """Scores that need no tuning, of a workload's runs: the untuned model in each precision, autoencoder, flat colour.
+
+    They are read beside samples of the tuned photos, so they are means over those photos and no others.
+    """
     qualities = [result.quality for result in results if result.quality]
-    grade, missing = grade_about(results, "quality"), None if qualities else _reason(results, "quality")
-    untuned = Anchor(
-        name="untuned",
-        psnr_db=estimate(known(result.summary.psnr_db_untuned for result in results), grade, missing),
-        ssim=estimate(known(result.summary.ssim_untuned for result in results), grade, missing),
-    )
+    grade = grade_about(results, "quality")
+    in_precision: dict[str, list[RunResult]] = defaultdict(list)
+    for result in results:
+        in_precision[tuning_precision([result])].append(result)
+    untuned = [
+        Anchor(
+            name="untuned",
+            precision=precision,
+            psnr_db=_metric(runs, BY_KEY["psnr_db_untuned"], None),
+            ssim=_metric(runs, BY_KEY["ssim_untuned"], None),
+        )
+        for precision, runs in sorted(in_precision.items())
+    ]
     others = []
     for name in sorted({score.anchor for quality in qualities for score in quality.anchors}):
-        runs = [[score for score in quality.anchors if score.anchor == name] for quality in qualities]
-        psnr_db = known(_mean_of_known(score.psnr_db for score in run) for run in runs)
-        ssim = known(_mean_of_known(score.ssim for score in run) for run in runs)
-        others.append(Anchor(name=printable(name), psnr_db=estimate(psnr_db, grade), ssim=estimate(ssim, grade)))
-    return (untuned, *others)
+        scores = []
+        for quality in qualities:
+            tuned = {sample.pair for sample in quality.reconstruction}
+            scores += [score for score in quality.anchors if score.anchor == name and score.pair in tuned]
+        identical = len({score.pair for score in scores if score.psnr_db is None})
+        left_out = f"{counted(identical, 'photo')} that it equals exactly left out" if identical else None
+        others.append(
+            Anchor(
+                name=printable(name),
+                psnr_db=_single([score.psnr_db for score in scores], grade, left_out),
+                ssim=_single([score.ssim for score in scores], grade, None),
+            )
+        )
+    return (*untuned, *others)
+
+
+def tuning_precision(results: Sequence[RunResult]) -> str:
+    """What runs of one configuration tuned in, as read back."""
+    ranks = [rank.precision for result in results if result.tuning for rank in result.tuning.ranks]
+    return _precision(results[0].spec.execution.precision, ranks)
+
+
+def _single(values: Iterable[float | None], grade: Grade | None, reason: str | None) -> Estimate:
+    """What is the same in every run, however many there are: one value, and no interval."""
+    present = known(values)
+    return estimate([stats.mean(present)] if present else [], grade, reason)
 
 
 def _predictions(results: Sequence[RunResult]) -> dict[str, Estimate]:
@@ -102,17 +135,22 @@ def _predictions(results: Sequence[RunResult]) -> dict[str, Estimate]:
     predictions = {}
     for name, subject in PREDICTION_SUBJECTS.items():
         values = known(getattr(result.predicted_over_measured, name) for result in results)
-        reason = None if values else "not predicted or not measured"
+        reason = _share_that_has_it(len(values), results) if values else "not predicted or not measured"
         predictions[name] = ratio_estimate(values, grade_about(results, subject), reason)
     return predictions
 
 
 def _metric(results: Sequence[RunResult], metric: Metric, missing: str | None) -> Estimate:
     values = known(getattr(result.summary, metric.key) for result in results)
-    grade = grade_about(results, metric.subject, *metric.also)
+    grade = grade_of(results, metric)
+    unreal = [value for value in values if not math.isfinite(value)]
+    if diverged := len(unreal) or sum(diverged_at(result, metric) for result in results):
+        return estimate((), grade, _diverged(diverged, results))
     if not values:
         return estimate((), grade, missing or _reason(results, metric.subject))
-    short = f"{len(values)} of {len(results)} runs have it" if len(values) < len(results) else None
+    short = _share_that_has_it(len(values), results)
+    if metric.key in UNTUNED_KEYS:
+        return _single(values, grade, short)
     if metric.subject == "quality":
         values = by_seed((result.seed, getattr(result.summary, metric.key)) for result in results)
     return (ratio_estimate if metric.geometric else estimate)(values, grade, short)
@@ -128,48 +166,74 @@ def _reason(results: Sequence[RunResult], subject: Subject) -> str:
 
 
 def _curve(results: Sequence[RunResult]) -> tuple[CurvePoint, ...]:
-    """Quality at each mark of the trajectory; runs of one seed count once."""
-    graded: dict[str, list[tuple[int, Mark, Mapping[tuple[str, str], float | None]]]] = defaultdict(list)
-    for result in results:
-        if result.tuning and result.quality:
-            means = _means(result.quality)
-            for mark in {mark.id: mark for mark in result.tuning.marks}.values():
-                graded[mark.id].append((result.seed, mark, means))
-    grade = grade_about(results, "quality")
+    """Quality at each mark of the trajectory, of all runs that have quality; runs of one seed count once."""
+    scored = [result for result in results if result.tuning and result.quality]
+    means = {result.id: _means(result) for result in scored}
+    marked: dict[str, list[tuple[RunResult, Mark]]] = defaultdict(list)
+    for result in scored:
+        for mark in {mark.id: mark for mark in (result.tuning.marks if result.tuning else ())}.values():
+            marked[mark.id].append((result, mark))
     points = [
         CurvePoint(
             mark=printable(id_),
             target_seconds=runs[0][1].target_seconds,
-            seconds=stats.mean([mark.seconds for _, mark, _ in runs]),
-            iteration=stats.mean([mark.iteration for _, mark, _ in runs]),
-            samples=stats.mean([mark.samples for _, mark, _ in runs]),
-            **{
-                metric.key: estimate(by_seed((seed, means.get((id_, metric.key))) for seed, _, means in runs), grade)
-                for metric in CURVES
-            },
+            seconds=stats.mean(by_seed((result.seed, mark.seconds) for result, mark in runs)),
+            iteration=stats.mean(by_seed((result.seed, mark.iteration) for result, mark in runs)),
+            samples=stats.mean(by_seed((result.seed, mark.samples) for result, mark in runs)),
+            **{metric.key: _at_mark(scored, means, runs[0][1], metric) for metric in CURVES},
         )
-        for id_, runs in graded.items()
+        for id_, runs in marked.items()
     ]
     return tuple(sorted(points, key=lambda point: (point.seconds, point.iteration, point.mark)))
 
 
-def _means(quality: Quality) -> dict[tuple[str, str], float | None]:
+def _at_mark(
+    results: Sequence[RunResult],
+    means: Mapping[str, Mapping[tuple[str, str], float | None]],
+    mark: Mark,
+    metric: Metric,
+) -> Estimate:
+    """A metric at a mark; none where one of the runs lacks it: the points of a curve are means over the same runs.
+
+    Which state stands at a time depends on the speed, so a mark of time is graded for that too.
+    """
+    timed: tuple[Subject, ...] = ("training_speed",) if mark.target_seconds is not None else ()
+    grade = grade_about(results, "quality", *timed)
+    values = [(result.seed, means[result.id].get((mark.id, metric.key))) for result in results]
+    if diverged := sum(diverged_at(result, metric, mark.id) for result in results):
+        return estimate((), grade, _diverged(diverged, results))
+    by_seeds, count = by_seed(values), len(known(value for _, value in values))
+    if count < len(results):
+        return estimate((), grade, _share_that_has_it(count, results) if count else None)
+    return _single(by_seeds, grade, None) if mark.id == UNTUNED else estimate(by_seeds, grade)
+
+
+def _means(result: RunResult) -> dict[tuple[str, str], float | None]:
     """Means of one run's scores by mark and metric, of the metrics that have a curve."""
     values: dict[tuple[str, str], list[float | None]] = defaultdict(list)
     for key, scored in [(metric.key, metric.scored) for metric in CURVES if metric.scored]:
-        for score in scores_of(quality, scored):
+        for score in scores_of(result, scored):
             values[score.mark, key].append(getattr(score, scored.field))
     return {place: _mean_of_known(scores) for place, scores in values.items()}
 
 
+def _share_that_has_it(count: int, results: Sequence[RunResult]) -> str | None:
+    """How many of the runs have a number, where not all do."""
+    return f"{count} of {len(results)} runs have it" if count < len(results) else None
+
+
+def _diverged(count: int, results: Sequence[RunResult]) -> str:
+    """Why there is no mean: one over the other runs would hide what became of these."""
+    return f"diverged: not a finite number in {count} of {counted(len(results), 'run')}"
+
+
 def _phases(results: Sequence[RunResult]) -> dict[str, Estimate]:
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for result in results:
-        for name, value in part_seconds(result).items():
-            seconds[name].append(value)
+    """Means over all runs, so that the parts add up to the whole: what a run did not do took none of its seconds."""
+    parts = [part for result in results if (part := part_seconds(result))]
+    names = dict.fromkeys(name for part in parts for name in part)
     return {
-        name: estimate(values, grade_about(results, PHASE_SUBJECTS.get(name, "run")))
-        for name, values in seconds.items()
+        name: estimate([part.get(name, 0.0) for part in parts], grade_about(results, PHASE_SUBJECTS.get(name, "run")))
+        for name in names
     }
 
 

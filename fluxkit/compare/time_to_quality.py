@@ -24,29 +24,34 @@ def target(rows: Sequence[Row], readers_psnr_db: float | None = None) -> Target:
     """The PSNR that all rows of a workload are timed against: the reader's, or by the rule of `TARGET_SHARE`."""
     if readers_psnr_db is not None:
         return Target(psnr_db=readers_psnr_db, origin="given by the reader")
-    usable = [(row.estimate("psnr_db").mean or 0.0, row) for row in rows if row.usable("psnr_db")]
-    starts = known(value for row in rows for value in row.estimate("psnr_db_untuned").values)
-    if not usable or not starts:
+    measured = [row for row in rows if row.usable("psnr_db") and row.usable("psnr_db_untuned")]
+    if not measured:
         return Target(psnr_db=None, origin="no configuration has a PSNR before tuning and after equal time")
-    untuned = stats.mean(starts)
-    lowest, row = min(usable, key=lambda pair: (pair[0], pair[1].number))
+    row = min(measured, key=lambda row: (row.estimate("psnr_db").mean or 0.0, row.number))
+    # Both ends of the way are the same row's: the untuned model's score depends on the precision.
+    lowest, untuned = (row.estimate(key).mean or 0.0 for key in ("psnr_db", "psnr_db_untuned"))
     if lowest <= untuned:
         return Target(psnr_db=None, origin=f"“{row.name}” gained no PSNR in equal time, so there is no way to share")
     origin = (
         f"{TARGET_SHARE:.0%} of the way from the untuned model's {untuned:.2f} dB to {lowest:.2f} dB, "
         f"the lowest PSNR after equal time (“{row.name}”)"
     )
-    return Target(psnr_db=untuned + TARGET_SHARE * (lowest - untuned), origin=origin)
+    grade = worst(tuple(row.estimate(key).grade for key in ("psnr_db", "psnr_db_untuned")))
+    return Target(psnr_db=untuned + TARGET_SHARE * (lowest - untuned), origin=origin, grade=grade)
 
 
-def time_to_target(row: Row, results: Sequence[RunResult], psnr_db: float | None) -> TimeToTarget | None:
-    """When a row's runs reach the target; None without a target or a curve."""
-    points = [point for point in row.curve if point.mark != UNTUNED and point.psnr_db.mean is not None]
-    if psnr_db is None or not points:
+def time_to_target(row: Row, results: Sequence[RunResult], goal: Target) -> TimeToTarget | None:
+    """When a row's runs reach the target; None without a target or a curve.
+
+    It is made of a time of tuning, the scores at the marks and the target, and is no better than any of them.
+    """
+    psnr_db, points = goal.psnr_db, [point for point in row.curve if point.mark != UNTUNED]
+    if psnr_db is None or all(point.psnr_db.mean is None for point in points):
         return None
     count = len({result.seed for result in results})
     bounded = count >= stats.MIN_VALUES
     reached = _first(points, lambda point: _passes(point, psnr_db, count))
+    speed = row.estimate("training_iterations_per_second").grade
     before = [0.0, *(point.seconds for point in points)]
     return TimeToTarget(
         seconds=reached.seconds if reached else None,
@@ -57,14 +62,14 @@ def time_to_target(row: Row, results: Sequence[RunResult], psnr_db: float | None
         looked_seconds=points[-1].seconds,
         bounded=bounded,
         values=tuple(_of_run(result, psnr_db) for result in results),
-        grade=worst(tuple(point.psnr_db.grade for point in points)),
+        grade=worst((goal.grade, speed, *(point.psnr_db.grade for point in points))),
     )
 
 
 def _passes(point: CurvePoint, psnr_db: float, count: int) -> bool:
     """Whether the lower bound over all seeds is at or above the target; below 3 seeds the mean."""
     values = point.psnr_db.values
-    if len(values) < count:
+    if len(values) < count:  # a run lacks it, or diverged
         return False
     effect = stats.one_sample(values)
     return (effect.lower_bound() if effect else stats.mean(values)) >= psnr_db

@@ -48,7 +48,9 @@ class Run:
         torch.set_num_threads(job.plan.threads_per_process)
         set_fp32_products("ieee")
         # "no": what is asked of precision stands in the spec, and autocast is the model's own (`Flux`).
-        self.accelerator = Accelerator(cpu=job.plan.device == "cpu", mixed_precision="no")
+        self.accelerator = Accelerator(
+            cpu=job.plan.device == "cpu", mixed_precision="no", kwargs_handlers=[distributed.process_group(job)]
+        )
         self.device = self.accelerator.device
         check_device(job.plan, self.device, self.accelerator.local_process_index)
         self._log_started()

@@ -1,7 +1,7 @@
 """Events and what was asked, planned and seen become a `RunResult`; its summary is derived here and nowhere else."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fluxkit.fold.replay import RankFacts, RunFacts, replay
@@ -48,6 +48,7 @@ def summarise(result: RunResult) -> Summary:
     psnr_untuned, ssim_untuned = _reconstruction(result, UNTUNED)
     psnr_iterations, ssim_iterations = _reconstruction(result, by_iterations.id if by_iterations else None)
     loss, validation_psnr, validation_ssim = _validation(result, by_time.id if by_time else None)
+    loss_untuned, validation_psnr_untuned, validation_ssim_untuned = _validation(result, UNTUNED)
     iterations, image_steps = _iterations_per_second(result), _image_steps_per_second(result.inference)
     return Summary(
         training_iterations_per_second=iterations,
@@ -61,9 +62,11 @@ def summarise(result: RunResult) -> Summary:
         psnr_db_at_iterations=psnr_iterations,
         ssim_at_iterations=ssim_iterations,
         validation_loss=loss,
-        validation_loss_untuned=_validation(result, UNTUNED)[0],
+        validation_loss_untuned=loss_untuned,
         validation_psnr_db=validation_psnr,
+        validation_psnr_db_untuned=validation_psnr_untuned,
         validation_ssim=validation_ssim,
+        validation_ssim_untuned=validation_ssim_untuned,
         peak_memory_bytes=peak_memory_bytes(result, MEMORY_KIND[result.plan.device]),
         tuning_seconds=_sum(result.tuning.iteration_seconds if result.tuning else ()),
         total_seconds=_sum(phase.seconds for phase in result.phases if phase.seconds is not None),
@@ -104,8 +107,10 @@ def _image_steps_per_second(inference: Inference | None) -> float | None:
 
 
 def _reconstruction(result: RunResult, mark: str | None) -> tuple[float | None, float | None]:
-    """Means of per-image PSNR (dB, identical images left out) and SSIM at a mark."""
+    """Means of per-image PSNR (dB, identical images left out) and SSIM at a mark; none if one image diverged."""
     scores = [score for score in result.quality.reconstruction if score.mark == mark] if result.quality else []
+    if any(score.diverged for score in scores):
+        return None, None
     return _mean(score.psnr_db for score in scores), _mean(score.ssim for score in scores)
 
 
@@ -135,6 +140,13 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
+def _ranks(told: RunFacts) -> Iterator[Rank]:
+    for number, facts in sorted(told.ranks.items()):
+        if facts.started:
+            seen = facts.started.facts() | {"rank": number, "precision": _precision(facts)}
+            yield Rank(**seen, seconds=_sum(facts.seconds), peak_memory_bytes=facts.peak_memory_bytes())
+
+
 def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
     if not told.ranks:
         return None
@@ -148,15 +160,7 @@ def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
         samples_per_iteration=base.spec.tune.global_batch_size,
         coverage=min(1.0, len(told.seconds) / base.spec.tune.iterations),
         marks=tuple(told.marks.values()),
-        ranks=tuple(
-            Rank(
-                **facts.started.facts() | {"rank": rank, "precision": _precision(facts)},
-                seconds=_sum(facts.seconds),
-                peak_memory_bytes=facts.memory,
-            )
-            for rank, facts in sorted(told.ranks.items())
-            if facts.started
-        ),
+        ranks=tuple(_ranks(told)),
         attention=settings[0].attention if 0 in settings else None,
         compile_seconds=max(compiling, default=None),
         checkpoint_seconds=math.fsum(seconds for attempt, seconds in told.checkpoints if attempt in ended),

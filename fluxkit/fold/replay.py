@@ -10,6 +10,8 @@ from fluxkit.record.facts import AnchorScore, Mark, ReconstructionScore, RunInpu
 from fluxkit.record.redact import redact
 from fluxkit.record.result import AgreementProbe, CanaryRate, Interruption, PhaseSeconds
 
+IN_TUNING = frozenset({"warm_up", "tune"})
+"""Phases whose memory depends on the micro-batch of tuning."""
 _NAME = re.compile(r"rank-(\d{1,4})\.attempt-(\d{1,4})\.jsonl")
 
 
@@ -22,10 +24,26 @@ class RankFacts:
     """Duration of each step on this rank's own clock."""
     budget_seconds: float | None = None
     """The budget's clock after its last block; rank 0 decides it for all."""
-    memory: dict[str, dict[str, int]] = field(default_factory=dict)
+    memory: dict[int, dict[str, dict[str, int]]] = field(default_factory=dict)
+    """Peaks by attempt, phase and kind."""
+    began_in: int = 0
+    """The attempt in which the trajectory began: what one before took, with other micro-batches, is not its peak."""
     tuning_setting: events.TuningSetting | None = None
     inference_setting: events.InferenceSetting | None = None
     inference_seconds: list[float] = field(default_factory=list)
+
+    def peak_memory_bytes(self) -> dict[str, dict[str, int]]:
+        """Peaks by phase and kind of the attempts that count.
+
+        Tuning may be shared out among attempts, each going on where another stopped; any other phase counts as it was
+        done last.
+        """
+        peaks: dict[str, dict[str, int]] = {}
+        for attempt in sorted(attempt for attempt in self.memory if attempt >= self.began_in):
+            for phase, last in self.memory[attempt].items():
+                before = peaks.get(phase, {}) if phase in IN_TUNING else {}
+                peaks[phase] = {kind: max(peak, before.get(kind, 0)) for kind, peak in last.items()}
+        return peaks
 
 
 @dataclass
@@ -83,9 +101,7 @@ class RunFacts:
             case events.Started():
                 facts.started = event
             case events.Memory():
-                peaks = facts.memory.setdefault(event.phase, {})
-                for kind, peak in event.peak_bytes.items():
-                    peaks[kind] = max(peak, peaks.get(kind, 0))
+                facts.memory.setdefault(self.attempt, {})[event.phase] = event.peak_bytes
             case events.Agreement():
                 self.agreement[rank, event.precision] = AgreementProbe(rank=rank, **event.facts())
             case events.TuningSetting():
@@ -111,8 +127,12 @@ class RunFacts:
                 self._add_steps(rank, facts, event)
             case events.Resumed():
                 self._resume(rank, facts, event)
-            case _ if rank != 0:
-                pass  # the rest rank 0 states for all
+            case _ if rank == 0:
+                self._add_of_all(event)
+
+    def _add_of_all(self, event: events.Event) -> None:
+        """Takes in what rank 0 states for all."""
+        match event:
             case events.Inputs():
                 self.inputs = RunInputs(**event.facts())
             case events.PhaseStarted():
@@ -137,6 +157,8 @@ class RunFacts:
             raise ValueError(f"a block of {len(event.seconds)} steps has {len(event.losses)} losses")
         if event.first > len(facts.seconds):
             raise ValueError(f"steps {len(facts.seconds)} to {event.first - 1} are missing")
+        if event.first == 0:
+            facts.began_in = self.attempt
         if rank == 0 and event.first < len(self.losses):
             # Begun again without a checkpoint: the trajectory is whole, nothing of the earlier attempt is in it.
             self._rewind(event.first)

@@ -84,7 +84,6 @@ def measuring_conditions(root: Path = ROOT, environment: Mapping[str, str] = os.
             "time.get_clock_info('perf_counter')", lambda: time.get_clock_info("perf_counter").resolution),
         "clock_synchronised": ("adjtimex", clock_is_synchronised),
         # Room for what a run writes.
-        "disk_free_bytes": ("statvfs of the working directory", lambda: shutil.disk_usage(Path.cwd()).free),
         "shared_memory_free_bytes": ("statvfs of /dev/shm", lambda: shutil.disk_usage("/dev/shm").free),  # noqa: S108 - asked for its size
         # Variables that override what a run sets. Of most only whether they are there: a value may be private.
         "tf32_override": (
@@ -92,7 +91,14 @@ def measuring_conditions(root: Path = ROOT, environment: Mapping[str, str] = os.
         "overriding_variables": (
             "the environment", lambda: ", ".join(overriding(environment)), "none is set"),
     }  # fmt: skip
-    return attempts(looks)
+    return attempts(looks) | disk_free(Path.cwd())
+
+
+def disk_free(folder: Path) -> dict[str, Reading]:
+    """Bytes that may be written on the disk of a folder, which need not be there yet."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    where = "the working directory" if there == Path.cwd() else "the folder for results"
+    return attempts({"disk_free_bytes": (f"statvfs of {where}", lambda: shutil.disk_usage(there).free)})
 
 
 def power_source(root: Path) -> str:

@@ -1,7 +1,10 @@
 """Why a GPU can't be used here, and what to do: none is shown, torch is built without CUDA, the driver is too old."""
 
+from collections.abc import Sequence
+
 from fluxkit.errors import MachineError
 from fluxkit.machine.container import FLAGS, own_image_flags
+from fluxkit.machine.readings import PlacedDevice
 from fluxkit.machine.system import System
 from fluxkit.spec.run_spec import RunSpec
 
@@ -10,6 +13,11 @@ OLDEST_DRIVER = {"11": 450, "12": 525, "13": 580}
 
 Source: NVIDIA, CUDA Compatibility, table of minor version compatibility.
 """
+
+
+OLDEST_GPU = {"13": 7.5}
+"""First compute capability that a major version of CUDA compiles kernels for. Source: NVIDIA, CUDA 13.0 release notes:
+Maxwell, Pascal and Volta are gone."""
 
 
 def no_gpu(spec: RunSpec, system: System) -> str:
@@ -32,7 +40,13 @@ def _why_no_gpu(system: System) -> str:
         return lacking
     if system.number("gpus_installed"):
         return "CUDA_VISIBLE_DEVICES hides those that are installed"
-    return "the driver lists none"
+    return closed_gpus(system) or "the driver lists none"
+
+
+def closed_gpus(system: System) -> str:
+    """How many GPUs of the machine are not this process's; empty where all are."""
+    count = int(system.number("gpus_closed") or 0)
+    return f"{count} of the machine's GPUs {'is' if count == 1 else 'are'} closed to this process" if count else ""
 
 
 def gpu_not_there(system: System) -> str:
@@ -44,8 +58,8 @@ def gpu_not_there(system: System) -> str:
     return f"CUDA_VISIBLE_DEVICES names {lacking.value}, which is not there; {there}"
 
 
-def check_cuda(system: System) -> None:
-    """Whether torch is built for GPUs, and the driver is new enough for its CUDA.
+def check_cuda(system: System, devices: Sequence[PlacedDevice]) -> None:
+    """Whether torch is built for GPUs and for these, and the driver is new enough for its CUDA.
 
     Raises:
         MachineError: it is not.
@@ -63,3 +77,11 @@ def check_cuda(system: System) -> None:
             f"torch {torch} is built for CUDA {cuda}, which needs driver {needed} or newer, but this machine has "
             f"{driver}; update its driver, or install a torch built for an older CUDA."
         )
+    oldest = OLDEST_GPU.get(cuda.partition(".")[0], 0.0)
+    for device in devices:
+        if device.compute_capability is not None and device.compute_capability < oldest:
+            raise MachineError(
+                f"torch {torch} is built for CUDA {cuda}, which has kernels from compute capability {oldest} on, but "
+                f"{device.name} has {device.compute_capability}; use a newer GPU, or install a torch built for an "
+                "older CUDA."
+            )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from fluxkit.machine.cuda_check import closed_gpus
 from fluxkit.machine.nvml_sampler import POWER_CAP, throttle_reasons
 from fluxkit.machine.system import System
 from fluxkit.units import GIGABYTE
@@ -65,6 +66,19 @@ def _judge_event_reasons(value: Any, _system: System, _name: str) -> Judged:
     if words:
         return Judged("doubt", f"it lowers its clocks ({', '.join(words)}): look at its cooling and power supply")
     return Judged("remark", "it is at its power limit, which is usual under load") if int(value) & POWER_CAP else FIT
+
+
+def _judge_gpus(_value: Any, system: System, _name: str) -> Judged:
+    if closed := closed_gpus(system):
+        return Judged("remark", f"{closed}: a job may open those that it was given")
+    if "gpu_order" in system.readings:
+        return Judged("remark", "they differ: name those to use by UUID in CUDA_VISIBLE_DEVICES (nvidia-smi -L)")
+    return FIT
+
+
+def _judge_gpu_memory(value: Any, system: System, name: str) -> Judged:
+    screens = system.number(name.replace("memory_used_bytes", "screen_memory_bytes")) or 0
+    return Judged("doubt", "somebody uses it: see nvidia-smi") if value - screens > GPU_IN_USE_BYTES else FIT
 
 
 _percent, _celsius = "{:.0f} %".format, "{:.0f} °C".format
@@ -171,16 +185,17 @@ ROWS: tuple[Row, ...] = (
     Row("CUDA", "cuda_version"),
     Row("cuDNN", "cudnn_version"),
     Row("NCCL", "nccl_version"),
-    Row("GPUs to use", "gpus_visible"),
+    Row("GPUs to use", "gpus_visible", _judge_gpus),
 )  # fmt: skip
 
 GPU_ROWS: tuple[Row, ...] = (
     Row("name", "name"),
     Row("memory", "memory_bytes", words=_bytes),
-    Row("memory in use", "memory_used_bytes",
-        _judge(lambda value: value > GPU_IN_USE_BYTES, "doubt", "somebody uses it: see nvidia-smi"), _bytes),
+    Row("memory in use", "memory_used_bytes", _judge_gpu_memory, _bytes),
     Row("other processes", "foreign_processes",
         _judge(lambda value: value > 0, "doubt", "end them, or choose another GPU with CUDA_VISIBLE_DEVICES")),
+    Row("programs that only draw", "screen_processes",
+        _judge(lambda value: value > 0, "remark", "a desktop's screen is on it: it takes little, unless it moves")),
     Row("utilisation", "utilisation_percent",
         _judge(lambda value: value > BUSY_PERCENT, "doubt", "somebody uses it; a container may hide who"), _percent),
     Row("clock now", "sm_clock_hertz", words=_hertz),

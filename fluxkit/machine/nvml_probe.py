@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import takewhile
@@ -17,6 +17,8 @@ VISIBLE = "NVML and CUDA_VISIBLE_DEVICES"
 MOST_NVLINKS = 18
 """Of an H100 or H200; later ones have as many."""
 _NAME = re.compile(r"\d{1,4}|(GPU|MIG)-[0-9A-Za-z/-]{1,60}")
+SCREEN_BYTES = 500_000_000
+"""Of one program that only draws: a server of a screen, its window manager, a browser."""
 COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
 
 
@@ -30,10 +32,7 @@ class Gpu(NamedTuple):
 
 
 def gpus(environment: Mapping[str, str] = os.environ) -> tuple[dict[str, Reading], tuple[Device, ...]]:
-    """Readings about the driver and every visible GPU, and those GPUs as devices.
-
-    The order is the driver's, which is CUDA's where all GPUs are alike; the engine states the device it really used.
-    """
+    """Readings about the driver and every visible GPU, and those GPUs as devices, numbered as CUDA numbers them."""
     try:
         with driver() as nvml:
             return _visible_gpus(nvml, environment)
@@ -96,15 +95,21 @@ def is_mig_slice(uuid: str) -> bool:
 
 
 def _visible_gpus(nvml: Any, environment: Mapping[str, str]) -> tuple[dict[str, Reading], tuple[Device, ...]]:
-    installed = tuple(_installed_gpus(nvml))
-    shown = visible(installed, environment.get("CUDA_VISIBLE_DEVICES"))
+    opened, closed = _installed_gpus(nvml)
+    installed, differ = cuda_order(nvml, opened, environment)
+    wanted = environment.get("CUDA_VISIBLE_DEVICES")
+    shown = visible(installed, wanted)
     readings = {
         "nvidia_driver": attempt(DRIVER, nvml.nvmlSystemGetDriverVersion),
         "gpus_installed": attempt(DRIVER, lambda: len(installed)),
         "gpus_visible": attempt(VISIBLE, lambda: len(shown)),
     }
-    if lacking := not_there(installed, environment.get("CUDA_VISIBLE_DEVICES")):
+    if closed:
+        readings["gpus_closed"] = Reading(value=len(closed), source=f"{DRIVER}: {closed[0]}")
+    if lacking := not_there(installed, wanted):
         readings["gpu_not_there"] = Reading(value=lacking, source=VISIBLE)
+    if differ:
+        readings["gpu_order"] = Reading(value=differ, source=f"{DRIVER} and CUDA_DEVICE_ORDER")
     devices = []
     for index, gpu in enumerate(shown):
         facts = {name: attempt(DRIVER, partial(query, nvml, gpu.handle)) for name, query in QUERIES.items()}
@@ -121,10 +126,53 @@ def _visible_gpus(nvml: Any, environment: Mapping[str, str]) -> tuple[dict[str, 
     return readings, tuple(devices)
 
 
-def _installed_gpus(nvml: Any) -> Iterator[Gpu]:
+def _installed_gpus(nvml: Any) -> tuple[list[Gpu], list[str]]:
+    """The GPUs that this process may open, in the driver's order, and of each other one why not.
+
+    The driver counts all GPUs of the machine. Those that a job was not given are closed to it by its control group.
+    """
+    opened, closed = [], []
     for index in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        yield Gpu(handle, nvml.nvmlDeviceGetUUID(handle), tuple(_slices(nvml, handle)))
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            opened.append(Gpu(handle, nvml.nvmlDeviceGetUUID(handle), tuple(_slices(nvml, handle))))
+        except nvml.NVMLError as error:
+            closed.append(reason(error))
+    return opened, closed
+
+
+def cuda_order(
+    nvml: Any, installed: Sequence[Gpu], environment: Mapping[str, str]
+) -> tuple[tuple[Gpu, ...], str | None]:
+    """The GPUs in CUDA's order, and where they are of different kinds, which order that is.
+
+    The driver's order is that of the PCI bus. CUDA's is too where CUDA_DEVICE_ORDER says so; otherwise the fastest come
+    first. How fast CUDA takes them to be is not published: cores x clock are taken, then generation and memory.
+    Source: NVIDIA's CUDA programming guide, environment variables.
+    """
+    if len({_known(partial(nvml.nvmlDeviceGetName, gpu.handle)) for gpu in installed}) <= 1:
+        return tuple(installed), None
+    if environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+        return tuple(installed), "of the PCI bus, as CUDA_DEVICE_ORDER asks"
+
+    def speed(gpu: Gpu) -> float:
+        return float(nvml.nvmlDeviceGetNumGpuCores(gpu.handle) * nvml.nvmlDeviceGetMaxClockInfo(gpu.handle, SM_CLOCK))
+
+    speeds = {gpu.uuid: _known(partial(speed, gpu)) for gpu in installed}
+    keys = {
+        gpu.uuid: (
+            speeds[gpu.uuid] if None not in speeds.values() else 0.0,
+            _known(partial(QUERIES["compute_capability"], nvml, gpu.handle)) or 0.0,
+            _known(partial(QUERIES["memory_bytes"], nvml, gpu.handle)) or 0,
+        )
+        for gpu in installed
+    }
+    return tuple(sorted(installed, key=lambda gpu: keys[gpu.uuid], reverse=True)), "the fastest first, as CUDA does"
+
+
+def _known(ask: Callable[[], Any]) -> Any:
+    """The answer, or None where the driver does not know the question."""
+    return attempt(DRIVER, ask).value
 
 
 def _slices(nvml: Any, handle: Any) -> Iterator[Gpu]:
@@ -153,10 +201,46 @@ def _nvlinks(nvml: Any, handle: Any) -> int:
     return active
 
 
-def _foreign_processes(nvml: Any, handle: Any) -> int:
-    """Processes on the GPU that are not this one; a container may hide those of others."""
-    calls = (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses)
-    return len({process.pid for call in calls for process in call(handle)} - {os.getpid()})
+class Foreign(NamedTuple):
+    """What others do on a GPU."""
+
+    processes: int
+    """That compute, or draw with more than a screen needs."""
+    screens: int
+    """That only draw, with little memory: a desktop."""
+    screen_bytes: int
+    """Memory of the screens."""
+
+
+def _foreign(nvml: Any, handle: Any) -> Foreign:
+    """Processes on the GPU that are not this one; a container may hide those of others.
+
+    A desktop's programs are in both lists where they draw by way of a compute context, so what draws is told apart by
+    its memory. What a screen does to a speed shows in the utilisation.
+    """
+    drawing = {process.pid: process for process in nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)}
+    computing = {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+    memory = {pid: getattr(process, "usedGpuMemory", None) or 0 for pid, process in drawing.items()}
+    screens = {pid for pid, size in memory.items() if size <= SCREEN_BYTES and pid != os.getpid()}
+    others = (computing | set(drawing)) - screens - {os.getpid()}
+    return Foreign(len(others), len(screens), sum(memory[pid] for pid in screens))
+
+
+def _memory(nvml: Any, handle: Any) -> Any:
+    """Total, used and what the driver reserves.
+
+    Source: NVML API reference: version 2 says the reserve apart; version 1, of older drivers, counts it as used.
+    """
+    try:
+        return nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
+    except (nvml.NVMLError, AttributeError, TypeError):
+        return nvml.nvmlDeviceGetMemoryInfo(handle)
+
+
+def _compute_capability(nvml: Any, handle: Any) -> float:
+    """As NVIDIA writes it: 9.0."""
+    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    return float(f"{major}.{minor}")
 
 
 def _event_reasons(nvml: Any, handle: Any) -> int:
@@ -174,9 +258,11 @@ SM_CLOCK, MEMORY_CLOCK, GPU_SENSOR, SINCE_LOADED = 1, 2, 0, 0
 QUERIES: dict[str, Callable[[Any, Any], Value]] = {
     "name": lambda nvml, gpu: nvml.nvmlDeviceGetName(gpu),
     "uuid": lambda nvml, gpu: nvml.nvmlDeviceGetUUID(gpu),
-    "memory_bytes": lambda nvml, gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).total,
+    "compute_capability": _compute_capability,
+    "memory_bytes": lambda nvml, gpu: _memory(nvml, gpu).total,
+    "memory_reserved_bytes": lambda nvml, gpu: getattr(_memory(nvml, gpu), "reserved", None),
     "power_limit_watts": lambda nvml, gpu: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1000,
-    "memory_used_bytes": lambda nvml, gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used,
+    "memory_used_bytes": lambda nvml, gpu: _memory(nvml, gpu).used,
     "power_limit_default_watts": lambda nvml, gpu: nvml.nvmlDeviceGetPowerManagementDefaultLimit(gpu) / 1000,
     "sm_clock_hertz": lambda nvml, gpu: nvml.nvmlDeviceGetClockInfo(gpu, SM_CLOCK) * 1e6,
     "sm_clock_max_hertz": lambda nvml, gpu: nvml.nvmlDeviceGetMaxClockInfo(gpu, SM_CLOCK) * 1e6,
@@ -200,5 +286,7 @@ QUERIES: dict[str, Callable[[Any, Any], Value]] = {
     "pcie_width": lambda nvml, gpu: nvml.nvmlDeviceGetCurrPcieLinkWidth(gpu),
     "pcie_width_max": lambda nvml, gpu: nvml.nvmlDeviceGetMaxPcieLinkWidth(gpu),
     "nvlinks_active": _nvlinks,
-    "foreign_processes": _foreign_processes,
+    "foreign_processes": lambda nvml, gpu: _foreign(nvml, gpu).processes,
+    "screen_processes": lambda nvml, gpu: _foreign(nvml, gpu).screens,
+    "screen_memory_bytes": lambda nvml, gpu: _foreign(nvml, gpu).screen_bytes,
 }

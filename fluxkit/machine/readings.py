@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from fluxkit.values import Frozen
 
@@ -37,6 +38,18 @@ class Device(Frozen):
     """Memory that it may use."""
     uuid: str | None = None
     """The GPU's or MIG slice's own id."""
+
+
+class PlacedDevice(NamedTuple):
+    """A device that a process is put on, with what a plan asks of it."""
+
+    name: str
+    memory_bytes: int | None
+    uuid: str | None = None
+    reserved_bytes: int = 0
+    """Of the memory, what the GPU's driver keeps to itself."""
+    compute_capability: float | None = None
+    """Generation of the GPU, as NVIDIA numbers them: 9.0 is Hopper."""
 
 
 def attempt(source: str, read: Callable[[], Value], none: str = "it is not stated") -> Reading:

@@ -2,7 +2,8 @@
 
 Legend: D inner width, L1 double blocks, L2 single blocks, S tokens, B samples, H heads, r rank of the adapters. A unit
 is B x S x D numbers. Attention is a fused kernel, which keeps query, key, value and output but no S x S matrix.
-Not in it: text encoders, autoencoder, workspace and reserve of the allocator.
+Not in it: text encoders, which are gone before the transformer is loaded and smaller than it; workspaces of kernels,
+NCCL's buffers and the driver's context, which `fluxkit.plan.micro_batches` sets aside.
 
 Source: counted layer by layer on `FluxTransformer2DModel` of diffusers with adapters of peft;
 `tests/engine/flux/test_measured_memory.py` holds it to what autograd really keeps and to the peak of live tensors.
@@ -11,6 +12,7 @@ Source: counted layer by layer on `FluxTransformer2DModel` of diffusers with ada
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fluxkit.model.pipeline_files import PACK
 from fluxkit.model.transformer_size import Transformer
 from fluxkit.spec.execution import Precision
 from fluxkit.spec.run_spec import RunSpec
@@ -25,8 +27,19 @@ PROCESS_BYTES = {"cpu": 530_000_000, "cuda": 0}
 """Resident before the first tensor of the model: Python, torch and its family, measured.
 
 On a GPU the driver's context and its kernels are not counted by torch: `fluxkit.plan.micro_batches` sets them aside."""
-HEAP_SHARE = {"cpu": 0.1, "cuda": 0.0}
-"""What the C heap keeps between tensors of changing sizes. Fitted: 2.35 GB were resident for 2.26 GB, 17.7 for 14.7."""
+PREDICTION_ERROR = 0.1
+"""Predicted activations are held to measurement within this share. Weights are exact: they follow from shapes."""
+FRAGMENTED_SHARE = 0.05
+"""Of a GPU's activations, lost between blocks of torch's allocator. Set aside, not measured.
+
+Its `expandable_segments` would lose less, but a virtual GPU refuses them, so they stay what the user's environment
+says. Weights lose nothing: each of schnell's matrices is a whole number of the allocator's pages of 2 MiB."""
+DECODED_LATENT_PIXELS = 32 * 32 * 4
+"""Of one decoding: 16 pictures of nano's size, one of schnell's from 512 pixels on."""
+HEAP_SHARE = 0.1
+"""What the C heap of a CPU run keeps between tensors of changing sizes.
+
+Fitted: 2.35 GB were resident for 2.26 GB, 17.7 for 14.7."""
 PRECISION_OF: dict[str, Precision] = {"ieee_float32": "float32", "tf32": "float32", "bfloat16": "bfloat16"}
 """In which precision tensors of an inference precision are stored."""
 
@@ -44,11 +57,57 @@ class ForwardPass(NamedTuple):
         return self.batch * (self.image_tokens + self.text_tokens)
 
 
-class PeakBytes(NamedTuple):
-    """Predicted peak bytes of one process, by the size of its micro-batch."""
+class AutoencoderSize(NamedTuple):
+    """What of an autoencoder counts in memory."""
 
-    tuning: dict[int, int]
-    inference: dict[int, int]
+    parameters: int
+    numbers_per_pixel: int
+    """That are alive at the peak of decoding: in the last level, its input, the norm of it and its activation."""
+
+
+AUTOENCODERS = {"nano": AutoencoderSize(692_059, 128), "schnell": AutoencoderSize(83_819_683, 768)}
+"""Of each family, counted on the real one; `tests/engine/flux/test_measured_memory.py` holds them to it."""
+
+
+class Need(NamedTuple):
+    """Bytes of one moment of a run."""
+
+    held: int
+    """Weights, gradients' sums and moments: they follow from shapes."""
+    moving: int
+    """Activations, and what is on its way."""
+
+
+class Peak(NamedTuple):
+    """Predicted bytes of one process at its worst moment."""
+
+    exact: int
+    """What follows from shapes; 0 on a CPU, whose heap makes an estimate of all of it."""
+    estimated: int
+    fragments: int = 0
+    """What the allocator of a GPU may lose besides."""
+
+    @property
+    def total(self) -> int:
+        """The prediction itself."""
+        return self.exact + self.estimated
+
+    @property
+    def most(self) -> int:
+        """If the prediction is too low by its error."""
+        return round(self.exact + self.estimated * (1 + PREDICTION_ERROR)) + self.fragments
+
+    @property
+    def least(self) -> int:
+        """If the prediction is too high by its error."""
+        return round(self.exact + self.estimated * (1 - PREDICTION_ERROR))
+
+
+class PeakBytes(NamedTuple):
+    """Predicted peak of one process, by the size of its micro-batch."""
+
+    tuning: dict[int, Peak]
+    inference: dict[int, Peak]
 
 
 def predicted_peaks(spec: RunSpec, sizes: Transformer, sample: ForwardPass, caption_numbers: int) -> PeakBytes:
@@ -63,47 +122,81 @@ def predicted_peaks(spec: RunSpec, sizes: Transformer, sample: ForwardPass, capt
     execution = spec.execution
     on_host = FLOAT32 if execution.device == "cpu" else 0
     always = PROCESS_BYTES[execution.device] + caption_numbers * (on_host + BYTES_OF[execution.precision])
-    heap = 1 + HEAP_SHARE[execution.device]
 
-    def peaks(global_batch: int, need: Callable[[RunSpec, Transformer, ForwardPass], int]) -> dict[int, int]:
+    def peak(need: Need) -> Peak:
+        if execution.device == "cpu":
+            return Peak(0, round((1 + HEAP_SHARE) * (always + need.held + need.moving)))
+        return Peak(always + need.held, need.moving, round(FRAGMENTED_SHARE * need.moving))
+
+    def peaks(global_batch: int, needs: Callable[[RunSpec, Transformer, ForwardPass], list[Need]]) -> dict[int, Peak]:
         share = global_batch // execution.processes
         batches = [size for size in range(1, share + 1) if share % size == 0]
-        return {size: round(heap * (always + need(spec, sizes, sample._replace(batch=size)))) for size in batches}
+        moments = {size: map(peak, needs(spec, sizes, sample._replace(batch=size))) for size in batches}
+        return {size: max(peaks, key=lambda peak: peak.most) for size, peaks in moments.items()}
 
     tuning, inference = spec.tune.global_batch_size, spec.inference.batch_size
-    return PeakBytes(peaks(tuning, _tuning_bytes), peaks(inference, _inference_bytes))
+    return PeakBytes(peaks(tuning, _tuning_needs), peaks(inference, _inference_needs))
 
 
-def _tuning_bytes(spec: RunSpec, sizes: Transformer, work: ForwardPass) -> int:
+def _tuning_needs(spec: RunSpec, sizes: Transformer, work: ForwardPass) -> list[Need]:
     execution = spec.execution
     rank = spec.tune.lora_rank if spec.tune.method == "lora" else None
     shares = execution.processes if execution.parallelism == "fsdp" else 1
+    trainable = _trainable_bytes(sizes, rank)
+    # The state before a block of steps is kept, since a mark may fall into it; and the averaged weights.
+    copies = trainable * (1 + (spec.tune.ema_decay > 0)) // shares
+    if execution.device == "cuda":  # on a CPU the heap's share covers them
+        buckets = trainable if execution.processes > 1 and execution.parallelism == "ddp" else 0
+        copies += buckets + _autoencoder_bytes(spec)  # what gradients are sent in, and what waits for the evaluation
+    dequantized = 0
+    # Without checkpointing autograd keeps every block's weights as they were computed with, in bfloat16.
+    if execution.quantization == "int8" and execution.gradient_checkpointing:
+        dequantized = dequantized_bytes(sizes)
+        copies -= int8_saving_bytes(sizes)
     peak = tuning_peak_bytes(
         sizes, work, lora_rank=rank, precision=execution.precision,
         gradient_checkpointing=execution.gradient_checkpointing, shares=shares,
     )  # fmt: skip
-    # The state before a block of steps is kept, since a mark may fall into it; and the averaged weights.
-    copies = _trainable_bytes(sizes, rank) * (1 + (spec.tune.ema_decay > 0)) // shares
-    # Without checkpointing autograd keeps every block's weights as they were computed with, in bfloat16.
-    if execution.quantization == "int8" and execution.gradient_checkpointing:
-        copies += dequantized_bytes(sizes) - int8_saving_bytes(sizes)
-    return copies + (peak or ADAMW_BYTES * sizes.parameters // shares)
+    if peak is None:
+        return [Need(copies + ADAMW_BYTES * sizes.parameters // shares, 0)]
+    held = _held_in_tuning(sizes, rank, execution.precision, shares)
+    return [Need(copies + held, peak - held + dequantized)]
 
 
-def _inference_bytes(spec: RunSpec, sizes: Transformer, work: ForwardPass) -> int:
-    """Of the timed steps; and of evaluation, where the optimiser is still there and the precision is that of tuning."""
-    full = spec.tune.method == "full"
+def _inference_needs(spec: RunSpec, sizes: Transformer, work: ForwardPass) -> list[Need]:
+    """Of the timed steps; and of evaluation, in tuning's precision and when the optimiser is gone.
+
+    The inference speed begins with the weights as they were evaluated, whether anything was drawn or not.
+    """
+    execution, full = spec.execution, spec.tune.method == "full"
     trainable = _trainable_bytes(sizes, None if full else spec.tune.lora_rank)
+    adapters = 0 if full else trainable
+    saved = int8_saving_bytes(sizes) if execution.quantization == "int8" else 0
+    narrow = narrow_saving_bytes(sizes, spec.tune.lora_rank) if execution.inference_weights == "bfloat16" else 0
+    precision = PRECISION_OF[execution.inference_precision]
     # Adapters on 8-bit weights can't be fused.
-    saved = int8_saving_bytes(sizes) - trainable if spec.execution.quantization == "int8" else 0
-    narrow = narrow_saving_bytes(sizes, spec.tune.lora_rank) if spec.execution.inference_weights == "bfloat16" else 0
-    precision = PRECISION_OF[spec.execution.inference_precision]
-    timed = inference_peak_bytes(sizes, work, precision=precision) - saved - narrow
+    weights = BYTES_OF[precision] * sizes.parameters - saved - narrow + (adapters if saved else 0)
+    timed = Need(weights, _passing_bytes(sizes, work, precision))
+    tuned_in: Precision = "float32" if full else execution.precision
+    tuned = BYTES_OF[tuned_in] * sizes.parameters - saved + adapters
     if not spec.model.can_draw:
-        return timed
-    tuned_in = "float32" if full else spec.execution.precision
-    beside = trainable * (MOMENTS if full else 1 + MOMENTS)
-    return max(timed, inference_peak_bytes(sizes, work, precision=tuned_in) - saved + beside)
+        return [timed, Need(tuned, 0)]
+    passing = _passing_bytes(sizes, work, tuned_in)
+    if execution.device == "cpu":  # whose heap keeps the moments, and whose share of it covers the autoencoder
+        return [timed, Need(tuned + MOMENTS * trainable, passing)]
+    decoding = decoding_peak_bytes(AUTOENCODERS[spec.model.family], work.image_tokens, spec.data.resolution)
+    return [timed, Need(tuned + _autoencoder_bytes(spec), max(passing, decoding))]
+
+
+def _autoencoder_bytes(spec: RunSpec) -> int:
+    """In FP32, on the device from the preparation to the evaluation."""
+    return FLOAT32 * AUTOENCODERS[spec.model.family].parameters if spec.model.can_draw else 0
+
+
+def decoding_peak_bytes(autoencoder: AutoencoderSize, image_tokens: int, resolution: int) -> int:
+    """Activations of decoding a few pictures of `resolution` pixels a side, in FP32."""
+    together = max(1, DECODED_LATENT_PIXELS // (image_tokens * PACK**2))
+    return FLOAT32 * autoencoder.numbers_per_pixel * together * resolution**2
 
 
 class Kept(NamedTuple):
@@ -174,19 +267,28 @@ def tuning_peak_bytes(
         kept.double + of_singles + of_doubles * (doubles - 1) // doubles + in_double,
         trainable // shares,
     )
-    frozen = 0 if full else sizes.parameters * size
-    return frozen + trainable * (1 + MOMENTS) // shares + peak + whole_blocks
+    return _held_in_tuning(sizes, lora_rank, precision, shares) + peak + whole_blocks
+
+
+def _held_in_tuning(sizes: Transformer, lora_rank: int | None, precision: Precision, shares: int) -> int:
+    """Frozen weights, what is tuned, and its moments."""
+    frozen = 0 if lora_rank is None else sizes.parameters * BYTES_OF[precision]
+    return frozen + _trainable_bytes(sizes, lora_rank) * (1 + MOMENTS) // shares
 
 
 def inference_peak_bytes(sizes: Transformer, work: ForwardPass, *, precision: Precision) -> int:
-    """Peak of all live tensors in one forward pass without gradients.
+    """Peak of all live tensors in one forward pass without gradients."""
+    return BYTES_OF[precision] * sizes.parameters + _passing_bytes(sizes, work, precision)
+
+
+def _passing_bytes(sizes: Transformer, work: ForwardPass, precision: Precision) -> int:
+    """Activations of a forward pass without gradients.
 
     The last product of a single block has 15 units about it: its joined input (5), the halves of it (1 + 4), the
     residual stream and what feeds it. In bfloat16 it is 17, because rotary embedding computes in FP32.
     """
     units = {"float32": 15, "bfloat16": 17}[precision]
-    size = BYTES_OF[precision]
-    return size * (sizes.parameters + units * work.tokens * sizes.width)
+    return BYTES_OF[precision] * units * work.tokens * sizes.width
 
 
 def narrow_saving_bytes(sizes: Transformer, lora_rank: int) -> int:

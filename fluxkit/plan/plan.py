@@ -1,20 +1,29 @@
 """Spec x system -> what will be started; refuses what cannot work before anything is loaded."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from fluxkit.errors import MachineError
 from fluxkit.machine.cuda_check import check_cuda
+from fluxkit.machine.readings import PlacedDevice
 from fluxkit.machine.system import ENGINE_PACKAGES, System
+from fluxkit.plan.arithmetic import check_arithmetic
 from fluxkit.plan.duration import expected_times
-from fluxkit.plan.micro_batches import choose_batches
+from fluxkit.plan.micro_batches import choose_batches, fits
 from fluxkit.plan.placement import place
 from fluxkit.plan.sizes import Sizes, sizes_of
+from fluxkit.plan.storage import check_storage
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted, size_text
 from fluxkit.values import Frozen
 
 MAX_OVERSUBSCRIPTION = 4
 """More threads than this per logical core is a mistake in the spec, not a measurement."""
+
+
+GPU_THREADS = 4
+"""Of a process whose GPU does the work: its host launches kernels, draws noise and scores pictures. More threads would
+wait for each other over work of microseconds."""
 
 
 class Plan(Frozen):
@@ -76,9 +85,13 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Size
         MachineError: it cannot run here; the sentence says what would help.
     """
     placement = place(spec, system, to_run=to_run)
-    lacking = _missing_packages(spec, system, to_run=to_run)
+    missing = _missing_packages(spec, system, placement.devices, to_run=to_run)
     sizes = sizes or sizes_of(spec)
     batches = choose_batches(spec, sizes, placement.devices)
+    storage: list[str] = []
+    if spec.execution.device == "cuda" or spec.tune.method == "full":  # adapters on a CPU are small, its memory one
+        check_arithmetic(spec, placement.devices, lambda other: fits(other, sizes, placement.devices))
+        storage = check_storage(spec, sizes, system)
     threads, about_threads = _choose_threads(spec, system)
     cores, name = threads * spec.execution.processes, placement.devices[0].name
     times = expected_times(spec, sizes, name, cores=cores, micro_batch=batches.inference)
@@ -101,11 +114,11 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Size
         predicted_seconds=times.tuning_seconds,
         predicted_batch_seconds=times.batch_seconds,
         predicted_inference_coverage=times.inference_coverage,
-        notes=(*placement.notes, *lacking, *batches.notes, preparation, *about_threads, *times.notes),
+        notes=(*placement.notes, *missing, *batches.notes, *storage, preparation, *about_threads, *times.notes),
     )
 
 
-def _missing_packages(spec: RunSpec, system: System, *, to_run: bool) -> list[str]:
+def _missing_packages(spec: RunSpec, system: System, devices: Sequence[PlacedDevice], *, to_run: bool) -> list[str]:
     """What to install before the plan can be run, by the packages' metadata alone; in notes if it is only to be read.
 
     Raises:
@@ -120,7 +133,7 @@ def _missing_packages(spec: RunSpec, system: System, *, to_run: bool) -> list[st
     if notes and to_run:
         raise MachineError(notes[0])
     if spec.execution.device == "cuda":
-        check_cuda(system)
+        check_cuda(system, devices)
     return notes
 
 
@@ -135,13 +148,14 @@ def _preparation_note(spec: RunSpec, sizes: Sizes) -> str:
 
 
 def _choose_threads(spec: RunSpec, system: System) -> tuple[int, list[str]]:
-    """Threads per process, with notes: as asked, or the physical cores that may be used, shared out."""
+    """Threads per process, with notes: as asked, or the physical cores shared out; few of them for a GPU."""
     readings = {name: reading.value for name, reading in system.readings.items()}
     logical = int(readings.get("cpu_logical_cores") or 1)
     usable = int(readings.get("cpu_usable_cores") or logical)
     physical = int(readings.get("cpu_usable_physical_cores") or usable)
     processes = spec.execution.processes // spec.execution.nodes
-    threads = spec.execution.threads or max(1, physical // processes)
+    most = GPU_THREADS if spec.execution.device == "cuda" else physical
+    threads = spec.execution.threads or max(1, min(most, physical // processes))
     if threads * processes > MAX_OVERSUBSCRIPTION * logical:
         raise MachineError(
             f"{processes} x {threads} threads on {logical} logical cores would measure the scheduler; "
@@ -151,7 +165,8 @@ def _choose_threads(spec: RunSpec, system: System) -> tuple[int, list[str]]:
         notes = [f"{counted(threads, 'thread')} per process, as the spec asks."]
     else:
         cores = counted(physical, "usable physical core")
-        notes = [f"{counted(threads, 'thread')} per process: {cores}, {counted(processes, 'process')}."]
+        enough = " A GPU's host needs no more." if threads < physical // processes else ""
+        notes = [f"{counted(threads, 'thread')} per process: {cores}, {counted(processes, 'process')}.{enough}"]
     if threads * processes > usable:
         notes.append(f"{threads * processes} threads share {counted(usable, 'usable core')}, so each is slowed down.")
     return threads, notes

@@ -21,10 +21,6 @@ def plan_table(specs: Sequence[RunSpec], plans: Sequence[Plan]) -> str:
 
 def _plan_facts(spec: RunSpec, plan: Plan) -> dict[str, str]:
     budget = f"{spec.tune.seconds:g} s and {spec.tune.iterations} iterations, at most {spec.tune.max_seconds:g} s"
-    prices = Prices(spec.hardware.usd_per_hour)
-    iterations = f"{prices.usd(plan.predicted_seconds):.3g} USD" if plan.predicted_seconds else "not predicted"
-    cost = f"{spec.tune.iterations} iterations {iterations}, "
-    cost += f"{spec.tune.seconds:g} s {prices.usd(spec.tune.seconds):.3g} USD"
     return {
         "device": f"{plan.device_names[0] if plan.device_names else plan.device} ({plan.device})",
         "processes": f"{plan.processes}, each with {plan.threads_per_process} threads",
@@ -37,8 +33,17 @@ def _plan_facts(spec: RunSpec, plan: Plan) -> dict[str, str]:
         "parameters": f"{amount(plan.parameters)}, of which {amount(plan.trainable_parameters)} are tuned",
         "forward pass": f"{amount(plan.forward_flops_per_sample)}FLOP per sample",
         "iteration": f"{amount(plan.train_flops_per_iteration)}FLOP",
-        "cost": cost if prices.usd_per_hour else "no price given (hardware.usd_per_hour)",
+        "cost": _cost_text(spec, plan),
     }
+
+
+def _cost_text(spec: RunSpec, plan: Plan) -> str:
+    prices = Prices(spec.hardware.usd_per_hour)
+    if not prices.usd_per_hour:
+        return "no price given (hardware.usd_per_hour)"
+    iterations = f"{prices.usd(plan.predicted_seconds):.3g} USD" if plan.predicted_seconds else "not predicted"
+    in_time = f"{prices.usd(spec.tune.seconds):.3g} USD"
+    return f"{spec.tune.iterations} iterations {iterations}, {spec.tune.seconds:g} s {in_time}"
 
 
 def prediction_table(spec: RunSpec, predictions: tuple[Prediction, ...]) -> str:

@@ -8,7 +8,8 @@ from fluxkit.machine.readings import Device, Reading
 from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, pipeline_folder
 from fluxkit.plan.duration import devices_at_work, inference_seconds
-from fluxkit.plan.micro_batches import CONTEXT_BYTES, Room
+from fluxkit.plan.micro_batches import is_tight
+from fluxkit.plan.placement import place
 from fluxkit.plan.plan import Plan, make_plan
 from fluxkit.plan.sizes import Sizes, sizes_of
 from fluxkit.spec.execution import InferencePrecision
@@ -70,11 +71,15 @@ def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> 
         "processes": execution.processes,
         "memory_bytes": device.memory_bytes,
     }
+    machine = _machine(device, execution.processes)
     try:
-        plan = make_plan(there, _machine(device, execution.processes), to_run=False, sizes=_sizes_anywhere(there))
+        sizes = _sizes_anywhere(there)
+        plan = make_plan(there, machine, to_run=False, sizes=sizes)
     except MachineError as error:
         return Prediction(**facts, refusal=str(error))
-    return Prediction(**facts, **_performance(there, plan, device, price))
+    batches = plan.micro_batch_size, plan.inference_micro_batch_size
+    tight = is_tight(there, sizes, place(there, machine, to_run=False).devices, batches)
+    return Prediction(**facts, tight=tight, **_performance(there, plan, device, price))
 
 
 def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict[str, object]:
@@ -85,14 +90,12 @@ def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict
     )
     iteration_seconds = tune.iterations / tuning if tuning else None
     peak = plan.predicted_peak_bytes and plan.predicted_peak_bytes // plan.processes
-    room = Room(device.title, device.memory_bytes, CONTEXT_BYTES[device.kind])
     together, prices = plan.inference_micro_batch_size * plan.processes, Prices(price)
     cut = iteration_seconds is not None and iteration_seconds > tune.max_seconds
     return {
         "micro_batch_size": plan.micro_batch_size,
         "inference_micro_batch_size": plan.inference_micro_batch_size,
         "peak_bytes": peak,
-        "tight": peak is not None and not room.holds(peak),
         "iterations_per_second": tuning,
         "iteration_seconds": iteration_seconds,
         "iterations_in_time": int(tune.seconds * tuning) if tuning else None,

@@ -3,6 +3,7 @@
 The field texts of these models are the result's published schema, so what only explains an event stands in comments.
 """
 
+import math
 from typing import Literal
 
 from fluxkit.values import Frozen
@@ -11,6 +12,10 @@ TimedPhase = Literal["tune", "inference"]
 When = Literal["before", "after"]
 TIMED_WORDS: dict[TimedPhase, str] = {"tune": "tuning", "inference": "inference"}
 """What a timed phase is called in a sentence."""
+
+
+def _finite(*values: float | None) -> bool:
+    return all(value is not None and math.isfinite(value) for value in values)
 
 
 class RankStart(Frozen):
@@ -79,13 +84,18 @@ class ReconstructionScore(Frozen):
     mark: str
     pair: str
     seed: int
-    # Mean squared error of uint8 values.
-    mse: float
+    # Mean squared error of uint8 values; null, as all scores, where the image was not of finite numbers.
+    mse: float | None
     # Null for identical images.
     psnr_db: float | None
-    ssim: float
+    ssim: float | None
     # Path of the sample inside the run folder, where it was kept.
     image: str | None = None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the image was not made of finite numbers. An identical one has no PSNR either, but no error."""
+        return not _finite(self.mse, self.ssim) or not (self.mse == 0 or _finite(self.psnr_db))
 
 
 class ValidationScore(Frozen):
@@ -99,7 +109,13 @@ class ValidationScore(Frozen):
     # Velocity loss in latent space; null where it was not finite.
     loss: float | None
     psnr_db: float | None
-    ssim: float
+    # Null where the estimate was not of finite numbers.
+    ssim: float | None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss, or the picture of the one-step estimate, was not finite."""
+        return not _finite(self.loss, self.ssim)
 
 
 class AnchorScore(Frozen):

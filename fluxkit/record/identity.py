@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fluxkit.machine.system import System
 from fluxkit.record.result import RunResult
@@ -53,12 +53,22 @@ def workloads_of(results: Sequence[RunResult]) -> list[list[RunResult]]:
 
 
 def configuration_sha256(spec: RunSpec, system: System) -> str:
-    """What a result claims to have been made by: workload, execution, hardware fingerprint and package versions."""
+    """What a result claims to have been made by: workload, execution, label, hardware fingerprint, package versions.
+
+    The label is in it because two offers of one device are two choices, at two prices.
+    """
+    return canonical_sha256([*_made_by(spec, system), spec.hardware.label])
+
+
+def unlabelled_configuration_sha256(spec: RunSpec, system: System) -> str:
+    """The same as versions before the label was part of it claimed it."""
+    return canonical_sha256(_made_by(spec, system))
+
+
+def _made_by(spec: RunSpec, system: System) -> list[Any]:
     execution = spec.execution
     fingerprint = system.fingerprint(execution.device, execution.processes)
-    return canonical_sha256(
-        [spec.workload_sha256(), execution.model_dump(mode="json"), fingerprint, dict(system.packages)]
-    )
+    return [spec.workload_sha256(), execution.model_dump(mode="json"), fingerprint, dict(system.packages)]
 
 
 def configurations(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:

@@ -49,7 +49,7 @@ class Metric(NamedTuple):
     subject: Subject
     """Of its grade."""
     also: tuple[Subject, ...] = ()
-    """Subjects that its grade is about besides."""
+    """Subjects that its grade is about besides: a speed decides how many iterations fell into an equal time."""
     factor: float = 1.0
     """Stored value times this is the value in `unit`."""
     geometric: bool = False
@@ -75,7 +75,7 @@ class Metric(NamedTuple):
     relative: bool = True
     """Whether the margin is a share of the value, or in `unit`."""
     untuned: str | None = None
-    """Key of the same score before tuning, without which it does not stand."""
+    """Key of the same score before tuning, without which it does not stand. What is worse than that is not ranked."""
     scaling_batch: tuple[str, str] | None = None
     """Table and key of the batch in the spec, where this rate says how well several devices do the work of one."""
     question: Question | None = None
@@ -130,7 +130,7 @@ METRICS = (
         of_inference=True, same_verdict_as="inference_image_steps_per_second",
     ),
     Metric(
-        "psnr_db", "PSNR in equal time", "dB", "higher", "quality",
+        "psnr_db", "PSNR in equal time", "dB", "higher", "quality", also=("training_speed",),
         role="primary", verdicts=BETTER, scored=Scored("psnr_db"), margin=PSNR_MARGIN_DB, relative=False,
         untuned="psnr_db_untuned", rerun=True, headline="always", end_of_run="dB PSNR",
         curve_title="PSNR of the tuned images",
@@ -141,7 +141,7 @@ METRICS = (
     ),
     Metric("psnr_db_untuned", "PSNR untuned", "dB", None, "quality"),
     Metric(
-        "ssim", "SSIM in equal time", "", "higher", "quality",
+        "ssim", "SSIM in equal time", "", "higher", "quality", also=("training_speed",),
         verdicts=BETTER, scored=Scored("ssim"), margin=SSIM_MARGIN, relative=False,
         untuned="ssim_untuned", rerun=True, headline="always", end_of_run="SSIM",
         curve_title="SSIM of the tuned images",
@@ -162,7 +162,7 @@ METRICS = (
         untuned="ssim_untuned", rerun=True,
     ),
     Metric(
-        "validation_loss", "Held-out loss", "", "lower", "quality",
+        "validation_loss", "Held-out loss", "", "lower", "quality", also=("training_speed",),
         role="supporting", verdicts=WORSE, scored=Scored("loss", held_out=True), margin=LOSS_MARGIN,
         untuned="validation_loss_untuned", headline="always", held_out_title="Loss",
         curve_title="Loss on held-out images",
@@ -175,12 +175,22 @@ METRICS = (
         "validation_loss_untuned", "Held-out loss untuned", "", None, "quality", held_out_title="Loss untuned"
     ),
     Metric(
-        "validation_psnr_db", "Held-out PSNR", "dB", "higher", "quality",
-        margin=PSNR_MARGIN_DB, relative=False, rerun=True, held_out_title="One-step PSNR (dB)",
+        "validation_psnr_db", "Held-out PSNR", "dB", "higher", "quality", also=("training_speed",),
+        margin=PSNR_MARGIN_DB, relative=False, untuned="validation_psnr_db_untuned", rerun=True,
+        held_out_title="One-step PSNR (dB)",
     ),
     Metric(
-        "validation_ssim", "Held-out SSIM", "", "higher", "quality",
-        margin=SSIM_MARGIN, relative=False, rerun=True, held_out_title="One-step SSIM",
+        "validation_psnr_db_untuned", "Held-out PSNR untuned", "dB", None, "quality",
+        held_out_title="One-step PSNR untuned (dB)",
+    ),
+    Metric(
+        "validation_ssim", "Held-out SSIM", "", "higher", "quality", also=("training_speed",),
+        margin=SSIM_MARGIN, relative=False, untuned="validation_ssim_untuned", rerun=True,
+        held_out_title="One-step SSIM",
+    ),
+    Metric(
+        "validation_ssim_untuned", "Held-out SSIM untuned", "", None, "quality",
+        held_out_title="One-step SSIM untuned",
     ),
     Metric(
         "peak_memory_bytes", "Peak memory", "GiB", "lower", "run",
@@ -228,6 +238,8 @@ SUMMARY_METRICS = tuple(metric for metric in METRICS if not metric.per)
 """One for each field of `Summary`."""
 CONTRASTED = tuple(metric for metric in METRICS if metric.verdicts)
 CURVES = tuple(metric for metric in METRICS if metric.curve_title)
+UNTUNED_KEYS = frozenset(metric.untuned for metric in METRICS if metric.untuned)
+"""Scores of the model before tuning, which is the same in all runs of one precision."""
 HELD_OUT = tuple(metric for metric in METRICS if metric.held_out_title)
 SCALING_RATES = tuple(metric for metric in METRICS if metric.scaling_batch)
 QUESTIONS = tuple(sorted((metric for metric in METRICS if metric.question), key=lambda each: each.question or ()))

@@ -242,7 +242,9 @@ class Summary(Frozen):
     validation_loss: float | None = None
     validation_loss_untuned: float | None = None
     validation_psnr_db: float | None = None
+    validation_psnr_db_untuned: float | None = None
     validation_ssim: float | None = None
+    validation_ssim_untuned: float | None = None
     peak_memory_bytes: int | None = None
     """Largest of the phases, summed over ranks: resident on a CPU, reserved on a GPU."""
     tuning_seconds: float | None = None
@@ -275,7 +277,8 @@ class RunResult(Frozen):
     """As resolved; a path is stored as its last part."""
     workload_sha256: str
     configuration_sha256: str
-    """Workload, execution, hardware fingerprint and package versions: a row of a comparison."""
+    """Workload, execution, label, hardware fingerprint and package versions: a row of a comparison. Results of older
+    versions have it without the label."""
     plan: Plan
     predicted_over_measured: PredictedOverMeasured = PredictedOverMeasured()
     system: Looks

@@ -25,7 +25,7 @@ RELEVANCE = (
 """Patterns of keys, from what decides a number to what hardly can."""
 NOISE = (
     r"machine\..*(load_average|available_bytes|_used_bytes|free_bytes|pressure_|runnable_threads|stolen_share|temperature"
-    r"|throttle|swap_out|utilisation|sm_clock_hertz|foreign_processes|event_reasons|pcie_generation$|power_watts|fan_)"
+    r"|throttle|swap_out|utilisation|sm_clock_hertz|foreign_processes|screen_|event_reasons|pcie_generation$|power_watts|fan_)"
 )
 """Keys of what changes from minute to minute on any machine; the telemetry and the checks watch what matters of it."""
 PLANNED = (

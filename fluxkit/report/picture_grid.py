@@ -145,6 +145,8 @@ def _why_none(row: Row, runs: Mapping[str, tuple[Path, RunResult]]) -> str:
         return "no complete run"
     if not any(result.spec.model.can_draw for result in results):
         return "random weights draw nothing"
+    if all(score.diverged for result in results for score in _time_scores(result)):
+        return "diverged"
     stored = any(score.image for result in results if result.quality for score in result.quality.reconstruction)
     return "images not beside the results" if stored else "none were kept"
 
@@ -159,17 +161,18 @@ def _column(row: Row, runs: Mapping[str, tuple[Path, RunResult]]) -> Column | No
 
 
 def _time_scores(result: RunResult) -> list[ReconstructionScore]:
-    """Scores at the constant-time mark of the pictures that were kept."""
+    """Scores at the constant-time mark of the pictures that were kept, or could not be made."""
     mark = time_mark(result)
     scores = result.quality.reconstruction if result.quality and mark else ()
-    return [score for score in scores if mark and score.mark == mark.id and score.image]
+    return [score for score in scores if mark and score.mark == mark.id and (score.image or score.diverged)]
 
 
 def _ordered_pairs(results: Sequence[RunResult]) -> list[tuple[InputPair, str]]:
     """Pairs with pictures: the median and the worst by PSNR first, chosen by the data, then the others by id."""
     psnrs: dict[str, list[float]] = {}
     for score in (score for result in results for score in _time_scores(result)):
-        psnrs.setdefault(score.pair, []).append(PSNR_OF_IDENTICAL_DB if score.psnr_db is None else score.psnr_db)
+        if not score.diverged:
+            psnrs.setdefault(score.pair, []).append(PSNR_OF_IDENTICAL_DB if score.psnr_db is None else score.psnr_db)
     pairs = {pair.id: pair for result in results if result.inputs for pair in result.inputs.pairs}
     ranked = sorted((id_ for id_ in psnrs if id_ in pairs), key=lambda id_: (mean(psnrs[id_]), id_))
     if not ranked:
@@ -221,6 +224,8 @@ def _row(pair: InputPair, why: str, drawn: Sequence[Column], marks: Sequence[Mar
     def sample(column: Column, mark: str, title: str) -> Tile:
         # Where it was kept, the sample of the same noise seed as in every other column.
         samples = _samples(column, mark, pair)
+        if any(score.diverged for score in samples):
+            return Tile(source=None, alt=f"{title}: {caption}", missing="diverged")
         score = min(samples, key=lambda score: (score.seed != seed, score.seed), default=None)
         return _scored(column.folder, score, f"{title}: {caption}", how)
 
@@ -241,7 +246,8 @@ def _row(pair: InputPair, why: str, drawn: Sequence[Column], marks: Sequence[Mar
 
 def _samples(column: Column, mark: str, pair: InputPair) -> list[ReconstructionScore]:
     scores = column.result.quality.reconstruction if column.result.quality else ()
-    return [score for score in scores if score.mark == mark and score.pair == pair.id and score.image]
+    own = [score for score in scores if score.mark == mark and score.pair == pair.id]
+    return [score for score in own if score.image or score.diverged]
 
 
 def _scored(folder: Path, score: ReconstructionScore | AnchorScore | None, alt: str, how: Copy) -> Tile:

@@ -11,14 +11,13 @@ from types import FrameType
 from typing import Self
 
 from fluxkit.plan.plan import Job
+from fluxkit.plan.storage import grace_seconds
 from fluxkit.record.events import Event, Failed, event_path, parse_event
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.progress import Position, Reporter
 
 POLL_SECONDS = 0.2
 """Rarely enough not to be noticed by what is measured."""
-GRACE_SECONDS = 60.0
-"""What the engine gets to write a checkpoint after it was told to stop."""
 STUCK_SECONDS = 10.0
 """What the other ranks get to end after one has failed; those that wait for it on a GPU never would."""
 
@@ -26,12 +25,13 @@ STUCK_SECONDS = 10.0
 def follow(engine: Engine, tail: Tail, position: Position, stop: StopRequests, reporter: Reporter) -> int:
     """Follows the engine to its end, passing signals on; gives its exit code."""
     passed_on, deadline = 0, math.inf
+    grace = grace_seconds(tail.job.spec, tail.job.plan.trainable_parameters)
     while (exit_code := engine.poll()) is None:
         _show(tail, position, reporter)
         if tail.failed:
             deadline = min(deadline, time.monotonic() + STUCK_SECONDS)
         if stop.count > passed_on:
-            deadline = min(deadline, time.monotonic() + (0.0 if passed_on else GRACE_SECONDS))
+            deadline = min(deadline, time.monotonic() + (0.0 if passed_on else grace))
             # The engine knows SIGTERM and SIGUSR1; an interrupt by hand means the same to it.
             engine.ask_to_stop(signal.SIGUSR1 if stop.first == signal.SIGUSR1 else signal.SIGTERM)
             advice = " Once more ends it at once." if stop.first == signal.SIGINT else ""
@@ -81,6 +81,7 @@ class Tail:
     """Reads events as they are appended: all of rank 0, and failures of the others."""
 
     def __init__(self, folder: Path, job: Job) -> None:
+        self.job = job
         self._paths = [event_path(folder, rank, job.attempt) for rank in range(job.plan.processes)]
         self._offsets = [0] * len(self._paths)
         self.failed = False

@@ -16,7 +16,7 @@ from fluxkit.machine.provenance import this_kit
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job, Plan
 from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
-from fluxkit.record.identity import configuration_sha256
+from fluxkit.record.identity import configuration_sha256, unlabelled_configuration_sha256
 from fluxkit.record.lock import RunLock
 from fluxkit.record.redact import public_spec
 from fluxkit.record.result import Energy, Looks, RunResult
@@ -133,7 +133,8 @@ def _next_job(folder: Path, result: RunResult) -> Job:
     if public_spec(job.spec) != result.spec:
         raise UsageError(f"{folder / JOB_FILE} and the result ask for different runs, so it can't be continued.")
     system = probe()
-    if configuration_sha256(job.spec, system) != result.configuration_sha256:
+    hashes = {configuration_sha256(job.spec, system), unlabelled_configuration_sha256(job.spec, system)}
+    if result.configuration_sha256 not in hashes:
         # One row is one machine: half a run from each of two would be neither.
         raise MachineError(
             f"{folder} was begun on other hardware or with other package versions; run it anew instead of resuming it."

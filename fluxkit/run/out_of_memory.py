@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fluxkit.fold.replay import IN_TUNING
 from fluxkit.machine.readings import ROOT, control_groups, read_counters
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.plan.micro_batches import Batches, expected_peak_bytes, largest_divisor
@@ -27,25 +28,29 @@ WORDS = re.compile(
     r"|CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)|could not create a memory",
     re.IGNORECASE,
 )
-IN_TUNING, IN_INFERENCE = frozenset({"warm_up", "tune"}), frozenset({"evaluate", "inference"})
-"""Phases whose memory depends on either micro-batch."""
+IN_INFERENCE = frozenset({"evaluate", "inference"})
+"""Phases whose memory depends on the micro-batch of inference."""
 
 
 def killed_for_memory(root: Path = ROOT) -> int:
-    """How often a process was ended for lack of memory, in the control groups around this one and on the machine.
+    """How often a process of this control group was ended for lack of memory: the innermost that memory is counted in.
 
-    Source: the kernel's documentation of cgroup v2 (`memory.events`) and of /proc/vmstat: the counter `oom_kill`.
+    Those around it count its ends too, and the machine's counter everybody's. Source: the kernel's documentation of
+    cgroup v2 (`memory.events`) and v1 (`memory.oom_control`): the counter `oom_kill`.
     """
-    files = [root / "proc/vmstat"]
+    folders: list[Path] = []
     with suppress(OSError, ValueError):
-        files += [folder / "memory.events" for folder in control_groups("memory", root)]
-    return sum(read_counters(file).get("oom_kill", 0) for file in files)
+        folders = control_groups("memory", root)
+    files = (folder / name for folder in reversed(folders) for name in ("memory.events", "memory.oom_control"))
+    counters = (events["oom_kill"] for events in map(read_counters, files) if "oom_kill" in events)
+    return next(counters, 0)
 
 
 def evidence(error: RunFailure | None, kills: int) -> str | None:
     """Why a failure was one of memory, in a sentence; None where nothing says so.
 
-    A kill alone proves nothing: it counts where the kernel ended a process for memory while the engine ran.
+    A kill alone proves nothing: it counts where the kernel ended a process of this control group for memory while the
+    engine ran.
     """
     if error is None:
         return None

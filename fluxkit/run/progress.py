@@ -13,7 +13,7 @@ from fluxkit.record.metrics import METRICS
 from fluxkit.record.result import RunResult
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.stats import rate
-from fluxkit.trust.estimate import grade_about
+from fluxkit.trust.estimate import grade_of
 from fluxkit.units import clock
 
 PLAIN_SECONDS = 5.0
@@ -223,7 +223,7 @@ def run_sentence(result: RunResult) -> str:
         phase = f" in phase {result.error.phase}" if result.error.phase else ""
         return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
     known = [
-        f"{value:.4g} {metric.end_of_run} ({grade_about((result,), metric.subject)})"
+        f"{value:.4g} {metric.end_of_run} ({grade_of((result,), metric)})"
         for metric in METRICS
         if metric.end_of_run and (value := getattr(result.summary, metric.key)) is not None
     ]

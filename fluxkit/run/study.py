@@ -128,7 +128,7 @@ def run_study(
         folder = out or DEFAULT_PARENT / study.id
     cautions = list(warnings(folder, cache_folder()))
     _bring_inputs(specs)
-    plans = plan_all(specs)
+    plans = plan_all(specs, folder=folder)
     cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
     for caution in dict.fromkeys(cautions):
         reporter.say(caution)
@@ -153,16 +153,23 @@ def _bring_inputs(specs: Sequence[RunSpec]) -> None:
             load_pairs(spec.data)
 
 
-def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True) -> list[Plan]:
-    """A plan for each spec on this machine; `to_run` False: only to be read, so the engine need not be installed.
+def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True, folder: Path = DEFAULT_PARENT) -> list[Plan]:
+    """A plan for each spec on this machine.
+
+    Args:
+        specs: what is asked.
+        to_run: False: only to be read, so the engine need not be installed.
+        folder: where the runs will lie, and so the disk that has to hold them.
 
     Raises:
         MachineError: one of them can't run here.
     """
+    from fluxkit.machine.conditions import disk_free
     from fluxkit.machine.system import probe
     from fluxkit.plan.plan import make_plan
 
     system = probe()
+    system = system.model_copy(update={"readings": system.readings | disk_free(folder)})
     return [_with_notes(make_plan(spec, system, to_run=to_run)) for spec in specs]
 
 

@@ -1,10 +1,10 @@
 """What is asked: `RunSpec`, one run as a whole, frozen, printable value. `fluxkit.spec.toml` reads it from TOML."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from fluxkit.spec.execution import ExecutionSpec, HardwareSpec
 from fluxkit.spec.workload import DataSpec, EvaluateSpec, InferenceSpec, ModelSpec, TuneSpec
@@ -69,21 +69,24 @@ class RunSpec(Strict):
         if execution.processes % execution.nodes:
             yield f"execution.processes = {execution.processes} is not divisible by execution.nodes = {execution.nodes}"
         if execution.parallelism == "fsdp":
-            if execution.processes == 1:
-                yield (
-                    'execution.parallelism = "fsdp" shares the weights out among processes; set execution.processes to '
-                    '2 or more, or use "ddp"'
-                )
-            if self.tune.method == "lora":
-                yield (
-                    'execution.parallelism = "fsdp" shares out what is tuned, and adapters are small; use "ddp", or '
-                    'tune.method = "full"'
-                )
-            if execution.compile:
-                yield (
-                    'execution.compile needs whole blocks, and "fsdp" puts them together as they run; use compile = '
-                    'false, or parallelism = "ddp"'
-                )
+            yield from self._sharding_contradictions()
+
+    def _sharding_contradictions(self) -> Iterator[str]:
+        if self.execution.processes == 1:
+            yield (
+                'execution.parallelism = "fsdp" shares the weights out among processes; set execution.processes to '
+                '2 or more, or use "ddp"'
+            )
+        if self.tune.method == "lora":
+            yield (
+                'execution.parallelism = "fsdp" shares out what is tuned, and adapters are small; use "ddp", or '
+                'tune.method = "full"'
+            )
+        if self.execution.compile:
+            yield (
+                'execution.compile needs whole blocks, and "fsdp" puts them together as they run; use compile = '
+                'false, or parallelism = "ddp"'
+            )
 
     def _attention_contradictions(self) -> Iterator[str]:
         execution, kernel = self.execution, self.execution.attention
@@ -131,6 +134,19 @@ class RunSpec(Strict):
                 'execution.quantization = "int8" computes in bfloat16; set execution.precision and '
                 'execution.inference_precision to "bfloat16"'
             )
+
+    def changed(self, settings: Sequence[tuple[str, object]]) -> Self | None:
+        """The spec with other values by `table.key`; None where that is no change, or contradicts itself."""
+        values = self.model_dump(mode="json", by_alias=True)
+        for key, value in settings:
+            table, name = key.split(".")
+            if values[table][name] == value:
+                return None
+            values[table][name] = value
+        try:
+            return self.model_validate(values)
+        except ValidationError:
+            return None
 
     def workload(self) -> dict[str, Any]:
         """What must be equal for results to be comparable; the weights themselves are hashed elsewhere."""

@@ -3,7 +3,7 @@
 import difflib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -70,13 +70,17 @@ def override_spec(values: dict[str, Any], overrides: Sequence[str], source: str)
         _apply(values, key, value)
     _anchor_paths(values, Path())
     spec = parse_spec(values, source)
-    quality = [key for key in settings if key.startswith("evaluate.") and key != TOKENS]
-    if quality and not spec.model.can_draw:
+    if not spec.model.can_draw:
+        _refuse_quality(settings)
+    return spec
+
+
+def _refuse_quality(settings: Mapping[str, Any]) -> None:
+    if quality := [key for key in settings if key.startswith("evaluate.") and key != TOKENS]:
         raise UsageError(
             f"--set {quality[0]} asks for quality, but random weights of schnell have none: leave it out to measure "
             'speed, memory and energy, or set model.weights = "pretrained".'
         )
-    return spec
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:

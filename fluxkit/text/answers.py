@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 from fluxkit.compare.comparison import Contrast, Row, Workload
-from fluxkit.compare.ranking import RANKED_PRECISION, UNSETTLED, between, decided_leader, ranked
+from fluxkit.compare.ranking import (
+    RANKED_PRECISION,
+    UNSETTLED,
+    all_worse,
+    between,
+    decided_leader,
+    ranked,
+    worse_than_untuned,
+)
 from fluxkit.record.metrics import QUESTIONS, Metric, Question
 from fluxkit.record.result import Grade
 from fluxkit.stats import MIN_VALUES
@@ -18,9 +26,10 @@ from fluxkit.text.number_format import (
     quoted,
     value_text,
 )
+from fluxkit.trust.estimate import worst
 from fluxkit.values import Frozen
 
-State = Literal["decided", "not decided", "one configuration", "not measured", "graded X", "no price given"]
+State = Literal["decided", "not decided", "one configuration", "not measured", "graded X", "no gain", "no price given"]
 ASK_FOR_PRICES = "give --usd-per-hour or --usd-per-kwh, or set hardware.usd_per_hour or hardware.usd_per_kwh"
 
 
@@ -97,7 +106,7 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     ]
     several = len(names) > 1
     rests = f"{'the first: ' if several else ''}{_rests_on(metric, leader)}"
-    detail = "; ".join([rests, *clauses, *_other_precisions(workload, metric)])
+    detail = "; ".join([rests, *clauses, *_other_precisions(workload, metric), *_not_ranked(workload, metric)])
     return Answer(
         scenario=question.scenario,
         quantity=metric.quantity,
@@ -109,7 +118,7 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         unit=metric.unit,
         detail=_begun(detail),
         sentence=f"{_body(names, words, metric.unit, equal=verdict == 'Equal')}{';' if several else ','} {detail}.",
-        grade=leader.estimate(metric.key).grade,
+        grade=worst((leader.estimate(metric.key).grade, *(contrast.grade for _, contrast, _ in pairs if contrast))),
     )
 
 
@@ -137,11 +146,8 @@ def _beside(metric: Metric, row: Row) -> str:
     if metric.per:
         work = row.bases[metric.key].per
         return f"for an {work}" if work != metric.per else ""  # of another its title says it
-    untuned, tuned = row.estimate(metric.untuned or ""), row.estimate(metric.key)
-    if untuned.mean is None or tuned.mean is None:
-        return ""
-    gained = tuned.mean > untuned.mean if metric.better == "higher" else tuned.mean < untuned.mean
-    return f"from {value_text(untuned)} untuned" if gained else f"worse than the untuned model's {value_text(untuned)}"
+    untuned = row.estimate(metric.untuned or "")
+    return "" if untuned.mean is None else f"from {value_text(untuned)} untuned"
 
 
 def _other_precisions(workload: Workload, metric: Metric) -> list[str]:
@@ -155,6 +161,19 @@ def _other_precisions(workload: Workload, metric: Metric) -> list[str]:
         if row.key not in order and row.usable(metric.key)
     ]
     return [f"beside it, not in {RANKED_PRECISION}: {listed(texts)}"] if texts else []
+
+
+def _not_ranked(workload: Workload, metric: Metric) -> list[str]:
+    """Configurations with a number that is in no order, and why."""
+    worse = [row for row in workload.rows if row.usable(metric.key) and worse_than_untuned(row, metric)]
+    unusable = [row for row in workload.rows if row.runs and row.estimate(metric.key).grade == "X"]
+    words = [
+        f"{quoted(row.name)} {value_text(row.estimate(metric.key))}, "
+        f"worse than the untuned model's {value_text(row.estimate(metric.untuned or ''))}"
+        for row in worse
+    ]
+    words += [f"{quoted(row.name)}, {row.estimate(metric.key).reason or 'graded X'}" for row in unusable]
+    return [f"in no order: {listed(words)}"] if words else []
 
 
 def _margin(metric: Metric, other: Row, contrast: Contrast | None, flip: bool) -> list[str]:
@@ -192,13 +211,18 @@ def _no_answer(workload: Workload, metric: Metric, question: Question) -> Answer
     if metric.per and not _priced(workload):
         state, detail = "no price given", ASK_FOR_PRICES
     verdict = "No usable number" if state == "graded X" else state.capitalize()
+    sentence = f"{verdict}, so it is not known which {question.leads}: {detail}."
+    if worse := all_worse(workload, metric):
+        state, (verdict, detail) = "no gain", worse
+        sentence = f"{verdict}: {detail}."
     return Answer(
         scenario=question.scenario,
         quantity=metric.quantity,
         state=state,
         verdict=verdict,
         detail=_begun(detail),
-        sentence=f"{verdict}, so it is not known which {question.leads}: {detail}.",
+        sentence=sentence,
+        grade=worst(tuple(estimate.grade for estimate in estimates)) if state == "no gain" else None,
     )
 
 

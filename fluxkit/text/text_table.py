@@ -40,7 +40,8 @@ MAX_MARKDOWN_CHARACTERS = 65_000
 """A comment on a pull request holds 65,536."""
 VERDICT_HEADERS = ("Quantity", "First", "Second", "First ÷ second, or first minus second", "The first is", "Grade")
 LEGEND = (
-    "★ best beyond doubt; ☆ best, not decided. [95 % interval over n runs; of quality, n seeds]. "
+    "★ best beyond doubt; ☆ best, not decided. [95 % interval over n runs; of quality, n seeds; the untuned model is "
+    "one, whatever the seed]. "
     "Grades: A sound, B with a remark, C in doubt, X not to be used."
 )
 
@@ -136,7 +137,7 @@ def _verdicts(workload: Workload) -> list[tuple[str, ...]]:
     lines = []
     for contrast in workload.contrasts:
         names = (workload.row(contrast.first).name, workload.row(contrast.second).name)
-        if contrast.value is None:
+        if not contrast.certified:
             lines.append(("all", *names, MISSING, f"not compared: {contrast.reason}", ""))
             continue
         more = f"{further_runs_text(contrast)} would decide" if contrast.further_runs else contrast.reason

@@ -105,15 +105,18 @@ def on_battery(result: RunResult) -> Iterator[Finding]:
 
 
 def gpu_in_use(result: RunResult) -> Iterator[Finding]:
-    """Somebody was on the GPU before the run began; inside a container only memory and utilisation may tell."""
+    """Somebody was on the GPU before the run began; inside a container only memory and utilisation may tell.
+
+    A desktop's screen that lies idle is nobody.
+    """
     for number in range(_gpus(result)):
-        foreign, busy, used = (
+        foreign, busy, used, screens = (
             result.system.before.number(f"gpu_{number}_{name}")
-            for name in ("foreign_processes", "utilisation_percent", "memory_used_bytes")
+            for name in ("foreign_processes", "utilisation_percent", "memory_used_bytes", "screen_memory_bytes")
         )
         words = [f"{foreign:.0f} other processes"] if foreign else []
         words += [f"{busy:.0f} % utilisation"] if busy and busy > BUSY_PERCENT else []
-        words += [f"{used / 1e9:.1f} GB in use"] if used and used > GPU_IN_USE_BYTES else []
+        words += [f"{used / 1e9:.1f} GB in use"] if used and used - (screens or 0) > GPU_IN_USE_BYTES else []
         if words:
             yield from about(SPEEDS, "C", f"Before the run GPU {number} had {' and '.join(words)}.")
 

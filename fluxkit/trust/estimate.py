@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from pydantic import ConfigDict, Field
 
 from fluxkit import stats
-from fluxkit.record.metrics import Subject
+from fluxkit.record.metrics import Metric, Subject
 from fluxkit.record.result import EnergyClass, Grade, RunResult
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.stats import Interval
 from fluxkit.values import Frozen
 
+NOT_MEASURED = "not measured"
 GRADES: tuple[Grade, ...] = ("A", "B", "C", "X")
 """From sound to unusable."""
 
@@ -83,6 +84,8 @@ class Target(Frozen):
     """Of the reconstruction protocol; null where there is no sensible one."""
     origin: str
     """Where it comes from, or why there is none."""
+    grade: Grade | None = None
+    """Of the scores that it was made of; null where the reader gave it."""
 
 
 class TimeToTarget(Frozen):
@@ -120,10 +123,15 @@ def grade_about(results: Iterable[RunResult], *subjects: Subject) -> Grade | Non
     return worst(tuple(grades))
 
 
+def grade_of(results: Iterable[RunResult], metric: Metric) -> Grade | None:
+    """Worst grade of the checks about a metric and about all that it is made with."""
+    return grade_about(results, metric.subject, *metric.also)
+
+
 def estimate(values: Sequence[float], grade: Grade | None = None, reason: str | None = None) -> Estimate:
     """Mean over runs with Student's interval; without values only the reason."""
     if not values:
-        return Estimate(grade=grade, reason=reason or "not measured")
+        return Estimate(grade=grade, reason=reason or NOT_MEASURED)
     return Estimate(
         mean=stats.mean(values), values=tuple(values), interval=stats.t_interval(values), grade=grade, reason=reason
     )

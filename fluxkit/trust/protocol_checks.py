@@ -56,6 +56,18 @@ def losses_finite(result: RunResult) -> Iterator[Finding]:
         yield from about(("training_speed", "quality"), "X", f"The loss of {lost} iterations was not a finite number.")
 
 
+def scores_finite(result: RunResult) -> Iterator[Finding]:
+    """A model whose scores are not finite numbers has diverged, and without those scores it would look better."""
+    quality = result.quality
+    samples, held_out = (quality.reconstruction, quality.validation) if quality else ((), ())
+    marks = [score.mark for score in samples if score.diverged] + [score.mark for score in held_out if score.diverged]
+    if marks:
+        count = f"{len(marks)} of {len(samples) + len(held_out)} scores"
+        where = ", ".join(dict.fromkeys(marks))
+        evidence = f"It diverged: {count} are not finite numbers, at {where}. Lower tune.learning_rate."
+        yield Finding("quality", "X", evidence)
+
+
 def inference_speed_missing(result: RunResult) -> Iterator[Finding]:
     """No timed denoising step, no inference speed."""
     if result.inference is None:
@@ -134,7 +146,7 @@ def held_out_clusters(result: RunResult) -> Iterator[Finding]:
 def identical_images(result: RunResult) -> Iterator[Finding]:
     """Identical images have no PSNR, so they are counted here instead of in the mean."""
     scores = result.quality.reconstruction if result.quality else ()
-    same = sum(score.psnr_db is None for score in scores)
+    same = sum(score.psnr_db is None and not score.diverged for score in scores)
     if same:
         evidence = f"{same} of {len(scores)} samples equal their real image exactly and are not in the mean PSNR."
         yield Finding("quality", "B", evidence)

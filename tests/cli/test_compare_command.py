@@ -44,7 +44,7 @@ def test_prices_and_a_target_come_from_the_command_line(fluxkit, two_labels):
         "Laptop": (2.0, 0.3),
     }
     assert all(row["costs"]["usd_per_adapter"]["mean"] > 0 for row in workload["rows"])
-    assert workload["target"] == {"psnr_db": 18.0, "origin": "given by the reader"}
+    assert workload["target"] == {"psnr_db": 18.0, "origin": "given by the reader", "grade": None}
     assert {file: file.read_bytes() for file in before} == before
 
 

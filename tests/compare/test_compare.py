@@ -9,6 +9,7 @@ from scipy import stats as reference
 from fluxkit.compare.compare import compare
 from fluxkit.compare.comparison import Comparison
 from fluxkit.compare.ranking import standing
+from fluxkit.compare.reader_options import ReaderOptions
 from fluxkit.text.answers import answers
 
 
@@ -312,8 +313,46 @@ def test_two_prices_of_energy_in_one_row_are_warned_about():
     ]
     comparison = compare(results)
     assert comparison.workloads[0].rows[0].usd_per_kwh == 0.3
-    (said,) = [warning for warning in comparison.warnings if "several labels or prices" in warning]
-    assert "at 0 USD/h and 0.2 USD/kWh; “Laptop CPU” at 0 USD/h and 0.3 USD/kWh" in said
+    (said,) = [warning for warning in comparison.warnings if "several prices" in warning]
+    assert "“Laptop CPU” has 0 USD/h with 0.2 USD/kWh and 0 USD/h with 0.3 USD/kWh" in said
+
+
+def offers(*labels_and_prices):
+    """Three runs of one machine under each label, at each price by the hour."""
+    return [
+        builders.result(
+            of=builders.spec(hardware={"label": label, "usd_per_hour": price}), repeat=n, id=f"{label}{price}-{n}"
+        )
+        for label, price in labels_and_prices
+        for n in range(3)
+    ]
+
+
+def test_two_offers_of_one_device_are_two_rows_with_their_prices():
+    """The same device under two labels is two rows, each at its own price and with a hash of its own."""
+    comparison = compare(offers(("A100, community", 1.9), ("A100, secure", 4.1)))
+    rows = comparison.workloads[0].rows
+    assert {row.name: row.usd_per_hour for row in rows} == {"A100, community": 1.9, "A100, secure": 4.1}
+    assert len({row.key for row in rows}) == len({row.configuration_sha256 for row in rows}) == 2
+    assert not [warning for warning in comparison.warnings if "price" in warning]
+
+
+@pytest.mark.parametrize("precisions", [("float32", "float32"), ("float32", "bfloat16")])
+def test_one_label_with_two_prices_is_a_warning_that_names_both(precisions):
+    """Whether the runs are one row or two: two prices under one label may be two offers, so both are named."""
+    results = [
+        builders.result(
+            of=builders.spec(hardware={"label": "A100", "usd_per_hour": price}, execution={"precision": precision}),
+            repeat=n,
+            id=f"{price}-{n}",
+        )
+        for price, precision in zip((1.9, 4.1), precisions, strict=True)
+        for n in range(3)
+    ]
+    (said,) = [warning for warning in compare(results).warnings if "several prices" in warning]
+    assert "“A100” has 1.9 USD/h with 0 USD/kWh and 4.1 USD/h with 0 USD/kWh" in said
+    priced_by_reader = compare(results, ReaderOptions(usd_per_hour={"A100": 2.0}))
+    assert not [warning for warning in priced_by_reader.warnings if "several prices" in warning]
 
 
 def test_shares_and_predictions_have_intervals_on_the_log_scale():

@@ -107,6 +107,41 @@ def test_scores_of_a_lost_mark_are_forgotten(base, tmp_path):
     assert result.summary.psnr_db is None
 
 
+def peaks(log, **phases):
+    for phase, peak in phases.items():
+        log.write("memory", phase=phase, peak_bytes={"resident": peak})
+
+
+def test_the_peak_is_of_the_attempt_that_counts(base, tmp_path):
+    """After memory ran out and the run began again with half the micro-batch, what the failed attempt took is gone."""
+    failed = Log(tmp_path)
+    begin(failed)
+    peaks(failed, load=10_000_000, warm_up=9_000_000)
+    failed.write("failed", kind="OutOfMemoryError", message="out of memory", phase="tune")
+    again = Log(tmp_path, attempt=1)
+    begin(again)
+    peaks(again, load=900_000, warm_up=800_000)
+    tune(again, base.spec.tune.model_dump())
+    result = fold(tmp_path, base)
+    assert result.tuning.ranks[0].peak_memory_bytes["warm_up"] == {"resident": 800_000}
+    assert result.summary.peak_memory_bytes == 1_000_000
+
+
+def test_a_run_that_went_on_has_the_peak_of_all_its_tuning(base, tmp_path):
+    """Resumed with half the images per pass: tuning counts from both attempts, evaluation as it was done last."""
+    log = Log(tmp_path)
+    begin(log)
+    tune(log, base.spec.tune.model_dump())
+    peaks(log, evaluate=7_000_000)
+    log = Log(tmp_path, attempt=1)
+    begin(log)
+    log.write("resumed", iteration=40, seconds=20.0)
+    peaks(log, tune=300_000, evaluate=600_000)
+    result = fold(tmp_path, base)
+    seen = result.tuning.ranks[0].peak_memory_bytes
+    assert (seen["tune"]["resident"], seen["evaluate"]["resident"]) == (1_000_000, 600_000)
+
+
 def test_several_ranks_are_as_fast_as_the_slowest(base, tmp_path):
     """Training divides by the slowest rank's clock; memory is summed over ranks; inference takes the slowest rank."""
     two = base.model_copy(update={"plan": base.plan.model_copy(update={"processes": 2})})

@@ -32,6 +32,10 @@ class Card:
     """Of the half of it that a test's MIG slice is."""
 
     @property
+    def cores(self) -> int:
+        return CORES[self.name]
+
+    @property
     def memory_bytes(self) -> int:
         return self.memory_mib * MIB
 
@@ -40,6 +44,11 @@ class Card:
         return self.reserved_mib * MIB
 
 
+CORES = {
+    "NVIDIA H100 80GB HBM3": 16896, "NVIDIA H200": 16896, "NVIDIA A100-SXM4-40GB": 6912, "NVIDIA A100-SXM4-80GB": 6912,
+    "NVIDIA A40": 10752, "NVIDIA L40S": 18176, "NVIDIA GeForce RTX 4090": 16384, "Tesla T4": 2560,
+    "Tesla V100-SXM2-32GB": 5120,
+}  # fmt: skip
 CARDS = {
     "H100": Card("NVIDIA H100 80GB HBM3", 81559, 551, (9, 0), 700, 18, can_divide=True, slice_name="3g.40gb"),
     "H200": Card("NVIDIA H200", 143771, 610, (9, 0), 700, 18, can_divide=True, slice_name="3g.71gb"),

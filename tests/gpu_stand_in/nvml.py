@@ -117,6 +117,7 @@ def _identity() -> dict[str, Callable[..., Any]]:
         "nvmlDeviceGetMaxMigDeviceCount": lambda _handle: MOST_SLICES,
         "nvmlDeviceGetMigDeviceHandleByIndex": slice_by_index,
         "nvmlDeviceGetMemoryInfo": memory_info,
+        "nvmlDeviceGetNumGpuCores": of_whole(lambda handle: handle.card.cores),
         "nvmlDeviceGetCudaComputeCapability": lambda handle: handle.card.compute_capability,
     }
 

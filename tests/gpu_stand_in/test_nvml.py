@@ -43,12 +43,6 @@ def test_no_driver_is_a_reason() -> None:
     assert system.readings["nvidia_driver"].unavailable == "NVML Shared Library Not Found"
 
 
-CLOSED = pytest.mark.xfail(
-    strict=True, reason="one GPU that is closed to this process makes the probe answer that there is none"
-)
-
-
-@CLOSED
 @pytest.mark.parametrize(
     ("words", "open_slots"), [(("H100", "!H100"), [0]), (("!A100-80", "A100-80", "!A100-80", "A100-80"), [1, 3])]
 )
@@ -59,11 +53,32 @@ def test_closed_gpus_are_passed_over(words: tuple[str, ...], open_slots: list[in
     assert system.number("gpus_visible") == len(open_slots)
 
 
-@CLOSED
 def test_the_given_gpu_is_number_0(monkeypatch: pytest.MonkeyPatch) -> None:
     """CUDA numbers what it may open, so 0 is the first that is not closed."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert uuids(machine_with("!H100", "H100")) == ["GPU-00000001-1111-2222-3333-444444444444"]
+
+
+def test_unlike_cards_are_numbered_as_cuda_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fastest card is number 0, wherever its slot is, unless the order of the bus is asked for."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert [card.name for card in machine_with("T4", "A40", "T4").devices_of("cuda")] == [CARDS["A40"].name]
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert [card.name for card in machine_with("T4", "A40", "T4").devices_of("cuda")] == [CARDS["T4"].name]
+
+
+def test_the_reserve_is_no_use_of_the_card() -> None:
+    """What the driver keeps is read apart, so that an idle card has nothing in use."""
+    system = machine_with("A40")
+    assert system.number("gpu_0_memory_reserved_bytes") == CARDS["A40"].reserved_bytes
+    assert system.number("gpu_0_memory_used_bytes") == 0
+
+
+def test_a_screen_is_nobody() -> None:
+    """A consumer's card has a screen, which is not taken for somebody's work."""
+    system = machine_with("RTX4090")
+    assert system.number("gpu_0_foreign_processes") == 0
+    assert system.number("gpu_0_screen_processes") == 1
 
 
 def test_all_closed_is_no_gpu() -> None:

@@ -99,6 +99,8 @@ def test_a_quiet_gpu_is_fit(driver):
     ("fact", "value", "check", "verdict"),
     [
         ("ComputeRunningProcesses", [SimpleNamespace(pid=1)], "other processes", "doubt"),
+        ("GraphicsRunningProcesses", [SimpleNamespace(pid=1)], "other processes", "fit"),
+        ("GraphicsRunningProcesses", [SimpleNamespace(pid=1)], "programs that only draw", "remark"),
         ("MemoryInfo", SimpleNamespace(total=48 * 10**9, used=20 * 10**9), "memory in use", "doubt"),
         ("EnforcedPowerLimit", 200_000, "power limit", "remark"),
         ("CurrentClocksEventReasons", 0x40, "slowdowns now", "doubt"),
@@ -201,6 +203,16 @@ def test_the_doctor_counts_and_names_in_plain_words():
     assert "1 remark, 1 doubt, " in conclusion(findings)
     several = examine(reading(numa_nodes="0-1"))
     assert next(each.value for each in several if each.check == "memory nodes (NUMA)") == "nodes 0-1"
+
+
+def test_closed_gpus_are_remarked(driver):
+    """How many GPUs of the machine this process may not open stands beside those that it may."""
+    system = driver()
+    closed = {"gpus_closed": Reading(value=3, source="NVML: Insufficient Permissions")}
+    system = system.model_copy(update={"readings": system.readings | closed})
+    (finding,) = [finding for finding in examine(system) if finding.check == "GPUs to use"]
+    assert finding.verdict == "remark"
+    assert finding.advice.startswith("3 of the machine's GPUs are closed to this process")
 
 
 def test_a_gpu_with_links_counts_those_that_are_up(driver):

@@ -61,6 +61,28 @@ def test_a_name_in_vain_is_told(machine, count, there):
         make_plan(several(processes=1), system.model_copy(update={"devices": system.devices_of("cpu")}))
 
 
+def test_closed_gpus_are_said(machine):
+    """A job on part of a node is told how many GPUs it may not open, in the plan and where too few are left."""
+    system = machine(gpus=1)
+    closed = {"gpus_closed": Reading(value=3, source="NVML: Insufficient Permissions")}
+    system = system.model_copy(update={"readings": system.readings | closed})
+    assert "3 of the machine's GPUs are closed to this process." in make_plan(several(processes=1), system).notes
+    with pytest.raises(MachineError, match=r"it shows 1 \(3 of the machine's GPUs are closed to this process\)"):
+        make_plan(several(processes=2), system)
+    none = system.model_copy(update={"devices": system.devices_of("cpu")})
+    with pytest.raises(MachineError, match=r"no NVIDIA GPU \(3 of the machine's GPUs are closed"):
+        make_plan(several(processes=1), none)
+
+
+def test_unlike_gpus_are_named(machine):
+    """Where GPUs differ, the plan says which it takes, and how to name another."""
+    system = machine(gpus=1)
+    order = {"gpu_order": Reading(value="the fastest first, as CUDA does", source="test")}
+    system = system.model_copy(update={"readings": system.readings | order})
+    notes = " ".join(make_plan(several(processes=1), system).notes)
+    assert "Their order is the fastest first, as CUDA does: Test GPU (GPU-0)." in notes
+
+
 def test_a_cpu_run_has_no_device_names(machine, spec):
     """On a CPU there is nothing to name."""
     assert make_plan(spec(), machine(gpus=1)).device_uuids == ()

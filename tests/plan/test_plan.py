@@ -87,6 +87,17 @@ def test_threads(machine, spec, cores, processes, asked, threads):
     assert make_plan(spec(execution=execution), machine(cores)).threads_per_process == threads
 
 
+@pytest.mark.parametrize(
+    ("cores", "gpus", "asked", "threads"), [(64, 1, 0, 4), (64, 4, 0, 4), (2, 1, 0, 2), (64, 1, 9, 9)]
+)
+def test_a_gpu_takes_few_threads(machine, cores, gpus, asked, threads):
+    """The host of a GPU has little to compute: four threads at most, said so, unless the spec asks for others."""
+    settings = [f"execution.processes={gpus}", f"execution.threads={asked}"]
+    plan = make_plan(load_spec("nano-multi-gpu", settings), machine(cores=cores, gpus=gpus))
+    assert plan.threads_per_process == threads
+    assert any("A GPU's host needs no more." in note for note in plan.notes) == (cores > threads and not asked)
+
+
 def test_two_threads_of_a_core_are_not_two_cores(machine, spec):
     """Threads are counted by physical cores, because two hardware threads share one set of arithmetic units."""
     assert make_plan(spec(), machine(cores=4, threads_per_core=2)).threads_per_process == 4

@@ -1,11 +1,14 @@
-"""`fluxkit.record.identity`: which results are one run."""
+"""`fluxkit.record.identity`: which results are one run, and which were made by one configuration."""
 
 from __future__ import annotations
 
 import builders
 import pytest
 
+from fluxkit.fold.verify import problems
+from fluxkit.record.identity import configuration_sha256, configurations
 from fluxkit.record.run_folder import find_results, write_result
+from fluxkit.values import canonical_sha256
 
 
 @pytest.mark.parametrize("order", ["abc", "cba", "bca"])
@@ -16,3 +19,27 @@ def test_of_several_copies_the_completed_one_is_read(tmp_path, order):
         write_result(tmp_path / place, builders.result().model_copy(update={"status": status}))
     ((file, result),) = find_results([tmp_path])
     assert result.status == statuses[file.parent.name] == "completed"
+
+
+def offered(label, usd_per_hour=0.0, repeat=0):
+    of = builders.spec(hardware={"label": label, "usd_per_hour": usd_per_hour})
+    return builders.result(of=of, repeat=repeat, id=f"{label}-{usd_per_hour}-{repeat}")
+
+
+def test_two_offers_of_one_device_are_two_configurations():
+    """The label is part of what a configuration is: the same GPU at two prices is chosen between, not averaged."""
+    groups = configurations([offered("A100, community"), offered("A100, secure"), offered("A100, secure", repeat=1)])
+    assert sorted(len(group) for group in groups.values()) == [1, 2]
+
+
+def test_a_hash_that_an_older_version_stored_still_verifies(tmp_path):
+    """Before the label was in it, the hash of a configuration was made without: such a claim is still borne out."""
+    run = builders.result()
+    spec, system = run.spec, run.system.before
+    parts = [spec.workload_sha256(), spec.execution.model_dump(mode="json"), system.fingerprint("cpu", 1)]
+    older = canonical_sha256([*parts, dict(system.packages)])
+    assert older != configuration_sha256(spec, system) == run.configuration_sha256
+    for place, (claim, holds) in enumerate({older: True, run.configuration_sha256: True, "0" * 64: False}.items()):
+        write_result(tmp_path / str(place), run.model_copy(update={"configuration_sha256": claim}))
+        found = [problem for problem in problems(tmp_path / str(place)) if "configuration_sha256" in problem]
+        assert (not found) == holds

@@ -42,7 +42,7 @@ def test_a_second_interrupt_ends_it_at_once(go, tmp_path):
 
 def test_an_engine_that_does_not_listen_is_ended(go, tmp_path, monkeypatch):
     """After the grace period the engine is ended."""
-    monkeypatch.setattr(follow, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(follow, "grace_seconds", lambda *_: 0.2)
     with signal_when_ready(tmp_path / "run", signal.SIGTERM):
         result, _ = go("stubborn")
     assert (result.status, result.error.kind) == ("interrupted", "Stopped")

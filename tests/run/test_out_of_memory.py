@@ -41,18 +41,32 @@ def test_another_failure_is_no_shortage(kind):
     assert evidence(None, kills=3) is None
 
 
-def test_the_kernels_counters_are_read(tmp_path):
-    """The machine's counter and those of all control groups around this process count; what is not there is nothing."""
-    assert killed_for_memory(tmp_path) == 0
-    for name, text in (
-        ("proc/vmstat", "pgfault 7\noom_kill 2\n"),
-        ("proc/self/cgroup", "0::/job/step\n"),
-        ("sys/fs/cgroup/job/memory.events", "oom 5\noom_kill 3\n"),
-        ("sys/fs/cgroup/job/step/memory.events", "low 0\noom_kill 1\n"),
-    ):
+OUTER, OWN = "sys/fs/cgroup/job/memory.events", "sys/fs/cgroup/job/step/memory.events"
+OF_VERSION_1 = {
+    "proc/self/cgroup": "9:pids:/x\n4:cpu,memory:/job/step\n0::/\n",
+    "sys/fs/cgroup/memory/job/memory.oom_control": "oom_kill_disable 0\noom_kill 3\n",
+    "sys/fs/cgroup/memory/job/step/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [
+        ({}, 0),
+        ({"proc/vmstat": "pgfault 7\noom_kill 2\n"}, 0),
+        ({OUTER: "oom 5\noom_kill 3\n", OWN: "low 0\noom_kill 0\n"}, 0),
+        ({OUTER: "oom 5\noom_kill 3\n", OWN: "low 0\noom_kill 1\n"}, 1),
+        (OF_VERSION_1, 1),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.events": "oom 1\noom_kill 1\n"}, 1),
+    ],
+    ids=["nothing", "the machine's", "a neighbour's", "one of three", "version 1", "a container"],
+)
+def test_one_kill_of_this_group_counts_once(tmp_path, files, count):
+    """The innermost control group's counter is read; those around it and the machine's count neighbours too."""
+    for name, text in ({"proc/self/cgroup": "0::/job/step\n"} | files if files else {}).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert killed_for_memory(tmp_path) == 6
+    assert killed_for_memory(tmp_path) == count
 
 
 def ladder(spec, plan, phase):

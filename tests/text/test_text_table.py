@@ -16,7 +16,8 @@ HOSTILE = "=cmd|'/C calc'!A0 | <script>alert(1)</script> [x](javascript:1) \x1b[
 def hostile_comparison():
     """A comparison whose label would like to be something else than text."""
     asked = builders.spec(hardware={"label": HOSTILE[:80]})
-    return compare([builders.result(of=asked), builders.failed(error={"phase": None, "kind": "E", "message": HOSTILE})])
+    error = {"phase": None, "kind": "E", "message": HOSTILE}
+    return compare([builders.result(of=asked), builders.failed(of=asked, error=error)])
 
 
 def rows_of(text):

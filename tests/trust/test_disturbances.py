@@ -111,6 +111,16 @@ def test_a_battery_is_a_doubt(found):
         ({"gpu_0_utilisation_percent": 80}, "C"),
         ({"gpu_0_memory_used_bytes": 5 * 10**9}, "C"),
         ({"gpu_1_foreign_processes": 2}, None),
+        (
+            {
+                "gpu_0_foreign_processes": 0,
+                "gpu_0_screen_processes": 9,
+                "gpu_0_screen_memory_bytes": 2 * 10**9,
+                "gpu_0_memory_used_bytes": 25 * 10**8,
+            },
+            None,
+        ),
+        ({"gpu_0_screen_memory_bytes": 10**9, "gpu_0_memory_used_bytes": 3 * 10**9}, "C"),
     ],
 )
 def test_a_gpu_that_somebody_uses_is_a_doubt(found, readings, grade):

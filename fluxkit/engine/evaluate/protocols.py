@@ -17,12 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from fluxkit.engine.data.prepare import Prepared
-from fluxkit.engine.evaluate.psnr_ssim import flat_colour, score
+from fluxkit.engine.evaluate.psnr_ssim import DIVERGED, flat_colour, score
 from fluxkit.engine.flux import flow
 from fluxkit.engine.flux.autoencoder import Autoencoder
 from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.sampling import denoise, images_of
 from fluxkit.engine.process.event_log import EventLog
+from fluxkit.errors import RunError
 from fluxkit.plan.plan import Job
 from fluxkit.record.events import Anchor, Progress, Reconstruction, Validation
 
@@ -62,6 +63,8 @@ class Evaluator:
         for place in range(self._log.rank, len(self._references), self._plan.processes):
             pair, reference = self._prepared.pairs[place], self._references[place]
             decoded = images_of(self._autoencoder, self._prepared.latents_NCHW[place : place + 1])[0]
+            if decoded is None:
+                raise RunError(f"The autoencoder gave values that are not finite for the picture {pair.id}.")
             image = save_image(self._folder, f"samples/autoencoder/{pair.id}.png", decoded)
             kept, flat = score(decoded, reference), score(flat_colour(reference), reference)
             self._log.write(Anchor, anchor="autoencoder_reconstruction", pair=pair.id, image=image, **kept._asdict())
@@ -92,8 +95,10 @@ class Evaluator:
         latents_BCHW = denoise(flux, noise_BCHW, captions, self._spec.num_inference_steps)
         for (place, seed), image_HWC in zip(batch, images_of(self._autoencoder, latents_BCHW), strict=True):
             pair = self._prepared.pairs[place]
-            facts = score(image_HWC, self._references[place])._asdict()
-            kept = save_image(self._folder, f"{folder}/{pair.id}.png", image_HWC) if seed == KEPT_SEED else None
+            facts, kept = DIVERGED._asdict(), None
+            if image_HWC is not None:
+                facts = score(image_HWC, self._references[place])._asdict()
+                kept = save_image(self._folder, f"{folder}/{pair.id}.png", image_HWC) if seed == KEPT_SEED else None
             for mark in marks:
                 self._log.write(Reconstruction, mark=mark, pair=pair.id, seed=seed, image=kept, **facts)
 
@@ -111,7 +116,7 @@ class Evaluator:
         losses = flow.velocity_loss(velocity_BCHW, latents_BCHW, noise_BCHW).tolist()
         images = images_of(self._autoencoder, flow.denoised(noisy_BCHW, velocity_BCHW, sigma_B))
         for (place, _, draw), sigma, loss, image_HWC in zip(batch, sigmas, losses, images, strict=True):
-            result = score(image_HWC, self._references[place])
+            result = DIVERGED if image_HWC is None else score(image_HWC, self._references[place])
             facts = {"sigma": sigma, "draw": draw, "loss": loss, "psnr_db": result.psnr_db, "ssim": result.ssim}
             for mark in marks:
                 self._log.write(Validation, mark=mark, pair=self._prepared.pairs[place].id, **facts)

@@ -20,12 +20,16 @@ DATA_RANGE = 255
 class Score(NamedTuple):
     """How near one image is to another."""
 
-    mse: float
+    mse: float | None
     """Mean squared error of the uint8 values, over all pixels and channels."""
     psnr_db: float | None
     """None for identical images, whose ratio has no finite value."""
-    ssim: float
+    ssim: float | None
     """At most 1; below 0 for inverted structure."""
+
+
+DIVERGED = Score(None, None, None)
+"""Of an image that is not made of finite numbers."""
 
 
 def score(image_HWC: NDArray[np.uint8], reference_HWC: NDArray[np.uint8]) -> Score:

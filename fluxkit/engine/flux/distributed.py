@@ -4,9 +4,10 @@ Both give the gradient of the global batch: its mean over the processes. Source:
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
@@ -14,7 +15,15 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from fluxkit.engine.flux.transformer import Flux
+from fluxkit.plan.plan import Job
+from fluxkit.plan.storage import patience_seconds
 from fluxkit.spec.execution import Parallelism
+
+
+def process_group(job: Job) -> InitProcessGroupKwargs:
+    """How processes meet: they wait for each other as long as the first one may take to write a checkpoint."""
+    seconds = patience_seconds(job.spec, job.plan.parameters, job.plan.trainable_parameters)
+    return InitProcessGroupKwargs(timeout=timedelta(seconds=seconds))
 
 
 def distribute_model(flux: Flux, accelerator: Accelerator, parallelism: Parallelism) -> None:

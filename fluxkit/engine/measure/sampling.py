@@ -19,10 +19,8 @@ from fluxkit.engine.flux.autoencoder import Autoencoder
 from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.timing import LONG_SECONDS, WARM_UP_STEPS, synchronize
+from fluxkit.model.memory_formula import DECODED_LATENT_PIXELS
 from fluxkit.spec.workload import MIN_TIMED_STEPS, InferenceSpec
-
-DECODED_TOGETHER = 32 * 32 * 4
-"""Latent pixels of one decoding: 16 pictures of nano's size, one of schnell's from 512 pixels on."""
 
 
 @torch.no_grad()
@@ -40,10 +38,14 @@ def denoise(
     return flow.unpack(flow.euler(predict, noise_BLD, sigmas, after_step), height, width).cpu()
 
 
-def images_of(autoencoder: Autoencoder, latents_BCHW: Tensor) -> NDArray[np.uint8]:
-    """uint8 RGB images (B, H, W, 3), decoded a few at a time so that memory does not grow with the batch."""
-    together = max(1, DECODED_TOGETHER // (latents_BCHW.shape[2] * latents_BCHW.shape[3]))
-    return to_uint8(torch.cat([autoencoder.decode(part_BCHW) for part_BCHW in latents_BCHW.split(together)]))
+def images_of(autoencoder: Autoencoder, latents_BCHW: Tensor) -> list[NDArray[np.uint8] | None]:
+    """uint8 RGB images (H, W, 3), decoded a few at a time so that memory does not grow with the batch.
+
+    None where a value is not finite: the model has diverged, and there is no picture to score.
+    """
+    together = max(1, DECODED_LATENT_PIXELS // (latents_BCHW.shape[2] * latents_BCHW.shape[3]))
+    decoded_BCHW = torch.cat([autoencoder.decode(part_BCHW) for part_BCHW in latents_BCHW.split(together)])
+    return [to_uint8(image_CHW[None])[0] if image_CHW.isfinite().all() else None for image_CHW in decoded_BCHW]
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,15 @@ def check_device(plan: Plan, device: torch.device, local_rank: int) -> None:
         )
     # The plan is the first machine's; further ones have UUIDs of their own.
     if device.type == "cuda" and plan.nodes == 1 and local_rank < len(plan.device_uuids):
-        actual = str(torch.cuda.get_device_properties(device).uuid)
-        if not same_uuid(actual, plan.device_uuids[local_rank]):
-            raise MachineError(
-                f"The plan puts process {local_rank} on {plan.device_uuids[local_rank]}, "
-                f"but torch computes on {actual}; CUDA_VISIBLE_DEVICES was changed on the way to the engine."
-            )
+        _check_uuid(str(torch.cuda.get_device_properties(device).uuid), plan.device_uuids[local_rank], local_rank)
+
+
+def _check_uuid(actual: str, planned: str, local_rank: int) -> None:
+    if not same_uuid(actual, planned):
+        raise MachineError(
+            f"The plan puts process {local_rank} on {planned}, "
+            f"but torch computes on {actual}; CUDA_VISIBLE_DEVICES was changed on the way to the engine."
+        )
 
 
 def same_uuid(actual: str, planned: str) -> bool:

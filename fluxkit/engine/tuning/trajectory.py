@@ -21,6 +21,7 @@ from fluxkit.engine.process.stop_signal import StopSignal
 from fluxkit.engine.tuning.mark_schedule import RECENT, ScheduledMark, block_length, is_over, scheduled_marks
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.plan.plan import Job
+from fluxkit.plan.storage import checkpoint_interval_seconds
 from fluxkit.record.events import CheckpointWritten, Iterations, MarkReached, Resumed
 
 CHECKPOINT_FILE = "checkpoint/tuning.safetensors"
@@ -48,7 +49,8 @@ class Trajectory:
     def __init__(
         self, job: Job, folder: Path, optimiser: Optimiser, accelerator: Accelerator, *, log: EventLog, stop: StopSignal
     ) -> None:
-        self._tune, self._execution = job.spec.tune, job.spec.execution
+        self._tune = job.spec.tune
+        self._checkpoint_seconds = checkpoint_interval_seconds(job.spec, job.plan.trainable_parameters)
         self._folder, self._optimiser, self._accelerator = folder, optimiser, accelerator
         self._log, self._stop = log, stop
         self._device: torch.device = accelerator.device
@@ -66,7 +68,7 @@ class Trajectory:
             start = TrajectoryState(self.state.iteration, self.state.seconds)
             self._block(steps)
             self._reach(before, start=start)
-            if self.state.seconds - self.state.saved_seconds >= self._execution.checkpoint_seconds:
+            if self.state.seconds - self.state.saved_seconds >= self._checkpoint_seconds:
                 self._save()
         self._reach(self._optimiser.graded())
         self._save()

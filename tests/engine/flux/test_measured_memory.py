@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the engine extra is not installed")
 
-from diffusers import FluxTransformer2DModel  # noqa: E402
+from diffusers import AutoencoderKL, FluxTransformer2DModel  # noqa: E402
 from made_up import SCHNELL  # noqa: E402
 from peft import LoraConfig  # noqa: E402
 from test_transformer_sizes import SMALL, TARGETS  # noqa: E402
@@ -16,13 +16,21 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from fluxkit.model.memory_formula import (  # noqa: E402
+    AUTOENCODERS,
     ForwardPass,
+    decoding_peak_bytes,
     inference_peak_bytes,
     kept_for_backward,
     narrow_saving_bytes,
     tuning_peak_bytes,
 )
+from fluxkit.model.pipeline_files import NANO_FOLDER  # noqa: E402
 
+LEVELS_OF_SCHNELL = {
+    "block_out_channels": [128, 256, 512, 512], "latent_channels": 16, "layers_per_block": 2,
+    "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "use_quant_conv": False, "use_post_quant_conv": False,
+}  # fmt: skip
 WORK = ForwardPass(image_tokens=64, text_tokens=20, batch=8)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -213,3 +221,21 @@ def test_the_peak_of_inference_is_predicted(sizes, work, precision):
     with torch.no_grad(), live:
         model(**inputs_of(sizes, work, precision))
     assert inference_peak_bytes(sizes, work, precision=precision) == pytest.approx(live.peak, rel=0.1)
+
+
+@pytest.mark.parametrize(("family", "factor", "resolution"), [("nano", 4, 64), ("schnell", 8, 128)])
+def test_the_autoencoder_is_predicted(family, factor, resolution):
+    """Its parameters are exact, and decoding is within 10 % of the peak of live tensors."""
+    autoencoder = (
+        AutoencoderKL(**LEVELS_OF_SCHNELL)
+        if family == "schnell"
+        else AutoencoderKL.from_pretrained(NANO_FOLDER / "vae")
+    )
+    assert sum(value.numel() for value in autoencoder.parameters()) == AUTOENCODERS[family].parameters
+    side = resolution // factor
+    together = max(1, 4096 // side**2)
+    live = LiveBytes()
+    with torch.no_grad(), live:
+        autoencoder.decode(torch.zeros(together, 16, side, side))
+    predicted = decoding_peak_bytes(AUTOENCODERS[family], side**2 // 4, resolution)
+    assert predicted == pytest.approx(live.peak, rel=0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fluxkit.engine.tuning.mark_schedule import ScheduledMark, block_length, is_over, scheduled_marks
+from fluxkit.plan.storage import MOST_MARKS
 from fluxkit.spec.workload import TuneSpec
 
 TUNE = TuneSpec(seconds=60.0, iterations=800, max_seconds=600.0)
@@ -14,6 +15,11 @@ def test_marks_are_the_untuned_state_halves_of_the_budget_and_the_iterations() -
         "untuned", "seconds-1.875", "seconds-3.75", "seconds-7.5", "seconds-15", "seconds-30", "seconds-60",
         "iterations-800",
     ]  # fmt: skip
+
+
+def test_the_plan_has_a_place_for_every_mark() -> None:
+    """As many states are kept on disk as the plan counts."""
+    assert len(scheduled_marks(TUNE)) == MOST_MARKS
 
 
 def test_tuning_ends_when_both_budgets_are_met_or_at_the_limit() -> None:

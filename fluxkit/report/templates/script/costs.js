@@ -32,13 +32,15 @@ const costPoints = (workload, prices) => workload.rows.flatMap((row) => {
   return row.curve.filter(graded).map((point) => ({
     row, x: usd(price, point.target_seconds, watts === null ? null : watts * point.target_seconds), y: point.psnr_db.mean,
     ends: point.psnr_db.interval && [point.psnr_db.interval.low, point.psnr_db.interval.high],
-  }));
+    grade: worstGrade(point.psnr_db.grade, seconds.grade, price.kwh && watts !== null ? joules.grade : null),
+    gained: point.psnr_db.mean >= (row.metrics.psnr_db_untuned.mean ?? 0),
+  })).filter((point) => point.grade !== "X");
 });
 
 const frontOf = (points) => {
   const front = [];
   for (const point of [...points].sort((a, b) => a.x - b.x || b.y - a.y)) {
-    if (!front.length || point.y > front[front.length - 1].y) front.push(point);
+    if (point.gained && (!front.length || point.y > front[front.length - 1].y)) front.push(point);
   }
   return front;
 };
@@ -51,10 +53,10 @@ const part = (tag, facts, ...inside) => {
 
 // The numbers of the chart, as the stored one has them.
 const costNumbers = (points, front) => {
-  const heads = ["Configuration", "USD for the tuning time", "PSNR (dB)", "95 % interval", "On the front"];
+  const heads = ["Configuration", "USD for the tuning time", "PSNR (dB)", "95 % interval", "On the front", "Grade"];
   const lines = [...points].sort((a, b) => a.x - b.x).map((point) => part("tr", {},
     part("th", { scope: "row" }, point.row.name),
-    ...[valueText(point.x), valueText(point.y), point.ends ? `[${point.ends.map((end) => valueText(end)).join(", ")}]` : "—", front.includes(point) ? "yes" : ""]
+    ...[valueText(point.x), valueText(point.y), point.ends ? `[${point.ends.map((end) => valueText(end)).join(", ")}]` : "—", front.includes(point) ? "yes" : "", point.grade || "—"]
       .map((text) => part("td", {}, text)),
   ));
   const head = part("tr", {}, ...heads.map((text) => part("th", { scope: "col" }, text)));
