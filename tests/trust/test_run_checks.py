@@ -148,9 +148,7 @@ def test_few_inference_steps_are_said(folded):
     assert checks["inference_coverage", "inference_speed"] == "B"
 
 
-@pytest.mark.parametrize(
-    "seen", [{"dtype": "bfloat16", "autocast": "bfloat16"}, {"dtype": "float32", "autocast": "bfloat16"}]
-)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_what_the_model_really_computed_in_counts_and_not_what_was_asked(folded, base, dtype):
     """A block's output or autocast inside the model that is not of the precision asked spoils speed and quality."""
 
