@@ -49,6 +49,7 @@ def cached_tensors(
 
 
 def _read_entry(kind: str, key: str) -> dict[str, Tensor] | None:
-    with suppress(OSError, SafetensorError, KeyError, TypeError):
+    # Whatever is wrong with an entry, it is made again.
+    with suppress(OSError, SafetensorError, KeyError, TypeError, ValueError):
         return dict(TensorFile(entry(kind, key)))
     return None

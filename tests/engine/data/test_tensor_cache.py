@@ -4,9 +4,11 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from fluxkit.dataset.cache import entry
 from fluxkit.engine.data import tensor_cache, weights_hash
-from fluxkit.engine.data.tensor_cache import computed_here
+from fluxkit.engine.data.tensor_cache import cached_tensors, computed_here
 from fluxkit.engine.data.weights_hash import cached_file_sha256
 
 CPU = torch.device("cpu")
@@ -29,6 +31,17 @@ def test_another_processor_or_other_threads_are_another_entry(monkeypatch):
     threads = computed_here(CPU)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
     assert len({before, threads, computed_here(CPU)}) == 3
+
+
+@pytest.mark.parametrize("facts", [None, {"fluxkit": "no JSON"}, {"another": "{}"}])
+def test_a_damaged_entry_is_made_again(facts, tmp_path, monkeypatch):
+    """An entry without its facts, or with ones that are not JSON, is as good as none."""
+    monkeypatch.setenv("FLUXKIT_CACHE", str(tmp_path))
+    key, made = "a" * 64, {"latents": torch.ones(2)}
+    (file := entry("latents", key)).parent.mkdir(parents=True)
+    save_file({"latents": torch.zeros(2)}, file, metadata=facts)
+    (tensors,) = cached_tensors("latents", [key], lambda places: [made for _ in places])
+    assert torch.equal(tensors["latents"], made["latents"])
 
 
 def test_a_file_replaced_with_equal_size_and_time_is_hashed_again(tmp_path, monkeypatch):
