@@ -22,6 +22,10 @@ test:
 slow:
     pytest -m slow
 
+# Mutate so many results and as many events, and read them: sentences, never a traceback.
+fuzz count="100000":
+    FLUXKIT_FUZZ={{ count }} pytest --timeout 0 tests/fuzz
+
 # Lint, formatting, types, and the order of the rooms.
 check:
     ruff check

@@ -1,6 +1,6 @@
 """What a user may meet: what was wrong, where, what to do next, and the exit code."""
 
-import unicodedata
+import re
 from enum import IntEnum
 
 
@@ -43,11 +43,13 @@ class RunError(FluxkitError):
     exit_code = ExitCode.RUN_FAILED
 
 
+_HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Control codes, overrides of the reading direction, halves of pairs, and what XML forbids.
+
+Joiners (ZWJ, ZWNJ), direction marks and characters newer than this Python are part of how people write.
+"""
+
+
 def printable(text: str) -> str:
-    """`text` without control characters: a stranger's file name can't steer the reader's terminal."""
-    if text.isprintable():  # nearly all: a page cleans some thousand texts
-        return text
-    return "".join(
-        character if character in "\n\t" or unicodedata.category(character)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )
+    """`text` without what could steer the reader's terminal or break a page; new lines and tabs stay."""
+    return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,26 +1,48 @@
 """How every value of fluxkit is: frozen, complete, told apart by a hash; and a stranger's path kept inside."""
 
+import errno
 import hashlib
 import json
+import math
+import os
+import stat
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, SupportsFloat
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Seconds = Annotated[float, Field(gt=0, le=2_592_000)]
+MOST = 1e39
+"""No number is larger: float32 ends before it, and sums, squares and ratios of such numbers stay finite."""
+Number = Annotated[float, Field(ge=-MOST, le=MOST)]
+Amount = Annotated[float, Field(ge=0, le=MOST)]
+"""What can't be negative: seconds, rates, joules, errors."""
+Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
+"""What is divided by, so never 0."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Whole = Annotated[int, Field(ge=0, le=10**24)]
+"""Of bytes, steps, samples, FLOPs."""
 
 
 class Frozen(BaseModel):
-    """A value that passes between modules and survives JSON. Unknown keys are refused."""
+    """A value that passes between modules and survives JSON. Unknown keys are refused, and so are NaN and infinity."""
 
     # The text under a field is its description.
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Strict(Frozen):
-    """What a person wrote: no number is made of a text, and none is infinite."""
+    """What a person wrote: no number is made of a text."""
 
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True)
+
+
+def finite(value: SupportsFloat) -> float | None:
+    """The value, or None where it is not a finite number: JSON has no word for those."""
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def canonical_sha256(value: Any) -> str:
@@ -37,3 +59,19 @@ def path_inside(folder: Path, relative: str) -> Path | None:
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL in the name
         return None
     return path if inside else None
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """The bytes of a stranger's file: a pipe is never waited for, and no more than `most_bytes` are ever held.
+
+    Raises:
+        OSError: it can't be read, is no regular file, or is larger; `strerror` says which.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {most_bytes} bytes", str(path))
+    return content

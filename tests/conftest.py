@@ -12,7 +12,7 @@ from made_up import write_pipeline
 
 from fluxkit.machine.provenance import Kit
 from fluxkit.machine.readings import Device, Reading
-from fluxkit.machine.system import ENGINE_PACKAGES, System
+from fluxkit.machine.system import ENGINE_PACKAGES, System, probe
 from fluxkit.model import pipeline_files
 from fluxkit.plan.plan import Plan
 from fluxkit.record.result import Looks, RunResult
@@ -110,10 +110,10 @@ def small_spec() -> RunSpec:
 
 @pytest.fixture
 def small_plan(small_spec: RunSpec) -> Plan:
-    """A plan for `small_spec`, made up."""
+    """A plan for `small_spec` on this machine's CPU, made up."""
     return Plan(
         device=small_spec.execution.device,
-        device_names=("Made-up CPU",),
+        device_names=(probe().devices[0].name,),
         processes=1,
         threads_per_process=1,
         micro_batch_size=8,

@@ -6,7 +6,7 @@ import math
 import random
 from typing import Literal
 
-from fluxkit.stats import ALPHA, log_ratio, t_interval
+from fluxkit.stats import log_ratio, t_interval
 
 SPREAD = 0.015
 """Relative standard deviation between runs, as seen between repeats on one machine."""
@@ -53,7 +53,8 @@ def false_positives(order: Order, studies: int, runs: int = 10) -> float:
             drift = 1 - DRIFT * place / (2 * runs - 1)
             speeds[label].append(TRUE_SPEED * drift * math.exp(draw.gauss(0, 0.01)))
         effect = log_ratio(speeds["A"], speeds["B"])
-        found += effect is not None and effect.p_value() < ALPHA
+        interval = effect.interval() if effect else None
+        found += interval is not None and not interval.low <= 0 <= interval.high
     return found / studies
 
 

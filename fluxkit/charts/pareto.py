@@ -9,7 +9,8 @@ from fluxkit.charts.summary_charts import Chart, interval_cell, interval_ends
 from fluxkit.charts.svg import svg
 from fluxkit.charts.vega_specs import pareto_layers
 from fluxkit.compare.comparison import Row, Workload
-from fluxkit.record.metrics import COSTS, Metric
+from fluxkit.compare.ranking import ahead, ranked
+from fluxkit.record.metrics import BY_KEY, COSTS, Metric
 from fluxkit.record.result import Grade
 from fluxkit.spec.prices import Prices
 from fluxkit.stats import MIN_VALUES, Interval, t_quantile
@@ -43,7 +44,7 @@ class Tradeoffs(Frozen):
     cost: Chart | None
     """Null where no price is given."""
     sentence: str
-    """Who leads for which tuning time, beyond the intervals."""
+    """Who is best for the whole tuning time, by verdicts, and whose mean is highest before."""
     columns: tuple[Metric, ...]
     quantiles: str
     """Student's 0.975 quantile / 1 by number of runs, as JSON."""
@@ -74,7 +75,7 @@ def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
         cost=_chart(
             priced, f"{key}-pareto-cost", "Quality over cost", "USD for the tuning time", unit="USD", less="cheaper"
         ),
-        sentence=_leaders_sentence(offers),
+        sentence=_leaders_sentence(workload, offers),
         columns=COSTS,
         quantiles=json.dumps({count: t_quantile(count) for count in range(MIN_VALUES, min(most, MOST_RUNS) + 1)}),
     )
@@ -128,44 +129,44 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
     )
 
 
-def _stretch_text(first: float, last: float, names: Sequence[str]) -> str:
-    """Who leads from one tuning time to another."""
-    when = f"at {plain(first)} s" if first == last else f"from {plain(first)} to {plain(last)} s"
-    among = listed([quoted(name) for name in names])
-    return f"{when} {among if len(names) == 1 else f'not decided between {among}'}"
-
-
-def _leaders_sentence(offers: Sequence[Offer]) -> str:
-    """Who is best for which tuning time; a lead within the intervals is none."""
+def _leaders_sentence(workload: Workload, offers: Sequence[Offer]) -> str:
+    """Who is best for the whole tuning time, by verdicts; of shorter times whose mean is highest."""
     if not offers:
         return "No quality was measured at a time mark, so there is no front."
     offers = [offer for offer in offers if offer.gained]
     if not offers:
         return "At no time mark is anything better than the untuned model, so there is no front."
-    stretches: list[tuple[float, float, tuple[str, ...]]] = []
-    for seconds in sorted({offer.takes for offer in offers}):
-        names = _leaders([offer for offer in offers if offer.takes == seconds])
-        if stretches and stretches[-1][2] == names:
-            stretches[-1] = (stretches[-1][0], seconds, names)
+    budget = float(workload.tables["tune"]["seconds"] or 0.0)
+    stretches: list[tuple[float, float, str]] = []
+    for seconds in sorted({offer.takes for offer in offers if offer.takes < budget}):
+        best = max((offer for offer in offers if offer.takes == seconds), key=lambda offer: offer.psnr_db).row.name
+        if stretches and stretches[-1][2] == best:
+            stretches[-1] = (stretches[-1][0], seconds, best)
         else:
-            stretches.append((seconds, seconds, names))
-    best = max(offers, key=lambda offer: offer.psnr_db)
+            stretches.append((seconds, seconds, best))
+    earlier = "; ".join(itertools.starmap(_stretch_text, stretches))
+    highest = max(offers, key=lambda offer: offer.psnr_db)
     return (
-        f"Best for the tuning time: {'; '.join(itertools.starmap(_stretch_text, stretches))}. "
-        f"The front is one of means; the highest is "
-        f"{plain(best.psnr_db, 4)} dB after {plain(best.takes)} s, {quoted(best.row.name)}"
-        f"{f', grade {best.grade}' if best.grade else ''}."
+        f"{_budget_sentence(workload, budget)} "
+        + (f"Shorter times have no verdict; the highest mean is that of {earlier}. " if earlier else "")
+        + f"The front is one of means; the highest is {plain(highest.psnr_db, 4)} dB after {plain(highest.takes)} s, "
+        f"{quoted(highest.row.name)}."
     )
 
 
-def _leaders(offers: Sequence[Offer]) -> tuple[str, ...]:
-    """Of the offers at one time the best, with those whose intervals reach it, in the order of their rows."""
-    leader = max(offers, key=lambda offer: offer.psnr_db)
-    near = [offer for offer in offers if offer is leader or not _apart(leader, offer)]
-    return tuple(offer.row.name for offer in sorted(near, key=lambda offer: offer.row.number))
+def _stretch_text(first: float, last: float, name: str) -> str:
+    """Whose mean is highest from one tuning time to another."""
+    when = f"at {plain(first)} s" if first == last else f"from {plain(first)} to {plain(last)} s"
+    return f"{quoted(name)} {when}"
 
 
-def _apart(leader: Offer, other: Offer) -> bool:
-    """Whether the intervals of two marks leave room between them; without an interval nothing is known to."""
-    high, low = leader.interval, other.interval
-    return high is not None and low is not None and high.low > low.high
+def _budget_sentence(workload: Workload, budget: float) -> str:
+    """Who is best after the whole tuning time, as the answer to that question says."""
+    metric = BY_KEY["psnr_db"]
+    judgement, rows = workload.judgement(metric.quantity), ranked(workload, metric)
+    if judgement is None or judgement.leader is None:
+        return f"After {plain(budget)} s no two configurations can be compared."
+    names = [quoted(row.name) for row in rows if row is rows[0] or not ahead(workload, metric, rows[0], row)]
+    if judgement.decided:
+        return f"Best after {plain(budget)} s: {listed(names)}{', which are equal' if names[1:] else ''}."
+    return f"After {plain(budget)} s it is not settled between {listed(names)}."

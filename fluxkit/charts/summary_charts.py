@@ -117,7 +117,7 @@ def forest(workload: Workload, key: str, metric: Metric) -> Chart | None:
         title=f"{metric.title}, as a ratio to {leader.name}",
         how_to_read=(
             f"A point left of 1 is slower than the leader. The grey band is ±{metric.margin_text}, inside which speeds "
-            "are called equivalent; the line is the 95 % interval, where equivalent the 90 % one. "
+            "are called equivalent; the line is the interval that the verdict is about. "
             "Without three runs of each there is no line and no verdict."
             + (" The leader is the fastest in FP32, where any is." if metric.of_inference else "")
         ),

@@ -12,7 +12,7 @@ import typer
 
 from fluxkit.cli import compare_command, machine, proof
 from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
-from fluxkit.errors import ExitCode, FluxkitError
+from fluxkit.errors import ExitCode, FluxkitError, MachineError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,10 @@ def _options(
     ] = False,
 ) -> None:
     del version
+    if sys.platform == "win32":
+        raise MachineError(
+            "fluxkit runs on Linux and macOS, not on Windows itself; install it inside WSL 2, or use its Docker image."
+        )
 
 
 @app.command()
@@ -64,14 +68,28 @@ def demo(out: Out = None, sets: Sets = None, quiet: Quiet = False) -> None:
     outcome, page = run_demo(out=out, overrides=sets or (), reporter=reporter(quiet=quiet))
     if not quiet:
         _tell(f"The report is {page}.")
-    typer.echo(page)
+    typer.echo(printable(str(page)))
     _leave(outcome.results)
 
 
 @app.command()
 def run(  # noqa: PLR0917 - each is an option of the command
     specs: Specs,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each spec; repeat r uses seed + r.")] = 1,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Runs of each spec (1); repeat r uses seed + r.")
+    ] = None,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided", help="Repeat until it is decided which is best; looked at after 3, 5, 7 and 10."
+        ),
+    ] = False,
+    max_repeats: Annotated[
+        int | None, typer.Option(min=3, max=10, help="With --until-decided: runs of each spec at most (10).")
+    ] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(min=0.0, help="With --until-decided: stop before a look that would take longer.")
+    ] = None,
     sets: Sets = None,
     out: Out = None,
     resuming: Annotated[
@@ -86,24 +104,30 @@ def run(  # noqa: PLR0917 - each is an option of the command
 ) -> None:
     """Run presets or spec files, each repeat in a fresh process.
 
+    With --until-decided a study ends as soon as it is known which spec is best, or that they are equal, in quality,
+    training speed and inference speed; each look says what is decided and what the next one costs.
+
     The study's folder is printed. Configurations are interleaved in a seeded random order, so that a drift of the
     machine does not look like a difference. A failed run does not stop the others. With --resume, completed runs are
     kept, interrupted ones continue from their checkpoint, and failed ones are run again.
 
-    Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --repeats 3
+    Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --until-decided --max-hours 2
     """
+    from fluxkit.cli.deciding import until_decided as looking
     from fluxkit.run.progress import reporter
     from fluxkit.run.study import run_study
     from fluxkit.spec.toml import load_spec
 
     loaded = [load_spec(spec, sets or ()) for spec in specs]
+    until = looking(until_decided, len(loaded), repeats, max_repeats, max_hours, same_seed=same_seed)
     if dry_run:
-        _dry_run(loaded, repeats, out, same_seed=same_seed)
+        _dry_run(loaded, until.looks if until else (repeats or 1,), out, same_seed=same_seed)
         return
     outcome = run_study(
-        loaded, repeats=repeats, out=out, resuming=resuming, same_seed=same_seed, reporter=reporter(quiet=quiet)
-    )
-    typer.echo(outcome.to_json() if as_json else outcome.folder)
+        loaded, repeats=repeats or 1, out=out, resuming=resuming, same_seed=same_seed, until=until,
+        reporter=reporter(quiet=quiet),
+    )  # fmt: skip
+    typer.echo(outcome.to_json() if as_json else printable(str(outcome.folder)))
     _leave(outcome.results)
 
 
@@ -121,7 +145,7 @@ def resume(folder: RunFolder, as_json: Json = False, quiet: Quiet = False) -> No
     result = continue_run(folder, reporter=teller)
     teller.say(run_sentence(result))
     outcome = Outcome(folder, (result,), stopped=result.status == "interrupted")
-    typer.echo(outcome.to_json() if as_json else folder)
+    typer.echo(outcome.to_json() if as_json else printable(str(folder)))
     _leave(outcome.results)
 
 
@@ -189,6 +213,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    except OSError as error:  # a full disk, a folder made immutable: of this machine, and no fault of fluxkit's
+        where = f"{error.filename} can't be used" if error.filename else "A file can't be used"
+        _tell(printable(f"{where}: {error.strerror or error}."))
+        code = ExitCode.MACHINE
     _flush()
     sys.exit(code)
 
@@ -200,7 +228,7 @@ def _flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _dry_run(specs: Sequence[RunSpec], repeats: int, out: Path | None, *, same_seed: bool) -> None:
+def _dry_run(specs: Sequence[RunSpec], looks: tuple[int, ...], out: Path | None, *, same_seed: bool) -> None:
     from fluxkit.dataset.preview import preview
     from fluxkit.plan.plan_table import plan_table
     from fluxkit.run.study import DEFAULT_PARENT, arrange, plan_all
@@ -209,7 +237,7 @@ def _dry_run(specs: Sequence[RunSpec], repeats: int, out: Path | None, *, same_s
     for spec in specs:
         if spec.data.source == "folder":
             typer.echo(f"\nData of {spec.name}:\n{preview(spec.data)}")
-    typer.echo(f"\n{arrange(specs, repeats, same_seed=same_seed).order_lines()}")
+    typer.echo(f"\n{arrange(specs, looks, same_seed=same_seed).order_lines()}")
 
 
 def _tell(sentence: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fluxkit.cli.options import Format, Page, Published, Results, TargetPsnr, UsdPerHour, UsdPerKwh, WithResults
-from fluxkit.errors import ExitCode
+from fluxkit.errors import ExitCode, printable
 
 if TYPE_CHECKING:
     from fluxkit.compare.reader_options import ReaderOptions
@@ -34,7 +34,10 @@ def compare(
     from fluxkit.text.text_table import render
 
     given = _given(usd_per_hour, usd_per_kwh, target_psnr)
-    comparison = compare_results([result for _, result in folded_results(results)], given)
+    unreadable: list[str] = []
+    sources = folded_results(results, unreadable=unreadable)
+    _tell_unreadable(unreadable)
+    comparison = compare_results([result for _, result in sources], given)
     typer.echo(render(comparison, form.value, width=shutil.get_terminal_size((120, 24)).columns).rstrip("\n"))
     if not comparison.comparable:
         typer.echo("fluxkit: These results are not comparable: they do not ask for the same work.", err=True)
@@ -61,11 +64,19 @@ def report(  # noqa: PLR0917 - each is an option of the command
     from fluxkit.report.page import write_report
 
     tables = [load_published(name) for name in published or ()]
-    sources = folded_results(results, with_manifest=with_results)
+    unreadable: list[str] = []
+    sources = folded_results(results, with_manifest=with_results, unreadable=unreadable)
+    _tell_unreadable(unreadable)
     if with_results:  # the page is made of the copies beside it
         sources = find_results(write_bundle(sources, output.parent / "results"))
     write_report(sources, output, tables, _given(usd_per_hour, usd_per_kwh, target_psnr))
-    typer.echo(output)
+    typer.echo(printable(str(output)))
+
+
+def _tell_unreadable(sentences: list[str]) -> None:
+    """One result that can't be read says nothing about the others."""
+    for sentence in sentences:
+        typer.echo(f"fluxkit: Set aside: {sentence}", err=True)
 
 
 def _given(usd_per_hour: list[str] | None, usd_per_kwh: list[str] | None, target_psnr: float | None) -> ReaderOptions:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fluxkit.cli.options import Json, Out, Quiet, Results, Sets
-from fluxkit.errors import ExitCode, UsageError
+from fluxkit.errors import ExitCode, UsageError, printable
 
 
 def selftest(as_json: Json = False) -> None:
@@ -63,22 +63,31 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
 
 
 def verify(results: Results, as_json: Json = False) -> None:
-    """Check results: schema, hashes of files, numbers derived again.
+    r"""Check results against their hash, their files, events, plan and spec.
 
-    Anything that does not hold is named, and the exit code is 5.
+    Numbers, checks, grades and status are derived once more. Anything that does not hold is named; exit code 5.
+
+    Hashes find accidents, and edits that do not fit the rest. Whoever rewrites all of a folder to fit, or the fields
+    that nothing else tells (id, study, repeat, order, created, system, attempts, telemetry, energy), is found by a
+    signature alone. A result holds the hashes of its files, so to sign it is to sign them all:
+
+    \b
+    ssh-keygen -Y sign -f ~/.ssh/id_ed25519 -n fluxkit result.json
+    ssh-keygen -Y verify -f allowed_signers -I NAME -n fluxkit -s result.json.sig < result.json
 
     Example: fluxkit verify runs/first
     """
-    from fluxkit.fold.verify import left_out, verify_all
+    from fluxkit.fold.verify import verify_all
 
     verdicts = verify_all(results)
     if as_json:
-        typer.echo(json.dumps({str(file): problems for file, problems in verdicts}, indent=1))
-    for file, problems in () if as_json else verdicts:
-        typer.echo(f"{file}: {'; '.join(problems) or 'verified'}")
-        if absent := left_out(file):
-            typer.echo(f"fluxkit: {file}: {absent}.", err=True)
-    if any(problems for _, problems in verdicts):
+        typer.echo(json.dumps({str(verdict.file): verdict.problems for verdict in verdicts}, indent=1))
+    for verdict in () if as_json else verdicts:
+        file = printable(str(verdict.file))
+        typer.echo(f"{file}: {'; '.join(verdict.problems) or 'verified'}")
+        for note in verdict.notes:
+            typer.echo(f"fluxkit: {file}: {note}.", err=True)
+    if any(verdict.problems for verdict in verdicts):
         raise typer.Exit(ExitCode.NOT_COMPARABLE)
 
 

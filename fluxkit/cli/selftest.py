@@ -17,7 +17,7 @@ from pydantic import Field
 from fluxkit.dataset.cache import ENVIRONMENT_VARIABLE
 from fluxkit.errors import FluxkitError, MachineError, RunError, printable
 from fluxkit.fold.fold import fold
-from fluxkit.fold.verify import problems
+from fluxkit.fold.verify import verify_result
 from fluxkit.plan.plan import Plan, make_plan
 from fluxkit.record.agreement_facts import departures_of
 from fluxkit.record.result import RunResult
@@ -166,7 +166,7 @@ def _fold(workspace: Workspace) -> tuple[str, Numbers]:
 
 def _verify(workspace: Workspace) -> tuple[str, Numbers]:
     """Schema, hashes of files, and summary."""
-    wrong = problems(workspace.run)
+    wrong = verify_result(workspace.run).problems
     if wrong:
         raise RunError("; ".join(wrong))
     return f"schema, summary and the hashes of {len(workspace.result().artifacts)} files hold", {}

@@ -128,7 +128,7 @@ def _workload(results: Sequence[RunResult], goal: Target, sides: Sequence[Side])
         held_out_clusters=clusters,
         target=goal,
         rows=tuple(side.row for side in sides),
-        contrasts=contrasts(sides, clusters),
+        **contrasts(sides, clusters)._asdict(),
         anchors=anchors([result for result in results if result.status == "completed"]),
     )
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fluxkit.record.metrics import Subject
+from fluxkit.record.metrics import BY_QUANTITY, Subject
 from fluxkit.record.result import Grade, Status
 from fluxkit.stats import Interval
 from fluxkit.trust.estimate import Certificate, CostBasis, EnergyUse, Estimate, Target, TimeToTarget
@@ -104,25 +104,56 @@ class Contrast(Frozen):
     second: str
     scale: Literal["ratio", "difference"]
     value: float | None
-    """Of quality the mean over photos: what its interval is about."""
+    """Of a ratio the geometric mean, of quality the mean over photos: what its interval is about."""
     certified: bool = True
     """Whether both are certified to compute the same; where they are not there is no value."""
     interval: Interval | None
-    """Where the verdict is equivalent the 90 % one, which is what its two one-sided tests at 5 % are about."""
-    p_value: float | None
-    p_holm: float | None
-    """Of no difference, adjusted for all contrasts of the workload."""
-    equivalence_p_holm: float | None = None
-    """Of lying outside the band, adjusted likewise."""
-    verdict: str
-    """About the first: one of the metric's verdicts, `equivalent` or `inconclusive`."""
+    """The one that the verdict is about; of what has no verdict that of this pair alone, at 95 %."""
+    verdict: str | None
+    """About the first: one of the metric's verdicts, `equivalent` or `not settled`; null: it is descriptive."""
     reason: str | None
-    """Why it is inconclusive."""
+    """Why it is not settled, or has no verdict."""
     further_runs: int | None
-    """Runs more of each that would decide, if they come out like these; null where that is not known."""
+    """Runs more of each that would settle it, if they come out like these; null where that is not known."""
+    paired: bool
+    """Whether it was taken block by block of the random order, quality seed by seed."""
     together: bool
     """Whether the runs were interleaved in one study on one machine; otherwise they were measured apart."""
     grade: Grade | None
+
+
+class Judgement(Frozen):
+    """How far a question, or a cost, is decided at its latest look."""
+
+    quantity: str
+    """`Metric.quantity` of what is asked about."""
+    leader: str | None
+    """Key of the row with the best estimates against the others; null where there are no two to compare."""
+    decided: bool
+    """Whether the leader is better than, or equivalent to, every other one."""
+    further_runs: int | None
+    """About how many more of each would decide it; null where it is decided or that is not known."""
+    repeats: int
+    """Most blocks of the random order that a row has; of quality, most seeds."""
+    looks: tuple[int, ...]
+    """The number of repeats that was fixed beforehand, or those of the planned looks."""
+    level: float
+    """Share of wrong answers that this look may add."""
+    pairs: int
+    """How many share it."""
+
+
+class SecondsRatio(Frozen):
+    """What a unit of priced work takes of two rows, first / second: times the ratio of prices it is that of costs."""
+
+    cost: str
+    first: str
+    second: str
+    value: float
+    shared: Interval
+    """At the level that all pairs share."""
+    whole: Interval
+    """At the whole level, which is a leader's that is ahead of all others."""
 
 
 class Anchor(Frozen):
@@ -153,11 +184,28 @@ class Workload(Frozen):
     """Of time-to-quality."""
     rows: tuple[Row, ...]
     contrasts: tuple[Contrast, ...]
+    judgements: tuple[Judgement, ...]
+    """One for each of the study's questions and each cost that rows have numbers of."""
+    seconds_ratios: tuple[SecondsRatio, ...]
+    """For a reader who changes the prices."""
     anchors: tuple[Anchor, ...]
 
     def row(self, key: str) -> Row:
         """The row of that key."""
         return next(row for row in self.rows if row.key == key)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether one of the study's questions that has numbers of two rows is not decided."""
+        return any(
+            judgement.leader is not None and not judgement.decided
+            for judgement in self.judgements
+            if BY_QUANTITY[judgement.quantity].role == "primary"
+        )
+
+    def judgement(self, quantity: str) -> Judgement | None:
+        """How far that question is decided; None where it is none, or no row has a number of it."""
+        return next((judgement for judgement in self.judgements if judgement.quantity == quantity), None)
 
 
 class KeyDifference(Frozen):

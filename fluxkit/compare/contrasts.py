@@ -1,224 +1,315 @@
-"""Two configurations of one workload -> ratios and differences with intervals, and verdicts over the whole family."""
+"""Two configurations of one workload -> ratios and differences with intervals; verdicts within each question alone."""
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fluxkit import stats
-from fluxkit.compare.comparison import Contrast
-from fluxkit.compare.quality_pairs import Gap, Photos, diverged_at, gap, photos_by_seed
-from fluxkit.compare.ranking import worse_than_untuned
+from fluxkit.compare.comparison import Contrast, Judgement, SecondsRatio
+from fluxkit.compare.cost import spent
+from fluxkit.compare.decision import (
+    LOOKS,
+    TOO_FEW_RUNS,
+    Difference,
+    Pair,
+    by_seed_and_photo,
+    decide,
+    level_at,
+    log_ratio_by_block,
+)
+from fluxkit.compare.quality_pairs import diverged_at, photos_by_seed
+from fluxkit.compare.ranking import RANKED_PRECISION, order, worse_than_untuned
 from fluxkit.compare.side import Side
 from fluxkit.record.metrics import CONTRASTED, Metric
 from fluxkit.record.result import RunResult
 from fluxkit.spec.workload import MIN_HELD_OUT
-from fluxkit.trust.estimate import Estimate, worst
-from fluxkit.units import counted
+from fluxkit.trust.estimate import worst
+
+Keys = tuple[str, str]
+"""Of the rows of a pair."""
 
 
-class Test(NamedTuple):
-    """A contrast before the family's adjustment."""
+class Contrasts(NamedTuple):
+    """What the configurations of one workload differ by, and what of it is decided."""
+
+    contrasts: tuple[Contrast, ...]
+    judgements: tuple[Judgement, ...]
+    seconds_ratios: tuple[SecondsRatio, ...]
+
+
+class Measured(NamedTuple):
+    """One metric of all configurations of a workload."""
 
     metric: Metric
-    first: Side
-    second: Side
-    scale: Literal["ratio", "difference"]
-    value: float | None = None
-    effects: tuple[stats.Effect, ...] = ()
-    """All of them must agree: over runs, and for quality over images too, with one estimate."""
-    margin: tuple[float, float] = (0.0, 0.0)
-    runs: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
-    """Run values on the scale of the test."""
-    barred: str | None = None
-    """Why there can be no verdict, however many runs there are."""
-    few: str | None = None
-    """Which side has too few runs."""
-    certified: bool = True
-    """Whether both are certified to compute the same."""
+    sides: Mapping[str, Side]
+    """By the key of their row; those with a number."""
+    repeats: Mapping[str, int]
+    """How many blocks each has; of quality, how many seeds."""
+    differences: Mapping[Keys, Difference]
+    """First minus second, or the logarithm of first / second."""
 
     @property
-    def estimates(self) -> tuple[Estimate, Estimate]:
-        """Of both sides."""
-        return self.first.row.estimate(self.metric.key), self.second.row.estimate(self.metric.key)
-
-    @property
-    def images(self) -> stats.Effect | None:
-        """The effect over images, of quality alone."""
-        return self.effects[1] if len(self.effects) > 1 else None
-
-    def p_value(self) -> float:
-        """The largest p of the effects: an intersection-union test needs no further adjustment inside itself."""
-        return max(effect.p_value() for effect in self.effects)
-
-    def equivalence_p_value(self) -> float:
-        """The largest p of lying outside the band, likewise."""
-        return max(effect.equivalence_p_value(*self.margin) for effect in self.effects)
+    def sign(self) -> int:
+        """What the differences are to be multiplied by so that greater is better."""
+        return 1 if self.metric.better == "higher" else -1
 
 
-def contrasts(sides: Sequence[Side], held_out_clusters: int) -> tuple[Contrast, ...]:
-    """Every contrasted metric of every pair of configurations, with p values adjusted over all of them."""
-    measured = [side for side in sides if side.results]
-    photos = {
-        (side.row.key, metric.key): photos_by_seed(side.results, metric.scored)
-        for side in measured
-        for metric in CONTRASTED
-        if metric.scored
-    }
-    tests = [
-        test
-        for first, second in itertools.combinations(measured, 2)
-        for metric in CONTRASTED
-        if (test := _test(metric, first, second, photos, held_out_clusters))
-    ]
-    tested = [test for test in tests if test.effects]
-    differences = stats.holm([test.p_value() for test in tested])
-    equivalences = stats.holm([test.equivalence_p_value() for test in tested])
-    adjusted = iter(zip(differences, equivalences, strict=True))
-    return tuple(_contrast(test, next(adjusted) if test.effects else None, len(tested)) for test in tests)
+class Design(NamedTuple):
+    """What a question is judged by at its latest look; the fields are those of `Judgement`."""
+
+    repeats: int
+    looks: tuple[int, ...]
+    level: float
+    pairs: int
 
 
-def _test(
+def contrasts(sides: Sequence[Side], held_out_clusters: int) -> Contrasts:
+    """Every contrasted metric of every pair of configurations, and how far each question and each cost is decided."""
+    lines: list[Contrast] = []
+    judgements: list[Judgement] = []
+    ratios: list[SecondsRatio] = []
+    for metric in CONTRASTED:
+        taken = _seconds(metric, sides) if metric.per else None
+        if taken:
+            ratios += _seconds_ratios(taken)
+        measured = _priced(taken) if taken else _measured(metric, sides)
+        judged: dict[Keys, Pair] = {}
+        if metric.judged and _asked(measured):
+            judged, judgement = _judge(measured, _design(taken or measured))
+            judgements.append(judgement)
+        lines += [
+            _contrast(measured, keys, judged.get(keys), held_out_clusters)
+            for keys, difference in measured.differences.items()
+            if difference.estimate is not None or _uncertified(measured, keys)
+        ]
+        lines += _diverged(metric, sides)
+    return Contrasts(tuple(lines), tuple(judgements), tuple(ratios))
+
+
+def _measured(metric: Metric, sides: Sequence[Side]) -> Measured:
+    """A metric of a run's summary, by block or by seed and photo."""
+    having = {side.row.key: side for side in sides if side.row.estimate(metric.key).mean is not None}
+    scored = metric.scored
+    if scored:
+        photos = {key: photos_by_seed(side.results, scored) for key, side in having.items()}
+        return _compared(metric, having, photos, by_seed_and_photo)
+    rates = {key: _by_block(side, lambda run: getattr(run.summary, metric.key)) for key, side in having.items()}
+    return _compared(metric, having, rates, log_ratio_by_block)
+
+
+def _seconds(metric: Metric, sides: Sequence[Side]) -> Measured:
+    """What a unit of priced work takes, by block; whether it has a price does not matter."""
+    having = {side.row.key: side for side in sides if side.row.bases[metric.key].seconds.mean is not None}
+    seconds = {key: _by_block(side, lambda run: spent(run)[metric.key].seconds) for key, side in having.items()}
+    return _compared(metric, having, seconds, log_ratio_by_block)
+
+
+def _by_block(side: Side, value_of: Callable[[RunResult], float | None]) -> dict[Hashable, float]:
+    """A positive number by block of the random order, the geometric mean where a block has several runs."""
+    logs: dict[Hashable, list[float]] = defaultdict(list)
+    for result in side.results:
+        value = value_of(result)
+        if value is not None and value > 0:
+            block = (result.study, result.system.before.fingerprint("cpu", 1), result.repeat)
+            logs[block].append(math.log(value))
+    return {block: math.exp(stats.mean(values)) for block, values in logs.items()}
+
+
+def _compared(
     metric: Metric,
-    first: Side,
-    second: Side,
-    photos: Mapping[tuple[str, str], Sequence[Photos]],
-    held_out_clusters: int,
-) -> Test | None:
-    """None where one of the two has no value; where one diverged there is a contrast without a value that says so."""
-    test = Test(metric, first, second, "difference" if metric.scored else "ratio")
-    if None in {estimate.mean for estimate in test.estimates}:
-        sides = [side for side in (first, second) if any(diverged_at(result, metric) for result in side.results)]
-        words = f"diverged: {' and '.join(f'“{side.row.name}”' for side in sides)}"
-        return test._replace(barred=words) if sides else None
-    if why := uncertified(first, second):
-        return test._replace(scale="ratio", barred=why, certified=False)
-    test = test._replace(barred=_barred(test), few=_few_runs(test))
-    if metric.scored:
-        scores = gap(photos[first.row.key, metric.key], photos[second.row.key, metric.key])
-        test = _over_photos(test, scores, held_out_clusters if metric.scored.held_out else None)
-    else:
-        test = _over_runs(test)
-    return test if test.value is not None else None
+    sides: Mapping[str, Side],
+    values: Mapping[str, Mapping[Any, object]],
+    differ: Callable[..., Difference],
+) -> Measured:
+    """Every pair; without an estimate where it is not certified that both machines compute the same."""
+    differences = {}
+    for first, second in itertools.combinations(sides, 2):
+        why = uncertified(sides[first], sides[second])
+        differences[first, second] = Difference(None, reason=why) if why else differ(values[first], values[second])
+    return Measured(metric, sides, {key: len(side) for key, side in values.items()}, differences)
 
 
-def _over_runs(test: Test) -> Test:
-    """The ratio of both, on the log scale."""
-    a, b = test.estimates
-    effect = stats.log_ratio(a.values, b.values)
-    value = a.mean / b.mean if a.mean is not None and b.mean else None
-    one, other = (tuple(math.log(value) for value in side.values if value > 0) for side in (a, b))
-    return test._replace(
-        value=math.exp(effect.estimate) if effect else value,
-        effects=(effect,) if effect else (),
-        margin=stats.log_margin(test.metric.margin),
-        runs=(one, other),
+def _priced(taken: Measured) -> Measured:
+    """Costs: ratios of seconds times ratios of what a second costs, of the rows that have a price."""
+    key = taken.metric.key
+    rows = {name: side.row for name, side in taken.sides.items() if side.row.estimate(key).mean}
+    per_second = {
+        name: (row.estimate(key).mean or 0.0) / (row.bases[key].seconds.mean or 1.0) for name, row in rows.items()
+    }
+    differences = {}
+    for (first, second), difference in taken.differences.items():
+        if first in rows and second in rows:
+            priced = difference.shifted(math.log(per_second[first] / per_second[second]))
+            if len({bool(row.usd_per_kwh and row.bases[key].joules.values) for row in (rows[first], rows[second])}) > 1:
+                priced = priced._replace(parts=(), reason="the price of energy is in one of the two costs alone")
+            differences[first, second] = priced
+    return taken._replace(sides={name: taken.sides[name] for name in rows}, differences=differences)
+
+
+def _known(measured: Measured) -> list[Keys]:
+    """Pairs whose spread is known, of rows that a verdict may be about."""
+    asked = _asked(measured)
+    return [keys for keys, difference in measured.differences.items() if difference.parts and asked.issuperset(keys)]
+
+
+def _asked(measured: Measured) -> set[str]:
+    """The rows that a question is about: no number graded X or worse than untuned, and inference in FP32."""
+    usable = [side.row for side in measured.sides.values() if side.row.estimate(measured.metric.key).grade != "X"]
+    return {row.key for row in order(usable, measured.metric)}
+
+
+def _design(measured: Measured) -> Design:
+    """Of the rows that a question is about. Prices change nothing in it, so for costs it is asked of their seconds."""
+    asked = _asked(measured)
+    repeats = max((measured.repeats[key] for key in asked), default=0)
+    looks = _looks([measured.sides[key] for key in asked])
+    fixed = looks[0] if len(looks) == 1 else None
+    if fixed and repeats < fixed:
+        looks = tuple(LOOKS)
+    return Design(repeats, looks, level_at(repeats, fixed), len(_known(measured)))
+
+
+def _judge(measured: Measured, design: Design) -> tuple[dict[Keys, Pair], Judgement]:
+    """The verdicts by pair, and how far all is decided."""
+    metric, asked = measured.metric, _asked(measured)
+    margin = stats.log_margin(metric.margin) if metric.relative else (-metric.margin, metric.margin)
+    pairs = {
+        keys: difference._replace(estimate=None if difference.estimate is None else measured.sign * difference.estimate)
+        for keys, difference in measured.differences.items()
+        if asked.issuperset(keys)
+    }
+    decision = decide(pairs, margin, design.level, design.pairs)
+    judgement = Judgement(
+        quantity=metric.quantity,
+        leader=decision.leader,
+        decided=decision.decided,
+        further_runs=decision.further_repeats,
+        **design._asdict(),
     )
+    return {(pair.first, pair.second): pair for pair in decision.pairs}, judgement
 
 
-def _over_photos(test: Test, scores: Gap, held_out_clusters: int | None) -> Test:
-    """The difference of both; `held_out_clusters` are the independent photos of a held-out score."""
-    barred = test.barred
-    if held_out_clusters is not None and held_out_clusters < MIN_HELD_OUT:
-        barred = barred or f"indicative: only {held_out_clusters} held-out photos, {MIN_HELD_OUT} are the least"
-    barred = barred or _few_seeds(test)
-    if scores.seeds and not scores.images:
-        barred = barred or f"fewer than {stats.MIN_VALUES} independent images were scored in both"
-    margin = test.metric.margin
-    if test.metric.relative:
-        margin *= stats.mean([estimate.mean or 0.0 for estimate in test.estimates])
-    return test._replace(
-        value=scores.value,
-        effects=(scores.seeds, scores.images) if scores.seeds and scores.images else (),
-        margin=(-margin, margin),
-        runs=scores.runs,
-        barred=barred,
-    )
+def _looks(sides: Sequence[Side]) -> tuple[int, ...]:
+    """The looks that were planned before the first run, where all sides say the same ones; else all that there may be.
+
+    Each side must be of one study: a study that is added to another one is another look at the same question.
+    """
+    looks = {result.looks for side in sides for result in side.results}
+    one_study = all(len({result.study for result in side.results}) == 1 for side in sides)
+    planned = looks.pop() if len(looks) == 1 and one_study else ()
+    return planned or tuple(LOOKS)
 
 
-def _barred(test: Test) -> str | None:
-    metric, rows = test.metric, (test.first.row, test.second.row)
-    unusable = [f"“{row.name}”" for row in rows if row.estimate(metric.key).grade == "X"]
-    if unusable:
-        return f"graded X: {', '.join(unusable)}"
-    if all(worse_than_untuned(row, metric) for row in rows):
-        return "both are worse than the untuned model"
-    if metric.per and len({bool(row.usd_per_kwh and row.bases[metric.key].joules.values) for row in rows}) > 1:
-        return "the price of energy is in one of the two costs alone"
-    return None
-
-
-def _few_runs(test: Test) -> str | None:
-    """Which side has too few runs for an interval."""
-    rows = (test.first.row, test.second.row)
-    counts = [(row.name, len(row.estimate(test.metric.key).values)) for row in rows]
-    few = [f"“{name}” has {counted(count, 'run')}" for name, count in counts if count < stats.MIN_VALUES]
-    return f"{' and '.join(few)}, and an interval needs {stats.MIN_VALUES}" if few else None
-
-
-def _few_seeds(test: Test) -> str | None:
-    """Which side has runs enough, but of too few seeds: they share their luck, however many there are."""
-    sides = (test.first, test.second)
-    few = [f"“{side.row.name}” has {side.runs_of_few_seeds}" for side in sides if side.runs_of_few_seeds]
-    return f"{' and '.join(few)}, and an interval of quality needs {stats.MIN_VALUES} seeds" if few else None
-
-
-def _contrast(test: Test, adjusted: tuple[float, float] | None, family: int) -> Contrast:
-    """`adjusted` are the p values of a difference and of equivalence, each adjusted for the workload's `family`."""
-    verdict, reason = _verdict(test, adjusted, family)
-    further_runs = None
-    if verdict == "inconclusive" and not test.barred:  # what bars a verdict no further runs would mend
-        further_runs = stats.further_runs(*test.runs, test.margin, family, test.images)
+def _contrast(measured: Measured, keys: Keys, judged: Pair | None, held_out_clusters: int) -> Contrast:
+    """One pair: with the interval of its verdict, or by itself where it has none."""
+    metric, difference = measured.metric, measured.differences[keys]
+    sides = [measured.sides[key] for key in keys]
+    interval = difference.interval(stats.ALPHA)
+    if judged:
+        interval = judged.interval and _turned(judged.interval, measured.sign)
+    value = difference.estimate
+    if value is not None and not metric.scored:
+        value, interval = math.exp(value), interval and stats.exponential(interval)
     return Contrast(
-        quantity=test.metric.quantity,
-        first=test.first.row.key,
-        second=test.second.row.key,
-        scale=test.scale,
-        value=test.value,
-        certified=test.certified,
-        interval=_interval(test, stats.EQUIVALENCE_LEVEL if verdict == "equivalent" else stats.LEVEL),
-        p_value=test.p_value() if test.effects else None,
-        p_holm=adjusted[0] if adjusted else None,
-        equivalence_p_holm=adjusted[1] if adjusted else None,
-        verdict=verdict,
-        reason=reason,
-        further_runs=further_runs,
-        together=_together(test.first.results, test.second.results),
-        grade=worst(tuple(estimate.grade for estimate in test.estimates)),
+        quantity=metric.quantity,
+        first=keys[0],
+        second=keys[1],
+        scale="difference" if metric.scored else "ratio",
+        value=value,
+        certified=_uncertified(measured, keys) is None,
+        interval=interval,
+        verdict=_verdict_word(metric, judged) if judged else None,
+        reason=_reason(measured, keys, judged, held_out_clusters),
+        further_runs=judged.further_repeats if judged else None,
+        paired=difference.paired,
+        together=_together(*(side.results for side in sides)),
+        grade=worst(tuple(side.row.estimate(metric.key).grade for side in sides)),
     )
 
 
-def _interval(test: Test, level: float) -> stats.Interval | None:
-    """The widest of the effects' intervals: what all of them leave open."""
-    if not test.effects:
-        return None
-    if test.scale == "ratio":
-        return stats.ratio_interval(test.effects[0], level)
-    return max((effect.interval(level) for effect in test.effects), key=lambda interval: interval.high - interval.low)
+def _turned(interval: stats.Interval, sign: int) -> stats.Interval:
+    ends = sorted((sign * interval.low, sign * interval.high))
+    return stats.Interval(low=ends[0], high=ends[1], level=interval.level)
 
 
-def _verdict(test: Test, adjusted: tuple[float, float] | None, family: int) -> tuple[str, str | None]:
-    """The verdict about the first, and why it is inconclusive."""
-    if test.barred or test.few or adjusted is None:
-        return "inconclusive", test.barred or test.few or "no interval could be made"
-    sides = {stats.verdict(effect, *adjusted) for effect in test.effects}
-    side = sides.pop() if len(sides) == 1 else "inconclusive"
-    if side == "inconclusive":
-        return side, _why_open(test, family)
-    above, below = test.metric.verdicts or ("", "")
-    return {"equivalent": side, "above": above, "below": below}[side], None
+def _verdict_word(metric: Metric, pair: Pair) -> str:
+    """The verdict in the metric's own words, of which the first is said of what has more."""
+    above, below = metric.verdicts or ("", "")
+    more_is_better = metric.better == "higher"
+    return {"better": above if more_is_better else below, "worse": below if more_is_better else above}.get(
+        pair.verdict, pair.verdict
+    )
 
 
-def _why_open(test: Test, family: int) -> str:
-    """What leaves it open: the adjustment for the family where it is decided by itself, else the spread."""
-    side = stats.joint_verdict(test.effects, test.margin)
-    alone = side != "inconclusive"
-    word = "equivalent" if side == "equivalent" else "a difference"
-    by_itself = f"by itself it would be {word}, but not among all {family} comparisons of this workload (Holm)"
-    if test.images and stats.joint_verdict((test.images,), test.margin, family) == "inconclusive":
-        why = by_itself if alone else "the images differ too much"
-        return f"{why}: more images, not more runs, would decide"
-    return by_itself if alone else "the spread between runs is too large for a verdict"
+def _reason(measured: Measured, keys: Keys, judged: Pair | None, held_out_clusters: int) -> str | None:
+    """Why a pair is not settled, or why it has no verdict though others of its metric have."""
+    metric, sides = measured.metric, [measured.sides[key] for key in keys]
+    difference = measured.differences[keys]
+    if difference.estimate is None:
+        return difference.reason
+    reason = judged.reason if judged else difference.reason
+    if metric.scored and reason == TOO_FEW_RUNS:
+        few = [f"“{side.row.name}” has {side.runs_of_few_seeds}" for side in sides if side.runs_of_few_seeds]
+        reason = f"{' and '.join(few)}, and an interval of quality needs {stats.MIN_VALUES} seeds" if few else reason
+    if unusable := [f"“{side.row.name}”" for side in sides if side.row.estimate(metric.key).grade == "X"]:
+        return f"graded X: {', '.join(unusable)}"
+    if worse := [f"“{side.row.name}”" for side in sides if worse_than_untuned(side.row, metric)]:
+        return f"worse than the untuned model: {' and '.join(worse)}"
+    if metric.scored and metric.scored.held_out and held_out_clusters < MIN_HELD_OUT:
+        return f"indicative: only {held_out_clusters} held-out photos, {MIN_HELD_OUT} are the least"
+    return reason if judged or reason or not metric.judged else f"not both in {RANKED_PRECISION}"
+
+
+def _diverged(metric: Metric, sides: Sequence[Side]) -> list[Contrast]:
+    """Pairs of which one has no value because its scores are not finite numbers: they are told, not left out."""
+    lines = []
+    for pair in itertools.combinations([side for side in sides if side.results], 2):
+        lost = [side for side in pair if any(diverged_at(result, metric) for result in side.results)]
+        if lost and None in {side.row.estimate(metric.key).mean for side in pair}:
+            lines.append(
+                Contrast(
+                    quantity=metric.quantity,
+                    first=pair[0].row.key,
+                    second=pair[1].row.key,
+                    scale="difference",
+                    value=None,
+                    interval=None,
+                    verdict=None,
+                    reason=f"diverged: {' and '.join(f'“{side.row.name}”' for side in lost)}",
+                    further_runs=None,
+                    paired=False,
+                    together=_together(*(side.results for side in pair)),
+                    grade=worst(tuple(side.row.estimate(metric.key).grade for side in pair)),
+                )
+            )
+    return lines
+
+
+def _seconds_ratios(taken: Measured) -> list[SecondsRatio]:
+    """For prices that a reader enters: no price changes a ratio of seconds, nor its level."""
+    design = _design(taken)
+    ratios = []
+    for keys in _known(taken):
+        difference = taken.differences[keys]
+        shared, whole = (difference.interval(share) for share in (design.level / design.pairs, design.level))
+        if difference.estimate is not None and shared and whole:
+            ratios.append(
+                SecondsRatio(
+                    cost=taken.metric.key,
+                    first=keys[0],
+                    second=keys[1],
+                    value=math.exp(difference.estimate),
+                    shared=stats.exponential(shared),
+                    whole=stats.exponential(whole),
+                )
+            )
+    return ratios
+
+
+def _uncertified(measured: Measured, keys: Keys) -> str | None:
+    return uncertified(*(measured.sides[key] for key in keys))
 
 
 def uncertified(first: Side, second: Side) -> str | None:

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from fluxkit.errors import UsageError
 from fluxkit.stats import rate
-from fluxkit.values import Strict
+from fluxkit.values import Strict, read_regular
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 MAX_BYTES = 1_000_000
@@ -70,9 +70,7 @@ def built_in() -> list[str]:
 def _published_text(name: str) -> str:
     if name in built_in():
         return (resources.files("fluxkit") / "data" / "published" / f"{name}.toml").read_text("utf-8")
-    if Path(name).stat().st_size > MAX_BYTES:
-        raise UsageError(f"{name} is larger than {MAX_BYTES} bytes, so it is no table of published rows.")
-    return Path(name).read_text("utf-8")
+    return read_regular(Path(name), MAX_BYTES).decode("utf-8")
 
 
 def load_published(name: str) -> Published:

@@ -5,8 +5,7 @@ an interval of their common luck. Crops of one photo are not independent either,
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 from fluxkit import stats
 from fluxkit.record.facts import ReconstructionScore, ValidationScore
@@ -16,18 +15,6 @@ from fluxkit.record.result import RunResult
 
 Photos = dict[str, float]
 """Mean of a metric by cluster of images."""
-
-
-class Gap(NamedTuple):
-    """First minus second: mean over the photos that every seed of both sides was scored on."""
-
-    value: float | None = None
-    images: stats.Effect | None = None
-    """Over photos."""
-    seeds: stats.Effect | None = None
-    """Over seeds; its estimate is the same number."""
-    runs: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
-    """Each side's mean over those photos, by seed."""
 
 
 def by_seed(values: Iterable[tuple[int, float | None]]) -> list[float]:
@@ -59,28 +46,13 @@ def _mark_of(result: RunResult, scored: Scored) -> str | None:
     return mark.id if mark else None
 
 
-def photos_by_seed(results: Sequence[RunResult], scored: Scored) -> list[Photos]:
+def photos_by_seed(results: Sequence[RunResult], scored: Scored) -> dict[int, Photos]:
     """For each seed the mean of a score by cluster, over its runs, their pairs and noise seeds."""
     seeds: dict[int, dict[str, list[float]]] = {}
     for result in results:
         for cluster, value in _scores(result, scored):
             seeds.setdefault(result.seed, defaultdict(list))[cluster].append(value)
-    return [{cluster: stats.mean(values) for cluster, values in photos.items()} for photos in seeds.values()]
-
-
-def gap(first: Sequence[Photos], second: Sequence[Photos]) -> Gap:
-    """The difference of two configurations, each given seed by seed, with both of its effects."""
-    seeds = [*first, *second]
-    shared = sorted(set.intersection(*(set(photos) for photos in seeds))) if first and second else []
-    if not shared:
-        return Gap()
-    one, other = (tuple(stats.mean([photos[photo] for photo in shared]) for photos in side) for side in (first, second))
-    images = stats.paired(_over_seeds(first, shared), _over_seeds(second, shared))
-    return Gap(stats.mean(one) - stats.mean(other), images, stats.welch(one, other), (one, other))
-
-
-def _over_seeds(side: Sequence[Photos], shared: Sequence[str]) -> Mapping[str, float]:
-    return {photo: stats.mean([photos[photo] for photos in side]) for photo in shared}
+    return {seed: {cluster: stats.mean(values) for cluster, values in photos.items()} for seed, photos in seeds.items()}
 
 
 def _scores(result: RunResult, scored: Scored) -> list[tuple[str, float]]:

@@ -1,6 +1,6 @@
-"""Who leads in a metric, by verdicts alone: the best mean of those that may be asked, and whether it is the best."""
+"""Who leads in a metric: in a question or a cost by its verdicts, in what is descriptive by the means."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from fluxkit.compare.comparison import Contrast, Row, Workload
@@ -8,24 +8,30 @@ from fluxkit.record.metrics import BY_KEY, Metric
 from fluxkit.units import counted
 
 STARS = {"best": "★", "leading": "☆", "": ""}
-"""Filled: verdicts say that it leads all others. Hollow: the best mean, but the lead is not decided."""
+"""Filled: verdicts say that it leads all others. Hollow: ahead, but not settled, or of what has no verdict."""
 RANKED_PRECISION = "FP32"
 """Of the inference speeds that are put in order, where any configuration has it."""
 SAME_BITS = (RANKED_PRECISION, f"{RANKED_PRECISION}, bfloat16 weights")
 """Weights that were published in bfloat16 are the same numbers in FP32."""
-UNSETTLED = ("equivalent", "inconclusive")
 
 
-def ranked(workload: Workload, metric: Metric) -> list[Row]:
-    """Rows with a usable number, the best mean first; of inference speeds those in FP32, where there are any.
+def order(usable: Iterable[Row], metric: Metric) -> list[Row]:
+    """Rows, the best mean first; of inference speeds those in FP32, where there are any.
 
     A score that tuning made worse is in no order: the least tuned would lead.
     """
-    usable = [row for row in workload.rows if row.usable(metric.key) and not worse_than_untuned(row, metric)]
+    rows = [row for row in usable if not worse_than_untuned(row, metric)]
     if metric.of_inference:
-        usable = [row for row in usable if row.inference_precision in SAME_BITS] or usable
+        rows = [row for row in rows if row.inference_precision in SAME_BITS] or rows
     sign = -1 if metric.better == "higher" else 1
-    return sorted(usable, key=lambda row: (sign * (row.estimate(metric.key).mean or 0.0), row.number))
+    return sorted(rows, key=lambda row: (sign * (row.estimate(metric.key).mean or 0.0), row.number))
+
+
+def ranked(workload: Workload, metric: Metric) -> list[Row]:
+    """Rows with a usable number: the leader first where the metric has verdicts, then by their means."""
+    rows = order((row for row in workload.rows if row.usable(metric.key)), metric)
+    judgement = workload.judgement(metric.quantity)
+    return sorted(rows, key=lambda row: judgement is None or row.key != judgement.leader)
 
 
 def worse_than_untuned(row: Row, metric: Metric) -> bool:
@@ -69,28 +75,27 @@ def _best_mark(rows: Sequence[Row], metric: Metric) -> str:
 
 
 def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading", ""]:
-    """Whether a row is best in a metric beyond doubt, has the best mean of those that it lies between, or neither."""
+    """Whether a row leads all others by verdicts, is ahead of those that it lies between, or neither."""
     metric = BY_KEY[key]
-    rows = ranked(workload, metric)
+    deciding = BY_KEY[metric.same_verdict_as or key]
+    rows = ranked(workload, deciding)
     if not metric.better or len(rows) < 2 or rows[0].key != row.key:  # noqa: PLR2004 - a lead takes two
         return ""
-    if rows[1].estimate(key).mean == row.estimate(key).mean:
+    if rows[1].estimate(deciding.key).mean == row.estimate(deciding.key).mean:
         return ""
     if not all(contrast.certified for contrast in workload.contrasts if row.key in {contrast.first, contrast.second}):
         return ""  # it may not be compared with another machine, so it leads nobody
-    verdicts = _verdicts(workload, BY_KEY[metric.same_verdict_as or key], rows)
-    if "inconclusive" in verdicts:
+    judgement = workload.judgement(deciding.quantity)
+    if judgement is None or not judgement.decided:
         return "leading"
-    return "" if "equivalent" in verdicts else "best"
+    return "best" if all(ahead(workload, deciding, row, rival) for rival in rows[1:]) else ""
 
 
-def _verdicts(workload: Workload, metric: Metric, rows: Sequence[Row]) -> set[str]:
-    """On the first row against each other one, which may be stored the other way round.
-
-    By contrast alone: intervals that do not touch say nothing about a whole family of comparisons.
-    """
-    contrasts = [between(workload, metric, rows[0], rival)[0] for rival in rows[1:]]
-    return {contrast.verdict if contrast else "inconclusive" for contrast in contrasts}
+def ahead(workload: Workload, metric: Metric, row: Row, rival: Row) -> bool:
+    """Whether a verdict puts the row before the other one."""
+    contrast, flipped = between(workload, metric, row, rival)
+    best_words = (metric.verdicts or ("", ""))[:: 1 if metric.better == "higher" else -1]
+    return contrast is not None and contrast.verdict == best_words[flipped]
 
 
 def between(workload: Workload, metric: Metric, first: Row, second: Row) -> tuple[Contrast | None, bool]:
@@ -107,4 +112,4 @@ def decided_leader(workload: Workload, metric: Metric, among: list[Row]) -> Row 
     rows = [row for row in ranked(workload, metric) if row.key in keys]
     if len(rows) < len(among) or len(rows) < 2:  # noqa: PLR2004 - a lead takes two
         return None
-    return None if _verdicts(workload, metric, rows).intersection(UNSETTLED) else rows[0]
+    return rows[0] if all(ahead(workload, metric, rows[0], rival) for rival in rows[1:]) else None

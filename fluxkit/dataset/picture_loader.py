@@ -6,14 +6,15 @@ import hashlib
 import io
 import math
 import re
-import struct
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fluxkit.dataset.folder_walk import Aside, Problem, UnusableError
 from fluxkit.dataset.photos import Split, photo_path, photos
-from fluxkit.dataset.picture_folder import Listed, Problem, list_folder
+from fluxkit.dataset.picture_file import open_picture, orientation
+from fluxkit.dataset.picture_folder import Listed, in_words, list_folder, one_line
 from fluxkit.errors import MachineError
 from fluxkit.spec.workload import DataSpec
 from fluxkit.units import counted
@@ -21,12 +22,9 @@ from fluxkit.units import counted
 if TYPE_CHECKING:
     from PIL import Image
 
-NAMED_PROBLEMS = 5
 PIXEL_CAP = 89_478_485
 """Most pixels a file may hold: Pillow's own guard against decompression bombs (0.25 GiB of 24-bit pixels)."""
-
-# What Pillow's decoders raise on files that are cut off, corrupted or made to harm.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, OverflowError)
+TOO_MANY_PIXELS = f"has more than {PIXEL_CAP} pixels: scale it down first"
 
 
 @dataclass(frozen=True)
@@ -66,18 +64,17 @@ def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
     for image in listed:
         try:
             pairs.append(_of_folder(image, spec.resolution))
-        except MachineError as error:
-            problems.append(Problem(image.name, str(error).removeprefix(f"{image.file} ").rstrip(".")))
+        except UnusableError as reason:
+            problems.append(one_line(Problem(image.name, str(reason))))
     split = _split(_named_apart(pairs), spec.held_out)
-    if problems and spec.on_error == "stop":
-        named = "; ".join(f"{problem.name} {problem.reason}" for problem in problems[:NAMED_PROBLEMS])
-        more = f"; and {len(problems) - NAMED_PROBLEMS} more" if len(problems) > NAMED_PROBLEMS else ""
+    unusable = [problem for problem in problems if not isinstance(problem, Aside)]
+    if unusable and spec.on_error == "stop":
         raise MachineError(
-            f"data.path = {spec.path!r}: {counted(len(problems), 'file')} can't be used: {named}{more}. "
+            f"data.path = {spec.path!r}: {counted(len(unusable), 'file')} can't be used: {in_words(unusable)}. "
             'Mend or remove them, or set data.on_error = "skip".'
         )
     if not any(pair.split == "tuning" for pair in split):
-        raise MachineError(f"data.path = {spec.path!r} leaves no image to tune on ({len(problems)} can't be used).")
+        raise MachineError(f"data.path = {spec.path!r} leaves no image to tune on: {in_words(problems)}.")
     return Pairs(split, tuple(problems))
 
 
@@ -87,9 +84,9 @@ def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
     for photo in photos():
         path = photo_path(photo)
         try:
-            image = load_image(path, resolution, enlarge=enlarge)
-        except MachineError as error:
-            small.append(Problem(photo.file, str(error).removeprefix(f"{path} ").partition(":")[0]))
+            image = _load(path, resolution, enlarge=enlarge)
+        except UnusableError as reason:
+            small.append(Problem(photo.file, str(reason).partition(":")[0]))
         else:
             used.append(Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image)))
     if not any(pair.split == "tuning" for pair in used):
@@ -101,7 +98,7 @@ def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
 
 
 def _of_folder(listed: Listed, resolution: int) -> Pair:
-    image = load_image(listed.file, resolution)
+    image = _load(listed.file, resolution)
     digest = pixel_sha256(image)
     stem = re.sub(r"[^a-z0-9]+", "-", listed.file.stem.lower()).strip("-")[:40]
     name = f"{stem or 'image'}-{digest[:8]}"
@@ -141,27 +138,36 @@ def load_image(path: Path, resolution: int, *, enlarge: bool = False) -> Image.I
         MachineError: the file is missing, broken, no image, over `PIXEL_CAP`, or smaller than `resolution`, unless
             it may be enlarged.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    try:
+        return _load(path, resolution, enlarge=enlarge)
+    except UnusableError as reason:
+        raise MachineError(f"{path} {reason}.") from None
+
+
+def _load(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damaged notes of a picture, which are not read
             # Pillow only warns between once and twice its limit; for a stranger's file the limit is the limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                _refuse_size(path, opened.size, 0 if enlarge else resolution)
+            with open_picture(path) as opened:
+                _refuse_size(opened.size, 0 if enlarge else resolution)
                 opened.load()
-                upright = ImageOps.exif_transpose(opened)
-                return _square(_to_rgb(upright), resolution)
+                return _square(_to_rgb(_upright(opened)), resolution)
+    except UnusableError:
+        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise MachineError(f"{path} has more than {PIXEL_CAP} pixels: scale it down first.") from None
+        raise UnusableError(TOO_MANY_PIXELS) from None
     except FileNotFoundError:
-        raise MachineError(f"{path} does not exist.") from None
+        raise UnusableError("does not exist") from None
     except PermissionError:
-        raise MachineError(f"{path} may not be read by this user.") from None
+        raise UnusableError("may not be read by this user") from None
     except UnidentifiedImageError:
-        raise MachineError(f"{path} is not an image in a format that Pillow reads.") from None
-    except _BROKEN as error:
-        raise MachineError(f"{path} is a truncated or broken image ({type(error).__name__}).") from None
+        raise UnusableError("is not an image in a format that Pillow reads") from None
+    except Exception as error:  # noqa: BLE001 - whatever a decoder has against a picture is that picture's problem
+        raise UnusableError(f"is a truncated or broken image ({type(error).__name__})") from None
 
 
 def pixel_sha256(image: Image.Image) -> str:
@@ -170,15 +176,28 @@ def pixel_sha256(image: Image.Image) -> str:
     return hashlib.sha256(f"{rgb.width}x{rgb.height}|".encode() + rgb.tobytes()).hexdigest()
 
 
-def _refuse_size(path: Path, size: tuple[int, int], resolution: int) -> None:
+def _refuse_size(size: tuple[int, int], resolution: int) -> None:
     """Stops before any pixel is decoded."""
     if size[0] * size[1] > PIXEL_CAP:
-        raise MachineError(f"{path} has more than {PIXEL_CAP} pixels: scale it down first.")
+        raise UnusableError(TOO_MANY_PIXELS)
     if min(size) < resolution:
-        raise MachineError(
-            f"{path} is {size[0]}x{size[1]} pixels, smaller than the resolution {resolution}: "
-            "remove it or lower data.resolution."
+        raise UnusableError(
+            f"is {size[0]}x{size[1]} pixels, smaller than the resolution {resolution}: "
+            "remove it or lower data.resolution"
         )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says."""
+    from PIL import Image
+
+    turn = Image.Transpose
+    turns = {
+        2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE, 6: turn.ROTATE_270,
+        7: turn.TRANSVERSE, 8: turn.ROTATE_90,
+    }  # fmt: skip
+    tag = orientation(image)
+    return image.transpose(turns[tag]) if tag in turns else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

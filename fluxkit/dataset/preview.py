@@ -1,5 +1,6 @@
 """Which pictures of a folder a run would use, as lines for the terminal."""
 
+from fluxkit.dataset.folder_walk import Aside
 from fluxkit.dataset.picture_loader import load_pairs
 from fluxkit.errors import printable
 from fluxkit.spec.workload import DataSpec
@@ -12,10 +13,14 @@ def preview(spec: DataSpec) -> str:
         MachineError: a file can't be used and `on_error` is not `skip`, or there is nothing to tune on.
     """
     pairs = load_pairs(spec)
+    unusable = [problem for problem in pairs.skipped if not isinstance(problem, Aside)]
+    asides = [problem for problem in pairs.skipped if isinstance(problem, Aside)]
     parts = {
-        "tuned on": [f"{pair.id}: {pair.caption}" for pair in pairs.used if pair.split == "tuning"],
-        "held out": [f"{pair.id}: {pair.caption}" for pair in pairs.used if pair.split == "held_out"],
-        "left out": [f"{problem.name}: {problem.reason}" for problem in pairs.skipped],
+        "images tuned on": [f"{pair.id}: {pair.caption}" for pair in pairs.used if pair.split == "tuning"],
+        "images held out": [f"{pair.id}: {pair.caption}" for pair in pairs.used if pair.split == "held_out"],
+        "images left out": [f"{problem.name}: {problem.reason}" for problem in unusable],
     }
-    blocks = ["\n  ".join([f"{len(lines)} images {name}:", *lines]) for name, lines in parts.items()]
+    if asides:
+        parts["other things in the folder"] = [f"{problem.name}: {problem.reason}" for problem in asides]
+    blocks = ["\n  ".join([f"{len(lines)} {title}:", *lines]) for title, lines in parts.items()]
     return printable("\n".join(blocks))

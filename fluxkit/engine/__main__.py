@@ -6,38 +6,58 @@ import time
 import traceback
 from pathlib import Path
 
+from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.package_check import check_packages
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.environment import to_unset
 from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import JOB_FILE
 from fluxkit.record.events import Failed, Finished
+from fluxkit.record.run_folder import read_job
 
 
 def main(folder: Path) -> int:
     """Executes the job in `folder`; gives the exit code."""
-    job = Job.model_validate_json((folder / JOB_FILE).read_text("utf-8"))
+    job = read_job(folder)
     log = EventLog(folder, rank=int(os.environ.get("RANK", "0")), attempt=job.attempt)
+    stop = StopSignal()
+    code = _execute(job, folder, log, stop)
+    # After a crash the other ranks may wait for this one in a collective, and leaving would wait for them.
+    if code != ExitCode.RUN_FAILED:
+        with stop.deferred():  # a second signal changes nothing any more
+            _leave_group()
+    return code
+
+
+def _execute(job: Job, folder: Path, log: EventLog, stop: StopSignal) -> int:
     try:
-        stop = StopSignal()
         with log.during("import"):
             check_packages()
             from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
         Run(job, folder, log, stop).execute()
     except StopRequestedError:
         log.write(Finished, outcome="checkpointed")
+        log.flush_to_disk()
         return ExitCode.CHECKPOINTED
     except Exception as error:  # noqa: BLE001 - whatever it was, the result must say so
         return _fail(log, error)
     log.write(Finished, outcome="completed")
+    log.flush_to_disk()
     return ExitCode.DONE
+
+
+def _leave_group() -> None:
+    """Leaves the other processes in order, or NCCL warns of resources that leaked."""
+    # Not by an import: where torch was not loaded, or only half of it, no group was joined.
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _fail(log: EventLog, error: Exception) -> int:
     code = error.exit_code if isinstance(error, FluxkitError) else ExitCode.RUN_FAILED
-    message = (str(error).strip() or repr(error)).splitlines()[0]
+    message = meaning(error)
     if not isinstance(error, FluxkitError) and (names := to_unset("".join(traceback.format_exception(error)))):
         message += f" (may come of the environment: unset {', '.join(names)})"
     facts = {"phase": log.phase, "kind": type(error).__name__, "message": message, "exit_code": int(code)}

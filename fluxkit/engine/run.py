@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from diffusers import FluxPipeline
-from peft import get_peft_model_state_dict
 
 from fluxkit.engine.data.prepare import Prepared, prepare_data
 from fluxkit.engine.data.tensor_file import TensorFile
@@ -22,7 +20,7 @@ from fluxkit.engine.flux.assistant_adapter import Assistant
 from fluxkit.engine.flux.attention import attention_backends, observed_kernels
 from fluxkit.engine.flux.autoencoder import Autoencoder, load_autoencoder
 from fluxkit.engine.flux.precision import fp32_products, observed_precision, set_fp32_products, switches_in_force
-from fluxkit.engine.flux.transformer import Flux, load_flux, silence_libraries
+from fluxkit.engine.flux.transformer import Flux, load_flux, save_lora, silence_libraries
 from fluxkit.engine.measure import agreement_probe, inference_speed
 from fluxkit.engine.measure.microbenchmark import measure_rates
 from fluxkit.engine.measure.timing import peak_memory_bytes, reset_peak_memory
@@ -31,11 +29,13 @@ from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
-from fluxkit.engine.tuning.trajectory import CHECKPOINT_FILE, SNAPSHOTS, Trajectory, snapshot_path
+from fluxkit.engine.tuning.trajectory import SNAPSHOTS, Trajectory, snapshot_path
 from fluxkit.environment import recorded
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
+from fluxkit.record.atomic_file import CHECKPOINT_FILE, written_whole
 from fluxkit.record.facts import InputPair, TimedPhase, When
+from fluxkit.record.input_files import input_files
 from fluxkit.record.redact import redact
 
 
@@ -94,7 +94,7 @@ class Run:
         with self._attention(spec.execution.precision):
             reached = self._tune(prepared, flux)
             with self._phase("evaluate"), compilation.uncompiled():
-                flux = distributed.whole_model(flux)
+                distributed.make_whole(flux, self.accelerator)
                 if assistant:
                     assistant.add(flux.transformer, -1.0)
                 self._evaluate(prepared, autoencoder, flux, reached)
@@ -110,7 +110,7 @@ class Run:
         self._tidy()
 
     def _attention(self, precision: str) -> AbstractContextManager[None]:
-        return attention_backends(self.device.type, precision, self.job.spec.execution.attention)
+        return attention_backends(self.device, precision, self.job.spec.execution.attention)
 
     @contextmanager
     def _phase(self, phase: events.Phase) -> Iterator[None]:
@@ -152,10 +152,11 @@ class Run:
             events.Inputs,
             weights_sha256=weights_sha256(self.job.spec.model),
             dataset_sha256=prepared.sha256(),
-            skipped=[f"{problem.name}: {problem.reason}" for problem in prepared.skipped],
+            skipped=[redact(f"{problem.name}: {problem.reason}", self.folder) for problem in prepared.skipped],
             pairs=pairs,
             parameters=sum(value.numel() for name, value in flux.transformer.named_parameters() if "lora_" not in name),
             trainable_parameters=sum(value.numel() for value in flux.trainable().values()),
+            files=input_files(self.job.spec),
         )
 
     def _certify(self, *, autocast: bool) -> None:
@@ -209,15 +210,13 @@ class Run:
             self._save_tuned(flux)
 
     def _save_tuned(self, flux: Flux) -> None:
-        """The tuned weights as plain diffusers loads them."""
+        """The tuned weights as plain diffusers loads them, and adapters as ComfyUI does."""
         if self.job.spec.tune.method == "full":
-            flux.transformer.save_pretrained(self.folder / "transformer")
+            with written_whole(self.folder / "transformer") as temporary:
+                flux.transformer.save_pretrained(temporary)
             return
-        FluxPipeline.save_lora_weights(
-            self.folder / "adapter",
-            transformer_lora_layers=get_peft_model_state_dict(flux.transformer),
-            transformer_lora_adapter_metadata=flux.transformer.peft_config["default"].to_dict(),
-        )
+        with written_whole(self.folder / "adapter") as temporary:
+            save_lora(flux.transformer, temporary)
 
     def _tidy(self) -> None:
         """Removes what only an interrupted run needs."""

@@ -36,6 +36,11 @@ def fold(folder: Path, base: RunResult, told: RunFacts | None = None) -> RunResu
             "error": base.error or unreadable(told),
         }
     )
+    return derive(result)
+
+
+def derive(result: RunResult) -> RunResult:
+    """`result` with all that follows from its raw values: summary, hits of the plan, checks."""
     whole = result.model_copy(update={"summary": summarise(result)})
     whole = whole.model_copy(update={"predicted_over_measured": predicted_over_measured(whole)})
     return whole.model_copy(update={"checks": find(whole)})

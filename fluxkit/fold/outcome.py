@@ -2,7 +2,7 @@
 
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -11,16 +11,27 @@ from fluxkit.errors import ExitCode
 from fluxkit.fold.fold import fold, unreadable
 from fluxkit.fold.replay import RunFacts, replay
 from fluxkit.machine.system import System
-from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import JOB_FILE, LOCK_FILE, LOG_FILE, LOG_HEADER, RESULT_FILE, to_json, write_atomically
+from fluxkit.record.atomic_file import (
+    JOB_FILE,
+    LOCK_FILE,
+    LOG_FILE,
+    LOG_HEADER,
+    RESULT_FILE,
+    remove_leftovers,
+    to_json,
+    write_atomically,
+)
 from fluxkit.record.facts import RunFailure
 from fluxkit.record.lock import is_held
-from fluxkit.record.redact import public_spec, redact, redact_file
+from fluxkit.record.redact import home_as_tilde, public_spec, redact, redact_file
 from fluxkit.record.result import FinalStatus, RunResult
-from fluxkit.record.run_folder import find_results, folder_of, manifest, read_result, write_result
+from fluxkit.record.run_folder import find_results, folder_of, manifest, read_job, read_result, write_result
+from fluxkit.spec.run_spec import RunSpec
+from fluxkit.values import read_regular
 
 LOG_LINES = 8
 LOG_BYTES = 4000
+MAX_LOG_BYTES = 100_000_000
 # Source: torchrun's log of a lost worker, torch/distributed/elastic/multiprocessing/api.py.
 _LOST_RANK = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 # Source: the same, errors/__init__.py; here the rank counts over all machines.
@@ -37,7 +48,9 @@ class Ending(NamedTuple):
     """The signal that was passed on to it."""
 
 
-def folded_results(paths: Iterable[Path], *, with_manifest: bool = False) -> list[tuple[Path, RunResult]]:
+def folded_results(
+    paths: Iterable[Path], *, with_manifest: bool = False, unreadable: list[str] | None = None
+) -> list[tuple[Path, RunResult]]:
     """Every result under files, run folders and study folders, with its file; runs that died are folded in memory.
 
     This is how results are read, and nothing is written: a copy on a read-only disk says the same.
@@ -45,13 +58,14 @@ def folded_results(paths: Iterable[Path], *, with_manifest: bool = False) -> lis
     Args:
         paths: where to look.
         with_manifest: whether a run that died also lists its files, which costs reading all of them.
+        unreadable: takes a sentence for every result that can't be read, and the others are given.
 
     Raises:
-        UsageError: a path holds no result, or one of the results can't be read.
+        UsageError: a path holds no result, one of the results can't be read, or none can.
     """
     return [
-        (file, _folded_if_dead(file.parent, result, with_manifest=with_manifest))
-        for file, result in find_results(paths)
+        (file, folded_if_dead(file.parent, result, with_manifest=with_manifest))
+        for file, result in find_results(paths, unreadable)
     ]
 
 
@@ -61,7 +75,7 @@ def folded_result(path: Path) -> RunResult:
     Raises:
         UsageError: it cannot be read or is no result.
     """
-    return _folded_if_dead(folder_of(path), read_result(path))
+    return folded_if_dead(folder_of(path), read_result(path))
 
 
 def settle_dead_run_on_disk(path: Path) -> RunResult:
@@ -77,16 +91,17 @@ def settle_dead_run_on_disk(path: Path) -> RunResult:
         with suppress(OSError):
             result = settle_on_disk(folder, result, Ending(exit_code=None))
             (folder / LOCK_FILE).unlink(missing_ok=True)
-    return _folded_if_dead(folder, result)
+    return folded_if_dead(folder, result)
 
 
 def settle_on_disk(folder: Path, result: RunResult, ending: Ending, after: System | None = None) -> RunResult:
     """Folds the run that has ended and writes its result for good, with the manifest of its files."""
+    remove_leftovers(folder)
     _make_portable(folder)
     looks = result.system.model_copy(update={"after": after}) if after else result.system
     folded = _folded(folder, result.model_copy(update={"system": looks}), ending)
-    if folded.status == "completed":  # until then a resumed attempt needs the real path of the weights
-        _forget_paths(folder / JOB_FILE)
+    # Until it is completed, a resumed attempt needs to find the weights.
+    _rewrite_job(folder, public_spec if folded.status == "completed" else home_as_tilde)
     settled = folded.model_copy(update={"artifacts": manifest(folder)})
     write_result(folder, settled)
     return settled
@@ -101,7 +116,8 @@ def _is_dead(folder: Path, result: RunResult) -> bool:
     return result.status == "started" and begun_here and not is_held(folder)
 
 
-def _folded_if_dead(folder: Path, result: RunResult, *, with_manifest: bool = False) -> RunResult:
+def folded_if_dead(folder: Path, result: RunResult, *, with_manifest: bool = False) -> RunResult:
+    """`result` of a folder, folded in memory where it was left `started` by a death."""
     if not _is_dead(folder, result):
         return result
     folded = _folded(folder, result, Ending(exit_code=None))
@@ -192,7 +208,7 @@ def _lost_rank(folder: Path) -> tuple[int, int] | None:
 def _log_text(folder: Path) -> str:
     """The log of the last attempt."""
     with suppress(OSError):
-        text = (folder / LOG_FILE).read_bytes().decode("utf-8", errors="replace")
+        text = read_regular(folder / LOG_FILE, MAX_LOG_BYTES).decode("utf-8", errors="replace")
         return text.rpartition(LOG_HEADER)[2].partition("\n")[2]
     return ""
 
@@ -214,7 +230,7 @@ def _make_portable(folder: Path) -> None:
         redact_file(path, folder, lines_with='"event":"failed"')
 
 
-def _forget_paths(file: Path) -> None:
+def _rewrite_job(folder: Path, change: Callable[[RunSpec], RunSpec]) -> None:
     with suppress(OSError, ValueError):
-        job = Job.model_validate_json(file.read_text("utf-8"))
-        write_atomically(file, to_json(job.model_copy(update={"spec": public_spec(job.spec)})))
+        job = read_job(folder)
+        write_atomically(folder / JOB_FILE, to_json(job.model_copy(update={"spec": change(job.spec)})))

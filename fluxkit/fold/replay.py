@@ -1,6 +1,5 @@
 """The events of all attempts at a run, read as one trajectory: what was done twice counts once."""
 
-import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +51,8 @@ class RunFacts:
 
     ranks: dict[int, RankFacts] = field(default_factory=dict)
     inputs: RunInputs | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each file that the last attempt to get so far has read."""
     phases: list[PhaseSeconds] = field(default_factory=list)
     interruptions: list[Interruption] = field(default_factory=list)
     checkpoints: list[tuple[int, float]] = field(default_factory=list)
@@ -113,7 +114,7 @@ class RunFacts:
             case events.Reconstruction():
                 self.reconstruction[event.mark, event.pair, event.seed] = ReconstructionScore(**event.facts())
             case events.Validation():
-                score = ValidationScore(**event.facts() | {"loss": finite(event.loss)})
+                score = ValidationScore(**event.facts())
                 self.validation[event.mark, event.pair, event.sigma, event.draw] = score
             case events.Anchor():
                 self.anchors[event.anchor, event.pair] = AnchorScore(**event.facts())
@@ -134,7 +135,9 @@ class RunFacts:
         """Takes in what rank 0 states for all."""
         match event:
             case events.Inputs():
-                self.inputs = RunInputs(**event.facts())
+                facts_of_result = event.facts()
+                self.files = facts_of_result.pop("files") or {}
+                self.inputs = RunInputs(**facts_of_result)
             case events.PhaseStarted():
                 self.phases.append(PhaseSeconds(name=event.phase, attempt=self.attempt, seconds=None))
             case events.PhaseEnded():
@@ -164,7 +167,7 @@ class RunFacts:
             self._rewind(event.first)
             self.interruptions = self.interruptions if self.resumed else []
         if rank == 0:
-            self.losses.extend(finite(loss) for loss in event.losses)
+            self.losses.extend(event.losses)
         facts.seconds = [*facts.seconds[: event.first], *event.seconds]
         facts.budget_seconds = event.total_seconds
 
@@ -206,8 +209,3 @@ def replay(folder: Path) -> RunFacts:
             except ValueError as error:
                 run.unreadable = redact(f"events/{path.name}: {error}", folder)
     return run
-
-
-def finite(value: float | None) -> float | None:
-    """The value, or None where it is not a finite number: JSON has no word for those."""
-    return value if value is not None and math.isfinite(value) else None

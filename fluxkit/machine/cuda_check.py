@@ -6,6 +6,7 @@ from fluxkit.errors import MachineError
 from fluxkit.machine.container import FLAGS, own_image_flags
 from fluxkit.machine.readings import PlacedDevice
 from fluxkit.machine.system import System
+from fluxkit.spec.execution import NO_MPS
 from fluxkit.spec.run_spec import RunSpec
 
 OLDEST_DRIVER = {"11": 450, "12": 525, "13": 580}
@@ -22,6 +23,9 @@ Maxwell, Pascal and Volta are gone."""
 
 def no_gpu(spec: RunSpec, system: System) -> str:
     """What to tell who asks for a GPU where the driver shows none."""
+    kernel = system.readings.get("kernel")
+    if kernel and str(kernel.value).startswith("Darwin"):
+        return f"{spec.name} asks for an NVIDIA GPU, which no Mac has; {NO_MPS}."
     container = system.readings.get("container")
     flags = FLAGS.get(str(container.value)) if container else None
     where = "this container" if flags else "this machine"

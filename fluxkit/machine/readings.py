@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from fluxkit.values import Frozen
+from pydantic import Field
+
+from fluxkit.values import Frozen, Number, Whole
 
 Value = bool | float | str | None
 Look = tuple[str, Callable[[], Value]] | tuple[str, Callable[[], Value], str]
@@ -19,7 +21,7 @@ CPUS = "sys/devices/system/cpu"
 class Reading(Frozen):
     """One fact about the machine."""
 
-    value: bool | int | float | str | None
+    value: bool | Annotated[int, Field(ge=-(2**64), le=2**64)] | Number | str | None
     """What was read; null where it could not be."""
     source: str
     """File, call or command it was read from."""
@@ -34,7 +36,7 @@ class Device(Frozen):
     """`cpu` or `cuda`."""
     name: str
     """The maker's name of it."""
-    memory_bytes: int | None
+    memory_bytes: Whole | None
     """Memory that it may use."""
     uuid: str | None = None
     """The GPU's or MIG slice's own id."""

@@ -1,10 +1,13 @@
 """Spec x system -> what will be started; refuses what cannot work before anything is loaded."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from fluxkit.errors import MachineError
 from fluxkit.machine.cuda_check import check_cuda
+from fluxkit.machine.provenance import Kit
 from fluxkit.machine.readings import PlacedDevice
 from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.plan.arithmetic import check_arithmetic
@@ -15,7 +18,7 @@ from fluxkit.plan.sizes import Sizes, sizes_of
 from fluxkit.plan.storage import check_storage
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted, size_text
-from fluxkit.values import Frozen
+from fluxkit.values import Amount, Frozen, Share, Whole
 
 MAX_OVERSUBSCRIPTION = 4
 """More threads than this per logical core is a mistake in the spec, not a measurement."""
@@ -34,32 +37,32 @@ class Plan(Frozen):
     """Name of each process's device."""
     device_uuids: tuple[str, ...] = ()
     """Of this machine's processes, in order; empty on a CPU."""
-    processes: int
-    nodes: int = 1
+    processes: Annotated[int, Field(ge=1, le=1024)]
+    nodes: Annotated[int, Field(ge=1, le=256)] = 1
     """Machines that the processes are shared out among."""
-    threads_per_process: int
-    micro_batch_size: int
+    threads_per_process: Whole
+    micro_batch_size: Whole
     """Samples per forward pass of tuning on each process."""
-    accumulation_steps: int
+    accumulation_steps: Whole
     """Forward passes per optimiser step: global batch / (processes x micro-batch)."""
-    inference_micro_batch_size: int
+    inference_micro_batch_size: Whole
     """Images per forward pass of the inference speed on each process."""
-    parameters: int
+    parameters: Whole
     """Transformer parameters, by formula."""
-    trainable_parameters: int
+    trainable_parameters: Whole
     """Parameters that the optimiser changes, by formula."""
-    forward_flops_per_sample: int
+    forward_flops_per_sample: Whole
     """FLOPs (2 per multiply-add, matrix products only) of one transformer forward pass of one sample."""
-    train_flops_per_iteration: int
+    train_flops_per_iteration: Whole
     """FLOPs of one optimiser step over the global batch."""
-    predicted_peak_bytes: int | None = None
+    predicted_peak_bytes: Whole | None = None
     """Peak bytes of all processes, by formula: of their tensors on a GPU, of all that is resident on a CPU; null where
     the formula does not hold."""
-    predicted_seconds: float | None = None
+    predicted_seconds: Amount | None = None
     """Seconds of `tune.iterations` steps, by FLOPs and stated efficiency; null on a device that is not known."""
-    predicted_batch_seconds: float | None = None
+    predicted_batch_seconds: Amount | None = None
     """Seconds of all denoising steps of one whole batch of the inference speed; null likewise."""
-    predicted_inference_coverage: float | None = None
+    predicted_inference_coverage: Share | None = None
     """Share of that batch which the spec's limits leave time for; null likewise."""
     notes: tuple[str, ...] = ()
     """What was decided and why, in sentences."""
@@ -70,9 +73,11 @@ class Job(Frozen):
 
     spec: RunSpec
     plan: Plan
-    seed: int
+    seed: Whole
     """Of everything random in tuning: the spec's seed plus the repeat."""
-    attempt: int = 0
+    kit: Kit | None = None
+    """Which fluxkit began the run."""
+    attempt: Whole = 0
     """0 at first, one more for every resume; a resumed attempt continues from `checkpoint/`."""
 
 

@@ -6,10 +6,11 @@ from typing import NamedTuple
 from fluxkit.dataset.photos import photos
 from fluxkit.dataset.picture_folder import list_folder
 from fluxkit.errors import MachineError
+from fluxkit.model.adapter_file import read_adapter
 from fluxkit.model.memory_formula import FLOAT32, ForwardPass
-from fluxkit.model.pipeline_files import PACK, pipeline_folder, read_sizes
+from fluxkit.model.pipeline_files import PACK, pipeline_folder, read_sizes, single_file
+from fluxkit.model.single_file import check_model, transformer_config
 from fluxkit.model.transformer_size import Cost, Transformer
-from fluxkit.model.weight_files import check_pipeline
 from fluxkit.spec.run_spec import RunSpec
 
 TEXT_BYTES = {"nano": 4, "schnell": 2}
@@ -40,11 +41,17 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
     Raises:
         MachineError: files are missing or damaged, the resolution does not suit the model, or there is no picture.
     """
+    config = None
     if folder is None:
-        folder = pipeline_folder(spec.model)
         if spec.model.weights == "pretrained":
-            check_pipeline(folder)
-    pipeline = read_sizes(folder)
+            folder, config = check_model(spec.model)
+        else:
+            folder = pipeline_folder(spec.model)
+        if spec.model.assistant_adapter:
+            read_adapter(spec.model.assistant_adapter)
+    elif spec.model.weights == "pretrained" and (file := single_file(spec.model)):
+        config = transformer_config(file, folder)
+    pipeline = read_sizes(folder, config)
     transformer, unit = pipeline.transformer, pipeline.vae_factor * PACK
     if spec.data.resolution % unit:
         raise MachineError(
@@ -52,11 +59,7 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
         )
     image_tokens, length = (spec.data.resolution // unit) ** 2, spec.evaluate.max_sequence_length
     text_tokens = min(length, pipeline.max_text_tokens or length)
-    if spec.data.source == "folder":
-        usable, problems = list_folder(spec.data)
-        pictures = len(usable) + len(problems)
-    else:
-        pictures = len(photos())
+    pictures = len(photos()) if spec.data.source == "photos" else len(list_folder(spec.data)[0])
     captions = (pictures + 1) * (text_tokens * transformer.joint_attention_dim + transformer.pooled_projection_dim)
     latents = pictures * image_tokens * transformer.in_channels
     return Sizes(

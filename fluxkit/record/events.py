@@ -9,8 +9,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from fluxkit.record import facts
 from fluxkit.record.agreement_facts import AgreementFacts
 from fluxkit.spec.execution import InferencePrecision
-from fluxkit.values import Frozen
+from fluxkit.values import Amount, Frozen, Rate, Whole
 
+MAX_LINE_BYTES = 64_000_000
+"""The longest event names every pair of a run."""
 Phase = Literal["import", "prepare", "load", "warm_up", "tune", "inference", "evaluate"]
 
 
@@ -18,7 +20,7 @@ class TimedEvent(Frozen):
     """What every event carries beside its facts."""
 
     event: str
-    at_seconds: float
+    at_seconds: Amount
     """Seconds since this rank's process began, monotonic."""
 
     def facts(self) -> dict[str, Any]:
@@ -37,6 +39,8 @@ class Inputs(facts.RunInputs, TimedEvent):
     """What is tuned and on what."""
 
     event: Literal["inputs"] = "inputs"
+    files: dict[str, str] | None = None
+    """SHA-256 of each file that was read, by name; a run is only continued with the same ones."""
 
 
 class PhaseStarted(TimedEvent):
@@ -51,20 +55,20 @@ class PhaseEnded(TimedEvent):
 
     event: Literal["phase_ended"] = "phase_ended"
     phase: Phase
-    seconds: float
+    seconds: Amount
 
 
 class Iterations(TimedEvent):
     """A block of consecutive optimiser steps, at most about a second long; raw values."""
 
     event: Literal["iterations"] = "iterations"
-    first: int
+    first: Whole
     """Index of the block's first step, from 0."""
-    seconds: tuple[float, ...]
+    seconds: tuple[Amount, ...]
     """Duration of each step on the budget's clock."""
-    losses: tuple[float | None, ...]
+    losses: tuple[Amount | None, ...]
     """Mean loss over the global batch of each step; null where it was not finite."""
-    total_seconds: float
+    total_seconds: Amount
     """The budget's clock after the block."""
 
 
@@ -72,7 +76,7 @@ class MarkReached(facts.Mark, TimedEvent):
     """A state of the trajectory that will be graded."""
 
     event: Literal["mark"] = "mark"
-    target_seconds: float | None = None
+    target_seconds: Amount | None = None
 
 
 class Agreement(AgreementFacts, TimedEvent):
@@ -85,8 +89,8 @@ class Resumed(TimedEvent):
     """Tuning continued from a checkpoint: steps after `iteration` are done again."""
 
     event: Literal["resumed"] = "resumed"
-    iteration: int
-    seconds: float
+    iteration: Whole
+    seconds: Amount
     """The budget's clock at the checkpoint."""
 
 
@@ -114,7 +118,7 @@ class Setting(TimedEvent):
 
     attention: str
     """torch's attention operators that ran, without their common beginning `_scaled_dot_product_`."""
-    compile_seconds: float | None = None
+    compile_seconds: Amount | None = None
     """What compiling took, inside the warm-up; null where nothing was compiled."""
 
 
@@ -131,17 +135,17 @@ class InferenceSetting(Setting):
 
     # A result's `Inference` has the same fields among others, in a published order that no common base could give.
     event: Literal["inference_setting"] = "inference_setting"
-    micro_batch_size: int
+    micro_batch_size: Whole
     precision: dict[str, str]
     """Dtype and backend switches, read back."""
-    warm_up_seconds: float
+    warm_up_seconds: Amount
 
 
 class InferenceSteps(TimedEvent):
     """Durations of denoising steps of one micro-batch each, in order."""
 
     event: Literal["inference_steps"] = "inference_steps"
-    seconds: tuple[float, ...]
+    seconds: tuple[Amount, ...]
 
 
 class Memory(TimedEvent):
@@ -149,7 +153,7 @@ class Memory(TimedEvent):
 
     event: Literal["memory"] = "memory"
     phase: Phase
-    peak_bytes: dict[str, int]
+    peak_bytes: dict[str, Whole]
     """For example `resident`, `cuda_allocated`, `cuda_reserved`."""
 
 
@@ -157,8 +161,8 @@ class CheckpointWritten(TimedEvent):
     """All tuning state is on disk."""
 
     event: Literal["checkpoint"] = "checkpoint"
-    iteration: int
-    seconds: float
+    iteration: Whole
+    seconds: Amount
     """What writing it took."""
 
 
@@ -166,8 +170,8 @@ class Progress(TimedEvent):
     """Nothing but a sign of life with a position, for phases without facts of their own."""
 
     event: Literal["progress"] = "progress"
-    done: int
-    total: int
+    done: Whole
+    total: Whole
     what: str
 
 
@@ -180,13 +184,13 @@ class Canary(TimedEvent):
     when: facts.When
     precision: InferencePrecision
     """Precision the spec names for the phase; the switches in force were those of the phase."""
-    matmul_size: int
+    matmul_size: Whole
     """n of the product of two n x n matrices."""
-    matmul_flops_per_second: float
+    matmul_flops_per_second: Rate
     """2 n^3 / seconds of the fastest repetition."""
-    matmul_relative_error: float | None = None
+    matmul_relative_error: Amount | None = None
     """Relative L2 error of a small product against float64: about 1e-7 in IEEE float32, 3e-4 in TF32."""
-    copy_bytes_per_second: float
+    copy_bytes_per_second: Rate
     """Bytes read and written by a copy in memory / seconds of the fastest repetition."""
 
 
@@ -195,8 +199,8 @@ class Failed(facts.RunFailure, TimedEvent):
 
     event: Literal["failed"] = "failed"
     phase: Phase | None
-    exit_code: int
-    unix_seconds: float | None = None
+    exit_code: facts.ExitStatus
+    unix_seconds: Amount | None = None
     """The machine's clock: of several ranks the first to fail is the cause, and each counts from its own start."""
 
 
@@ -221,11 +225,17 @@ def event_path(folder: Path, rank: int, attempt: int) -> Path:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The whole events of a file, in order; a line cut short by a sudden death ends them."""
+    """The whole events of a file, in order; a line cut short by a sudden death ends them.
+
+    Raises:
+        ValueError: a line is not an event of this version.
+    """
     if not path.is_file():
         return
     with path.open("rb") as lines:
-        for line in lines:
+        while line := lines.readline(MAX_LINE_BYTES):
+            if len(line) == MAX_LINE_BYTES:
+                raise ValueError(f"a line is longer than {MAX_LINE_BYTES} bytes, so it is no event")
             if not line.endswith(b"\n"):
                 return
             yield parse_event(line)

@@ -4,14 +4,29 @@ The field texts of these models are the result's published schema, so what only 
 """
 
 import math
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from fluxkit.values import Frozen
+from pydantic import Field
 
+from fluxkit.values import Amount, Frozen, Number, Share, Whole
+
+Similarity = Annotated[float, Field(ge=-1.001, le=1.001)]
+"""SSIM, with room for rounding at its ends."""
+ExitStatus = Annotated[int, Field(ge=-255, le=255)]
 TimedPhase = Literal["tune", "inference"]
 When = Literal["before", "after"]
 TIMED_WORDS: dict[TimedPhase, str] = {"tune": "tuning", "inference": "inference"}
 """What a timed phase is called in a sentence."""
+
+
+# Source: the messages of torch's CPU and CUDA allocators, of the C++ library, of cuBLAS, cuDNN, oneDNN and NCCL.
+OUT_OF_MEMORY = re.compile(
+    r"can(?:'|no)t allocate memory|out of memory|not enough memory|std::bad_alloc"
+    r"|CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)|CUDNN_STATUS\w*_ALLOC(?:ATION)?_FAILED|could not create a memory",
+    re.IGNORECASE,
+)
+"""What an error says when memory ran out."""
 
 
 def _finite(*values: float | None) -> bool:
@@ -21,11 +36,11 @@ def _finite(*values: float | None) -> bool:
 class RankStart(Frozen):
     """What one process sees at its start."""
 
-    rank: int
+    rank: Whole
     # The device that the tensors really lie on, as torch names it.
     device_name: str
     device_uuid: str | None
-    threads: int
+    threads: Whole
     # Precision switches of the backends, read back after they were set.
     precision: dict[str, str]
     # Versions seen by this process, and what torch was built for.
@@ -59,8 +74,8 @@ class RunInputs(Frozen):
     skipped: tuple[str, ...] = ()
     """Files of the folder that were left out, each with its reason."""
     # Of the transformer, counted on the real model.
-    parameters: int
-    trainable_parameters: int
+    parameters: Whole
+    trainable_parameters: Whole
 
 
 class Mark(Frozen):
@@ -69,13 +84,13 @@ class Mark(Frozen):
     # `untuned`, `seconds-30`, `iterations-200`.
     id: str
     # The tuning time that this mark stands for, if it is one of time.
-    target_seconds: float | None
+    target_seconds: Amount | None
     # The budget's clock at the last step completed.
-    seconds: float
+    seconds: Amount
     # Optimiser steps completed.
-    iteration: int
+    iteration: Whole
     # Samples seen.
-    samples: int
+    samples: Whole
 
 
 class ReconstructionScore(Frozen):
@@ -83,12 +98,12 @@ class ReconstructionScore(Frozen):
 
     mark: str
     pair: str
-    seed: int
+    seed: Whole
     # Mean squared error of uint8 values; null, as all scores, where the image was not of finite numbers.
-    mse: float | None
+    mse: Amount | None
     # Null for identical images.
-    psnr_db: float | None
-    ssim: float | None
+    psnr_db: Number | None
+    ssim: Similarity | None
     # Path of the sample inside the run folder, where it was kept.
     image: str | None = None
 
@@ -104,13 +119,13 @@ class ValidationScore(Frozen):
     mark: str
     pair: str
     # The noise is fixed by sigma and the number of the draw.
-    sigma: float
-    draw: int
+    sigma: Share
+    draw: Whole
     # Velocity loss in latent space; null where it was not finite.
-    loss: float | None
-    psnr_db: float | None
+    loss: Amount | None
+    psnr_db: Number | None
     # Null where the estimate was not of finite numbers.
-    ssim: float | None
+    ssim: Similarity | None
 
     @property
     def diverged(self) -> bool:
@@ -124,9 +139,9 @@ class AnchorScore(Frozen):
     # To read the others by: `autoencoder_reconstruction` or `flat_colour`.
     anchor: str
     pair: str
-    mse: float
-    psnr_db: float | None
-    ssim: float
+    mse: Amount
+    psnr_db: Number | None
+    ssim: Similarity
     image: str | None = None
 
 
@@ -137,5 +152,5 @@ class RunFailure(Frozen):
     # Class of the error, or what was seen of a death.
     kind: str
     message: str
-    exit_code: int | None = None
+    exit_code: ExitStatus | None = None
     """Of the engine process; negative: ended by that signal."""

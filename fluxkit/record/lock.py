@@ -13,8 +13,10 @@ from typing import Any, Self
 
 from fluxkit.errors import MachineError
 from fluxkit.record.atomic_file import LOCK_FILE, write_atomically
+from fluxkit.values import read_regular
 
 BEAT_SECONDS = 1.0
+MAX_LOCK_BYTES = 10_000
 STALE_SECONDS = 30.0
 """A process of another host is taken for dead when its heartbeat is older than this."""
 
@@ -62,8 +64,8 @@ def is_held(folder: Path) -> bool:
     path = folder / LOCK_FILE
     try:
         age = time.time() - path.stat().st_mtime
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        values = json.loads(read_regular(path, MAX_LOCK_BYTES))
+    except (OSError, ValueError, RecursionError):
         return False
     if not isinstance(values, dict):
         return False

@@ -63,7 +63,7 @@ class Metric(NamedTuple):
     role: Literal["primary", "supporting", "descriptive"] = "descriptive"
     """Primary: one of the study's three questions. Supporting: its subject is graded too where this alone is known."""
     verdicts: tuple[str, str] | None = None
-    """What a contrast says of the first of two if it has more, and if it has less; None: it is not contrasted."""
+    """Said of the first of two if it has more, and if it has less; None: it is not contrasted."""
     contrast_name: str | None = None
     """Its quantity in contrasts, where that is not the key."""
     same_verdict_as: str | None = None
@@ -96,6 +96,11 @@ class Metric(NamedTuple):
     def quantity(self) -> str:
         """Its name in contrasts and answers."""
         return self.contrast_name or self.key
+
+    @property
+    def judged(self) -> bool:
+        """Whether its contrasts have a verdict: the study's questions and the costs do, all else is descriptive."""
+        return bool(self.verdicts) and (self.role == "primary" or self.per is not None)
 
     @property
     def margin_text(self) -> str:
@@ -236,6 +241,7 @@ COSTS = tuple(metric for metric in METRICS if metric.per)
 """Made of what a run took and of the reader's prices, so in no result."""
 SUMMARY_METRICS = tuple(metric for metric in METRICS if not metric.per)
 """One for each field of `Summary`."""
+JUDGED = tuple(metric for metric in METRICS if metric.judged)
 CONTRASTED = tuple(metric for metric in METRICS if metric.verdicts)
 CURVES = tuple(metric for metric in METRICS if metric.curve_title)
 UNTUNED_KEYS = frozenset(metric.untuned for metric in METRICS if metric.untuned)

@@ -1,9 +1,11 @@
 """Takes this machine's paths and names out of text that will travel with a result."""
 
 import getpass
+import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from fluxkit.errors import printable
@@ -16,15 +18,26 @@ MIN_NAME = 3
 
 def public_spec(spec: RunSpec) -> RunSpec:
     """The spec as it is stored: a path as its last part only; its content is told by a hash."""
-    model = {key: _last_part(getattr(spec.model, key)) for key in ("path", "assistant_adapter")}
-    data = {"path": _last_part(spec.data.path)}
-    return spec.model_copy(
-        update={"model": spec.model.model_copy(update=model), "data": spec.data.model_copy(update=data)}
-    )
+    return _with_paths(spec, lambda path: Path(path).resolve().name or "root")
 
 
-def _last_part(path: str | None) -> str | None:
-    return None if path is None else Path(path).resolve().name or "root"
+def home_as_tilde(spec: RunSpec) -> RunSpec:
+    """The spec of a run that may be continued: its paths lead to their files, and do not name the home folder."""
+    home = str(Path.home()) + os.sep
+    return _with_paths(spec, lambda path: f"~/{path.removeprefix(home)}" if path.startswith(home) else path)
+
+
+def tilde_as_home(spec: RunSpec) -> RunSpec:
+    """The inverse of `home_as_tilde`."""
+    return _with_paths(spec, lambda path: str(Path(path).expanduser()))
+
+
+def _with_paths(spec: RunSpec, change: Callable[[str], str]) -> RunSpec:
+    tables = {}
+    for table, keys in (("model", ("path", "assistant_adapter")), ("data", ("path",))):
+        paths = {key: change(value) for key in keys if (value := getattr(getattr(spec, table), key))}
+        tables[table] = getattr(spec, table).model_copy(update=paths)
+    return spec.model_copy(update=tables)
 
 
 def redact(text: str, folder: Path) -> str:

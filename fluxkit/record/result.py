@@ -11,7 +11,7 @@ from fluxkit.record import facts
 from fluxkit.record.agreement_facts import AgreementFacts
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.values import Frozen
+from fluxkit.values import Amount, Frozen, Number, Rate, Share, Whole
 
 RESULT_SCHEMA = "fluxkit.result/1"
 FinalStatus = Literal["completed", "failed", "interrupted"]
@@ -31,43 +31,43 @@ class PhaseSeconds(Frozen):
     """How long one phase took on rank 0; null if it did not end."""
 
     name: str
-    attempt: int
-    seconds: float | None
+    attempt: Whole
+    seconds: Amount | None
 
 
 class Rank(facts.RankStart):
     """One process: the device it saw, its tuning seconds, its peak memory by phase and kind."""
 
-    seconds: float | None
+    seconds: Amount | None
     """This rank's own budget clock at the end of tuning."""
-    peak_memory_bytes: dict[str, dict[str, int]]
+    peak_memory_bytes: dict[str, dict[str, Whole]]
 
 
 class Interruption(Frozen):
     """Tuning stopped and was continued from a checkpoint."""
 
-    at_seconds: float
+    at_seconds: Amount
     """The budget's clock when it stopped."""
-    resumed_seconds: float
+    resumed_seconds: Amount
     """The budget's clock of the checkpoint it continued from."""
 
 
 class Tuning(Frozen):
     """One trajectory, raw: both protocols read from it."""
 
-    iteration_seconds: tuple[float, ...]
-    losses: tuple[float | None, ...]
+    iteration_seconds: tuple[Amount, ...]
+    losses: tuple[Amount | None, ...]
     """Mean over the global batch of each step; null where it was not finite, which JSON can't say."""
-    samples_per_iteration: int
-    coverage: float
+    samples_per_iteration: Whole
+    coverage: Share
     """Share of the iteration budget that was done."""
     marks: tuple[facts.Mark, ...]
     ranks: tuple[Rank, ...]
     attention: str | None = None
     """torch's attention operators that ran on rank 0; null in results that were made without."""
-    compile_seconds: float | None = None
+    compile_seconds: Amount | None = None
     """Compiling on the slowest rank, inside the warm-up and off the budget; null where nothing was compiled."""
-    checkpoint_seconds: float | None = None
+    checkpoint_seconds: Amount | None = None
     """Writing checkpoints on rank 0, inside the tuning phases that ended and off the budget; null in results that were
     made without."""
 
@@ -75,7 +75,7 @@ class Tuning(Frozen):
 class Quality(Frozen):
     """Scores of every graded mark, raw, with the definition they follow."""
 
-    definition: dict[str, str | int | float | bool]
+    definition: dict[str, str | Whole | Number | bool]
     reconstruction: tuple[facts.ReconstructionScore, ...]
     validation: tuple[facts.ValidationScore, ...]
     anchors: tuple[facts.AnchorScore, ...]
@@ -84,23 +84,23 @@ class Quality(Frozen):
 class AgreementProbe(AgreementFacts):
     """How far one rank's device lies from a stored float64 reference in one precision, on a fixed tiny FLUX."""
 
-    rank: int
+    rank: Whole
 
 
 class Inference(Frozen):
     """Denoising speed on latents, raw: seconds of each micro-batch step of the slowest rank."""
 
-    batch_size: int
-    micro_batch_size: int
-    processes: int
+    batch_size: Whole
+    micro_batch_size: Whole
+    processes: Whole
     precision: dict[str, str]
     attention: str
-    warm_up_seconds: float
-    compile_seconds: float | None = None
+    warm_up_seconds: Amount
+    compile_seconds: Amount | None = None
     """Of them, compiling; null where nothing was compiled."""
-    step_seconds: tuple[float, ...]
+    step_seconds: tuple[Amount, ...]
     """One forward pass of one micro-batch (on each process) and the scheduler's step."""
-    coverage: float
+    coverage: Share
     """Share of one whole batch's steps that was timed, at most 1."""
 
 
@@ -109,28 +109,28 @@ class CanaryRate(Frozen):
 
     phase: facts.TimedPhase
     when: facts.When
-    rank: int = 0
-    attempt: int = 0
+    rank: Whole = 0
+    attempt: Whole = 0
     precision: InferencePrecision
-    matmul_size: int
-    matmul_flops_per_second: float
-    matmul_relative_error: float | None = None
-    copy_bytes_per_second: float
+    matmul_size: Whole
+    matmul_flops_per_second: Rate
+    matmul_relative_error: Amount | None = None
+    copy_bytes_per_second: Rate
 
 
 class PhaseTelemetry(Frozen):
     """What the sampler saw during one timed phase; null where it can't be read."""
 
     phase: facts.TimedPhase
-    samples: int
-    engine_cores: float | None
+    samples: Whole
+    engine_cores: Number | None
     """Cores that the engine's processes kept busy, on average."""
-    foreign_cores: float | None
+    foreign_cores: Number | None
     """Cores that others kept busy: the whole system without the engine and its launcher."""
-    stolen_cores: float | None
+    stolen_cores: Number | None
     """Cores that the hypervisor gave to other machines."""
-    logical_cores: int | None
-    power_capped_share: float | None = None
+    logical_cores: Whole | None
+    power_capped_share: Share | None = None
     """Share of the samples in which a GPU was at its power limit, which is usual under load."""
     throttle_reasons: tuple[str, ...] = ()
     """Reasons for which a GPU lowered its clocks, as the driver names them; idling and set clocks are none."""
@@ -139,14 +139,14 @@ class PhaseTelemetry(Frozen):
 class Telemetry(Frozen):
     """What the launcher's sampler saw in one attempt, decimated; and what looking cost."""
 
-    attempt: int
-    interval_seconds: float
+    attempt: Whole
+    interval_seconds: Amount
     """Between samples."""
-    samples: int
-    sampler_cpu_seconds: float
+    samples: Whole
+    sampler_cpu_seconds: Amount
     """Processor time of the sampler itself."""
-    wall_seconds: float
-    series: dict[str, tuple[float | None, ...]]
+    wall_seconds: Amount
+    series: dict[str, tuple[Number | None, ...]]
     """Means over equal groups of samples, by name with unit; `at_seconds` counts from the engine's start."""
     phases: tuple[PhaseTelemetry, ...] = ()
 
@@ -155,10 +155,10 @@ class PhaseEnergy(Frozen):
     """Energy of one timed phase."""
 
     phase: facts.TimedPhase
-    joules_gross: float
-    joules_net: float | None
+    joules_gross: Number
+    joules_net: Number | None
     """Less what the idle device would have used in the same time."""
-    seconds: float
+    seconds: Amount
     reason: str | None = None
     """Why these joules are not to be used: over too short a time they say little."""
 
@@ -169,24 +169,24 @@ class Energy(Frozen):
     model_config = ConfigDict(populate_by_name=True)
     class_: EnergyClass = Field(alias="class")
     """`measured`: by the device's own energy counter. `estimated`: sampled power times time."""
-    joules_gross: float | None = None
-    joules_net: float | None = None
+    joules_gross: Number | None = None
+    joules_net: Number | None = None
     """Less what the idle devices would have used in the same time."""
-    idle_watts: float | None = None
+    idle_watts: Number | None = None
     """Measured right before the engine started."""
     source: str | None = None
     reason: str | None = None
     """Why there is no value, or why not a better one."""
-    seconds: float | None = None
+    seconds: Amount | None = None
     phases: tuple[PhaseEnergy, ...] = ()
 
 
 class Attempt(Frozen):
     """One start of the engine: what it took in one pass, and how it ended."""
 
-    micro_batch_size: int
+    micro_batch_size: Whole
     """Samples per forward pass of tuning; the global batch is the same in every attempt."""
-    inference_micro_batch_size: int
+    inference_micro_batch_size: Whole
     outcome: FinalStatus | Literal["out_of_memory"]
     phase: str | None = None
     """Where it ended, if it did not complete."""
@@ -197,9 +197,9 @@ class Attempt(Frozen):
 class PredictedOverMeasured(Frozen):
     """How far the plan was from the run: 1 is exact, 2 means half of what was predicted; null where either lacks."""
 
-    peak_memory: float | None = None
+    peak_memory: Amount | None = None
     """Peak bytes: of tensors over allocated ones on a GPU, of all that is resident on a CPU."""
-    seconds: float | None = None
+    seconds: Amount | None = None
     """Seconds of the iterations of the constant-iteration protocol."""
 
 
@@ -219,7 +219,7 @@ class Artifact(Frozen):
 
     path: str
     sha256: str
-    bytes: int
+    bytes: Whole
     left_out: bool = False
     """Whether it was not copied into this folder, on purpose."""
 
@@ -227,34 +227,34 @@ class Artifact(Frozen):
 class Summary(Frozen):
     """Derived from the raw values by `fluxkit.fold.summarise` alone; null where there is nothing to derive from."""
 
-    training_iterations_per_second: float | None = None
-    training_images_per_second: float | None = None
-    inference_image_steps_per_second: float | None = None
-    inference_batch_steps_per_second: float | None = None
-    psnr_db: float | None = None
+    training_iterations_per_second: Amount | None = None
+    training_images_per_second: Amount | None = None
+    inference_image_steps_per_second: Amount | None = None
+    inference_batch_steps_per_second: Amount | None = None
+    psnr_db: Number | None = None
     """Reconstruction at the constant-time mark: mean of per-image dB."""
-    ssim: float | None = None
-    psnr_db_untuned: float | None = None
-    ssim_untuned: float | None = None
-    psnr_db_at_iterations: float | None = None
+    ssim: facts.Similarity | None = None
+    psnr_db_untuned: Number | None = None
+    ssim_untuned: facts.Similarity | None = None
+    psnr_db_at_iterations: Number | None = None
     """Reconstruction at the constant-iteration mark."""
-    ssim_at_iterations: float | None = None
-    validation_loss: float | None = None
-    validation_loss_untuned: float | None = None
-    validation_psnr_db: float | None = None
-    validation_psnr_db_untuned: float | None = None
-    validation_ssim: float | None = None
-    validation_ssim_untuned: float | None = None
-    peak_memory_bytes: int | None = None
+    ssim_at_iterations: facts.Similarity | None = None
+    validation_loss: Amount | None = None
+    validation_loss_untuned: Amount | None = None
+    validation_psnr_db: Number | None = None
+    validation_psnr_db_untuned: Number | None = None
+    validation_ssim: facts.Similarity | None = None
+    validation_ssim_untuned: facts.Similarity | None = None
+    peak_memory_bytes: Whole | None = None
     """Largest of the phases, summed over ranks: resident on a CPU, reserved on a GPU."""
-    tuning_seconds: float | None = None
-    total_seconds: float | None = None
+    tuning_seconds: Amount | None = None
+    total_seconds: Amount | None = None
     """Sum of all phases on rank 0."""
-    training_flops_share: float | None = None
+    training_flops_share: Amount | None = None
     """Achieved FLOP/s of tuning / this machine's own rate of matrix products in the same precision, by its canary."""
-    inference_flops_share: float | None = None
+    inference_flops_share: Amount | None = None
     """The same of the inference speed."""
-    energy_joules: float | None = None
+    energy_joules: Number | None = None
     """Gross energy of the devices that did the work, over the whole run."""
 
 
@@ -265,11 +265,13 @@ class RunResult(Frozen):
     id: str
     status: Status
     study: str
-    repeat: int
-    order: int
+    repeat: Whole
+    order: Whole
     """Place of this run in the study's seeded random order."""
-    seed: int
+    seed: Whole
     """Used for everything random in tuning: the spec's seed plus the repeat."""
+    looks: tuple[int, ...] = ()
+    """Numbers of repeats at which its study was to be looked at, as planned before its first run."""
     created: str
     """UTC, ISO 8601, ends in Z."""
     kit: Kit

@@ -10,12 +10,17 @@ from pydantic import ValidationError
 
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.machine.container import unwritable
-from fluxkit.record.atomic_file import LOCK_FILE, RESULT_FILE, file_sha256, to_json, write_atomically
+from fluxkit.plan.plan import Job
+from fluxkit.record.atomic_file import JOB_FILE, LOCK_FILE, RESULT_FILE, file_sha256, to_json, write_with_sha256
 from fluxkit.record.identity import once_each
 from fluxkit.record.result import RESULT_SCHEMA, Artifact, RunResult
-from fluxkit.values import path_inside
+from fluxkit.values import path_inside, read_regular
 
 MAX_RESULT_BYTES = 200_000_000
+MAX_RESULT_VALUES = 10_000_000
+"""Numbers, texts and lists in a result: a few bytes each on disk are a hundred in memory."""
+MAX_JOB_BYTES = 10_000_000
+SHA256_FILE, SIGNATURE_FILE = f"{RESULT_FILE}.sha256", f"{RESULT_FILE}.sig"
 MAX_DEPTH = 3
 """A study folder's results lie at most so many folders below it."""
 
@@ -46,8 +51,17 @@ def new_folder(folder: Path, advice: str) -> Iterator[None]:
 
 
 def write_result(folder: Path, result: RunResult) -> None:
-    """Writes `result.json` of a run folder, atomically."""
-    write_atomically(folder / RESULT_FILE, to_json(result))
+    """Writes `result.json` of a run folder, atomically, and its hash beside it."""
+    write_with_sha256(folder / RESULT_FILE, to_json(result))
+
+
+def read_job(folder: Path) -> Job:
+    """What the engine of a run folder was last started with.
+
+    Raises:
+        OSError, ValueError: it can't be read, or is no job of this version.
+    """
+    return Job.model_validate_json(read_regular(folder / JOB_FILE, MAX_JOB_BYTES))
 
 
 def folder_of(path: Path) -> Path:
@@ -63,9 +77,10 @@ def read_result(path: Path) -> RunResult:
     """
     file = path / RESULT_FILE if path.is_dir() else path
     try:
-        if file.stat().st_size > MAX_RESULT_BYTES:
-            raise UsageError(f"{file} is larger than {MAX_RESULT_BYTES} bytes, so it is no fluxkit result.")
-        values = json.loads(file.read_text("utf-8"))
+        text = read_regular(file, MAX_RESULT_BYTES)
+        if sum(map(text.count, (b",", b"[", b"{"))) > MAX_RESULT_VALUES:
+            raise UsageError(f"{file} holds more than {MAX_RESULT_VALUES} values, so it is no fluxkit result.")
+        values = json.loads(text)
     except OSError as error:
         raise UsageError(
             f"{file} cannot be read: {error.strerror}. Give a result.json, a run folder or a study folder."
@@ -73,6 +88,7 @@ def read_result(path: Path) -> RunResult:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not JSON, so it is no fluxkit result.") from error
     schema = values.get("schema") if isinstance(values, dict) else None
+    del values  # a long result is held once
     family, _, version = schema.partition("/") if isinstance(schema, str) else ("", "", "")
     if family != "fluxkit.result":
         raise UsageError(f'{file} is not a fluxkit result: it has no schema "{RESULT_SCHEMA}".')
@@ -81,18 +97,23 @@ def read_result(path: Path) -> RunResult:
             f"{file} has schema version {version}, and this fluxkit reads version 1; install the fluxkit that wrote it."
         )
     try:
-        return RunResult.model_validate_json(json.dumps(values))
+        return RunResult.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"{file} does not follow {RESULT_SCHEMA}: {where}: {first['msg']}.") from error
 
 
-def find_results(paths: Iterable[Path]) -> list[tuple[Path, RunResult]]:
+def find_results(paths: Iterable[Path], unreadable: list[str] | None = None) -> list[tuple[Path, RunResult]]:
     """Every result under result files, run folders and study folders, with its file, in a fixed order, each id once.
 
+    Args:
+        paths: where to look.
+        unreadable: takes a sentence for every result that can't be read, and the others are given; None: one is enough
+            to refuse them all.
+
     Raises:
-        UsageError: a path holds no result, or one of the results cannot be read.
+        UsageError: a path holds no result, one of the results can't be read, or none can.
     """
     sources: list[tuple[Path, RunResult]] = []
     for path in paths:
@@ -102,7 +123,15 @@ def find_results(paths: Iterable[Path]) -> list[tuple[Path, RunResult]]:
                 f"{path} holds no {RESULT_FILE}, nor do the folders up to {MAX_DEPTH} below it. "
                 "Give a result.json, a run folder or a study folder."
             )
-        sources += [(file, read_result(file)) for file in files]
+        for file in files:
+            try:
+                sources.append((file, read_result(file)))
+            except UsageError as error:
+                if unreadable is None:
+                    raise
+                unreadable.append(str(error))
+    if unreadable and not sources:
+        raise UsageError(unreadable[0])
     if not sources:
         raise UsageError("No result was given. Give a result.json, a run folder or a study folder.")
     return once_each(sources, lambda source: source[1])
@@ -143,12 +172,15 @@ def safe_path(folder: Path, relative: str) -> Path:
 
 
 def manifest(folder: Path) -> tuple[Artifact, ...]:
-    """Every file of the folder except the result itself, the lock, temporary (dot) files and links; by path."""
+    """Every regular file of the folder except the result itself, its hash and the lock; by path."""
     return tuple(
         Artifact(path=path.relative_to(folder).as_posix(), sha256=file_sha256(path), bytes=path.stat().st_size)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not path.is_symlink()
-        and path.name not in {RESULT_FILE, LOCK_FILE}
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        for path in files_of(folder)
+        if path.is_file() and not path.is_symlink()
     )
+
+
+def files_of(folder: Path) -> list[Path]:
+    """All that lies in a run folder and is no folder, except the result itself, its hash, a signature and the lock."""
+    own = {folder / name for name in (RESULT_FILE, SHA256_FILE, SIGNATURE_FILE, LOCK_FILE)}
+    return sorted(path for path in folder.rglob("*") if path not in own and (path.is_symlink() or not path.is_dir()))

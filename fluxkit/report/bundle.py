@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fluxkit.compare.compare import compare
 from fluxkit.errors import UsageError
-from fluxkit.record.atomic_file import RESULT_FILE, write_atomically
+from fluxkit.record.atomic_file import RESULT_FILE, write_with_sha256
 from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import safe_path
 from fluxkit.report.picture_grid import shown_images
@@ -44,5 +44,5 @@ def write_bundle(sources: Sequence[tuple[Path, RunResult]], target: Path) -> lis
             f"{json.dumps(key)}: {json.dumps(value, separators=(',', ':'), allow_nan=False)}"
             for key, value in values.items()
         ]
-        write_atomically(folder / RESULT_FILE, "{\n" + ",\n".join(lines) + "\n}\n")
+        write_with_sha256(folder / RESULT_FILE, "{\n" + ",\n".join(lines) + "\n}\n")
     return [target / name for name in names]

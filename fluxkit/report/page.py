@@ -28,7 +28,7 @@ from fluxkit.report.trust_board import BOARD, board, findings
 from fluxkit.spec.toml import spec_toml
 from fluxkit.spec.workload import MIN_HELD_OUT
 from fluxkit.stats import LEVEL, MIN_VALUES
-from fluxkit.text.answers import answers
+from fluxkit.text.answers import answers, decided_sentence, design_sentence
 from fluxkit.text.number_format import (
     MISSING,
     bracket_text,
@@ -36,7 +36,6 @@ from fluxkit.text.number_format import (
     further_runs_text,
     header,
     interval_text,
-    p_text,
     plain,
     title_of,
     value_text,
@@ -183,8 +182,8 @@ def _environment() -> Any:
         finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else printable(value),
     )
     functions = (
-        about_the_model, bracket_text, cell, contrast_text, facts, further_runs_text, header, interval_text, p_text,
-        plain, spec_toml, value_text, verdict_words, work_sentence,
+        about_the_model, bracket_text, cell, contrast_text, decided_sentence, design_sentence, facts,
+        further_runs_text, header, interval_text, plain, spec_toml, value_text, verdict_words, work_sentence,
     )  # fmt: skip
     environment.globals.update(
         {function.__name__: function for function in functions},

@@ -14,11 +14,11 @@ from fluxkit.errors import MachineError
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE, RESULT_FILE
-from fluxkit.record.run_folder import read_result
+from fluxkit.record.run_folder import read_job, read_result
+from fluxkit.record.study import STUDY_FILE, read_study
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import StopRequests, Tail, follow
 from fluxkit.run.progress import SILENT, Position, Reporter
-from fluxkit.run.study import STUDY_FILE, read_study
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 600.0
@@ -63,7 +63,7 @@ def _begun(folder: Path) -> Iterator[tuple[Path, Job]]:
     """Runs of several machines that have begun and not ended, each with its job."""
     for file in sorted([*folder.glob(JOB_FILE), *folder.glob(f"*/{JOB_FILE}")]):
         try:
-            job = Job.model_validate_json(file.read_text("utf-8"))
+            job = read_job(file.parent)
             if job.plan.nodes > 1 and read_result(file.parent).status == "started":
                 yield file.parent, job
         except (OSError, ValueError):  # being written
@@ -74,7 +74,7 @@ def _is_over(folder: Path) -> bool:
     """Whether the first machine has ended everything that was to be done; it may have stopped before that."""
     runs = [folder]
     if (folder / STUDY_FILE).is_file():
-        runs = [folder / entry.folder for entry in read_study(folder).runs]
+        runs = [folder / entry.folder for entry in read_study(folder).needed]
     ended = [read_result(run).status for run in runs if (run / RESULT_FILE).is_file()]
     return "interrupted" in ended or (len(ended) == len(runs) and "started" not in ended)
 

@@ -1,5 +1,6 @@
 """Runs one plan in process(es) of its own, shows progress from their events, and survives their death."""
 
+import json
 import secrets
 import shutil
 import signal
@@ -13,14 +14,17 @@ from fluxkit.fold.outcome import Ending, settle_dead_run_on_disk, settle_on_disk
 from fluxkit.fold.replay import replay
 from fluxkit.machine.container import unwritable
 from fluxkit.machine.provenance import this_kit
+from fluxkit.model.weight_files import check_safetensors
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job, Plan
-from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
+from fluxkit.record.atomic_file import CHECKPOINT_FILE, JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
+from fluxkit.record.events import Resumed
 from fluxkit.record.identity import configuration_sha256, unlabelled_configuration_sha256
+from fluxkit.record.input_files import differences, input_files
 from fluxkit.record.lock import RunLock
-from fluxkit.record.redact import public_spec
+from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import Energy, Looks, RunResult
-from fluxkit.record.run_folder import new_folder, write_result
+from fluxkit.record.run_folder import new_folder, read_job, write_result
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import StopRequests, Tail, follow
 from fluxkit.run.out_of_memory import attempt_of, killed_for_memory, smaller
@@ -41,6 +45,7 @@ def launch(
     study: str = "",
     repeat: int = 0,
     order: int = 0,
+    looks: tuple[int, ...] = (),
     reporter: Reporter = SILENT,
 ) -> RunResult:
     """Runs `plan` in the new `folder` and gives its result, which is also written there.
@@ -53,6 +58,7 @@ def launch(
         study: id of the study that it belongs to.
         repeat: number of the repetition.
         order: place in the study's order.
+        looks: numbers of repeats at which the study is to be looked at.
         reporter: is told how it goes.
 
     Raises:
@@ -62,7 +68,8 @@ def launch(
     """
     from fluxkit.machine.system import probe
 
-    job, before = Job(spec=spec, plan=plan, seed=seed), probe()
+    kit, before = this_kit(), probe()
+    job = Job(spec=spec, plan=plan, seed=seed, kit=kit)
     result = RunResult(
         schema="fluxkit.result/1",
         id=secrets.token_hex(16),
@@ -71,8 +78,9 @@ def launch(
         repeat=repeat,
         order=order,
         seed=seed,
+        looks=looks,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        kit=this_kit(),
+        kit=kit,
         spec=public_spec(spec),
         workload_sha256=spec.workload_sha256(),
         configuration_sha256=configuration_sha256(spec, before),
@@ -96,7 +104,7 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
 
     Raises:
         UsageError: the folder holds no run, or one that is completed.
-        MachineError: it is in use, can't be written, or was begun on other hardware or with other packages.
+        MachineError: it is in use, can't be written, or was begun on other hardware, with other packages or files.
     """
     result = settle_dead_run_on_disk(folder)
     if result.status == "completed":
@@ -106,7 +114,9 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         for note in job.plan.notes:
             if note not in result.plan.notes:
                 reporter.say(note)
-        if afresh:
+        if not afresh:
+            _refuse_other_inputs(folder, job.spec)
+        else:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         result = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
         try:
@@ -127,11 +137,13 @@ def _next_job(folder: Path, result: RunResult) -> Job:
     from fluxkit.machine.system import probe
 
     try:
-        job = Job.model_validate_json((folder / JOB_FILE).read_text("utf-8"))
+        job = read_job(folder)
+        job = job.model_copy(update={"spec": tilde_as_home(job.spec)})
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / JOB_FILE} is missing or damaged, so the run can't be continued.") from error
     if public_spec(job.spec) != result.spec:
         raise UsageError(f"{folder / JOB_FILE} and the result ask for different runs, so it can't be continued.")
+    _check_foldable(folder, job)
     system = probe()
     hashes = {configuration_sha256(job.spec, system), unlabelled_configuration_sha256(job.spec, system)}
     if result.configuration_sha256 not in hashes:
@@ -143,6 +155,41 @@ def _next_job(folder: Path, result: RunResult) -> Job:
     notes = dict.fromkeys((*job.plan.notes, *environment_notes(job.plan.nodes, job.plan.threads_per_process)))
     plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, system), "notes": tuple(notes)})
     return job.model_copy(update={"attempt": job.attempt + 1, "plan": plan})
+
+
+def _refuse_other_inputs(folder: Path, spec: RunSpec) -> None:
+    """Stops where pictures, captions, weights or an adapter are not what the attempt before this one read."""
+    before = replay(folder).files
+    changes = differences(before, input_files(spec)) if before else ""
+    if changes:
+        raise MachineError(
+            f"{folder} was begun with other files: {changes}. Bring them back, or run it anew instead of resuming it."
+        )
+
+
+def _check_foldable(folder: Path, job: Job) -> None:
+    """A resume whose steps the events do not lead up to would run to its end and then be thrown away.
+
+    Raises:
+        MachineError: the events end before the checkpoint, as a power loss may leave them, or it is damaged.
+    """
+    file = folder / CHECKPOINT_FILE
+    if not file.is_file():
+        return
+    run = replay(folder)
+    try:
+        facts = json.loads(check_safetensors(file)["__metadata__"]["fluxkit"].partition(" ")[2])["facts"]
+        event = Resumed(at_seconds=0, iteration=facts["iteration"], seconds=facts["seconds"])
+    except (KeyError, TypeError, ValueError, MachineError) as error:
+        raise MachineError(f"{file} is damaged. Remove it to begin the run again.") from error
+    try:
+        for rank in range(job.plan.processes):
+            run.add(rank, event)
+    except ValueError as error:
+        raise MachineError(
+            f"{folder} can't be continued: by its events it was {error}. Remove {CHECKPOINT_FILE} in it to begin"
+            " the run again."
+        ) from error
 
 
 def _attempts(folder: Path, job: Job, result: RunResult, lock: RunLock, *, reporter: Reporter) -> RunResult:

@@ -3,7 +3,6 @@
 The global batch never changes: what a pass no longer holds is accumulated.
 """
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.plan.micro_batches import Batches, expected_peak_bytes, largest_divisor
 from fluxkit.plan.plan import Plan
 from fluxkit.plan.sizes import sizes_of
-from fluxkit.record.facts import RunFailure
+from fluxkit.record.facts import OUT_OF_MEMORY, RunFailure
 from fluxkit.record.result import Attempt, FinalStatus
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted
@@ -22,12 +21,6 @@ from fluxkit.units import counted
 MAX_HALVINGS = 4
 KINDS = frozenset({"OutOfMemoryError", "MemoryError"})
 """Classes of torch's error on a GPU and of Python's own."""
-# Source: the messages of torch's CPU and CUDA allocators, of the C++ library, of cuBLAS and of oneDNN.
-WORDS = re.compile(
-    r"can(?:'|no)t allocate memory|out of memory|not enough memory|std::bad_alloc"
-    r"|CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)|could not create a memory",
-    re.IGNORECASE,
-)
 IN_INFERENCE = frozenset({"evaluate", "inference"})
 """Phases whose memory depends on the micro-batch of inference."""
 
@@ -54,7 +47,7 @@ def evidence(error: RunFailure | None, kills: int) -> str | None:
     """
     if error is None:
         return None
-    if error.kind in KINDS or WORDS.search(error.message):
+    if error.kind in KINDS or OUT_OF_MEMORY.search(error.message):
         return error.message
     if error.kind == "Killed" and kills > 0:
         return f"{error.message} The kernel counted {counted(kills, 'such end')} while it ran."

@@ -13,6 +13,7 @@ from fluxkit.record.atomic_file import to_json, write_atomically
 from fluxkit.record.identity import configurations
 from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import find_results
+from fluxkit.record.study import STUDY_FILE
 from fluxkit.run.engine_process import engine_environment
 from fluxkit.run.progress import SILENT, Reporter, run_sentence
 from fluxkit.run.rerun_verdict import (
@@ -24,7 +25,7 @@ from fluxkit.run.rerun_verdict import (
     judge,
     variables_of,
 )
-from fluxkit.run.study import DEFAULT_PARENT, STUDY_FILE, dated_name, plan_all, run_study
+from fluxkit.run.study import DEFAULT_PARENT, dated_name, plan_all, run_study
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.toml import PATHS, override_spec
 

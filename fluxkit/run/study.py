@@ -1,14 +1,14 @@
-"""Several specs and repeats: each run in a folder of its own, in a seeded random order, resumable."""
+"""Several specs and repeats: each run in a folder of its own, in blocks of a seeded random order, resumable."""
 
 import json
+import math
 import random
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-from pydantic import Field, ValidationError
+from typing import NamedTuple
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.environment import environment_notes
@@ -16,56 +16,35 @@ from fluxkit.errors import UsageError
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
 from fluxkit.plan.plan import Plan
-from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_atomically
+from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
 from fluxkit.record.redact import public_spec
 from fluxkit.record.result import RunResult, Status
 from fluxkit.record.run_folder import new_folder
+from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import SILENT, Reporter, run_sentence
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.values import Frozen, canonical_sha256
+from fluxkit.values import canonical_sha256
 
-STUDY_FILE = "study.json"
 DEFAULT_PARENT = Path("runs")
 """Of studies whose folder nobody names."""
 
 
-class Entry(Frozen):
-    """One run of a study."""
+class Look(NamedTuple):
+    """What a look at the results of a study has shown."""
 
-    folder: str
-    spec: int
-    """Which of the study's specs."""
-    repeat: int
-    order: int
-    """Place in the order in which the runs are done."""
-    seed: int
+    undecided: bool
+    """Whether a question that has numbers is not decided."""
+    sentence: str
 
 
-class Study(Frozen):
-    """What is run, how often, and in which order; written before the first run begins."""
+class UntilDecided(NamedTuple):
+    """When a study is looked at, how, and how long it may take."""
 
-    schema_: Literal["fluxkit.study/1"] = Field(default="fluxkit.study/1", alias="schema")
-    id: str
-    created: str
-    repeats: int
-    same_seed: bool
-    specs: tuple[RunSpec, ...]
-    """As resolved; a path is stored as its last part."""
-    runs: tuple[Entry, ...]
-
-    def order_lines(self) -> str:
-        """Its runs in the order in which they are done."""
-        lines = [
-            f"{run.order + 1:3d}. {self.specs[run.spec].name}, repeat {run.repeat}, seed {run.seed}"
-            for run in self.runs
-        ]
-        return "\n".join(["Order of the runs:", *lines])
-
-    def asks_for(self, specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> bool:
-        """Whether it is the study of these specs and repeats."""
-        wanted = (tuple(public_spec(spec) for spec in specs), repeats, same_seed)
-        return (self.specs, self.repeats, self.same_seed) == wanted
+    looks: tuple[int, ...]
+    """The last one is the most repeats that there may be."""
+    look: Callable[[Sequence[RunResult]], Look]
+    max_seconds: float = math.inf
 
 
 class Outcome(NamedTuple):
@@ -100,6 +79,7 @@ def run_study(
     out: Path | None = None,
     resuming: bool = False,
     same_seed: bool = False,
+    until: UntilDecided | None = None,
     reporter: Reporter = SILENT,
 ) -> Outcome:
     """Runs each spec `repeats` times, interleaved; a failed run does not stop the others.
@@ -111,6 +91,7 @@ def run_study(
         resuming: finish a study that was begun: completed runs are kept, interrupted ones continue from their
             checkpoint, failed ones are run again from the start.
         same_seed: every repeat uses the spec's own seed, to see whether a run reproduces itself.
+        until: ends the study at a look that finds every question decided; `repeats` are then its last look's.
         reporter: is told how it goes.
 
     Raises:
@@ -118,39 +99,44 @@ def run_study(
         MachineError: a spec can't run here, or the folder can't be written; nothing was run.
         KeyboardInterrupt: interrupted by hand; what was done is written.
     """
+    study = arrange(specs, until.looks if until else (repeats,), same_seed=same_seed)
     if resuming:
-        folder = out or newest_unfinished(DEFAULT_PARENT, specs, repeats, same_seed=same_seed)
+        folder, wanted = out or newest_unfinished(DEFAULT_PARENT, study), study
         study = read_study(folder)
-        if not study.asks_for(specs, repeats, same_seed=same_seed):
+        if not study.asks_for(wanted):
             raise UsageError(f"{folder} is a study of other specs or repeats; give the ones it was begun with.")
     else:
-        study = arrange(specs, repeats, same_seed=same_seed)
         folder = out or DEFAULT_PARENT / study.id
     cautions = list(warnings(folder, cache_folder()))
-    _bring_inputs(specs)
+    left_out = _bring_inputs(specs)
     plans = plan_all(specs, folder=folder)
     cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
-    for caution in dict.fromkeys(cautions):
+    for caution in dict.fromkeys([*cautions, *left_out]):
         reporter.say(caution)
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
-            write_atomically(folder / STUDY_FILE, to_json(study))
-    return _run_all(folder, study, specs, plans, reporter)
+            write_with_sha256(folder / STUDY_FILE, to_json(study))
+    return _run_all(folder, study, specs, plans, until=until, reporter=reporter)
 
 
-def _bring_inputs(specs: Sequence[RunSpec]) -> None:
+def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
     """Downloads the models that may be downloaded, and opens every picture of the folders.
+
+    Gives a sentence for each folder of which something is not used.
 
     Raises:
         MachineError: a model can't be downloaded, or a picture can't be used.
     """
+    from fluxkit.dataset.picture_folder import in_words
     from fluxkit.dataset.picture_loader import load_pairs
     from fluxkit.model.download import download
 
+    left_out: dict[str, None] = {}
     for spec in specs:
         download(spec.model)
-        if spec.data.source == "folder":
-            load_pairs(spec.data)
+        if spec.data.source == "folder" and (skipped := load_pairs(spec.data).skipped):
+            left_out[f"Of data.path = {spec.data.path!r}, not everything is used: {in_words(skipped)}."] = None
+    return list(left_out)
 
 
 def plan_all(specs: Sequence[RunSpec], *, to_run: bool = True, folder: Path = DEFAULT_PARENT) -> list[Plan]:
@@ -183,48 +169,35 @@ def dated_name(name: str) -> str:
     return f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-{name}"
 
 
-def arrange(specs: Sequence[RunSpec], repeats: int, *, same_seed: bool = False) -> Study:
-    """The study of these specs: within each round of repeats the specs come in a random order.
+def arrange(specs: Sequence[RunSpec], looks: tuple[int, ...], *, same_seed: bool = False) -> Study:
+    """The study of these specs, of as many repeats as its last look is after.
 
-    The order is drawn from the specs and their seeds alone, so that the same study has the same order everywhere.
+    Each repeat is a block in a random order, and every second block is the one before it turned round: so a steady
+    drift of the machine, however steep, adds up to nothing. The order is drawn from the specs and their seeds alone,
+    so that the same study has the same order everywhere.
     """
     stored = tuple(public_spec(spec) for spec in specs)
     draw = random.Random(canonical_sha256([spec.model_dump(mode="json", by_alias=True) for spec in stored]))  # noqa: S311 - an order, not a secret
     runs: list[Entry] = []
-    for repeat in range(repeats):
-        for spec in draw.sample(range(len(specs)), len(specs)):
+    block: list[int] = []
+    for repeat in range(looks[-1]):
+        block = block[::-1] if repeat % 2 else draw.sample(range(len(specs)), len(specs))
+        for spec in block:
             order, seed = len(runs), specs[spec].seed + (0 if same_seed else repeat)
             folder = f"{order:02d}-{specs[spec].name}-r{repeat}"
             runs.append(Entry(folder=folder, spec=spec, repeat=repeat, order=order, seed=seed))
     return Study(
         id=dated_name(specs[0].name),
         created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        repeats=repeats,
+        repeats=looks[-1],
         same_seed=same_seed,
+        looks=looks,
         specs=stored,
         runs=tuple(runs),
     )
 
 
-def read_study(folder: Path) -> Study:
-    """The study in a folder.
-
-    Raises:
-        UsageError: there is none, or this version can't read it.
-    """
-    file = folder / STUDY_FILE
-    try:
-        study = Study.model_validate_json(file.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file} can't be read: {error.strerror}. Give the folder of a study with --out.") from error
-    except (ValidationError, ValueError) as error:
-        raise UsageError(f"{file} is not a study of this version of fluxkit.") from error
-    if any("/" in entry.folder or entry.folder in {"", ".", ".."} for entry in study.runs):
-        raise UsageError(f"{file} names run folders outside of the study.")
-    return study
-
-
-def newest_unfinished(parent: Path, specs: Sequence[RunSpec], repeats: int, *, same_seed: bool) -> Path:
+def newest_unfinished(parent: Path, wanted: Study) -> Path:
     """The newest study under `parent` that asks for the same and is not finished.
 
     Raises:
@@ -235,7 +208,7 @@ def newest_unfinished(parent: Path, specs: Sequence[RunSpec], repeats: int, *, s
             study = read_study(file.parent)
         except UsageError:
             continue
-        if study.asks_for(specs, repeats, same_seed=same_seed) and not is_finished(file.parent, study):
+        if study.asks_for(wanted) and not is_finished(file.parent, study):
             return file.parent
     raise UsageError(
         f"There is no unfinished study of these specs and repeats under {parent}/; run it without --resume, "
@@ -244,8 +217,12 @@ def newest_unfinished(parent: Path, specs: Sequence[RunSpec], repeats: int, *, s
 
 
 def is_finished(folder: Path, study: Study) -> bool:
-    """Whether every run of the study is completed."""
-    return all(_status(folder / entry.folder) == "completed" for entry in study.runs)
+    """Whether every run that the study needs is completed."""
+    return _is_done(folder, study.needed)
+
+
+def _is_done(folder: Path, entries: Sequence[Entry]) -> bool:
+    return all(_status(folder / entry.folder) == "completed" for entry in entries)
 
 
 def _status(folder: Path) -> Status | None:
@@ -253,34 +230,83 @@ def _status(folder: Path) -> Status | None:
 
 
 def _run_all(
-    folder: Path, study: Study, specs: Sequence[RunSpec], plans: Sequence[Plan], reporter: Reporter
+    folder: Path,
+    study: Study,
+    specs: Sequence[RunSpec],
+    plans: Sequence[Plan],
+    *,
+    until: UntilDecided | None,
+    reporter: Reporter,
 ) -> Outcome:
     results: list[RunResult] = []
-    for entry in study.runs:
-        run, spec = folder / entry.folder, specs[entry.spec]
-        before = _status(run)
-        if before == "completed":
-            results.append(settle_dead_run_on_disk(run))
-            continue
-        reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
-        try:
-            if before is None:
-                shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
-                result = launch(
-                    spec, plans[entry.spec], folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat,
-                    order=entry.order, reporter=reporter,
-                )  # fmt: skip
-            else:
-                result = resume(run, afresh=before == "failed", reporter=reporter)
-        except KeyboardInterrupt:
-            reporter.say(_how_to_continue(folder))
-            raise
-        results.append(result)
-        reporter.say(run_sentence(result))
-        if result.status == "interrupted":
-            reporter.say(_how_to_continue(folder))
-            return Outcome(folder, tuple(results), stopped=True)
+    began, last = time.monotonic(), study.stages()[-1][0]
+    for repeats, blocks in study.stages():
+        for place, block in enumerate(blocks):
+            left = sum(not _is_done(folder, block) for block in blocks[place:])
+            seconds = left * _block_seconds(results, len(specs))
+            if until and seconds and time.monotonic() - began + seconds > until.max_seconds:
+                reporter.say(f"The look after {repeats} repeats would take {_about(seconds)}, which passes the limit.")
+                reporter.say(_how_to_continue(folder))
+                return Outcome(folder, tuple(results), stopped=False)
+            for entry in block:
+                results.append(
+                    _run_entry(folder, study, entry, specs[entry.spec], plans[entry.spec], reporter=reporter)
+                )
+                if results[-1].status == "interrupted":
+                    reporter.say(_how_to_continue(folder))
+                    return Outcome(folder, tuple(results), stopped=True)
+        if until and blocks:
+            look = until.look(results)
+            reporter.say(f"After {repeats} repeats. {look.sentence}")
+            if repeats < last and not look.undecided:
+                study = study.until(repeats)
+                write_with_sha256(folder / STUDY_FILE, to_json(study))
+                reporter.say(f"The other {len(study.runs) - len(study.needed)} runs are not needed.")
+                break
+            reporter.say(_next_look(study, repeats, _block_seconds(results, len(specs))))
     return Outcome(folder, tuple(results), stopped=False)
+
+
+def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Plan, *, reporter: Reporter) -> RunResult:
+    """The result of one run, which is done unless it is completed."""
+    run = folder / entry.folder
+    before = _status(run)
+    if before == "completed":
+        return settle_dead_run_on_disk(run)
+    reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
+    try:
+        if before is None:
+            shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
+            result = launch(
+                spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
+                looks=study.looks, reporter=reporter,
+            )  # fmt: skip
+        else:
+            result = resume(run, afresh=before == "failed", reporter=reporter)
+    except KeyboardInterrupt:
+        reporter.say(_how_to_continue(folder))
+        raise
+    reporter.say(run_sentence(result))
+    return result
+
+
+def _block_seconds(results: Sequence[RunResult], specs: int) -> float:
+    """What a block of all specs takes, by the phases of the runs so far."""
+    seconds = [math.fsum(phase.seconds or 0.0 for phase in result.phases) for result in results]
+    return specs * math.fsum(seconds) / len(seconds) if seconds else 0.0
+
+
+def _next_look(study: Study, repeats: int, block_seconds: float) -> str:
+    """What the next look costs, or that this one was the last."""
+    following = next((look for look in study.looks if look > repeats), None)
+    if following is None:
+        return "That was the last look."
+    return f"The next look, after {following} repeats, takes {_about((following - repeats) * block_seconds)} more."
+
+
+def _about(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"about {minutes:,.0f} minutes" if minutes >= 10 else f"about {minutes:.1f} minutes"  # noqa: PLR2004
 
 
 def _how_to_continue(folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from fluxkit.values import Seconds, Strict
 
@@ -10,6 +10,9 @@ Precision = Literal["float32", "bfloat16"]
 InferencePrecision = Literal["ieee_float32", "tf32", "bfloat16"]
 Parallelism = Literal["ddp", "fsdp"]
 Attention = Literal["auto", "flash", "cudnn", "efficient", "math"]
+
+
+NO_MPS = 'on a Mac fluxkit measures the CPU and not the GPU (mps): use nano-laptop-cpu, or execution.device = "cpu"'
 
 
 class ExecutionSpec(Strict):
@@ -46,6 +49,13 @@ class ExecutionSpec(Strict):
     """Recompute activations in the backward pass: less memory, about a third more work."""
     checkpoint_seconds: Seconds = 60.0
     """Tuning seconds between checkpoints; writing them is off the budget's clock."""
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _no_mac_gpu(cls, value: object) -> object:
+        if value == "mps":
+            raise ValueError(NO_MPS)
+        return value
 
     @property
     def tuning_precision(self) -> InferencePrecision:

@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -12,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fluxkit.errors import UsageError
+from fluxkit.plain_text import NotTextError, read_text
 from fluxkit.spec.run_spec import RunSpec
 
 PRESETS = resources.files("fluxkit") / "spec" / "presets"
@@ -20,8 +23,12 @@ PATHS = (("model", "path"), ("model", "assistant_adapter"), ("data", "path"))
 """Keys that name files."""
 WEIGHTS_SOURCE = ("path", "repo", "revision", "download")
 """Keys of [model] that say where pretrained weights come from."""
+ESCAPES = "a backslash begins an escape inside of double quotes: write C:/… or 'C:\\…'"
+"""Of a path as Windows spells it."""
 TOKENS = "evaluate.max_sequence_length"
 """The one key of [evaluate] that speed depends on too."""
+
+_CONTROL = re.compile("[\0-\x1f]")
 
 
 def preset_names() -> list[str]:
@@ -50,7 +57,7 @@ def load_spec(source: str, overrides: Sequence[str] = ()) -> RunSpec:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source} is not valid TOML: {error}.") from error
+        raise UsageError(f"{source} is not valid TOML: {_toml_fault(text, error)}.") from error
     _anchor_paths(values, Path(source).parent)
     return override_spec(values, overrides, source)
 
@@ -87,8 +94,21 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
     """Paths in a file are meant from where the file lies, those of overrides from where one stands."""
     for table, key in PATHS:
         named = values.get(table)
-        if isinstance(named, dict) and isinstance(named.get(key), str):
-            named[key] = str((folder / Path(named[key]).expanduser()).resolve())
+        if isinstance(named, dict) and isinstance(path := named.get(key), str):
+            if _CONTROL.search(path):  # "C:\new" is a C, a colon and a new line
+                raise UsageError(f"{table}.{key} = {path!r} holds a control character: {ESCAPES}.")
+            try:
+                named[key] = str((folder / Path(path).expanduser()).resolve())
+            except (OSError, RuntimeError, ValueError) as error:  # no such user, a loop of links, too long
+                raise UsageError(f"{table}.{key} = {path!r} is no path that can be followed: {error}.") from error
+
+
+def _toml_fault(text: str, error: tomllib.TOMLDecodeError) -> str:
+    """What the parser found; with what to do where it stumbled over a backslash in double quotes."""
+    line = re.search(r"at line (\d+)", str(error))
+    if line and re.search(r'"[^"]*\\', text.split("\n")[int(line[1]) - 1]):
+        return f"{ESCAPES} (line {line[1]})"
+    return str(error)
 
 
 def parse_spec(values: dict[str, Any], source: str) -> RunSpec:
@@ -119,14 +139,12 @@ def _toml_scalar(value: Any) -> str:
 
 def _text_of(source: str) -> str:
     path = Path(source)
-    if not path.exists() and "/" not in source and not source.endswith(".toml"):
+    if "/" not in source and not source.endswith(".toml") and not os.path.exists(path):  # noqa: PTH110 - false for any name
         return preset_text(source)
     try:
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise UsageError(f"{source} is larger than {MAX_SPEC_BYTES} bytes; a run spec is a short TOML file.")
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{source} is not a text file in UTF-8; a run spec is a short TOML file.") from error
+        return read_text(path, MAX_SPEC_BYTES)
+    except NotTextError as reason:
+        raise UsageError(f"{source} {reason}; a run spec is a short TOML file.") from None
     except OSError as error:
         raise UsageError(
             f"{source} cannot be read: {error.strerror}. Give a spec file or one of fluxkit presets."
@@ -140,7 +158,11 @@ def _setting(override: str) -> tuple[str, Any]:
         raise UsageError(f"--set {override}: write it as table.key=value, for example --set tune.seconds=60.")
     try:
         return key.strip(), tomllib.loads(f"value = {literal}")["value"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
+        if literal.strip()[:1] in {'"', "'"}:  # a quoted text that is none, not a plain one
+            raise UsageError(
+                f"--set {override}: not valid TOML: {_toml_fault(f'value = {literal}', error)}."
+            ) from error
         return key.strip(), literal.strip()
 
 

@@ -1,35 +1,40 @@
-"""The questions a reader comes with, each answered in one computed sentence, or said to be undecided."""
+"""The questions a reader comes with, each answered in computed words that begin with the estimate."""
 
 from collections.abc import Sequence
 from typing import Literal
 
-from fluxkit.compare.comparison import Contrast, Row, Workload
+from fluxkit.compare.comparison import Contrast, Judgement, Row, Workload
+from fluxkit.compare.decision import RUNS_DIFFER, level_at
 from fluxkit.compare.ranking import (
     RANKED_PRECISION,
-    UNSETTLED,
+    ahead,
     all_worse,
     between,
     decided_leader,
     ranked,
     worse_than_untuned,
 )
-from fluxkit.record.metrics import QUESTIONS, Metric, Question
+from fluxkit.record.metrics import BY_QUANTITY, QUESTIONS, Metric, Question
 from fluxkit.record.result import Grade
-from fluxkit.stats import MIN_VALUES
+from fluxkit.stats import LEVEL
 from fluxkit.text.number_format import (
     MOST_NAMES,
-    contrast_text,
+    change_text,
     footing,
     further_runs_text,
     interval_text,
+    level_text,
     listed,
     quoted,
     value_text,
 )
 from fluxkit.trust.estimate import worst
+from fluxkit.units import counted
 from fluxkit.values import Frozen
 
-State = Literal["decided", "not decided", "one configuration", "not measured", "graded X", "no gain", "no price given"]
+State = Literal[
+    "decided", "not settled", "stated", "one configuration", "not measured", "graded X", "no gain", "no price given"
+]
 ASK_FOR_PRICES = "give --usd-per-hour or --usd-per-kwh, or set hardware.usd_per_hour or hardware.usd_per_kwh"
 
 
@@ -50,16 +55,18 @@ class Answer(Frozen):
     quantity: str
     """`Metric.quantity` of what is asked about."""
     state: State
-    """Decided: one leads, or all that may lead are equal."""
+    """Decided: one leads, or all that may lead are equal. Stated: it has no verdict."""
     row: str | None = None
     """Key of the configuration to take, where one leads."""
     verdict: str
     """In large type where no single configuration is the answer."""
     names: tuple[Name, ...] = ()
-    """The one that is the answer, or the first of those that it lies between, the best mean before the others."""
+    """The leader, then the first of the others that it is not told from."""
     more: int = 0
-    """How many others it lies between."""
+    """How many others it is not told from."""
     unit: str = ""
+    estimate: str = ""
+    """How far the leader is from the nearest other one, and what that says."""
     detail: str
     """What the number rests on and what is known against the others: for small type."""
     sentence: str
@@ -86,49 +93,145 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     if not rows:
         return _no_answer(workload, metric, question)
     leader, *others = rows
-    pairs = [(row, *between(workload, metric, leader, row)) for row in others]
-    undecided = [pair for pair in pairs if pair[1] is None or pair[1].verdict == "inconclusive"]
-    may_lead = [leader, *(row for row, contrast, _ in pairs if contrast is None or contrast.verdict in UNSETTLED)]
-    state: State = "decided"
-    verdict, clauses = "", []
-    if not others:
-        state, words = "one configuration", f"Only {quoted(leader.name)} has this number"
-    elif undecided:
-        state, verdict, words = "not decided", "Not decided", f"Not decided which {question.leads}"
-        clauses = [*_margin(metric, *undecided[0]), *_why_open(leader, *undecided[0][:2])]
-    elif may_lead[1:]:
-        verdict, words, clauses = "Equal", question.ties, [_choice(workload, metric, may_lead)]
-    else:
-        words, clauses = f"{quoted(leader.name)} {question.leads}", _margin(metric, *pairs[0])
+    judgement = workload.judgement(metric.quantity)
+    state = _state(judgement, others)
+    if others and _nearest(workload, metric, leader, others) is None:
+        return _not_compared(workload, metric, question, rows)
+    beside = [row for row in others if not _behind(workload, metric, leader, row)]
+    equal = state in {"decided", "stated"} and bool(beside)
     names = [
         Name(name=row.name, number=row.number, value=value_text(row.estimate(metric.key), metric.factor))
-        for row in may_lead
+        for row in (leader, *beside)
     ]
-    several = len(names) > 1
-    rests = f"{'the first: ' if several else ''}{_rests_on(metric, leader)}"
-    detail = "; ".join([rests, *clauses, *_other_precisions(workload, metric), *_not_ranked(workload, metric)])
+    choice = [_choice(workload, metric, [leader, *beside])] if equal else []
+    detail = "; ".join([_rests_on(metric, leader), *choice, *_about_the_interval(workload, metric, leader, others),
+                        *_other_precisions(workload, metric), *_not_ranked(workload, metric)])  # fmt: skip
+    words = question.ties if equal else question.leads
+    who = listed([quoted(name.name) for name in names]) if equal else quoted(leader.name)
+    contrasts = [between(workload, metric, leader, row)[0] for row in others]
+    grades = [contrast.grade for contrast in contrasts if contrast]
+    said = _estimate(workload, metric, leader, others, state)
+    rests = f"{f'{names[0].value} {metric.unit}'.rstrip()}, {detail}."
     return Answer(
         scenario=question.scenario,
         quantity=metric.quantity,
         state=state,
-        row=leader.key if state == "decided" and not verdict else None,
-        verdict=verdict,
+        row=leader.key if state == "decided" and not equal else None,
+        verdict="Equal" if equal else "",
         names=tuple(names[:MOST_NAMES]),
         more=max(0, len(names) - MOST_NAMES),
         unit=metric.unit,
+        estimate=_begun(said) if said else "",
         detail=_begun(detail),
-        sentence=f"{_body(names, words, metric.unit, equal=verdict == 'Equal')}{';' if several else ','} {detail}.",
-        grade=worst((leader.estimate(metric.key).grade, *(contrast.grade for _, contrast, _ in pairs if contrast))),
+        sentence=f"{who} {words}: {said}. {rests}" if said else f"Only {who} has this number: {rests}",
+        grade=worst((leader.estimate(metric.key).grade, *grades)),
     )
 
 
-def _body(names: Sequence[Name], words: str, unit: str, *, equal: bool) -> str:
-    """Who it is, in words, with the numbers of all that it lies between."""
-    first = f"{names[0].value} {unit}".rstrip()
-    if equal:
-        return f"{listed([quoted(name.name) for name in names])} {words}: {first}"
-    others = [f"{quoted(name.name)} {name.value}" for name in names[1:]]
-    return f"{words}: {listed([f'{quoted(names[0].name)} measured {first}', *others]) if others else first}"
+def _behind(workload: Workload, metric: Metric, leader: Row, row: Row) -> bool:
+    """By a verdict; of what has none, by its mean."""
+    if metric.judged:
+        return ahead(workload, metric, leader, row)
+    return row.estimate(metric.key).mean != leader.estimate(metric.key).mean
+
+
+def _state(judgement: Judgement | None, others: Sequence[Row]) -> State:
+    if not others:
+        return "one configuration"
+    if judgement is None:
+        return "stated"
+    return "decided" if judgement.decided else "not settled"
+
+
+def _nearest(
+    workload: Workload, metric: Metric, leader: Row, others: Sequence[Row]
+) -> tuple[Row, Contrast, bool] | None:
+    """The rival that the leader is least surely told from: of those that are open, or of all, the one next to it."""
+    pairs = [(row, *between(workload, metric, leader, row)) for row in others]
+    known = [(row, contrast, flipped) for row, contrast, flipped in pairs if contrast and contrast.value is not None]
+    return next((pair for pair in known if pair[1].verdict == "not settled"), next(iter(known), None))
+
+
+def _estimate(workload: Workload, metric: Metric, leader: Row, others: Sequence[Row], state: State) -> str:
+    """The leader to its nearest rival, and what that says: “14 % more than “B” (-8 % to +42 %). Not settled; …”."""
+    nearest = _nearest(workload, metric, leader, others)
+    if nearest is None:
+        return ""
+    row, contrast, flipped = nearest
+    if state == "stated":
+        settled = f"Stated without a verdict{f': {contrast.reason}' if contrast.reason else ''}"
+    elif state == "decided":
+        settled = f"Equal within {metric.margin_text}" if contrast.verdict == "equivalent" else "Decided"
+    else:
+        settled = f"Not settled; {_what_it_takes(workload, metric, leader, others)}"
+    apart = "" if contrast.together else ", measured apart"
+    return f"{change_text(contrast, row.name, flipped=flipped)}{apart}. {settled}"
+
+
+def _what_it_takes(workload: Workload, metric: Metric, leader: Row, others: Sequence[Row]) -> str:
+    """About how many more runs each, or why it is open where nobody can tell."""
+    judgement = workload.judgement(metric.quantity)
+    contrasts = [between(workload, metric, leader, row)[0] for row in others]
+    reasons = [contrast.reason for contrast in contrasts if contrast and contrast.reason]
+    return further_runs_text(judgement.further_runs if judgement else None) or next(iter(reasons), RUNS_DIFFER)
+
+
+def _not_compared(workload: Workload, metric: Metric, question: Question, rows: Sequence[Row]) -> Answer:
+    """Numbers that nothing certifies to be of the same computation: stated side by side, in no order."""
+    measured = [f"{quoted(row.name)} {value_text(row.estimate(metric.key), metric.factor)}" for row in rows]
+    why = _what_it_takes(workload, metric, rows[0], rows[1:])
+    detail = f"{why}; measured were {listed(measured)} {metric.unit}".rstrip()
+    return Answer(
+        scenario=question.scenario,
+        quantity=metric.quantity,
+        state="not settled",
+        verdict="Not compared",
+        detail=_begun(detail),
+        sentence=f"Not compared, so it is not known which {question.leads}: {detail}.",
+    )
+
+
+def decided_sentence(workload: Workload) -> str:
+    """Which of the study's questions are decided and which are not: the one sentence on top."""
+    decided, unsettled = [], []
+    for metric in QUESTIONS:
+        judgement, rows = workload.judgement(metric.quantity), ranked(workload, metric)
+        if metric.role != "primary" or judgement is None or len(rows) < 2:  # noqa: PLR2004 - a question takes two
+            continue
+        name = metric.title if metric.title[:2].isupper() else f"{metric.title[0].lower()}{metric.title[1:]}"
+        if judgement.decided:
+            equal = [row for row in rows[1:] if not ahead(workload, metric, rows[0], row)]
+            leaders = listed([quoted(row.name) for row in (rows[0], *equal)])
+            decided.append(f"{name} ({leaders}{' are equal' if equal else ''})")
+        else:
+            unsettled.append(f"{name} ({_what_it_takes(workload, metric, rows[0], rows[1:])})")
+    lists = (("Decided", decided), ("Not settled", unsettled))
+    said = " ".join(f"{word}: {', '.join(texts)}." for word, texts in lists if texts)
+    return said or "Nothing is to be decided: no question has numbers of two configurations."
+
+
+def design_sentence(workload: Workload) -> str:
+    """At which looks the questions may be judged, and how often each may be wrong."""
+    designs = dict.fromkeys(
+        (judgement.looks, judgement.repeats, judgement.level)
+        for judgement in workload.judgements
+        if BY_QUANTITY[judgement.quantity].role == "primary"
+    )
+    return " ".join(_design_text(*design) for design in designs)
+
+
+def _design_text(looks: Sequence[int], repeats: int, level: float) -> str:
+    if len(looks) == 1:
+        fixed = f"{counted(looks[0], 'repeat')}, fixed beforehand"
+        return f"{fixed}: one look, which may be wrong in {100 * level:g} % of studies."
+    shares, places = (
+        f"{', '.join(texts[:-1])} and {texts[-1]}"
+        for texts in ([f"{100 * level_at(look):g}" for look in looks], [str(look) for look in looks])
+    )
+    return (
+        f"Looks after {places} repeats, which may add {shares} % of wrong answers; "
+        f"this one is after {repeats} and may add {100 * level:g} %."
+    )
 
 
 def _rests_on(metric: Metric, row: Row) -> str:
@@ -176,23 +279,13 @@ def _not_ranked(workload: Workload, metric: Metric) -> list[str]:
     return [f"in no order: {listed(words)}"] if words else []
 
 
-def _margin(metric: Metric, other: Row, contrast: Contrast | None, flip: bool) -> list[str]:
-    """The leader to its nearest rival, with the interval."""
-    if contrast is None or contrast.value is None:
+def _about_the_interval(workload: Workload, metric: Metric, leader: Row, others: Sequence[Row]) -> list[str]:
+    """At which level the interval of the difference is, where it is not the usual one."""
+    nearest = _nearest(workload, metric, leader, others)
+    interval = nearest[1].interval if nearest else None
+    if interval is None or interval.level == LEVEL:
         return []
-    text = contrast_text(contrast, flipped=flip)
-    if contrast.scale == "difference":
-        text = f"a difference of {text} {metric.unit}".rstrip()
-    return [f"{text} against {quoted(other.name)}{'' if contrast.together else ', measured apart'}"]
-
-
-def _why_open(leader: Row, nearest: Row, contrast: Contrast | None) -> list[str]:
-    """Why it is not decided, and how many runs more would decide."""
-    if contrast is None:
-        return []
-    enough = min(len(leader.runs), len(nearest.runs)) >= MIN_VALUES
-    more = f"{further_runs_text(contrast)} would decide" if contrast.further_runs and enough else None
-    return [text for text in (contrast.reason, more) if text]
+    return [f"the difference with its {level_text(interval.level)} interval"]
 
 
 def _choice(workload: Workload, metric: Metric, equal: list[Row]) -> str:

@@ -10,8 +10,6 @@ from fluxkit.trust.estimate import Estimate, TimeToTarget
 from fluxkit.units import counted
 
 MISSING = "—"
-SMALLEST_P = 0.001
-"""Below it the assumptions of a test matter more than the number."""
 MOST_NAMES = 3
 """In a sentence; of the others it says how many."""
 PLAIN_DIGITS = 3
@@ -48,11 +46,6 @@ def plain(value: float | None, digits: int = PLAIN_DIGITS) -> str:
     if 0 < abs(value) < SMALLEST_PLAIN:
         return f"{value:.{digits - 1}e}"
     return number(value, min(_decimals(value, digits), MOST_DECIMALS))
-
-
-def p_text(value: float | None) -> str:
-    """A p value; what is very small is not more precise for that."""
-    return f"< {SMALLEST_P:g}" if value is not None and value < SMALLEST_P else plain(value, 2)
 
 
 def written(value: float, interval: Interval | None) -> tuple[str, str]:
@@ -108,7 +101,7 @@ def contrast_text(contrast: Contrast, *, flipped: bool = False) -> str:
     value, interval = turned(contrast) if flipped else (contrast.value, contrast.interval)
     text, held = written(value, interval)
     if interval and interval.level != LEVEL:
-        held += f" ({100 * interval.level:g} % interval)"
+        held += f" ({level_text(interval.level)} interval)"
     text = f"{text} times" if contrast.scale == "ratio" else f"{'+' if value > 0 else ''}{text}"
     return f"{text} {held}".rstrip()
 
@@ -126,21 +119,55 @@ def turned(contrast: Contrast) -> tuple[float, Interval | None]:
     return -value, ends
 
 
+def level_text(level: float) -> str:
+    """The level of an interval; how close to 100 % it is shows after the nines."""
+    return f"{100 * level:.6g} %"
+
+
 def verdict_words(contrast: Contrast, *, flipped: bool = False) -> str:
     """The verdict about the first (flipped: the second), as a reader says it; equivalence names its band."""
     metric = BY_QUANTITY[contrast.quantity]
+    if contrast.verdict is None:
+        return "no verdict" if metric.judged else "descriptive"
     if contrast.verdict == "equivalent":
         return f"equivalent (within {metric.margin_text})"
-    if contrast.verdict == "inconclusive":
-        return "not decided"
     above, below = metric.verdicts or ("", "")
-    return {above: below, below: above}[contrast.verdict] if flipped else contrast.verdict
+    return {above: below, below: above}.get(contrast.verdict, contrast.verdict) if flipped else contrast.verdict
 
 
-def further_runs_text(contrast: Contrast) -> str:
-    """How many runs more would decide, if they come out like those there are."""
-    count = contrast.further_runs
-    return f"about {counted(count, 'more run')} of each" if count else ""
+def change_text(contrast: Contrast, rival: str, *, flipped: bool = False) -> str:
+    """The first (flipped: the second) against a rival: “14 % more iterations/s than “B” (-8 % to +42 %)”."""
+    metric = BY_QUANTITY[contrast.quantity]
+    change, interval = _change(contrast, flipped=flipped)
+    decimals = decimals_of(change, interval)
+    unit = " %" if contrast.scale == "ratio" else f" {metric.unit}".rstrip()
+    noun = f" {metric.unit}" if contrast.scale == "ratio" and metric.unit.endswith("/s") else ""
+    how = f"{number(abs(change), decimals)}{unit} {'less' if change < 0 else 'more'}{noun} than"
+    text = f"{how if abs(change) > ROUNDING else f'as much{noun} as'} {quoted(rival)}"
+    if interval is None or interval.high - interval.low <= ROUNDING:
+        return text
+    low, high = (_signed(end, decimals) for end in (interval.low, interval.high))
+    return f"{text} ({low}{unit if unit == ' %' else ''} to {high}{unit})"
+
+
+def _signed(value: float, decimals: int) -> str:
+    text = number(value, decimals)
+    return f"\N{MINUS SIGN}{text[1:]}" if text.startswith("-") else f"+{text}"
+
+
+def _change(contrast: Contrast, *, flipped: bool) -> tuple[float, Interval | None]:
+    """A ratio in percent of the other one, a difference as it is."""
+    value, interval = turned(contrast) if flipped else (contrast.value or 0.0, contrast.interval)
+    if contrast.scale == "difference":
+        return value, interval
+    if interval:
+        interval = Interval(low=100 * (interval.low - 1), high=100 * (interval.high - 1), level=interval.level)
+    return 100 * (value - 1), interval
+
+
+def further_runs_text(count: int | None) -> str:
+    """How many runs more of each would settle it, if they come out like those there are."""
+    return f"about {counted(count, 'more run')} each" if count else ""
 
 
 def target_text(time: TimeToTarget | None) -> str:

@@ -12,7 +12,7 @@ from fluxkit.compare.comparison import Comparison, Row, Workload
 from fluxkit.compare.ranking import STARS, standing
 from fluxkit.errors import printable
 from fluxkit.record.metrics import BY_QUANTITY, METRICS, Metric
-from fluxkit.text.answers import answers
+from fluxkit.text.answers import answers, decided_sentence, design_sentence
 from fluxkit.text.csv_export import as_csv
 from fluxkit.text.number_format import (
     MISSING,
@@ -40,8 +40,8 @@ MAX_MARKDOWN_CHARACTERS = 65_000
 """A comment on a pull request holds 65,536."""
 VERDICT_HEADERS = ("Quantity", "First", "Second", "First ÷ second, or first minus second", "The first is", "Grade")
 LEGEND = (
-    "★ best beyond doubt; ☆ best, not decided. [95 % interval over n runs; of quality, n seeds; the untuned model is "
-    "one, whatever the seed]. "
+    "★ best beyond doubt; ☆ ahead, but not settled or without a verdict. "
+    "[95 % interval over n runs; of quality, n seeds; the untuned model is one, whatever the seed]. "
     "Grades: A sound, B with a remark, C in doubt, X not to be used."
 )
 
@@ -132,6 +132,11 @@ def _target_line(workload: Workload) -> str:
     return f"Time-to-quality is the tuning time to {number(target.psnr_db, 2)} dB: {target.origin}."
 
 
+def _decided_line(workload: Workload) -> str:
+    """What is decided, and by which looks."""
+    return f"{decided_sentence(workload)} {design_sentence(workload)}".rstrip()
+
+
 def _verdicts(workload: Workload) -> list[tuple[str, ...]]:
     """A line per contrast, in the order of `VERDICT_HEADERS`; one for all of two machines that may not be compared."""
     lines = []
@@ -140,7 +145,7 @@ def _verdicts(workload: Workload) -> list[tuple[str, ...]]:
         if not contrast.certified:
             lines.append(("all", *names, MISSING, f"not compared: {contrast.reason}", ""))
             continue
-        more = f"{further_runs_text(contrast)} would decide" if contrast.further_runs else contrast.reason
+        more = further_runs_text(contrast.further_runs) or contrast.reason
         words = [verdict_words(contrast), more or "", "" if contrast.together else "measured apart"]
         text = "; ".join(word for word in words if word)
         title = BY_QUANTITY[contrast.quantity].title
@@ -165,6 +170,7 @@ def _table(comparison: Comparison, width: int) -> str:
             console.print()
             console.print(_grid("Ratios and differences", VERDICT_HEADERS, verdicts))
         console.print()
+        console.print(Text(_decided_line(workload)))
         for answer in answers(workload):
             console.print(Text(f"{answer.scenario}: {answer.sentence}"))
     for line in _rest(comparison):
@@ -211,6 +217,7 @@ def _markdown_text(comparison: Comparison, *, ratios: bool) -> str:
     lines = [f"> {_escaped(warning)}\n" for warning in comparison.warnings]
     for place, workload in enumerate(comparison.workloads, 1):
         lines += [f"### {_escaped(_title(workload, place))}", ""]
+        lines += [_escaped(_decided_line(workload)), ""]
         lines += [f"- **{answer.scenario}:** {_escaped(answer.sentence)}" for answer in answers(workload)]
         lines += ["", *_grid_markdown(("", *[row.name for row in workload.rows]), _lines(workload))]
         lines += ["", _escaped(LEGEND), "", _escaped(_target_line(workload)), ""]

@@ -10,6 +10,10 @@ from fluxkit.trust.finding import Finding, about
 
 MIN_ITERATIONS = 20
 """A training rate from fewer steps than this is in doubt."""
+SILENT_LOSS = 1.0
+"""A model that says nothing has this loss or more: the target holds noise of variance 1."""
+GROWTH_DOUBT, GROWTH_LIMIT = 3.0, 10.0
+"""Median loss of the last tenth of the steps / that of the first step, or of a model that says nothing."""
 MARK_REMARK, MARK_DOUBT = 0.02, 0.10
 """Share of the target by which the time of the graded state may miss it."""
 SPREAD_REMARK, SPREAD_DOUBT = 1.5, 3.0
@@ -54,6 +58,20 @@ def losses_finite(result: RunResult) -> Iterator[Finding]:
     lost = sum(loss is None for loss in result.tuning.losses) if result.tuning else 0
     if lost:
         yield from about(("training_speed", "quality"), "X", f"The loss of {lost} iterations was not a finite number.")
+
+
+def losses_grew(result: RunResult) -> Iterator[Finding]:
+    """Tuning that made the loss grow has diverged: its numbers are finite, and worth nothing."""
+    losses = [loss for loss in result.tuning.losses if loss is not None] if result.tuning else []
+    if not losses:
+        return
+    first, last = max(losses[0], SILENT_LOSS), median(losses[-max(1, len(losses) // 10) :])
+    if last > GROWTH_DOUBT * first:
+        evidence = f"Tuning diverged: the loss went from {losses[0]:.3g} to {last:.3g}; a lower learning rate helps."
+        if last > GROWTH_LIMIT * first:
+            yield from about(("training_speed", "quality"), "X", evidence)
+        else:
+            yield Finding("quality", "C", evidence)
 
 
 def scores_finite(result: RunResult) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ CHECKS: tuple[Callable[[RunResult], Iterator[Finding]], ...] = (
     protocol_checks.iteration_coverage,
     protocol_checks.iteration_spread,
     protocol_checks.losses_finite,
+    protocol_checks.losses_grew,
     protocol_checks.scores_finite,
     precision_checks.tuning_precision,
     precision_checks.inference_precision,

@@ -6,15 +6,21 @@ import re
 
 import builders
 import pytest
-from browsed import THERE, priced_page
+from browsed import THERE, priced_page, study
 from pages import written
 
+from fluxkit.compare.compare import compare
+from fluxkit.compare.ranking import STARS as STARRED
+from fluxkit.compare.ranking import standing
 from fluxkit.record.run_folder import write_result
 
 COST_NUMBERS = """() => [...document.querySelectorAll("#w1-cost-chart ~ details tr")]
     .map((line) => [...line.cells].map((cell) => cell.textContent))"""
 COSTS = """() => [...document.querySelectorAll("td[data-cost]")].map((cell) => [cell.dataset.cost, cell.dataset.row,
     [...cell.querySelectorAll(".value, .under")].map((each) => each.textContent), Number(cell.dataset.value)])"""
+
+STARS = """() => [...document.querySelectorAll("td[data-cost]")].map((cell) => [cell.dataset.cost, cell.dataset.row,
+    cell.querySelector(".star")?.textContent || ""])"""
 
 
 def enter(page, prices):
@@ -38,6 +44,26 @@ def test_entered_prices_give_the_numbers_that_python_gives(page, browser, tmp_pa
     assert len(entered) == 3 * (3 + 4)
     assert [each[:3] for each in entered] == [each[:3] for each in made]
     assert [each[3] for each in entered] == pytest.approx([each[3] for each in made], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [THERE, ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
+     ((1.38, 1.0, 0.7), (0.0, 0.0, 0.0)), ((1.0, 0.73, 9.0), (0.0, 0.0, 0.0)),
+     ((2.0, 2.0, 0.0), (0.4, 0.4, 0.0)), ((1.0, 0.74, 1.0), (0.0, 0.0, 0.0))],
+)  # fmt: skip
+def test_entered_prices_are_judged_as_python_judges_them(page, prices):
+    """Stars and the words of each cost's answer follow the verdicts of a comparison at those prices."""
+    enter(page, prices)
+    (workload,) = compare(study(*prices)).workloads
+    stars = page.evaluate(STARS)
+    assert len(stars) == 3 * (3 + 4)
+    for key, row, star in stars:
+        assert star == STARRED[standing(workload, workload.row(row), key)], (key, row)
+    for key in ("usd_per_adapter", "usd_per_1000_iterations"):
+        said = page.locator(f'li[data-quantity="{key}"]').inner_text()
+        assert ("Decided" in said) == workload.judgement(key).decided
+        assert ("Not settled." in said) == (not workload.judgement(key).decided)
 
 
 def test_entered_prices_change_the_cheapest_answer_and_can_be_taken_back(page):

@@ -15,6 +15,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from fluxkit.cli.app import main
+from fluxkit.errors import ExitCode
+
 MAX_HELP_SECONDS = 0.2
 
 
@@ -87,7 +90,7 @@ def test_the_version_says_what_it_is(fluxkit):
         (SPEC + "[execution]\nprocesses = 3\n", ["divi", "processes"]),
         (SPEC.replace("spec/1", "spec/2"), ["schema"]),
         ("name = 'x'\n", ["no schema"]),
-        (b"\xff\xfe", ["UTF-8"]),
+        (b"\xff\xd8\xff\xe0", ["UTF-8"]),
     ],
 )
 def test_a_wrong_spec_is_one_sentence(fluxkit, tmp_path, text, words):
@@ -251,3 +254,18 @@ def test_a_closed_pipe_is_silent():
     code = f"{sys.executable} -m fluxkit schema result | head -c 10"
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (len(done.stdout), done.stderr) == (10, "")
+
+
+@pytest.mark.parametrize("command", [["plan", "nano-laptop-cpu"], ["run", "nano-laptop-cpu"], ["demo"], ["selftest"]])
+def test_windows_is_one_sentence(monkeypatch, capsys, command):
+    """Before anything is planned, installed or started, with what works there."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit) as leaving:
+        main(command)
+    assert leaving.value.code == ExitCode.MACHINE
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(
+        "fluxkit: fluxkit runs on Linux and macOS, not on Windows itself; install it inside WSL 2"
+    )
+    assert said.err.count("\n") == 1

@@ -23,7 +23,8 @@ STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 def dead(base, small_spec, small_plan, tmp_path):
     """The folder of a run that was killed with its launcher, in the middle of tuning."""
     folder = tmp_path / "study" / "dead"
-    claims = {"configuration_sha256": configuration_sha256(small_spec, base.system.before)}
+    small_plan = small_plan.model_copy(update={"device_names": (base.system.before.devices[0].name,)})
+    claims = {"configuration_sha256": configuration_sha256(small_spec, base.system.before), "plan": small_plan}
     write_result(folder, base.model_copy(update={"status": "started", **claims}))
     (folder / "job.json").write_text(to_json(Job(spec=small_spec, plan=small_plan, seed=3)))
     (folder / "engine.log").write_text(f"{Path.home()} is named here\n")

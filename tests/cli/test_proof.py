@@ -17,4 +17,4 @@ def test_verify_has_an_exit_code(fluxkit, run_folder):
     assert "summary.psnr_db_untuned is 1.0" in out
     code, out, _ = fluxkit("verify", run_folder, "--json")
     assert code == 5
-    assert len(json.loads(out)[str(run_folder / "result.json")]) == 1
+    assert len(json.loads(out)[str(run_folder / "result.json")]) == 2

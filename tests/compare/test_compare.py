@@ -64,7 +64,8 @@ def test_one_run_each_gives_a_ratio_but_no_verdict():
     """With one run each the measured ratio is shown, without an interval, and not decided."""
     found = contrast(compare(builders.study(repeats=1)), "training_speed")
     assert found.value == pytest.approx(1.2, abs=0.05)
-    assert (found.interval, found.verdict, found.further_runs) == (None, "inconclusive", 2)
+    assert (found.interval, found.verdict, found.further_runs) == (None, "not settled", None)
+    assert found.reason == "no spread known; at least 3 runs each"
 
 
 def test_equal_configurations_are_equivalent():
@@ -83,7 +84,7 @@ def test_quality_needs_images_and_runs_to_agree():
         lambda n: builders.result(of=other, repeat=n, held_out=3, psnr_gain=5.0),
     )
     found = contrast(compare(results), "validation_loss")
-    assert found.verdict == "inconclusive"
+    assert found.verdict is None
     assert "3 held-out photos" in found.reason
 
 
@@ -94,7 +95,7 @@ def test_grade_x_enters_no_verdict():
     results = two(lambda n: builders.result(repeat=n, checks=bad), lambda n: builders.result(of=other, repeat=n))
     comparison = compare(results)
     found = contrast(comparison, "training_speed")
-    assert (found.verdict, found.grade) == ("inconclusive", "X")
+    assert (found.verdict, found.grade) == (None, "X")
     assert "graded X" in found.reason
     workload = comparison.workloads[0]
     assert standing(workload, workload.rows[0], "training_iterations_per_second") == ""
@@ -265,10 +266,10 @@ def test_answers_are_decided_only_where_the_verdict_is():
     """The answer names the fastest where that is decided, and says how many runs are missing where it is not."""
     (decided, *_) = answers(compare(builders.study()).workloads[0])
     assert decided.state == "decided"
-    assert decided.sentence.startswith("“Laptop CPU (FP32)” tunes fastest: ")
+    assert decided.sentence.startswith("“Laptop CPU (FP32)” tunes fastest: 2")
     (undecided, *_) = answers(compare(builders.study(repeats=1)).workloads[0])
     assert undecided.state != "decided"
-    assert "“Laptop CPU (bfloat16)” has 1 run, and an interval needs 3" in undecided.sentence
+    assert "Not settled; no spread known; at least 3 runs each" in undecided.sentence
 
 
 def test_a_claimed_configuration_hash_proves_nothing():
@@ -371,7 +372,7 @@ def test_shares_and_predictions_have_intervals_on_the_log_scale():
         assert (found.interval.low, found.interval.high) == pytest.approx(ends, rel=1e-9)
 
 
-@pytest.mark.parametrize("strange", [0.0, 1e300])
+@pytest.mark.parametrize("strange", [0.0, 1e38])
 def test_a_ratio_that_cannot_be_is_no_crash(strange):
     """A stranger's ratio of nothing has no mean and a reason; an endless spread has an interval all the same."""
     results = [

@@ -90,7 +90,7 @@ state_is() { # job, word in what Slurm says of it
 submit() { # what to run: prints the job's number; as the ordinary user, with the repository's own script
     install -d -o "$ordinary" -g "$ordinary" "$scratch/jobs"
     (cd "$scratch/jobs" && as_ordinary SLURM_CONF="$SLURM_CONF" SIF="$scratch/fluxkit.sif" RUNS="$scratch/jobs/runs" \
-        sbatch --parsable --gpus-per-node=2 --cpus-per-task=2 --time=30 "$scratch/context/apptainer/run.sbatch" "$@")
+        NCCL_SOCKET_IFNAME=lo sbatch --parsable --mem=3G --gpus-per-node=2 --cpus-per-task=2 --time=30 "$scratch/context/apptainer/run.sbatch" "$@")
 }
 
 ended() { state_is "$1" 'JobState=(COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL)'; }
@@ -120,6 +120,7 @@ slurm_preempted_job() { # the signal of a pre-emption, a checkpoint, exit code 7
     tr '\0' '\n' <"/proc/$(engine_of "$job")/environ" >"$scratch/jobs/environment"
     grep -qx 'CUDA_VISIBLE_DEVICES=0,1' "$scratch/jobs/environment" || fail "CUDA_VISIBLE_DEVICES did not get into the SIF"
     grep -qx "SLURM_JOB_ID=$job" "$scratch/jobs/environment" || fail "SLURM_JOB_ID did not get into the SIF"
+    grep -qx 'NCCL_SOCKET_IFNAME=lo' "$scratch/jobs/environment" || fail "NCCL_SOCKET_IFNAME did not get into the SIF"
     scancel --signal=USR1 --batch "$job"
     await 90 state_is "$job" 'JobState=PENDING .*Restarts=1' || fail "job $job was not requeued: $(tail -n 5 "$scratch/jobs/fluxkit-$job.out")"
     grep -q 'Checkpoint written' "$scratch/jobs/fluxkit-$job.out" || fail "job $job did not end with 75"

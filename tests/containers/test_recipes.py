@@ -253,6 +253,33 @@ def test_a_chain_that_can_not_run_says_why(tmp_path, required, code):
     assert re.fullmatch(r"SKIP containers: .+\n", done.stderr)
 
 
+JOB_ENVIRONMENT = {
+    "SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "1", "CUDA_VISIBLE_DEVICES": "2", "NCCL_SOCKET_IFNAME": "ib0",
+    "NCCL_DEBUG": "INFO,WARN", "GLOO_SOCKET_IFNAME": "ib0", "UCX_NET_DEVICES": "mlx5_0:1", "FI_PROVIDER": "efa",
+}  # fmt: skip
+
+
+def test_a_job_takes_its_network_into_the_container(tmp_path):
+    """What Slurm and NCCL need passes `--cleanenv` unchanged, commas too, and nothing else of the shell does."""
+    container = tmp_path / "apptainer"
+    container.write_text("#!/bin/sh\nenv | sed -n s/^APPTAINERENV_//p\n")
+    container.chmod(0o755)
+    (tmp_path / "fluxkit.sif").touch()
+    shell = {"PATH": f"{tmp_path}:/usr/bin:/bin", "TMPDIR": str(tmp_path), "LD_PRELOAD_OF_A_SHELL": "x"}
+    done = subprocess.run(
+        ["bash", str(JOB)], env=JOB_ENVIRONMENT | shell, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        check=True,
+    )  # fmt: skip
+    passed = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert passed.pop("FLUXKIT_IMAGE").startswith("fluxkit.sif@sha256:")
+    assert passed == JOB_ENVIRONMENT
+
+
+def test_a_job_asks_for_its_memory():
+    """A node's default may be a few GB for each core: the job asks for what one process with schnell in FP32 needs."""
+    assert int(re.search(r"^#SBATCH --mem=(\d+)G$", text(JOB), re.MULTILINE)[1]) > 48
+
+
 def inputs(checkout):
     done = subprocess.run(
         [str(checkout / "tests" / "containers" / "chain.sh"), "--inputs"],

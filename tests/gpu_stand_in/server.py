@@ -111,6 +111,7 @@ def work(request: Request, rank: int, port: int) -> int:
         [(*wait, count) for wait, count in waits.timed().items()],
         dict(ran),
         watch.seen,
+        torch.distributed.is_initialized(),
     )
     (folder / f"{name}.json").write_text(json.dumps(asdict(report)))
     return code
@@ -141,6 +142,7 @@ def make_small() -> None:
     """Products and copies that saturate a GPU would take a CPU minutes."""
     microbenchmark.MATMUL_SIZE["cuda"] = microbenchmark.PROBE_SIZE["cuda"] = 64
     microbenchmark.COPY_BYTES["cuda"] = 1 << 20
+    microbenchmark.WARM_UP_SECONDS["cuda"] = 1e-3
     microbenchmark.BUDGET_SECONDS, microbenchmark.GROUP_SECONDS = 1e-3, 1e-4
 
 

@@ -8,7 +8,7 @@ import os
 import pytest
 from made_up import write_pipeline
 
-from fluxkit.errors import ExitCode, MachineError
+from fluxkit.errors import ExitCode, MachineError, UsageError
 from fluxkit.machine import container
 from fluxkit.machine.container import FLAGS, container_engine, existing, is_bound, unwritable, warnings
 from fluxkit.machine.readings import Reading
@@ -175,3 +175,12 @@ def test_a_folder_that_may_not_be_entered_is_no_traceback(tmp_path, monkeypatch,
 def test_the_engine_around_a_process(root, files, environment, name):
     """The mark that a container engine leaves tells which one it is."""
     assert container_engine(root(files), environment) == name
+
+
+def test_a_mac_is_told_that_its_gpu_is_not_measured(machine):
+    """Whoever asks for a GPU on a Mac reads what to use instead, before anything is to be installed."""
+    system = with_reading(machine(), "kernel", "Darwin 24.1.0").model_copy(update={"packages": {}})
+    with pytest.raises(MachineError, match=r"no Mac has; on a Mac fluxkit measures the CPU and not the GPU \(mps\)"):
+        make_plan(load_spec("nano-single-gpu"), system)
+    with pytest.raises(UsageError, match=r"measures the CPU and not the GPU \(mps\): use nano-laptop-cpu"):
+        load_spec("nano-laptop-cpu", ["execution.device=mps"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from made_up import write_pipeline
+from made_up import write_header, write_pipeline
 
 from fluxkit.errors import MachineError
-from fluxkit.model.weight_files import check_pipeline, check_safetensors
+from fluxkit.model.weight_files import WEIGHTED, check_pipeline, check_safetensors
 
 
 def change(folder, name, **values):
@@ -59,15 +59,154 @@ def test_a_part_of_another_kind_is_named(folder):
 
 def test_pickled_weights_are_never_accepted(folder):
     """A component with only .bin files has no safetensors weights."""
-    (folder / "vae" / "model.safetensors").rename(folder / "vae" / "diffusion_pytorch_model.bin")
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
     assert "only pickled ones, which are never loaded" in refusal(folder)
 
 
+def shard(folder, shards, prefix="diffusion_pytorch_model"):
+    """Splits the made-up transformer into shards with an index, as diffusers writes them."""
+    whole = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    shapes = {name: tuple(entry["shape"]) for name, entry in check_safetensors(whole).items()}
+    whole.unlink()
+    names = [f"{prefix}-{number + 1:05d}-of-{shards:05d}.safetensors" for number in range(shards)]
+    places = {tensor: names[number % shards] for number, tensor in enumerate(shapes)}
+    for name in names:
+        write_header(whole.with_name(name), {tensor: shapes[tensor] for tensor in shapes if places[tensor] == name})
+    (whole.parent / f"{prefix}.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    return [whole.with_name(name) for name in names]
+
+
+def test_shards_pass(folder):
+    """A transformer in three files with an index is accepted."""
+    shard(folder, 3)
+    check_pipeline(folder)
+
+
 def test_a_shard_that_the_index_names_must_be_there(folder):
-    """A sharded component with a missing shard is refused by the shard's name."""
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model.safetensors"}}
-    (folder / "transformer" / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "model-00001-of-00002.safetensors is missing" in refusal(folder)
+    """A missing or renamed shard is refused by its name, with what is there instead."""
+    second = shard(folder, 2)[1]
+    second.rename(second.with_name("part-2.safetensors"))
+    sentence = refusal(folder)
+    assert f"{second.name} is missing" in sentence
+    assert "part-2.safetensors" in sentence
+
+
+def test_a_shard_of_another_download_is_refused(folder):
+    """A shard without the tensors that the index says are in it is refused by the first of them."""
+    first, second = shard(folder, 2)
+    first.write_bytes(second.read_bytes())
+    assert "lacks the tensor" in refusal(folder)
+    assert "though the index says that it is there" in refusal(folder)
+
+
+@pytest.mark.parametrize("index", ["{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}'])
+def test_an_index_without_places_is_refused(folder, index):
+    """An index that says nowhere where the tensors are is named."""
+    shard(folder, 2)
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors.index.json").write_text(index)
+    assert "has no weight_map" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("transformer", "diffusion_pytorch_model.bf16.safetensors"),
+        ("vae", "diffusion_pytorch_model.fp16.safetensors"),
+        ("text_encoder", "model.bf16.safetensors"),
+        ("text_encoder_2", "t5xxl_fp16.safetensors"),
+        ("text_encoder", "diffusion_pytorch_model.safetensors"),
+    ],
+)
+def test_a_name_that_is_not_loaded_is_refused(folder, part, name):
+    """A variant, or a file renamed, is not what the libraries load: both names are told."""
+    (weights,) = (folder / part).glob("*.safetensors")
+    weights.rename(weights.with_name(name))
+    sentence = refusal(folder)
+    assert name in sentence
+    assert f"only {weights.name} or {weights.name}.index.json are loaded: rename" in sentence
+
+
+@pytest.mark.parametrize("part", WEIGHTED)
+def test_a_missing_tensor_is_named(folder, part):
+    """Of each part, a file that lacks one tensor is refused by that tensor's name."""
+    (weights,) = (folder / part).glob("*.safetensors")
+    shapes = {name: tuple(entry["shape"]) for name, entry in check_safetensors(weights).items()}
+    lost = sorted(shapes)[len(shapes) // 2]
+    del shapes[lost]
+    write_header(weights, shapes)
+    assert f"{part} lacks the tensor {lost}; download it again" in refusal(folder)
+
+
+def test_a_tensor_of_another_size_is_refused(folder):
+    """A transformer whose tensors are not those of its configuration is refused with both shapes."""
+    change(folder, "transformer/config.json", joint_attention_dim=96)
+    assert "context_embedder.weight in the shape [128, 64], where its sizes ask for [128, 96]" in refusal(folder)
+
+
+def test_an_encoder_of_another_size_is_refused(folder):
+    """What transformers only says in a report that is not shown is told with both shapes."""
+    change(folder, "text_encoder/config.json", hidden_size=16)
+    assert "in the shape [9, 8], where its sizes ask for [9, 16]" in refusal(folder)
+
+
+def test_another_precision_is_refused(folder):
+    """Weights in eight bits need scales that the loader would not apply."""
+    (weights,) = (folder / "text_encoder_2").glob("*.safetensors")
+    write_header(weights, dict.fromkeys(check_safetensors(weights), (1,)), dtype="F8_E4M3")
+    assert "in F8_E4M3: give weights in BF16" in refusal(folder)
+
+
+def test_a_quantized_part_is_refused(folder):
+    """A part that says it is quantized is refused, since another library would have to load it."""
+    change(folder, "text_encoder_2/config.json", quantization_config={"quant_method": "bitsandbytes"})
+    assert "text_encoder_2 is quantized" in refusal(folder)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 123\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "transformer/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+        "tokenizer/tokenizer.json",
+        "tokenizer_2/tokenizer.json",
+        "vae/config.json",
+    ],
+)
+def test_a_git_lfs_pointer_is_named_as_such(folder, name):
+    """A clone without git lfs leaves pointers: the file and the command that fetches it are told."""
+    (folder / name).write_text(POINTER)
+    assert f"{name} is a Git LFS pointer, not the file itself; run git lfs pull" in refusal(folder)
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "tokenizer_2"])
+@pytest.mark.parametrize("text", [None, "{}", '{"model": {"vocab": []}}', "[]", "{"])
+def test_a_broken_tokenizer_is_refused(folder, part, text):
+    """Without a vocabulary transformers asks for tiktoken, or makes every caption the same; it is refused before."""
+    file = folder / part / "tokenizer.json"
+    file.unlink() if text is None else file.write_text(text)
+    sentence = refusal(folder)
+    assert part in sentence
+    assert "tokenizer.json" in sentence
+
+
+def test_a_vocabulary_in_the_older_files_passes(folder):
+    """CLIP's older pair of files is read by transformers, so it is accepted."""
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    for name in ("vocab.json", "merges.txt"):
+        (folder / "tokenizer" / name).write_text("{}")
+    check_pipeline(folder)
+
+
+def test_sentencepiece_is_asked_for_before(folder, monkeypatch):
+    """T5's older file needs a package: where it is not installed, the sentence says so."""
+    (folder / "tokenizer_2" / "tokenizer.json").unlink()
+    (folder / "tokenizer_2" / "spiece.model").write_bytes(b"\n\x0e")
+    monkeypatch.setattr("fluxkit.model.weight_files.find_spec", lambda _name: None)
+    assert "pip install sentencepiece" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +217,7 @@ def test_a_shard_that_the_index_names_must_be_there(folder):
         ((10**12).to_bytes(8, "little") + b"{}", "cut short"),
         ((2).to_bytes(8, "little") + b"[]", "damaged header"),
         ((4).to_bytes(8, "little") + b"{{{{", "damaged header"),
+        ((35).to_bytes(8, "little") + b'{"a": {"data_offsets": [0, "much"]}}', "damaged header"),
     ],
 )
 def test_a_damaged_weight_file_is_refused(tmp_path, content, words):
@@ -91,6 +231,6 @@ def test_a_damaged_weight_file_is_refused(tmp_path, content, words):
 def test_a_truncated_weight_file_says_how_much_is_missing(folder):
     """A download that broke off is found by the header's own offsets."""
     header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
-    file = folder / "transformer" / "model.safetensors"
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(len(header).to_bytes(8, "little") + header + b"\x00" * 10)
     assert f"is cut short: {8 + len(header) + 10} of {8 + len(header) + 16} bytes" in refusal(folder)

@@ -8,11 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from made_up import NANO_SIZES, SCHNELL, write_pipeline
+from made_up import NANO_SIZES, SCHNELL, write_header, write_pipeline
 
 from fluxkit.errors import ExitCode, MachineError
 from fluxkit.machine.readings import Reading
 from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.model.tensor_names import vae_tensors
 from fluxkit.model.transformer_size import Transformer
 from fluxkit.plan.plan import Plan, make_plan
 from fluxkit.plan.sizes import sizes_of
@@ -224,10 +225,8 @@ def test_the_plan_predicts_memory(machine, spec):
 
 
 def test_a_missing_folder_is_refused(machine, spec, tmp_path):
-    """A path without a pipeline is refused by the files it lacks."""
-    assert "model_index.json and transformer/config.json are missing" in refused(
-        schnell(spec, tmp_path / "nothing"), machine()
-    )
+    """A path that leads nowhere is refused as that."""
+    assert "nothing' is not there." in refused(schnell(spec, tmp_path / "nothing"), machine())
 
 
 def test_a_folder_of_something_else_is_refused(machine, spec, tmp_path):
@@ -247,7 +246,9 @@ def test_a_broken_configuration_is_refused(machine, spec, tmp_path, text):
 def test_a_resolution_off_the_grid_is_refused(machine, spec, tmp_path):
     """An autoencoder with more levels needs a coarser resolution."""
     folder = write_pipeline(tmp_path / "coarse", SCHNELL.model_dump())
-    (folder / "vae" / "config.json").write_text('{"block_out_channels": [1, 1, 1, 1, 1]}')
+    config = {"block_out_channels": [1, 1, 1, 1, 1]}
+    (folder / "vae" / "config.json").write_text(json.dumps(config))
+    write_header(folder / "vae" / "diffusion_pytorch_model.safetensors", dict.fromkeys(vae_tensors(config), (1,)))
     assert "data.resolution = 48 is not divisible by 32" in refused(
         schnell(spec, folder, data={"resolution": 48}), machine()
     )

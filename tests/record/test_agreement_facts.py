@@ -9,17 +9,28 @@ from fluxkit.record.result import AgreementProbe
 from fluxkit.trust.certificates import agreement_passed
 from fluxkit.trust.run_checks import find
 
+# The CPU measured, in FP32 and bfloat16; products with TF32 operands emulated on it.
 SEEN = {
-    # The CPU measured, in FP32 and bfloat16; products with TF32 operands emulated on it.
     "ieee_float32": {
-        "relative_l2": 1.6e-6,
-        "largest_error": 5.8e-6,
-        "loss_errors": (3e-7,) * 3,
-        "latents_psnr_db": 132,
+        "relative_l2": 2.1e-6, "largest_error": 1e-5, "loss_errors": (1.9e-7, 2.5e-7, 1.6e-7), "latents_psnr_db": 129.7,
+    },
+    "tf32": {
+        "relative_l2": 2.4e-4, "largest_error": 8.9e-4, "loss_errors": (1.6e-5, 1.4e-5, 1.4e-5),
+        "latents_psnr_db": 92.1,
+    },
+    "bfloat16": {
+        "relative_l2": 7.6e-3, "largest_error": 3.3e-2, "loss_errors": (1.6e-4, 6.4e-4, 4.5e-4),
+        "latents_psnr_db": 41.3,
+    },
+}  # fmt: skip
+OF_THE_FIRST_REFERENCE = {
+    "ieee_float32": {
+        "relative_l2": 1.6e-6, "largest_error": 5.8e-6, "loss_errors": (3e-7,) * 3, "latents_psnr_db": 132,
     },
     "tf32": {"relative_l2": 5.1e-4, "largest_error": 1.9e-3, "loss_errors": (5.9e-5,) * 3, "latents_psnr_db": 87.3},
     "bfloat16": {"relative_l2": 7.5e-3, "largest_error": 2.3e-2, "loss_errors": (9e-4,) * 3, "latents_psnr_db": 42.9},
-}
+}  # fmt: skip
+"""Until the reference had products that are large enough for TF32; results of then are judged by what they state."""
 
 
 def probe(precision="ieee_float32", like=None, **changes):
@@ -37,8 +48,9 @@ def probe(precision="ieee_float32", like=None, **changes):
 
 @pytest.mark.parametrize("precision", BANDS)
 def test_what_was_measured_is_inside_its_band(precision):
-    """The values that the bands were chosen from pass, with room on every side."""
+    """What the two references gave passes, with room on every side."""
     assert departures_of(probe(precision)) == []
+    assert departures_of(probe(precision, **OF_THE_FIRST_REFERENCE[precision])) == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from fluxkit.record.metrics import BY_KEY, CONTRASTED, COSTS, CURVES, METRICS, Q
 from fluxkit.record.result import Summary
 
 ROW = """    Metric(
-        "blinks_per_second", "Blinking speed", "blinks/s", "higher", "training_speed", verdicts=FASTER,
+        "blinks_per_second", "Blinking speed", "blinks/s", "higher", "training_speed", verdicts=FASTER, role="primary",
         headline="always", rerun=True, end_of_run="blinks/s",
         question=Question(9, "Least time to blink", "blinks fastest", "blink equally fast"),
     ),
@@ -88,7 +88,7 @@ def test_a_new_metric_is_in_the_tables(shown, style):
     lines = [re.sub(r"[|│┃ ]+", " ", line).strip() for line in text.splitlines()]
     assert [line for line in lines if line.startswith("Blinking speed (blinks/s) 20.0") and "★" in line]
     assert [line for line in lines if line.startswith("Blinking speed Laptop CPU (FP32)") and " faster " in line]
-    assert "“Laptop CPU (FP32)” blinks fastest: 20.0" in text
+    assert "“Laptop CPU (FP32)” blinks fastest: 99" in text
 
 
 def test_a_new_metric_is_in_the_csv(shown):

@@ -57,7 +57,10 @@ def test_the_page_says_the_numbers_of_the_comparison(study_page):
     """The answers, the numbers with n and grade, what reconstruction measures and the failures are on the page."""
     words = re.sub(r"\s+", " ", " ".join(Page(study_page[1]).words))
     for part in (
+        "Decided: training speed (“Laptop CPU (FP32)”), PSNR in equal time",
         "Least time to tune decided, grade A Laptop CPU (FP32) 9.99",
+        "iterations/s 21 % more iterations/s than “Laptop CPU (bfloat16)” (+5 % to +38 %). Decided.",
+        "Looks after 3, 5, 7 and 10 repeats, which may add 0.5, 1, 1.75 and 1.75 % of wrong answers;",
         "Enter what this hardware costs",
         "n = 3, grade A",
         "it measures how well the tuning set was learnt",
@@ -130,16 +133,6 @@ def test_rendering_is_quick_the_second_time():
     start = time.process_time()
     rendered(results)
     assert time.process_time() - start < 12
-
-
-def test_a_tiny_p_is_not_written_as_nothing():
-    """The page says that a p is below 0.001 instead of giving a 0 or digits that mean nothing."""
-    runs = []
-    for place in range(2):
-        asked = builders.spec(name=f"n{place}", execution={"threads": place + 1}, hardware={"label": f"M{place}"})
-        seconds = [tuple((0.02 + 0.3 * place) * (1 + 1e-6 * repeat) for _ in range(300)) for repeat in range(3)]
-        runs += [builders.result(of=asked, repeat=n, iteration_seconds=each) for n, each in enumerate(seconds)]
-    assert "&lt; 0.001</td>" in rendered(runs)
 
 
 def test_a_failure_is_told_once_and_not_in_every_cell():

@@ -10,16 +10,20 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.plan.plan import Job
 from fluxkit.record import lock
+from fluxkit.record.input_files import input_files
 from fluxkit.record.lock import is_held
+from fluxkit.record.redact import home_as_tilde, public_spec, tilde_as_home
 from fluxkit.record.run_folder import read_result
 from fluxkit.run import engine_process
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import Plain
+from fluxkit.spec.workload import DataSpec
 
 STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 
@@ -255,3 +259,88 @@ def test_a_path_is_stored_as_its_name(small_spec, small_plan, tmp_path, engine_i
     result = launch(spec, small_plan, folder=tmp_path / "run", seed=3)
     assert result.spec.model.path == "FLUX.1-schnell"
     assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+
+
+@pytest.fixture
+def interrupted(small_spec, small_plan, tmp_path, engine_is):
+    """A run that was tuning on a folder of pictures, with an adapter to assist it, when it died."""
+    for number in range(3):
+        Image.new("RGB", (80, 80), (number, 0, 0)).save(new_file(tmp_path / "pictures" / f"{number}.png"))
+        (tmp_path / "pictures" / f"{number}.txt").write_text("a colour")
+    new_file(tmp_path / "assistant" / "pytorch_lora_weights.safetensors").write_bytes(b"adapter")
+    data = DataSpec(source="folder", path=str(tmp_path / "pictures"))
+    model = small_spec.model.model_copy(update={"assistant_adapter": str(tmp_path / "assistant")})
+    spec = small_spec.model_copy(update={"data": data, "model": model})
+    engine_is("dies")
+    launch(spec, small_plan, folder=tmp_path / "run", seed=3)
+    events = tmp_path / "run" / "events" / "rank-0.attempt-0.jsonl"
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    told = [line | {"files": input_files(spec)} if line["event"] == "inputs" else line for line in lines]
+    events.write_text("".join(json.dumps(line) + "\n" for line in told))
+    return tmp_path
+
+
+def new_file(path):
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: (folder / "pictures" / "1.png").unlink(), "data/1.png is gone"),
+        (lambda folder: (folder / "pictures" / "1.txt").write_text("other"), "data/1.png has changed"),
+        (lambda folder: Image.new("RGB", (80, 80)).save(folder / "pictures" / "2.png"), "data/2.png has changed"),
+        (lambda folder: Image.new("L", (80, 80)).save(folder / "pictures" / "3.png"), "data/3.png is new"),
+        (lambda folder: next((folder / "assistant").iterdir()).write_bytes(b"other"), "safetensors has changed"),
+    ],
+)
+def test_a_run_is_not_continued_with_other_files(interrupted, engine_is, change, words):
+    """A picture, a caption or an adapter that changed ends it with the file's name, before anything is written."""
+    before = (interrupted / "run" / "result.json").read_bytes()
+    change(interrupted)
+    if words.endswith("is new"):
+        (interrupted / "pictures" / "3.txt").write_text("a colour")
+    engine_is("completed")
+    with pytest.raises(MachineError, match=f"begun with other files: .*{words}"):
+        resume(interrupted / "run")
+    assert (interrupted / "run" / "result.json").read_bytes() == before
+
+
+def test_a_run_is_continued_with_the_same_files(interrupted, engine_is):
+    """Files that were only touched are the same: it is their content that counts."""
+    (interrupted / "pictures" / "1.png").touch()
+    engine_is("completed")
+    assert resume(interrupted / "run").status == "completed"
+
+
+def test_a_run_that_begins_afresh_may_have_other_files(interrupted, engine_is):
+    """Nothing of the earlier attempt is in it, so nothing is mixed."""
+    (interrupted / "pictures" / "1.png").unlink()
+    engine_is("completed")
+    assert resume(interrupted / "run", afresh=True).status == "completed"
+
+
+def test_a_resume_that_cannot_be_folded_is_refused_before_it_runs(small_spec, small_plan, tmp_path, engine_is):
+    """A checkpoint whose steps the events do not lead up to, as a power loss may leave it, is said at once."""
+    engine_is("dies")
+    folder = tmp_path / "run"
+    launch(small_spec, small_plan, folder=folder, seed=3)
+    (folder / "checkpoint").mkdir()
+    header = {"__metadata__": {"fluxkit": "seal " + json.dumps({"facts": {"iteration": 30, "seconds": 15.0}})}}
+    text = json.dumps(header).encode()
+    (folder / "checkpoint" / "tuning.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(MachineError, match=r"resumed at step 30, but only 5 are known\. Remove checkpoint/"):
+        resume(folder)
+    assert not (folder / "events" / "rank-0.attempt-1.jsonl").exists()
+
+
+def test_a_failed_run_does_not_name_the_home_folder_and_still_finds_its_files(small_spec, tmp_path, monkeypatch):
+    """The job of a run that may be continued says `~`, and means the home folder of who continues it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "alice"))
+    path = str(tmp_path / "home" / "alice" / "models" / "flux")
+    model = small_spec.model.model_copy(update={"path": path})
+    stored = home_as_tilde(small_spec.model_copy(update={"model": model}))
+    assert stored.model.path == "~/models/flux"
+    assert tilde_as_home(stored).model.path == path
+    assert public_spec(stored).model.path == "flux"

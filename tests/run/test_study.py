@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -14,7 +15,8 @@ import pytest
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.record.run_folder import read_result
 from fluxkit.run import study
-from fluxkit.run.study import arrange, newest_unfinished, read_study, run_study
+from fluxkit.run.progress import Reporter
+from fluxkit.run.study import Look, UntilDecided, arrange, newest_unfinished, read_study, run_study
 
 
 @pytest.fixture
@@ -32,20 +34,20 @@ def _planned(monkeypatch, small_plan):
 
 def test_the_order_is_random_seeded_and_interleaved(two):
     """Every round holds each spec once, the order is the same every time, and other seeds give another one."""
-    runs = arrange(two, 20).runs
+    runs = arrange(two, (20,)).runs
     rounds = [tuple(run.spec for run in runs if run.repeat == repeat) for repeat in range(20)]
     assert {tuple(sorted(each)) for each in rounds} == {(0, 1)}
     assert len(set(rounds)) == 2, "both orders occur"
-    assert arrange(two, 20).runs == runs
+    assert arrange(two, (20,)).runs == runs
     moved = [spec.model_copy(update={"seed": 77}) for spec in two]
-    assert [run.spec for run in arrange(moved, 20).runs] != [run.spec for run in runs]
+    assert [run.spec for run in arrange(moved, (20,)).runs] != [run.spec for run in runs]
     assert [run.order for run in runs] == list(range(40))
 
 
 def test_repeats_have_seeds_of_their_own(two):
     """Repeat r uses the spec's seed + r; with `same_seed` all use the spec's."""
-    assert {(run.repeat, run.seed) for run in arrange(two, 3).runs} == {(0, 3), (1, 4), (2, 5)}
-    assert {run.seed for run in arrange(two, 3, same_seed=True).runs} == {3}
+    assert {(run.repeat, run.seed) for run in arrange(two, (3,)).runs} == {(0, 3), (1, 4), (2, 5)}
+    assert {run.seed for run in arrange(two, (3,), same_seed=True).runs} == {3}
 
 
 def test_a_study_runs_each_in_its_folder(two, tmp_path, engine_is):
@@ -109,9 +111,9 @@ def test_resume_finds_the_newest_unfinished_study(two, tmp_path, monkeypatch, en
     for name, scenarios in (("1", ["fails"]), ("2", ["fails"]), ("3", ["completed"])):
         engine_is(*scenarios)
         run_study(two, out=Path("runs") / name)
-    assert newest_unfinished(Path("runs"), two, 1, same_seed=False) == Path("runs/2")
+    assert newest_unfinished(Path("runs"), arrange(two, (1,))) == Path("runs/2")
     with pytest.raises(UsageError, match="no unfinished study"):
-        newest_unfinished(Path("runs"), two, 2, same_seed=False)
+        newest_unfinished(Path("runs"), arrange(two, (2,)))
     engine_is("completed")
     assert run_study(two, resuming=True).folder == Path("runs/2")
     assert run_study(two, resuming=True).folder == Path("runs/1")
@@ -164,3 +166,87 @@ def test_the_default_folder_says_when_and_what(two, tmp_path, monkeypatch, engin
     folder = run_study(two).folder
     assert folder.parent == Path("runs")
     assert folder.name.endswith("z-small")
+
+
+class Heard(Reporter):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.sentences = []
+
+    def say(self, sentence):
+        self.sentences.append(sentence)
+
+
+def looking(*undecided, looks=(3, 5, 7, 10), **limits):
+    """Looks that find these answers, one after the other."""
+    answers = list(undecided)
+    return UntilDecided(looks, lambda results: Look(answers.pop(0), f"{len(results)} results."), **limits)
+
+
+def test_every_second_block_is_the_one_before_turned_round(two):
+    """Of three specs each pair of blocks is symmetric in time, so that a steady drift adds up to nothing."""
+    third = two[0].model_copy(update={"name": "third"})
+    runs = arrange([*two, third], (6,)).runs
+    blocks = [[run.spec for run in runs if run.repeat == repeat] for repeat in range(6)]
+    assert all(blocks[repeat + 1] == blocks[repeat][::-1] for repeat in (0, 2, 4))
+    assert len({tuple(block) for block in blocks[::2]}) > 1, "a new order is drawn for each pair"
+
+
+def test_a_study_ends_at_the_look_that_decides_it(two, tmp_path, engine_is):
+    """All runs are listed from the start; what a decision spares is marked as not needed, and each look is told."""
+    engine_is("completed")
+    heard = Heard()
+    outcome = run_study(two, out=tmp_path / "s", until=looking(True, False), reporter=heard)
+    stored = read_study(tmp_path / "s")
+    assert (len(outcome.results), outcome.stopped) == (10, False)
+    assert [entry.state for entry in stored.runs] == ["planned"] * 10 + ["not needed"] * 10
+    assert (stored.looks, stored.repeats) == ((3, 5, 7, 10), 10)
+    assert {result.looks for result in outcome.results} == {(3, 5, 7, 10)}
+    told = [sentence for sentence in heard.sentences if "look" in sentence or "After" in sentence or "need" in sentence]
+    assert told[0] == "After 3 repeats. 6 results."
+    assert re.fullmatch(r"The next look, after 5 repeats, takes about [\d.]+ minutes more\.", told[1])
+    assert told[2:] == ["After 5 repeats. 10 results.", "The other 10 runs are not needed."]
+    again = run_study(two, out=tmp_path / "s", until=looking(True, False), resuming=True)
+    assert again.results == outcome.results
+
+
+def test_an_open_study_ends_at_its_last_look(two, tmp_path, engine_is):
+    """Where nothing is decided all repeats are run, and it is said that there is no further look."""
+    engine_is("completed")
+    heard = Heard()
+    outcome = run_study(two, out=tmp_path / "s", until=looking(True, True, looks=(3, 4)), reporter=heard)
+    assert len(outcome.results) == 8
+    assert heard.sentences[-2:] == ["After 4 repeats. 8 results.", "That was the last look."]
+    assert {entry.state for entry in read_study(tmp_path / "s").runs} == {"planned"}
+
+
+def test_a_look_that_would_take_too_long_is_not_begun(two, tmp_path, engine_is):
+    """Beyond the limit nothing is started and nothing is marked, so that the study can be resumed with more time."""
+    engine_is("completed")
+    heard = Heard()
+    outcome = run_study(two, out=tmp_path / "s", until=looking(max_seconds=0.0), reporter=heard)
+    assert (len(outcome.results), outcome.stopped) == (2, False)
+    assert heard.sentences[-2].endswith(" minutes, which passes the limit.")
+    assert heard.sentences[-1] == f"To continue, give the same command with --resume --out {tmp_path / 's'}"
+    again = run_study(two, out=tmp_path / "s", until=looking(False), resuming=True)
+    assert len(again.results) == 6
+    stopped = run_study(two, out=tmp_path / "s", until=looking(True, max_seconds=0.0), resuming=True)
+    assert len(stopped.results) == 6, "what is done costs nothing, and the blocks to the next look too much"
+    with pytest.raises(UsageError, match="other specs or repeats"):
+        run_study(two, repeats=10, out=tmp_path / "s", resuming=True)
+
+
+def test_a_study_from_before_there_were_looks_is_resumed_in_its_own_order(two, tmp_path, engine_is):
+    """A study file without looks, states or turned blocks keeps its order, and its results claim no looks."""
+    engine_is("completed", "fails", "completed")
+    run_study(two, repeats=2, out=tmp_path / "s")
+    file = tmp_path / "s" / "study.json"
+    values = json.loads(file.read_text())
+    del values["looks"]
+    for entry in values["runs"]:
+        del entry["state"]
+    file.write_text(json.dumps(values))
+    again = run_study(two, repeats=2, out=tmp_path / "s", resuming=True)
+    assert [result.status for result in again.results] == ["completed"] * 4
+    assert [run.folder for run in read_study(tmp_path / "s").runs] == [entry["folder"] for entry in values["runs"]]

@@ -200,3 +200,36 @@ def test_a_spec_written_as_toml_reads_back(tmp_path, name):
     spec = load_spec(name, ['hardware.label=a "b" é'])
     (tmp_path / "again.toml").write_text(spec_toml(spec), "utf-8")
     assert load_spec(str(tmp_path / "again.toml")) == spec
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_spec_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    """What editors and shells of Windows write is the same spec."""
+    file = tmp_path / "mine.toml"
+    file.write_bytes(preset_text("nano-laptop-cpu").encode(encoding))
+    assert load_spec(str(file)) == load_spec("nano-laptop-cpu")
+
+
+@pytest.mark.parametrize("path", [r"C:\Users\me", r"C:\data\cats", r"D:\temp\new", r"\\server\share", r"C:\xenia"])
+def test_a_path_of_windows_in_double_quotes_is_refused_with_how_to_write_it(refusal, path):
+    """Whether its backslashes are broken escapes, or escapes that would change the path in silence."""
+    sentence = refusal(HEAD + f'[data]\nsource = "folder"\npath = "{path}"\n')
+    assert "write C:/… or 'C:\\…'" in sentence
+    assert "write C:/… or 'C:\\…'" in refused("nano-laptop-cpu", ["data.source=folder", f'data.path="{path}"'])
+
+
+def test_a_path_of_windows_in_single_quotes_is_taken_as_it_is(tmp_path):
+    """TOML's literal strings have no escapes, and plain text after --set neither."""
+    file = tmp_path / "mine.toml"
+    file.write_text(preset_text("nano-laptop-cpu").replace('"photos"', "'folder'\npath = 'C:\\new'"))
+    assert load_spec(str(file)).data.path.endswith("C:\\new")
+    assert load_spec(str(file), ["data.path=D:\\new"]).data.path.endswith("D:\\new")
+
+
+def test_a_path_that_can_not_be_followed_is_one_sentence(tmp_path, refusal):
+    """A loop of links, a user that is not there, NUL, and a name that is too long to be one."""
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (str(tmp_path / "loop" / "in"), "~nobody-at-all/x", "a\\u0000b"):
+        assert "data.path" in refusal(HEAD + f'[data]\nsource = "folder"\npath = "{path}"\n')
+    assert "There is no preset" in refused("x" * 300)
+    assert "cannot be read" in refused("x" * 300 + ".toml")

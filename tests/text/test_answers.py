@@ -1,4 +1,6 @@
-"""`fluxkit.text.answers`: a verdict, one number and what it rests on; said of as few names as a reader can hold."""
+"""`fluxkit.text.answers`: the estimate first, then what is settled and what it rests on; of as few names as can be."""
+
+import re
 
 import builders
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from fluxkit.compare.compare import compare
 from fluxkit.compare.ranking import standing
 from fluxkit.compare.reader_options import ReaderOptions
-from fluxkit.text.answers import answers
+from fluxkit.text.answers import answers, decided_sentence, design_sentence
 from fluxkit.text.text_table import render
 
 
@@ -42,22 +44,71 @@ def generating(precision, images_per_second, threads=0):
     ]
 
 
-def test_a_decided_answer_is_a_name_a_number_and_a_margin():
-    """Where one leads, the answer is its name with its number; the interval, runs, grade and rival stand in detail."""
+def test_a_decided_answer_begins_with_the_estimate():
+    """Where one leads, the answer is its name and how far it is ahead; number, interval, runs and grade follow."""
     answer = asked(builders.study(), "training_speed")
     (name,) = answer.names
     assert (answer.state, answer.verdict, answer.unit) == ("decided", "", "iterations/s")
-    assert answer.sentence.startswith(f"“{name.name}” tunes fastest: {name.value} iterations/s, 95 % interval [")
-    assert "n = 3, grade A; 1." in answer.detail
-    assert "times [" in answer.detail
-    assert answer.detail.endswith("] against “Laptop CPU (bfloat16)”.")
+    assert answer.estimate == "21 % more iterations/s than “Laptop CPU (bfloat16)” (+5 % to +38 %). Decided."
+    assert answer.sentence.startswith(
+        f"“{name.name}” tunes fastest: {answer.estimate} {name.value} iterations/s, 95 % "
+    )
+    assert answer.detail.endswith("n = 3, grade A; the difference with its 99.5 % interval.")
+
+
+def test_an_open_answer_leads_with_the_estimate_and_says_what_it_takes():
+    """Where nothing is settled, the leader, how far it is ahead and about how many more runs it takes are said."""
+    runs = []
+    for place, speed in enumerate((10.0, 9.6)):
+        of = builders.spec(execution={"threads": place + 1}, hardware={"label": f"M{place + 1}"})
+        for repeat, wobble in enumerate((0.98, 1.0, 1.03)):
+            seconds = ((wobble if place else 1 / wobble) / speed,) * 220
+            runs.append(builders.result(of=of, repeat=repeat, iteration_seconds=seconds))
+    answer = asked(runs, "training_speed")
+    assert (answer.state, answer.verdict, answer.row, answer.names[0].name) == ("not settled", "", None, "M1")
+    said = answer.sentence.replace("\N{MINUS SIGN}", "-")
+    assert re.match(
+        r"“M1” tunes fastest: \d+ % more iterations/s than “M2” \(-\d+ % to \+\d+ %\)\. Not settled; ", said
+    )
+    assert re.search(r"Not settled; about \d+ more runs each\. 1\d", said)
+
+
+def test_with_fewer_than_three_runs_no_spread_is_known():
+    """Two runs each give an estimate and no guess: at least three runs each are needed."""
+    answer = asked(builders.study(repeats=2), "training_speed")
+    assert answer.estimate.endswith("iterations/s than “Laptop CPU (bfloat16)”. Not settled; no spread known; at least "
+                                    "3 runs each.")  # fmt: skip
+
+
+def test_one_sentence_names_what_is_decided():
+    """The questions of the study stand in it as decided, with who leads, or as not settled, with what it takes."""
+    (workload,) = compare(builders.study()).workloads
+    assert decided_sentence(workload) == (
+        "Decided: training speed (“Laptop CPU (FP32)”), PSNR in equal time (“Laptop CPU (FP32)”). "
+        "Not settled: inference speed (about 1 more run each)."
+    )
+    (alone,) = compare([builders.result()]).workloads
+    assert decided_sentence(alone) == "Nothing is to be decided: no question has numbers of two configurations."
+    (once,) = compare(builders.study(repeats=1)).workloads
+    assert decided_sentence(once).startswith("Not settled: training speed (no spread known; at least 3 runs each), ")
+
+
+def test_the_design_is_said_with_its_looks_and_bounds():
+    """What may be wrong how often: one look where the repeats were fixed, else the planned looks with their shares."""
+    (planned,) = compare(builders.study()).workloads
+    assert design_sentence(planned) == (
+        "Looks after 3, 5, 7 and 10 repeats, which may add 0.5, 1, 1.75 and 1.75 % of wrong answers; this one is after "
+        "3 and may add 0.5 %."
+    )
+    (fixed,) = compare([run.model_copy(update={"looks": (3,)}) for run in builders.study()]).workloads
+    assert design_sentence(fixed) == "3 repeats, fixed beforehand: one look, which may be wrong in 5 % of studies."
 
 
 def test_at_most_three_names_are_said():
     """Of twenty configurations that lie close, three are named and the others are counted."""
     answer = asked(many(20), "peak_memory_bytes")
     assert (len(answer.names), answer.more) == (3, 17)
-    assert " and 17 more " in answer.sentence
+    assert " and 17 more need the same memory: as much as " in answer.sentence
     assert len(answer.sentence) < 400
 
 
@@ -66,7 +117,9 @@ def test_a_tie_says_what_to_choose_by():
     first, second = (builders.spec(execution={"threads": n}, hardware={"label": f"M{n}"}) for n in (1, 2))
     runs = [builders.result(of=first, repeat=n) for n in range(3)]
     runs += [builders.result(of=second, repeat=n, iteration_seconds=(0.3 + n / 1000,) * 220) for n in range(3)]
-    answer = asked(runs, "peak_memory_bytes")
+    runs = [run.model_copy(update={"inference": runs[0].inference, "summary": run.summary.model_copy(
+        update={"inference_image_steps_per_second": 160.0 + run.repeat})}) for run in runs]  # fmt: skip
+    answer = asked(runs, "inference_speed")
     assert (answer.state, answer.verdict, answer.row) == ("decided", "Equal", None)
     assert "of these “M1” tunes fastest" in answer.detail
 
@@ -81,7 +134,7 @@ def test_one_configuration_is_no_open_question():
     """A lone configuration has nothing to be decided against, and the answer says that instead of not decided."""
     answer = asked([builders.result()], "training_speed")
     assert (answer.state, answer.names[0].name) == ("one configuration", "Laptop CPU")
-    assert "ot decided" not in answer.sentence
+    assert answer.sentence.startswith("Only “Laptop CPU” has this number: 9.99 iterations/s, n = 1")
 
 
 def test_without_a_price_the_terminal_names_the_options():

@@ -5,6 +5,7 @@ import pytest
 
 from fluxkit.compare.compare import compare
 from fluxkit.compare.ranking import standing
+from fluxkit.text.answers import answers
 from fluxkit.text.number_format import agreement_text
 from fluxkit.text.text_table import render
 from fluxkit.trust.certificates import agreement_of, certificates
@@ -44,11 +45,14 @@ def test_an_uncertified_machine_stands_in_no_ratio(gpu, why):
     (workload,) = comparison.workloads
     assert workload.contrasts
     for contrast in workload.contrasts:
-        assert (contrast.value, contrast.interval, contrast.p_value) == (None, None, None)
-        assert (contrast.verdict, contrast.further_runs) == ("inconclusive", None)
+        assert (contrast.value, contrast.interval, contrast.further_runs) == (None, None, None)
+        assert contrast.verdict in {"not settled", None}
         assert why in contrast.reason
     assert {standing(workload, row, "training_images_per_second") for row in workload.rows} == {""}
     assert "not compared: " in render(comparison, "markdown")
+    memory = answers(workload)[-1]
+    assert (memory.verdict, memory.row, memory.names) == ("Not compared", None, ())
+    assert why in memory.sentence
     assert any("stand in no ratio" in warning and why in warning for warning in comparison.warnings)
 
 

@@ -9,7 +9,7 @@ from stand_in import PRECISION, Log, begin, grade, infer, mark, steps, tune, who
 from fluxkit.fold.fold import fold
 from fluxkit.machine.readings import Reading
 from fluxkit.record.result import RunResult
-from fluxkit.trust.run_checks import CHECKS
+from fluxkit.trust.run_checks import CHECKS, find
 
 
 @pytest.fixture
@@ -201,3 +201,16 @@ def both(log, base):
     begin(log)
     tune(log, base.spec.tune.model_dump())
     grade(log, base.spec.tune.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [(0.9, {}), (2.5, {}), (4.0, {"quality": "C"}), (1e12, {"quality": "X", "training_speed": "X"})],
+)
+def test_tuning_that_diverges_is_found(loss, expected):
+    """Losses that grow far beyond those of a model that says nothing are a finding, however finite they are."""
+    run = builders.result()
+    tuning = run.tuning.model_copy(update={"losses": (0.8, *[loss] * 39)})
+    checks = find(run.model_copy(update={"tuning": tuning}))
+    grades = {check.subject: check.grade for check in checks if check.id == "losses_grew"}
+    assert grades == expected

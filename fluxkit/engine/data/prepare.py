@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fluxkit.dataset.folder_walk import Problem
 from fluxkit.dataset.photos import Split
-from fluxkit.dataset.picture_folder import Problem
 from fluxkit.dataset.picture_loader import Pair, load_pairs
 from fluxkit.engine.data.images import to_tensor
 from fluxkit.engine.data.tensor_cache import cached_tensors, computed_here

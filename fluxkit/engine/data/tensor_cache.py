@@ -5,11 +5,10 @@ from contextlib import suppress
 from importlib.metadata import version
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from fluxkit.dataset.cache import entry
-from fluxkit.engine.data.tensor_file import TensorFile, save_tensors
+from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile, save_tensors
 from fluxkit.environment import recorded
 from fluxkit.values import canonical_sha256
 
@@ -49,7 +48,6 @@ def cached_tensors(
 
 
 def _read_entry(kind: str, key: str) -> dict[str, Tensor] | None:
-    # Whatever is wrong with an entry, it is made again.
-    with suppress(OSError, SafetensorError, KeyError, TypeError, ValueError):
+    with suppress(OSError, DamagedTensorsError):  # what was changed on disk is made again
         return dict(TensorFile(entry(kind, key)))
     return None

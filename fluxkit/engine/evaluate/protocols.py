@@ -25,7 +25,9 @@ from fluxkit.engine.measure.sampling import denoise, images_of
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.errors import RunError
 from fluxkit.plan.plan import Job
+from fluxkit.record.atomic_file import written_whole
 from fluxkit.record.events import Anchor, Progress, Reconstruction, Validation
+from fluxkit.values import finite
 
 Item = tuple[int, ...]
 """One image to make: the place of its pair, then a seed, or a step of the sigmas and a draw of the noise."""
@@ -35,9 +37,8 @@ KEPT_SEED = 0
 
 def save_image(folder: Path, relative: str, image_HWC: NDArray[np.uint8]) -> str:
     """Writes a lossless PNG below the run folder and gives back its relative path."""
-    path = folder / relative
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image_HWC).save(path, optimize=True)
+    with written_whole(folder / relative) as temporary:
+        Image.fromarray(image_HWC).save(temporary, format="PNG", optimize=True)
     return relative
 
 
@@ -117,6 +118,6 @@ class Evaluator:
         images = images_of(self._autoencoder, flow.denoised(noisy_BCHW, velocity_BCHW, sigma_B))
         for (place, _, draw), sigma, loss, image_HWC in zip(batch, sigmas, losses, images, strict=True):
             result = DIVERGED if image_HWC is None else score(image_HWC, self._references[place])
-            facts = {"sigma": sigma, "draw": draw, "loss": loss, "psnr_db": result.psnr_db, "ssim": result.ssim}
+            facts = {"sigma": sigma, "draw": draw, "loss": finite(loss), "psnr_db": result.psnr_db, "ssim": result.ssim}
             for mark in marks:
                 self._log.write(Validation, mark=mark, pair=self._prepared.pairs[place].id, **facts)

@@ -7,35 +7,40 @@ Source: ostris/ai-toolkit, issue 104, where the method for schnell is described.
 R rank, I inputs and O outputs of a linear layer.
 """
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from diffusers import FluxPipeline
+from peft.utils.other import get_pattern_key
+from safetensors import safe_open
 from torch import Tensor
 
+from fluxkit.engine.flux.bfl_layout import rows_of_parts
+from fluxkit.engine.process.error_message import reading
 from fluxkit.errors import MachineError
-
-PREFIX = "transformer."
-DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+from fluxkit.model.adapter_file import AdapterFile, read_adapter
+from fluxkit.model.tensor_names import parts_of
+from fluxkit.model.transformer_size import MLP_RATIO
 
 
 class Assistant:
-    """The weight changes of a LoRA adapter on the transformer, by module."""
+    """The weight changes of a LoRA adapter on the transformer, by module.
+
+    Raises:
+        MachineError: something in the file is not understood.
+    """
 
     def __init__(self, path: str) -> None:
-        state, alphas, metadata = FluxPipeline.lora_state_dict(
-            path, return_alphas=True, return_lora_metadata=True, local_files_only=True, use_safetensors=True
-        )
+        adapter = read_adapter(path)
         self._factors: dict[str, tuple[Tensor, Tensor, float]] = {}
-        for key in state:
-            if key.startswith(PREFIX) and key.endswith(DOWN):
-                name = key.removesuffix(DOWN)
-                down_RI, up_OR = state[key], state[name + UP]
-                rank = down_RI.shape[0]
-                alpha = (alphas or {}).get(f"{name}.alpha", (metadata or {}).get(f"{PREFIX}lora_alpha", rank))
-                self._factors[name.removeprefix(PREFIX)] = (down_RI, up_OR, float(alpha) / rank)
-        if not self._factors:
-            raise MachineError(f"{path} holds no LoRA for a FLUX transformer, so it can't assist the tuning of one.")
+        with reading(adapter.file), safe_open(adapter.file, "pt") as tensors:
+            for name, layer in adapter.layers.items():
+                down_RI, up_OR = tensors.get_tensor(layer.down), tensors.get_tensor(layer.up)
+                alpha = float(tensors.get_tensor(layer.alpha)) if layer.alpha else None
+                scale = _scale(adapter, name, down_RI.shape[0], alpha)
+                for module, rows_OR in _modules(name, up_OR):
+                    self._factors[module] = (down_RI, rows_OR, scale)
 
     @torch.no_grad()
     def add(self, transformer: Any, sign: float) -> None:
@@ -54,3 +59,35 @@ class Assistant:
             device = module.weight.device
             change_OI = up_OR.to(device, torch.float32) @ down_RI.to(device, torch.float32)
             module.weight.copy_(module.weight.float() + sign * scale * change_OI)
+
+
+def _scale(adapter: AdapterFile, layer: str, rank: int, alpha: float | None) -> float:
+    """What the product of a layer's matrices is multiplied by: alpha / rank, or alpha / sqrt(rank) of an rsLoRA.
+
+    A tensor `alpha` is the layer's own. Without any alpha it is the rank, as in diffusers and ComfyUI.
+    """
+    config = adapter.config
+    patterns = config.get("alpha_pattern") or {}
+    try:
+        stated = patterns.get(get_pattern_key(patterns.keys(), layer), config.get("lora_alpha"))
+    except re.error as error:
+        raise MachineError(f"{adapter.file} has an alpha_pattern that is no pattern: {error}.") from error
+    divisor = rank**0.5 if config.get("use_rslora") else rank
+    if alpha is not None and stated is not None and abs(alpha / rank - stated / divisor) > 1e-6 * abs(alpha / rank):
+        raise MachineError(
+            f"{adapter.file} says two things about the strength of {layer}: alpha {alpha:g} beside the weights and "
+            f"{stated:g} in its configuration. Remove one of them."
+        )
+    if alpha is not None:
+        return alpha / rank
+    return 1.0 if stated is None else stated / divisor
+
+
+def _modules(layer: str, up_OR: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """The modules of diffusers that a layer is made of, each with its rows."""
+    parts = parts_of(layer)
+    shares = [MLP_RATIO if part.endswith("proj_mlp") else 1 for part in parts] if len(parts) > 1 else [1]
+    unit, rest = divmod(up_OR.shape[0], sum(shares))
+    if rest:
+        raise MachineError(f"The assistant adapter changes {layer}, whose {up_OR.shape[0]} rows are those of no FLUX.")
+    return rows_of_parts(up_OR, [(part, unit * share) for part, share in zip(parts, shares, strict=True)], layer)

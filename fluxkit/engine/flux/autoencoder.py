@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from fluxkit.engine.process.error_message import reading
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.spec.workload import ModelSpec
 
@@ -35,7 +36,9 @@ class Autoencoder:
 
 def load_autoencoder(spec: ModelSpec, device: torch.device) -> Autoencoder:
     """The autoencoder of the pipeline that the spec names."""
-    vae = AutoencoderKL.from_pretrained(
-        pipeline_folder(spec), subfolder="vae", dtype=torch.float32, use_safetensors=True, local_files_only=True
-    )
+    folder = pipeline_folder(spec)
+    with reading(folder / "vae"):
+        vae = AutoencoderKL.from_pretrained(
+            folder, subfolder="vae", dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
     return Autoencoder(vae, device)

@@ -11,6 +11,8 @@ import torch
 from diffusers import FluxPipeline
 from torch import Tensor
 
+from fluxkit.engine.flux.flow import sent
+from fluxkit.engine.process.error_message import reading
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.spec.run_spec import RunSpec
 
@@ -29,7 +31,9 @@ class Embeddings:
 
     def of(self, rows: list[int] | Tensor) -> Embeddings:
         """These rows, in that order."""
-        return Embeddings(self.prompt_NTE[rows], self.pooled_NP[rows])
+        # A list as an index would be copied to a GPU twice, and waited for each time.
+        places = sent(torch.as_tensor(rows), self.prompt_NTE.device)
+        return Embeddings(self.prompt_NTE[places], self.pooled_NP[places])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Embeddings:
         """The same on a device, in a dtype."""
@@ -41,10 +45,12 @@ def encode_captions(spec: RunSpec, captions: list[str], device: torch.device) ->
 
     The encoders run in the dtype they are published in. The result is in it too, on the CPU.
     """
-    text = FluxPipeline.from_pretrained(
-        pipeline_folder(spec.model), transformer=None, vae=None, dtype=TEXT_DTYPES[spec.model.family],
-        use_safetensors=True, local_files_only=True,
-    ).to(device)  # fmt: skip
+    folder = pipeline_folder(spec.model)
+    with reading(folder):
+        text = FluxPipeline.from_pretrained(
+            folder, transformer=None, vae=None, dtype=TEXT_DTYPES[spec.model.family],
+            use_safetensors=True, local_files_only=True,
+        ).to(device)  # fmt: skip
     length = min(spec.evaluate.max_sequence_length, text.tokenizer_2.model_max_length)
     with torch.no_grad():
         encoded = [

@@ -3,6 +3,7 @@
 Both give the gradient of the global batch: its mean over the processes. Source: PyTorch `torch.distributed.fsdp`.
 """
 
+import gc
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
@@ -39,14 +40,21 @@ def distribute_model(flux: Flux, accelerator: Accelerator, parallelism: Parallel
     fully_shard(flux.transformer, mesh=mesh)
 
 
-def whole_model(flux: Flux) -> Flux:
-    """The model as every process needs it to be graded; of a sharded one only the shape, for `copy_weights` to fill."""
-    if not any(isinstance(parameter, DTensor) for parameter in flux.transformer.parameters()):
-        flux.forward = flux.transformer
-        return flux
-    with torch.device("meta"):
-        transformer = FluxTransformer2DModel.from_config(flux.transformer.config)
-    return Flux(transformer.to_empty(device=flux.device), flux.device, autocast=flux.autocast)
+def make_whole(flux: Flux, accelerator: Accelerator) -> None:
+    """Makes the model what a process needs to grade it; of a sharded one only the shape, for `copy_weights` to fill.
+
+    What tuning by several processes needed is gone before the whole of it takes memory: shares of weights, which lie in
+    cycles of FSDP2's hooks, and DDP's copy of all gradients, which accelerate keeps.
+    """
+    sharded = any(isinstance(parameter, DTensor) for parameter in flux.transformer.parameters())
+    if sharded:
+        with torch.device("meta"):
+            flux.transformer = FluxTransformer2DModel.from_config(flux.transformer.config)
+    flux.forward = flux.transformer
+    accelerator.free_memory()
+    gc.collect()  # accelerate does so before it lets go of the wrapper
+    if sharded:
+        flux.transformer.to_empty(device=flux.device)
 
 
 def local_shards(tensors: Iterable[Tensor]) -> list[Tensor]:

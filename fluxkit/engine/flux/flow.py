@@ -31,6 +31,11 @@ def noise_of(shape: Sequence[int], *parts: str | int) -> Tensor:
     return torch.randn(tuple(shape), generator=cpu_generator(*parts), dtype=torch.float32)
 
 
+def sent(host: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device; the host does not wait for it, as a GPU is sent it from pinned memory."""
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+
+
 def per_sample(sigma_B: Tensor, like: Tensor) -> Tensor:
     """`sigma_B` with trailing ones, so that it broadcasts over the samples of `like`."""
     return sigma_B.view(-1, *([1] * (like.dim() - 1)))

@@ -3,22 +3,29 @@
 B batch, L tokens, D packed width. Nothing outside this module knows which family a transformer belongs to.
 """
 
+import json
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
+from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE
 from diffusers.utils import logging as diffusers_logging
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from fluxkit.engine.flux import flow
 from fluxkit.engine.flux.assistant_adapter import Assistant
+from fluxkit.engine.flux.bfl_layout import load_bfl_transformer
 from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.precision import dtype_of
 from fluxkit.engine.flux.random_weights import build_transformer
-from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.engine.process.error_message import reading
+from fluxkit.model.adapter_file import CONFIG_KEY
+from fluxkit.model.pipeline_files import pipeline_folder, single_file
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.workload import ModelSpec
 
@@ -129,9 +136,13 @@ def load_transformer(spec: ModelSpec, dtype: torch.dtype, seed: int) -> FluxTran
         torch.manual_seed(flow.seed_of(seed, "weights"))
         config = FluxTransformer2DModel.load_config(folder, subfolder="transformer", local_files_only=True)
         return FluxTransformer2DModel.from_config(config).to(dtype)
-    return FluxTransformer2DModel.from_pretrained(
-        folder, subfolder="transformer", dtype=dtype, use_safetensors=True, local_files_only=True
-    )
+    if file := single_file(spec):
+        with reading(file):
+            return load_bfl_transformer(file, folder, dtype)
+    with reading(folder / "transformer"):
+        return FluxTransformer2DModel.from_pretrained(
+            folder, subfolder="transformer", dtype=dtype, use_safetensors=True, local_files_only=True
+        )
 
 
 def store_as_int8(transformer: FluxTransformer2DModel) -> None:
@@ -160,3 +171,26 @@ def add_lora(transformer: FluxTransformer2DModel, rank: int, alpha: float, seed:
     for parameter in transformer.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def save_lora(transformer: FluxTransformer2DModel, folder: Path) -> None:
+    """Saves the adapters so that every program applies them with the strength that they were tuned with.
+
+    ComfyUI multiplies by alpha / rank only where a tensor `alpha` lies beside the weights, and diffusers refuses such
+    tensors together with a configuration. With alpha / rank folded into the weights both apply a factor of 1.
+    Source: `comfy/weight_adapter/lora.py` of ComfyUI; `load_lora_adapter` of diffusers.
+    """
+    config = transformer.peft_config["default"].to_dict()
+    alpha, rank = config["lora_alpha"], config["r"]
+    stated = {f"transformer.{key}": value for key, value in (config | {"lora_alpha": rank}).items()}
+    metadata = {
+        "format": "pt",
+        CONFIG_KEY: json.dumps(stated, default=sorted),  # peft has sets in it
+        "strength": f"tuned with alpha / r = {alpha:g} / {rank}, which is folded into lora_B; lora_alpha is r here",
+    }
+    tensors = {
+        f"transformer.{name}": (value * (alpha / rank) if "lora_B" in name else value).detach().cpu().contiguous()
+        for name, value in get_peft_model_state_dict(transformer).items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / LORA_WEIGHT_NAME_SAFE, metadata=metadata)

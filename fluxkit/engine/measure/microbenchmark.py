@@ -12,9 +12,14 @@ import torch
 
 from fluxkit.engine.flux.precision import dtype_of
 from fluxkit.engine.measure.timing import synchronize
+from fluxkit.values import finite
 
+WARM_UP_SECONDS = {"cpu": 0.0, "cuda": 1.0}
+"""Of products before the timed ones: a GPU that was idle clocks higher or lower than one that has just worked, and only
+alike can a rate before a phase and one after it be compared within 2 %."""
 BUDGET_SECONDS = 0.06
-"""Of the product and of the copy each, after repetitions to warm up: four canaries take less than 1 % of 120 s."""
+"""Of the product and of the copy each, after repetitions to warm up: on a CPU four canaries take less than 1 % of
+120 s."""
 GROUP_SECONDS = 0.01
 """Repetitions are timed in groups at least this long, so that neither clock nor launch costs count."""
 MATMUL_SIZE = {"cpu": 1024, "cuda": 8192}
@@ -34,7 +39,7 @@ class Rates(NamedTuple):
 
     matmul_size: int
     matmul_flops_per_second: float
-    matmul_relative_error: float
+    matmul_relative_error: float | None
     copy_bytes_per_second: float
 
 
@@ -59,7 +64,7 @@ def _matmul_seconds(device: torch.device, dtype: torch.dtype, size: int) -> floa
     draw = torch.Generator(device).manual_seed(0)
     left, right = (torch.randn(size, size, generator=draw, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(left)
-    return _fastest(device, lambda: torch.mm(left, right, out=out))
+    return _fastest(device, lambda: torch.mm(left, right, out=out), WARM_UP_SECONDS[device.type])
 
 
 def _copy_rate(device: torch.device) -> float:
@@ -71,19 +76,21 @@ def _copy_rate(device: torch.device) -> float:
     return 2 * count / _fastest(device, lambda: target.copy_(source))
 
 
-def _relative_error(device: torch.device, dtype: torch.dtype) -> float:
+def _relative_error(device: torch.device, dtype: torch.dtype) -> float | None:
     """Relative L2 error of a small product against float64 of the same, already rounded, numbers."""
     draw = torch.Generator().manual_seed(0)
     size = PROBE_SIZE[device.type]
     left, right = (torch.randn(size, size, generator=draw).to(dtype) for _ in range(2))
     exact = left.double() @ right.double()
     product = (left.to(device) @ right.to(device)).cpu().double()
-    return float((product - exact).norm() / exact.norm())
+    return finite((product - exact).norm() / exact.norm())
 
 
-def _fastest(device: torch.device, work: Callable[[], object]) -> float:
+def _fastest(device: torch.device, work: Callable[[], object], warm_up_seconds: float = 0.0) -> float:
     """Seconds of one repetition in the fastest group: what the device can do, not what its neighbours leave."""
-    work()
+    warm = _group_seconds(device, work, 1)
+    while warm < warm_up_seconds:
+        warm += _group_seconds(device, work, 1)
     first = _group_seconds(device, work, 1)
     count = max(1, round(GROUP_SECONDS / max(first, 1e-9)))
     best, spent = first, first

@@ -1,11 +1,13 @@
 """Appends events to this rank's own file; every line is whole before the next begins."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fluxkit.record.atomic_file import flush_folder
 from fluxkit.record.events import Event, Phase, PhaseEnded, PhaseStarted, event_path
 
 
@@ -19,11 +21,16 @@ class EventLog:
         path = event_path(folder, rank, attempt)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", encoding="utf-8", buffering=1)
+        flush_folder(path.parent)  # or a power loss could take the file's name with it
 
     def write(self, event_type: type[Event], **facts: Any) -> None:
         """Appends an event; the time is added here."""
         event = event_type(at_seconds=round(time.monotonic() - self._began, 6), **facts)
         self._file.write(event.model_dump_json() + "\n")
+
+    def flush_to_disk(self) -> None:
+        """What was written outlives a power loss once this returns."""
+        os.fsync(self._file.fileno())
 
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:

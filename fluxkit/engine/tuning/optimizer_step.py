@@ -64,7 +64,6 @@ class Optimiser:
     def warm_up(self) -> None:
         """Real steps on this machine's kernels, after which weights and optimiser are as if they had not been."""
         before = self._copies()
-        averages = None if self._averages is None else [average.clone() for average in self._averages]
         for iteration in range(WARM_UP_STEPS):
             began = time.perf_counter()
             self.step(iteration)
@@ -72,8 +71,9 @@ class Optimiser:
                 break
         with torch.no_grad():
             torch._foreach_copy_(local_shards(self.parameters.values()), local_shards(before))
+            if self._averages is not None:  # they began as the weights, so no copy of their own is needed
+                torch._foreach_copy_(local_shards(self._averages), local_shards(before))
         self._optimizer.state.clear()
-        self._averages = averages
         synchronize(self._flux.device)
 
     def _all_took_long(self, began: float) -> bool:

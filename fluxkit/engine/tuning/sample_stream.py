@@ -53,11 +53,11 @@ class Samples:
         shape = latents_BCHW.shape[1:]
         noise_BCHW = torch.stack([flow.noise_of(shape, self._seed, "noise", position) for position in positions])
         sigma_B = self._flux.rounded_sigma(torch.tensor([self.sigma(position) for position in positions]))
-        noisy_BLD = flow.pack(flow.add_noise(latents_BCHW, noise_BCHW, sigma_B)).to(device, non_blocking=True)
+        noisy_BLD = flow.sent(flow.pack(flow.add_noise(latents_BCHW, noise_BCHW, sigma_B)), device)
         captions = self._with_dropout(places, positions)
-        velocity_BLD = self._flux.velocity(noisy_BLD, sigma_B.to(device), captions, self._size)
-        latents_BLD = flow.pack(latents_BCHW).to(device, non_blocking=True)
-        noise_BLD = flow.pack(noise_BCHW).to(device, non_blocking=True)
+        velocity_BLD = self._flux.velocity(noisy_BLD, flow.sent(sigma_B, device), captions, self._size)
+        latents_BLD = flow.sent(flow.pack(latents_BCHW), device)
+        noise_BLD = flow.sent(flow.pack(noise_BCHW), device)
         return flow.velocity_loss(velocity_BLD, latents_BLD, noise_BLD).mean()
 
     def _with_dropout(self, places: list[int], positions: range) -> Embeddings:

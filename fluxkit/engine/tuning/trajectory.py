@@ -13,18 +13,20 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from fluxkit.engine.data.tensor_file import TensorFile, save_tensors
+from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile, save_tensors
 from fluxkit.engine.flux.distributed import gather_whole
 from fluxkit.engine.measure.timing import Laps
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.stop_signal import StopSignal
 from fluxkit.engine.tuning.mark_schedule import RECENT, ScheduledMark, block_length, is_over, scheduled_marks
 from fluxkit.engine.tuning.optimizer_step import Optimiser
+from fluxkit.errors import MachineError
 from fluxkit.plan.plan import Job
 from fluxkit.plan.storage import checkpoint_interval_seconds
+from fluxkit.record.atomic_file import CHECKPOINT_FILE
 from fluxkit.record.events import CheckpointWritten, Iterations, MarkReached, Resumed
+from fluxkit.values import finite
 
-CHECKPOINT_FILE = "checkpoint/tuning.safetensors"
 SNAPSHOTS = "snapshots"
 
 
@@ -95,7 +97,7 @@ class Trajectory:
         state.iteration = first + steps
         state.seconds += float(self._accelerator.reduce(clock.to(self._device), "sum"))
         state.recent = [*state.recent, *seconds][-RECENT:]
-        facts = {"first": first, "seconds": tuple(seconds), "losses": tuple(mean_losses)}
+        facts = {"first": first, "seconds": tuple(seconds), "losses": tuple(map(finite, mean_losses))}
         self._log.write(Iterations, total_seconds=state.seconds, **facts)
 
     def _pending(self) -> list[ScheduledMark]:
@@ -129,6 +131,9 @@ class Trajectory:
     def _save(self) -> None:
         """Writes a checkpoint on rank 0, off the clock. The others wait, or their clocks would run."""
         began = time.perf_counter()
+        # A checkpoint whose steps no events tell of could be continued, but never folded.
+        self._log.flush_to_disk()
+        self._accelerator.wait_for_everyone()
         self.state.saved_seconds = self.state.seconds
         keep = self._accelerator.is_main_process
         whole = gather_whole(self._optimiser.state(), keep=keep) if self.state.iteration else {}
@@ -143,8 +148,11 @@ class Trajectory:
         path = self._folder / CHECKPOINT_FILE
         if not path.is_file():
             return
-        checkpoint = TensorFile(path)
-        self._optimiser.restore(checkpoint)
+        try:
+            checkpoint = TensorFile(path)
+            self._optimiser.restore(checkpoint)
+        except DamagedTensorsError as error:
+            raise MachineError(f"{CHECKPOINT_FILE} is damaged ({error}); remove it to begin the run again.") from error
         self.state = TrajectoryState(**checkpoint.facts)
         self._log.write(Resumed, iteration=self.state.iteration, seconds=self.state.seconds)
 

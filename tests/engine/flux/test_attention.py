@@ -9,6 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from fluxkit.engine.flux.attention import allowed_backends, attention_backends, observed_kernels
 
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 FUSED, PLAIN = "flash_attention_for_cpu", "attention_math"
 
 
@@ -21,7 +22,7 @@ def attend() -> torch.Tensor:
 def test_what_ran_is_read_back() -> None:
     """The operator that torch dispatched to is named, and another one when another one is asked for."""
     assert observed_kernels(attend) == FUSED
-    with attention_backends("cpu", "float32", "math"):
+    with attention_backends(CPU, "float32", "math"):
         assert observed_kernels(attend) == PLAIN
     assert observed_kernels(attend) == FUSED
 
@@ -35,17 +36,33 @@ def test_the_way_back_is_not_named() -> None:
 @pytest.mark.parametrize("precision", ["float32", "ieee_float32", "tf32"])
 def test_fp32_never_meets_a_half_precision_kernel(precision: str) -> None:
     """On a GPU FP32 goes to the memory-efficient kernel, else to plain products."""
-    assert allowed_backends("cuda", precision, "auto") == (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+    assert allowed_backends(CUDA, precision, "auto") == (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 
 
-def test_bfloat16_never_meets_plain_products() -> None:
-    """On a GPU bfloat16 takes flash or cuDNN attention, and never one that keeps all pairs of tokens."""
-    backends = allowed_backends("cuda", "bfloat16", "auto")
-    assert backends[0] == SDPBackend.FLASH_ATTENTION
+@pytest.mark.parametrize(
+    ("capability", "first"),
+    [
+        ((7, 5), SDPBackend.FLASH_ATTENTION),
+        ((8, 0), SDPBackend.FLASH_ATTENTION),
+        ((8, 6), SDPBackend.FLASH_ATTENTION),
+        ((8, 9), SDPBackend.FLASH_ATTENTION),
+        ((9, 0), SDPBackend.CUDNN_ATTENTION),
+        ((10, 0), SDPBackend.FLASH_ATTENTION),
+        ((12, 0), SDPBackend.FLASH_ATTENTION),
+    ],
+)
+def test_bfloat16_takes_the_fastest_kernel_of_its_card(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], first: SDPBackend
+) -> None:
+    """cuDNN first on Hopper and flash elsewhere, the other behind it, and never one that keeps all pairs of tokens."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    backends = allowed_backends(CUDA, "bfloat16", "auto")
+    assert backends[0] == first
+    assert {*backends[:2]} == {SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION}
     assert SDPBackend.MATH not in backends
-    assert allowed_backends("cuda", "bfloat16", "cudnn") == (SDPBackend.CUDNN_ATTENTION,)
+    assert allowed_backends(CUDA, "bfloat16", "math") == (SDPBackend.MATH,)
 
 
 def test_a_cpu_keeps_torchs_choice() -> None:
     """On a CPU nothing is named, so torch takes its fused kernel."""
-    assert allowed_backends("cpu", "bfloat16", "auto") == allowed_backends("cpu", "float32", "auto") == ()
+    assert allowed_backends(CPU, "bfloat16", "auto") == allowed_backends(CPU, "float32", "auto") == ()

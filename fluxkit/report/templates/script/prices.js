@@ -1,4 +1,4 @@
-// Prices again: USD = usd_per_hour x seconds / 3,600 + usd_per_kwh x joules / 3,600,000, run by run (fluxkit/cost.py).
+// Prices again: USD = usd_per_hour x seconds / 3,600 + usd_per_kwh x joules / 3,600,000, run by run (fluxkit/compare/cost.py).
 const usd = (prices, seconds, joules) =>
   (prices.hour * seconds) / 3600 + (joules === null ? 0 : (prices.kwh * joules) / 3.6e6);
 
@@ -15,15 +15,38 @@ const costOf = (basis, prices, quantiles) => {
   const mean = meanOf(values);
   const grade = worstGrade(seconds.grade, metered ? joules.grade : null);
   const left = prices.kwh && !metered ? `without its energy: ${joules.reason}` : seconds.reason;
-  if (values.length < 3) return { mean, interval: null, n: values.length, grade, left };
+  const perSecond = mean / meanOf(seconds.values);
+  if (values.length < 3) return { mean, interval: null, n: values.length, grade, left, perSecond, metered };
   const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
   const half = Math.sqrt(variance / values.length) * quantiles[values.length];
-  return { mean, interval: [mean - half, mean + half], n: values.length, grade, left };
+  return { mean, interval: [mean - half, mean + half], n: values.length, grade, left, perSecond, metered };
 };
 
 const footing = ({ n, grade, left }) => [`n = ${n}`, grade ? `grade ${grade}` : "", left].filter(Boolean).join(", ");
 
-const fillCost = (cell, cost, leads) => {
+const EQUIVALENT = [0.98, 1.02];
+
+// The rule of fluxkit/compare/decision.py: a ratio of costs is that of seconds, with its interval, times that of prices.
+const standingOf = (workload, costs, name) => {
+  const [leader, ...rivals] = leaderOf(workload.rows, costs, name);
+  const pairs = rivals.map((rival) => {
+    const stored = workload.seconds_ratios.find(({ cost, first, second }) =>
+      cost === name && [first, second].includes(leader.key) && [first, second].includes(rival.key));
+    const [one, other] = [costs[leader.key][name], costs[rival.key][name]];
+    if (!stored || one.metered !== other.metered) return { shared: [0, Infinity], whole: [0, Infinity] };
+    const times = one.perSecond / other.perSecond;
+    const priced = ({ low, high }) => (stored.first === leader.key ? [low, high] : [1 / high, 1 / low]).map((end) => end * times);
+    return { shared: priced(stored.shared), whole: priced(stored.whole) };
+  });
+  const equivalent = ({ shared }) => EQUIVALENT[0] < shared[0] && shared[1] < EQUIVALENT[1];
+  const ahead = pairs.every(({ whole }) => whole[1] < 1);
+  const settled = ahead || pairs.every((pair) => equivalent(pair) || pair.shared[1] < 1);
+  const words = !pairs.length ? "" : !settled ? "Not settled." : pairs.some(equivalent) ? "Decided; those within 2 % are equal." : "Decided.";
+  const star = !pairs.length ? "" : !settled ? "☆" : pairs.some(equivalent) ? "" : "★";
+  return { leader, words, star };
+};
+
+const fillCost = (cell, cost, star) => {
   const part = (name, text) => {
     const span = document.createElement("span");
     span.className = name;
@@ -37,7 +60,7 @@ const fillCost = (cell, cost, leads) => {
   }
   cell.dataset.value = cost.mean;
   const parts = [part("value", valueText(cost.mean, cost.interval))];
-  if (leads) parts.push(" ", part("star", "☆"));
+  if (star) parts.push(" ", part("star", star));
   const held = intervalText(cost.mean, cost.interval);
   if (held) parts.push(part("under", held));
   parts.push(part("under footing", footing(cost)));
@@ -49,8 +72,8 @@ const leaderOf = (rows, costs, name) => {
   return known.sort((a, b) => costs[a.key][name].mean - costs[b.key][name].mean);
 };
 
-const cheapest = (rows, costs, name) => {
-  const [first, second] = leaderOf(rows, costs, name);
+const cheapest = (workload, costs, name) => {
+  const [first, second] = leaderOf(workload.rows, costs, name);
   if (!first) return "At these prices no configuration has a cost.";
   const words = (row) => {
     const cost = costs[row.key][name];
@@ -58,7 +81,7 @@ const cheapest = (rows, costs, name) => {
     return `“${row.name}” at ${valueText(cost.mean, cost.interval)} USD (${held}${footing(cost)})`;
   };
   const rest = second ? `, then ${words(second)}` : "; no other configuration has a cost";
-  return `At these prices the lowest cost per ${first.bases[name].per} is that of ${words(first)}${rest}. Verdicts are not computed again.`;
+  return `At these prices the lowest cost per ${first.bases[name].per} is that of ${words(first)}${rest}. ${standingOf(workload, costs, name).words}`.trim();
 };
 
 const repriceable = (panel, workload) => {
@@ -85,12 +108,12 @@ const repriceable = (panel, workload) => {
     for (const cell of cells) {
       const name = cell.dataset.cost;
       if (!costs[cell.dataset.row]) continue;
-      const order = leaderOf(workload.rows, costs, name);
-      fillCost(cell, costs[cell.dataset.row][name], order.length > 1 && order[0].key === cell.dataset.row);
+      const { leader, star } = standingOf(workload, costs, name);
+      fillCost(cell, costs[cell.dataset.row][name], leader?.key === cell.dataset.row ? star : "");
     }
-    sentence.textContent = cheapest(workload.rows, costs, "usd_per_adapter");
+    sentence.textContent = cheapest(workload, costs, "usd_per_adapter");
     for (const card of cards) {
-      const text = cheapest(workload.rows, costs, card.dataset.quantity);
+      const text = cheapest(workload, costs, card.dataset.quantity);
       card.querySelector("[data-answer]").replaceChildren(part("p", { className: "priced" }, text));
       const chip = card.querySelector(".chip") || card.querySelector(".asked").appendChild(document.createElement("span"));
       chip.textContent = "priced by you";

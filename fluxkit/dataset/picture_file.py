@@ -1,0 +1,114 @@
+"""One picture file as Pillow sees it: whether it is one, and how it is opened with nothing trusted but its pixels."""
+
+import io
+import warnings
+import zlib
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+PLUGINS = ("pillow_heif.HeifImagePlugin", "pillow_jxl")
+"""Packages that teach Pillow a format when they are imported, where a person has installed them."""
+NOT_PIXELS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
+"""Formats that Pillow only recognises, or hands to another program."""
+SNIFFED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
+"""Formats with a signature, told by content where the suffix says nothing."""
+_HEIF = "is HEIF, which this Pillow does not open: pip install 'fluxkit[heif]', or save it as JPEG or PNG"
+_JXL = "is JPEG XL, which this Pillow does not open: pip install pillow-jxl-plugin, or save it as JPEG or PNG"
+_RAW = "is a camera's raw file: export it as JPEG, PNG or TIFF"
+_DRAWING = "is a drawing or a document, not pixels: export it as PNG"
+ADVICE = {
+    ".avif": "is AVIF, which this Pillow does not open: update Pillow, or save it as JPEG or PNG",
+    **dict.fromkeys((".heic", ".heif", ".hif", ".heics", ".heifs"), _HEIF),
+    ".jxl": _JXL,
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"), _RAW),
+    **dict.fromkeys((".svg", ".svgz", ".eps", ".ai", ".wmf", ".emf"), _DRAWING),
+    **dict.fromkeys((".xcf", ".kra", ".exr", ".hdr"), "is a picture that Pillow does not open: save it as PNG"),
+}
+"""What would help with a picture whose suffix is not among the openable ones."""
+MAX_PNG_BYTES = 2**30
+MAX_PROFILE_BYTES = 2**26
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_USED = frozenset({b"tRNS", b"iCCP", b"eXIf"})
+"""Chunks beside the critical ones that change what one sees: transparency, colours, orientation."""
+PNG_TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+PNG_NOTES = frozenset({b"XML:com.adobe.xmp", b"Raw profile type exif"})
+"""Text that may hold the orientation, by its keyword."""
+CHUNK_FRAME = 12
+"""Bytes of length, type and checksum around a chunk's data."""
+
+
+@cache
+def openable_suffixes() -> frozenset[str]:
+    """Suffixes, in small letters, of what this Pillow opens to pixels."""
+    from PIL import Image
+
+    for plugin in PLUGINS:
+        with suppress(ImportError):
+            import_module(plugin)
+    suffixes = Image.registered_extensions()  # imports every plugin, so OPEN is whole afterwards
+    return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN and kind not in NOT_PIXELS)
+
+
+def looks_like_picture(path: Path) -> bool:
+    """Whether a file of any name begins as a picture does."""
+    from PIL import Image
+
+    with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(path, formats=SNIFFED):
+        return True
+    return False
+
+
+def open_picture(path: Path) -> Any:
+    """The file as a Pillow image that is not decoded yet, whatever its suffix.
+
+    Raises:
+        Exception: whatever Pillow has for a file that it can't open.
+    """
+    from PIL import Image
+
+    openable_suffixes()
+    formats = [kind for kind in Image.ID if kind not in NOT_PIXELS]
+    return Image.open(_without_notes(path), formats=formats)
+
+
+def orientation(image: Any) -> int:
+    """The EXIF orientation, 1 to 8; 1, upright, where the notes of a picture are damaged or say nothing."""
+    from PIL import ExifTags
+
+    with suppress(Exception):  # a picture that one can view is one that can be used
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return 1
+
+
+def _without_notes(path: Path) -> Path | io.BytesIO:
+    """A PNG with nothing in it but what one sees; another file as it is.
+
+    Pillow refuses a PNG for long text, such as the workflow of the program that drew it, and for a damaged note.
+    """
+    from PIL import PngImagePlugin
+
+    with path.open("rb") as file:
+        if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE or path.stat().st_size > MAX_PNG_BYTES:
+            return path
+        png = PNG_SIGNATURE + file.read()
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES  # holds for colour profiles too, which are larger than notes
+    chunks, start = [PNG_SIGNATURE], len(PNG_SIGNATURE)
+    while start < len(png):
+        end = start + CHUNK_FRAME + int.from_bytes(png[start : start + 4], "big")
+        if _is_used(chunk := png[start:end]):
+            chunks.append(chunk)
+        start = end
+    return io.BytesIO(b"".join(chunks))
+
+
+def _is_used(chunk: bytes) -> bool:
+    """Whether a PNG chunk is critical, or changes what one sees and is sound."""
+    kind = chunk[4:8]
+    if kind[:1].isupper():
+        return True
+    keyword = chunk[8:40].split(b"\0", 1)[0] if kind in PNG_TEXT else b""
+    wanted = kind in PNG_USED or keyword in PNG_NOTES
+    return wanted and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
