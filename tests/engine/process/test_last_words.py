@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,7 +37,8 @@ Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace"""
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """The engine takes the signals of its process, and here that is the tests' own."""
+    """The engine takes the signals of its process, torch its hook for exceptions, and here they are the tests' own."""
+    hook = sys.excepthook
     numbers = (signal.SIGTERM, signal.SIGUSR1)
     handlers = [signal.getsignal(number) for number in numbers]
     yield
@@ -44,6 +46,7 @@ def _as_before() -> Iterator[None]:
         signal.signal(number, handler)
     if distributed.is_initialized():
         distributed.destroy_process_group()
+    sys.excepthook = hook
     gc.collect()
 
 
