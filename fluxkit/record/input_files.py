@@ -16,8 +16,6 @@ from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.workload import ModelSpec
 
 NAMED = 5
-
-
 SETTLED_SECONDS = 2.0
 """The coarsest clock of a file system in use."""
 

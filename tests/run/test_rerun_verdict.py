@@ -46,6 +46,20 @@ def test_what_is_not_the_same_is_named(done, update, row):
     assert [each.row for each in verdict.differences] == [row]
 
 
+def test_a_variable_that_may_change_speed_is_a_row(done):
+    """Another allocator is named by its variable; a result that recorded none is not held against one that did."""
+    original = rerun.prepare(done[0]).original
+
+    def with_environment(environment):
+        ranks = (original.tuning.ranks[0].model_copy(update={"environment": environment}),)
+        return original.model_copy(update={"tuning": original.tuning.model_copy(update={"ranks": ranks})})
+
+    plain, other = with_environment({"GOMP_SPINCOUNT": "2000"}), with_environment({"LD_PRELOAD": "libjemalloc.so.2"})
+    rows = [difference.row for difference in judge(plain, [other]).differences]
+    assert rows == ["environment.GOMP_SPINCOUNT", "environment.LD_PRELOAD"]
+    assert judge(with_environment(None), [other]).differences == ()
+
+
 def test_two_failed_certificates_do_not_make_runs_comparable(done):
     """Both devices computing something else is no agreement."""
     original = rerun.prepare(done[0]).original

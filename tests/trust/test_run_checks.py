@@ -148,6 +148,21 @@ def test_few_inference_steps_are_said(folded):
     assert checks["inference_coverage", "inference_speed"] == "B"
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_what_the_model_really_computed_in_counts_and_not_what_was_asked(folded, base, dtype):
+    """A block's output or autocast inside the model that is not of the precision asked spoils speed and quality."""
+
+    def write(log):
+        begin(log)
+        log.write("tuning_setting", attention="math", precision=PRECISION | {"dtype": dtype, "autocast": "bfloat16"})
+        tune(log, base.spec.tune.model_dump())
+
+    result = folded(write)
+    assert result.tuning.ranks[0].precision["autocast"] == "bfloat16"
+    assert found(result)["tuning_precision", "training_speed"] == "X"
+    assert found(result)["tuning_precision", "quality"] == "X"
+
+
 def test_another_precision_than_asked_for_is_not_used(folded):
     """An FP32 row in which TF32 was in force is graded X, for tuning and for inference."""
     tf32 = PRECISION | {"cuda.matmul": "tf32"}

@@ -3,6 +3,7 @@
 import sys
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.constants import is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from fluxkit.errors import ExitCode
@@ -22,7 +23,8 @@ def main(repo: str, revision: str) -> int:
         sys.stderr.write(f"{repo} could not be downloaded: {why}.\n")
         return ExitCode.MACHINE
     except (LocalEntryNotFoundError, OSError) as error:
-        sys.stderr.write(f"{repo} could not be downloaded: {type(error).__name__}; is there a network here?\n")
+        why = "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE" if is_offline_mode() else "is there a network here?"
+        sys.stderr.write(f"{repo} could not be downloaded: {type(error).__name__}; {why}\n")
         return ExitCode.MACHINE
     sys.stdout.write(f"{folder}\n")
     return ExitCode.DONE
