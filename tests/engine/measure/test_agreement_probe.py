@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fluxkit.engine.flux.precision import precision_in_force
+from fluxkit.engine.flux.precision import switches_in_force
 from fluxkit.engine.measure import agreement_probe
 from fluxkit.record.agreement_facts import AgreementFacts, departures_of
 
@@ -80,7 +80,7 @@ def test_this_cpu_passes(precision):
     torch.set_num_threads(before)
     assert departures_of(found) == []
     assert threads == 2
-    assert precision_in_force(torch.float32)["mkldnn.matmul"] == "ieee"
+    assert switches_in_force()["mkldnn.matmul"] == "ieee"
 
 
 def test_another_instruction_set_passes_with_the_same_weights():
