@@ -63,7 +63,7 @@ def rerun(  # noqa: PLR0917 - each is an option of the command
 
 
 def verify(results: Results, as_json: Json = False) -> None:
-    r"""Check results against their hash, their files, events, plan and spec.
+    """Check results against their hash, their files, events, plan and spec.
 
     Numbers, checks, grades and status are derived once more. Anything that does not hold is named; exit code 5.
 
@@ -76,7 +76,7 @@ def verify(results: Results, as_json: Json = False) -> None:
     ssh-keygen -Y verify -f allowed_signers -I NAME -n fluxkit -s result.json.sig < result.json
 
     Example: fluxkit verify runs/first
-    """
+    """  # noqa: D301 - a backspace, which keeps the lines below it as they are
     from fluxkit.fold.verify import verify_all
 
     verdicts = verify_all(results)

@@ -3,7 +3,7 @@
 import pytest
 from real_engine import EngineRun, small_spec
 
-from fluxkit.fold.verify import problems
+from fluxkit.fold.verify import verify_result
 from fluxkit.record.result import RunResult
 from fluxkit.run.study import run_study
 
@@ -70,7 +70,7 @@ def test_many_leftovers_at_once_change_no_bit(short_run: EngineRun, tmp_path, mo
     assert list(result.tuning.losses[:12]) == short_run.losses()[:12]
     assert result.tuning.ranks[0].precision.items() >= IEEE.items()
     assert not set(everything) & set(result.tuning.ranks[0].environment)
-    assert problems(tmp_path / "study" / "00-small-r0") == []
+    assert verify_result(tmp_path / "study" / "00-small-r0").problems == []
     written = (tmp_path / "study" / "00-small-r0" / "result.json").read_text()
     assert "no such log" not in written
 

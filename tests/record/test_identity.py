@@ -41,5 +41,7 @@ def test_a_hash_that_an_older_version_stored_still_verifies(tmp_path):
     assert older != configuration_sha256(spec, system) == run.configuration_sha256
     for place, (claim, holds) in enumerate({older: True, run.configuration_sha256: True, "0" * 64: False}.items()):
         write_result(tmp_path / str(place), run.model_copy(update={"configuration_sha256": claim}))
-        found = [problem for problem in verify_result(tmp_path / str(place) / "result.json").problems if "configuration_sha256" in problem]
+        found = [
+            problem for problem in verify_result(tmp_path / str(place)).problems if "configuration_sha256" in problem
+        ]
         assert (not found) == holds

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fluxkit.engine.data import weights_hash
 from fluxkit.engine.data.tensor_cache import cached_tensors
 from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile, save_tensors
 from fluxkit.engine.data.weights_hash import cached_file_sha256
@@ -63,6 +64,7 @@ def test_a_damaged_cache_entry_is_made_again(tmp_path, monkeypatch):
 def test_a_damaged_note_of_a_hash_is_made_again(tmp_path, monkeypatch, damage):
     """An emptied or changed note in the cache does not change which weights a run says it used."""
     monkeypatch.setenv("FLUXKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(weights_hash, "SETTLED_SECONDS", -1.0)  # the file was written just now
     (tmp_path / "weights").write_bytes(b"weights")
     expected = file_sha256(tmp_path / "weights")
     assert cached_file_sha256(tmp_path / "weights") == expected
