@@ -46,7 +46,7 @@ def study(hour, kwh):
                     energy=measured, canary=canary(repeat),
                 )
             )  # fmt: skip
-    return [*runs, builders.failed()]
+    return [*runs, builders.failed(of=runs[0].spec)]
 
 
 HERE, THERE = ((0.5, 2.0, 1.0), (0.3, 0.0, 0.3)), ((4.0, 1.25, 0.75), (0.1, 0.45, 0.0))
