@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fluxkit.engine.process.error_message import reading
 from fluxkit.record.atomic_file import written_whole
 
 METADATA_KEY = "fluxkit"
@@ -54,12 +55,13 @@ class TensorFile(Mapping[str, "Tensor"]):
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._file = cast("Any", safe_open(path, framework="pt", device="cpu"))
-            metadata = self._file.metadata() or {}
-            names = set(self._file.keys())
-        except (SafetensorError, ValueError) as error:
-            raise DamagedTensorsError(str(error)) from error
+        with reading(path):
+            try:
+                self._file = cast("Any", safe_open(path, framework="pt", device="cpu"))
+                metadata = self._file.metadata() or {}
+                names = set(self._file.keys())
+            except (SafetensorError, ValueError) as error:
+                raise DamagedTensorsError(str(error)) from error
         seal, _, told = metadata.get(METADATA_KEY, "").partition(" ")
         if seal != _seal(told):
             raise DamagedTensorsError("its metadata is not what was written")
