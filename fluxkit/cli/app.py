@@ -200,7 +200,7 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe."""
-    from fluxkit.environment import settle_home
+    from fluxkit.machine.environment import settle_home
 
     settle_home()
     code: int | str | None = ExitCode.DONE

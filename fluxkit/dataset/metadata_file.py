@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fluxkit.dataset.folder_walk import Problem, UnusableError
-from fluxkit.plain_text import NotTextError, read_text
+from fluxkit.spec.plain_text import NotTextError, read_text
 
 NAMES = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.json")
 """In the order in which the first that can be read is taken."""

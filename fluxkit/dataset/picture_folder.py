@@ -17,7 +17,7 @@ from fluxkit.dataset import metadata_file
 from fluxkit.dataset.folder_walk import Aside, Problem, Tree, UnusableError, follow, walk
 from fluxkit.dataset.picture_file import ADVICE, looks_like_picture, openable_suffixes
 from fluxkit.errors import MachineError, printable
-from fluxkit.plain_text import NotTextError, read_text
+from fluxkit.spec.plain_text import NotTextError, read_text
 from fluxkit.spec.workload import MAX_CAPTION, DataSpec
 
 SIDE_CARS = (".txt", ".caption")

@@ -10,8 +10,8 @@ from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.package_check import check_packages
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
-from fluxkit.environment import to_unset
 from fluxkit.errors import ExitCode, FluxkitError
+from fluxkit.machine.environment import to_unset
 from fluxkit.plan.plan import Job
 from fluxkit.record.events import Failed, Finished
 from fluxkit.record.run_folder import read_job

@@ -30,7 +30,7 @@ from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
 from fluxkit.engine.tuning.trajectory import SNAPSHOTS, Trajectory, snapshot_path
-from fluxkit.environment import recorded
+from fluxkit.machine.environment import recorded
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
 from fluxkit.record.atomic_file import CHECKPOINT_FILE, written_whole

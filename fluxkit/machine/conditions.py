@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from fluxkit.environment import overriding
 from fluxkit.machine.container import container_engine
+from fluxkit.machine.environment import overriding
 from fluxkit.machine.readings import (
     CPUS,
     ROOT,

@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 
-from fluxkit.environment import child_environment
 from fluxkit.errors import MachineError, printable
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.spec.workload import ModelSpec
 
 
-def download(model: ModelSpec) -> None:
+def download(model: ModelSpec, environment: Mapping[str, str]) -> None:
     """Makes sure that a model which may be downloaded is in the hub cache; does nothing for any other.
+
+    The child process that does it sees `environment` alone.
 
     Raises:
         MachineError: it is not there and can't be downloaded.
@@ -21,7 +23,7 @@ def download(model: ModelSpec) -> None:
         pipeline_folder(model)
     except MachineError:
         command = [sys.executable, "-m", "fluxkit.engine.data.hub_client", model.repo, str(model.revision)]
-        done = subprocess.run(command, env=child_environment(), text=True, capture_output=True, check=False)
+        done = subprocess.run(command, env=dict(environment), text=True, capture_output=True, check=False)
         if done.returncode:
             words = printable(done.stderr).strip().splitlines()
             raise MachineError(words[-1] if words else f"{model.repo} could not be downloaded.") from None

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from fluxkit.environment import child_environment
+from fluxkit.machine.environment import child_environment
 from fluxkit.plan.plan import Job, Plan
 from fluxkit.spec.run_spec import RunSpec
 

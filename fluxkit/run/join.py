@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fluxkit.environment import environment_notes
 from fluxkit.errors import MachineError
+from fluxkit.machine.environment import environment_notes
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE, RESULT_FILE

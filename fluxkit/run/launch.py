@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fluxkit.environment import environment_notes
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.fold.outcome import Ending, settle_dead_run_on_disk, settle_on_disk, status_and_error
 from fluxkit.fold.replay import replay
 from fluxkit.machine.container import unwritable
+from fluxkit.machine.environment import environment_notes
 from fluxkit.machine.provenance import this_kit
 from fluxkit.model.weight_files import check_safetensors
 from fluxkit.plan.placement import uuids

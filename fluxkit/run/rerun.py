@@ -5,9 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxkit.environment import recorded
 from fluxkit.errors import RunError, UsageError, printable
 from fluxkit.fold.outcome import settle_dead_run_on_disk
+from fluxkit.machine.environment import recorded
 from fluxkit.machine.provenance import this_kit
 from fluxkit.record.atomic_file import to_json, write_atomically
 from fluxkit.record.identity import configurations

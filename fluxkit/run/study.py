@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxkit.dataset.cache import cache_folder
-from fluxkit.environment import environment_notes
 from fluxkit.errors import UsageError
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
+from fluxkit.machine.environment import child_environment, environment_notes
 from fluxkit.plan.plan import Plan
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
 from fluxkit.record.redact import public_spec
@@ -133,7 +133,7 @@ def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
 
     left_out: dict[str, None] = {}
     for spec in specs:
-        download(spec.model)
+        download(spec.model, child_environment())
         if spec.data.source == "folder" and (skipped := load_pairs(spec.data).skipped):
             left_out[f"Of data.path = {spec.data.path!r}, not everything is used: {in_words(skipped)}."] = None
     return list(left_out)

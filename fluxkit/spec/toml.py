@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fluxkit.errors import UsageError
-from fluxkit.plain_text import NotTextError, read_text
+from fluxkit.spec.plain_text import NotTextError, read_text
 from fluxkit.spec.run_spec import RunSpec
 
 PRESETS = resources.files("fluxkit") / "spec" / "presets"

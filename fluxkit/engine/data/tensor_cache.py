@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fluxkit.dataset.cache import entry
 from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile, save_tensors
-from fluxkit.environment import recorded
+from fluxkit.machine.environment import recorded
 from fluxkit.values import canonical_sha256
 
 ENCODING_PACKAGES = ("torch", "diffusers", "transformers", "tokenizers")

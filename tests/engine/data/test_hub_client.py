@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from fluxkit.errors import MachineError
+from fluxkit.machine.environment import child_environment
 from fluxkit.model.download import download
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.spec.workload import ModelSpec
@@ -89,18 +90,18 @@ def model(repo="maker/schnell", *, download=True):
 
 def test_a_pipeline_is_downloaded_once_and_without_what_is_not_needed(hub):
     """The parts arrive at the pinned commit, the single-file weights do not, and the hub is not asked twice."""
-    download(model())
+    download(model(), child_environment())
     folder = pipeline_folder(model())
     assert (folder / "transformer" / "model.safetensors").read_bytes() == b"weights"
     assert not (folder / "flux1-schnell.safetensors").exists()
     asked = len(hub.asked)
-    download(model())
+    download(model(), child_environment())
     assert len(hub.asked) == asked
 
 
 def test_nothing_is_downloaded_unless_the_spec_says_so(hub):
     """Without download = true the hub is not even asked."""
-    download(model(download=False))
+    download(model(download=False), child_environment())
     assert hub.asked == []
 
 
@@ -108,7 +109,7 @@ def test_nothing_is_downloaded_unless_the_spec_says_so(hub):
 def test_a_gated_repository_is_one_sentence():
     """A refusal of the hub says that the licence must be accepted and how to log in."""
     with pytest.raises(MachineError, match="gated: accept its licence"):
-        download(model("maker/gated"))
+        download(model("maker/gated"), child_environment())
 
 
 @pytest.mark.usefixtures("hub")
@@ -116,4 +117,4 @@ def test_without_a_network_it_is_one_sentence(monkeypatch):
     """Nobody at the hub's address ends in a question about the network, not in a traceback."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(MachineError, match="could not be downloaded"):
-        download(model())
+        download(model(), child_environment())

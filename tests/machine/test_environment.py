@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fluxkit.environment import child_environment, environment_notes, harmless, recorded, settle_home, to_unset
+from fluxkit.machine.environment import child_environment, environment_notes, harmless, recorded, settle_home, to_unset
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_no_child_imports_from_the_folder_one_stands_in(tmp_path):
     (tmp_path / "fluxkit" / "__init__.py").write_text("raise SystemExit('executed')")
     for path in ("", ":", ".", f".:{tmp_path.name}::"):
         environment = child_environment({**os.environ, "PYTHONPATH": path})
-        command = [sys.executable, "-c", "import random, fluxkit.environment"]
+        command = [sys.executable, "-c", "import random, fluxkit.machine.environment"]
         subprocess.run(command, env=environment, cwd=tmp_path, check=True)
 
 
@@ -69,7 +69,7 @@ def test_a_download_imports_nothing_from_the_folder_one_stands_in(tmp_path, monk
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     model = ModelSpec(family="schnell", weights="pretrained", repo="a/b", revision="c" * 40, download=True)
     with pytest.raises(MachineError, match=r"could not be downloaded.*unset HF_HUB_OFFLINE"):
-        download(model)
+        download(model, child_environment())
     assert not (tmp_path / "executed").exists()
 
 
