@@ -45,7 +45,7 @@ EDITS = {
     "checks.0.evidence": "all is well",
     "checks.0.subject": "energy",
     "kit.version": "9.9.9",
-    "kit.dirty": None,
+    "kit.commit": "f" * 40,
     "kit.image": "docker.io/other",
     "spec.name": "other",
     "spec.hardware.label": "H100",
