@@ -112,12 +112,16 @@ engine_of() { # job: process id of its engine
     pgrep --uid "$ordinary" --full "fluxkit[.]engine runs/$1/" | head -n 1
 }
 
+launcher_of() { # job: process id of the fluxkit that started its engine, which sees what the job was given
+    ps -o ppid= -p "$(engine_of "$1")" | tr -d ' '
+}
+
 slurm_preempted_job() { # the signal of a pre-emption, a checkpoint, exit code 75, the queue again, and a whole result
     local job study
     job=$(submit nano-laptop-cpu --quiet "${tiny[@]}" --set tune.seconds=15.0)
     study=$scratch/jobs/runs/$job
     await 200 tuning "$study" || fail "job $job does not tune: $(tail -n 5 "$scratch/jobs/fluxkit-$job.out")"
-    tr '\0' '\n' <"/proc/$(engine_of "$job")/environ" >"$scratch/jobs/environment"
+    tr '\0' '\n' <"/proc/$(launcher_of "$job")/environ" >"$scratch/jobs/environment"
     grep -qx 'CUDA_VISIBLE_DEVICES=0,1' "$scratch/jobs/environment" || fail "CUDA_VISIBLE_DEVICES did not get into the SIF"
     grep -qx "SLURM_JOB_ID=$job" "$scratch/jobs/environment" || fail "SLURM_JOB_ID did not get into the SIF"
     grep -qx 'NCCL_SOCKET_IFNAME=lo' "$scratch/jobs/environment" || fail "NCCL_SOCKET_IFNAME did not get into the SIF"
