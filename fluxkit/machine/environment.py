@@ -188,7 +188,7 @@ def _may_break(name: str) -> bool:
 
 
 def _speaks_of(text: str, name: str, value: str) -> bool:
-    own = str(Path(__file__).resolve().parents[1])
+    own = str(Path(__file__).resolve().parents[2])
     values = [entry for entry in value.split(os.pathsep) if entry != own] if "PATH" in name else [value]
     # A short or everyday value stands in any text by chance.
     telling = [entry for entry in values if len(entry) > 3 and not _NUMBER.fullmatch(entry)]  # noqa: PLR2004
