@@ -102,7 +102,7 @@ def child_environment(environment: Mapping[str, str] = os.environ, *, nodes: int
     kept = {name: value for name, value in environment.items() if _rule_of(name, nodes) is None}
     # A file of the folder one happens to be in must not shadow a module; an empty or relative entry means that folder.
     entries = [entry for entry in kept.pop("PYTHONPATH", "").split(os.pathsep) if Path(entry).is_absolute()]
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     if not package.name.endswith("-packages"):
         entries.insert(0, str(package))
     return {**kept, "PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": os.pathsep.join(entries)} if entries else {})
