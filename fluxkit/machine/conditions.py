@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from fluxkit.machine.container import container_engine
+from fluxkit.machine.container import container_engine, existing
 from fluxkit.machine.environment import overriding
 from fluxkit.machine.readings import (
     CPUS,
@@ -96,7 +96,7 @@ def measuring_conditions(root: Path = ROOT, environment: Mapping[str, str] = os.
 
 def disk_free(folder: Path) -> dict[str, Reading]:
     """Bytes that may be written on the disk of a folder, which need not be there yet."""
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    there = existing(folder)
     where = "the working directory" if there == Path.cwd() else "the folder for results"
     return attempts({"disk_free_bytes": (f"statvfs of {where}", lambda: shutil.disk_usage(there).free)})
 

@@ -140,11 +140,12 @@ def test_a_gpu_preset_without_a_gpu_is_refused(fluxkit, tmp_path, monkeypatch, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unwritable_folder_is_refused(fluxkit, engine, tmp_path):
+@pytest.mark.parametrize("place", ["file", "a" * 300], ids=["below a file", "below a name that no disk takes"])
+def test_an_unwritable_folder_is_refused(fluxkit, engine, tmp_path, place):
     """Where the study can't be written nothing is left, with exit code 3."""
     engine("completed")
     (tmp_path / "file").write_text("")
-    code, _, err = fluxkit("run", "nano-laptop-cpu", "--out", tmp_path / "file" / "study")
+    code, _, err = fluxkit("run", "nano-laptop-cpu", "--out", tmp_path / place / "study")
     assert code == 3
     assert "--out" in err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
