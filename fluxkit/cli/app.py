@@ -13,11 +13,12 @@ import typer
 from fluxkit.cli import compare_command, machine, proof
 from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
 from fluxkit.errors import ExitCode, FluxkitError, MachineError, printable
+from fluxkit.stop_requests import StopRequestedError, stop_requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.record.result import RunResult
+    from fluxkit.run.study import Outcome
     from fluxkit.spec.run_spec import RunSpec
 
 app = typer.Typer(
@@ -66,10 +67,12 @@ def demo(out: Out = None, sets: Sets = None, quiet: Quiet = False) -> None:
     from fluxkit.run.progress import reporter
 
     outcome, page = run_demo(out=out, overrides=sets or (), reporter=reporter(quiet=quiet))
+    if outcome.stopped:
+        _leave(outcome)
     if not quiet:
         _tell(f"The report is {page}.")
     typer.echo(printable(str(page)))
-    _leave(outcome.results)
+    _leave(outcome)
 
 
 @app.command()
@@ -128,7 +131,7 @@ def run(  # noqa: PLR0917 - each is an option of the command
         reporter=reporter(quiet=quiet),
     )  # fmt: skip
     typer.echo(outcome.to_json() if as_json else printable(str(outcome.folder)))
-    _leave(outcome.results)
+    _leave(outcome)
 
 
 @app.command()
@@ -146,7 +149,7 @@ def resume(folder: RunFolder, as_json: Json = False, quiet: Quiet = False) -> No
     teller.say(run_sentence(result))
     outcome = Outcome(folder, (result,), stopped=result.status == "interrupted")
     typer.echo(outcome.to_json() if as_json else printable(str(folder)))
-    _leave(outcome.results)
+    _leave(outcome)
 
 
 # In the order of the help.
@@ -199,26 +202,46 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe."""
+    """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe.
+
+    A request to stop is one for the whole command, whenever it comes.
+    """
+    with stop_requests() as stop:
+        try:
+            with stop.at_once():
+                stop.check()
+                code = _exit_code(arguments)
+                stop.ignore()
+            if code != ExitCode.CHECKPOINTED:
+                stop.check()
+        except StopRequestedError:
+            stop.ignore()
+            _tell(f"Stopped by {stop.name}; nothing is left half done. Give the same command again.")
+            code = ExitCode.CHECKPOINTED
+        except KeyboardInterrupt:
+            stop.ignore()
+            code = ExitCode.INTERRUPTED
+        _flush()
+        sys.exit(code)
+
+
+def _exit_code(arguments: Sequence[str] | None) -> int | str | None:
+    """Runs the command; what a user can cause is one sentence."""
     from fluxkit.machine.environment import settle_home
 
     settle_home()
-    code: int | str | None = ExitCode.DONE
     try:
         app(args=arguments)
     except SystemExit as leaving:
-        code = leaving.code
+        return leaving.code
     except FluxkitError as error:
         _tell(str(error))
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        return error.exit_code
     except OSError as error:  # a full disk, a folder made immutable: of this machine, and no fault of fluxkit's
         where = f"{error.filename} can't be used" if error.filename else "A file can't be used"
         _tell(printable(f"{where}: {error.strerror or error}."))
-        code = ExitCode.MACHINE
-    _flush()
-    sys.exit(code)
+        return ExitCode.MACHINE
+    return ExitCode.DONE
 
 
 def _flush() -> None:
@@ -244,9 +267,9 @@ def _tell(sentence: str) -> None:
     typer.echo(f"fluxkit: {sentence}", err=True)
 
 
-def _leave(results: Sequence[RunResult]) -> None:
+def _leave(outcome: Outcome) -> None:
     """Ends with the exit code that fits how the runs ended."""
-    if any(result.status == "interrupted" for result in results):
+    if outcome.stopped:
         raise typer.Exit(ExitCode.CHECKPOINTED)
-    if any(result.status == "failed" for result in results):
+    if any(result.status == "failed" for result in outcome.results):
         raise typer.Exit(ExitCode.RUN_FAILED)

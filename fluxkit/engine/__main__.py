@@ -9,49 +9,61 @@ from pathlib import Path
 from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.package_check import check_packages
-from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.machine.environment import to_unset
 from fluxkit.plan.plan import Job
 from fluxkit.record.events import Failed, Finished
 from fluxkit.record.run_folder import read_job
+from fluxkit.stop_requests import StopRequestedError, StopRequests, stop_requests
 
 
 def main(folder: Path) -> int:
     """Executes the job in `folder`; gives the exit code."""
-    job = read_job(folder)
-    log = EventLog(folder, rank=int(os.environ.get("RANK", "0")), attempt=job.attempt)
-    stop = StopSignal()
-    code = _execute(job, folder, log, stop)
-    # After a crash the other ranks may wait for this one in a collective, and leaving would wait for them.
-    if code != ExitCode.RUN_FAILED:
-        with stop.deferred():  # a second signal changes nothing any more
+    with stop_requests() as stop:
+        job = read_job(folder)
+        log = EventLog(folder, rank=int(os.environ.get("RANK", "0")), attempt=job.attempt)
+        code = _execute(job, folder, log, stop)
+        # After a crash the other ranks may wait for this one in a collective, and leaving would wait for them.
+        if code != ExitCode.RUN_FAILED:
             _leave_group()
     return code
 
 
-def _execute(job: Job, folder: Path, log: EventLog, stop: StopSignal) -> int:
+def _execute(job: Job, folder: Path, log: EventLog, stop: StopRequests) -> int:
     try:
-        with log.during("import"):
-            check_packages()
-            from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
-        Run(job, folder, log, stop).execute()
-    except StopRequestedError:
-        log.write(Finished, outcome="checkpointed")
-        log.flush_to_disk()
-        return ExitCode.CHECKPOINTED
+        with stop.at_once():
+            stop.check()
+            with log.during("import"):
+                check_packages()
+                from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
+            Run(job, folder, log, stop).execute()
+            stop.ignore()
+    except (StopRequestedError, KeyboardInterrupt):
+        return _stopped(log, stop)
     except Exception as error:  # noqa: BLE001 - whatever it was, the result must say so
-        return _fail(log, error)
+        if stop.first is None:
+            stop.ignore()
+            return _fail(log, error)
+        # Told to stop as well: a rank that heard it sooner has left the collective that this one was waiting in.
+        traceback.print_exception(error)
+        return _stopped(log, stop)
     log.write(Finished, outcome="completed")
     log.flush_to_disk()
     return ExitCode.DONE
+
+
+def _stopped(log: EventLog, stop: StopRequests) -> int:
+    stop.ignore()
+    log.write(Finished, outcome="checkpointed")
+    log.flush_to_disk()
+    return ExitCode.CHECKPOINTED
 
 
 def _leave_group() -> None:
     """Leaves the other processes in order, or NCCL warns of resources that leaked."""
     # Not by an import: where torch was not loaded, or only half of it, no group was joined.
     distributed = sys.modules.get("torch.distributed")
-    if distributed and distributed.is_initialized():
+    if distributed and getattr(distributed, "is_initialized", bool)():
         distributed.destroy_process_group()
 
 
@@ -68,4 +80,5 @@ def _fail(log: EventLog, error: Exception) -> int:
 
 
 if __name__ == "__main__":
+    StopRequests.listen()
     sys.exit(main(Path(sys.argv[1])))

@@ -79,6 +79,8 @@ class Job(Frozen):
     """Which fluxkit began the run."""
     attempt: Whole = 0
     """0 at first, one more for every resume; a resumed attempt continues from `checkpoint/`."""
+    graded_since: Whole = 0
+    """The first attempt whose scores count: those before it graded in other micro-batches, or on other files."""
 
 
 def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Sizes | None = None) -> Plan:

@@ -28,6 +28,10 @@ LEAST_PATIENCE_SECONDS = 600.0
 """That processes wait for each other before they give up: what torch's NCCL does by itself."""
 LEAST_GRACE_SECONDS = 60.0
 """That an engine gets to write a checkpoint after it was told to stop."""
+STEPS_OF_GRACE = 3
+"""Optimiser steps that it gets beside: the one it is in, and the time of a picture of four denoising steps."""
+SLURM_SECONDS, DOCKER_SECONDS = 30, 10
+"""What Slurm (KillWait) and docker stop wait by themselves between telling a process to stop and ending it."""
 
 
 class Written(NamedTuple):
@@ -59,9 +63,13 @@ def checkpoint_interval_seconds(spec: RunSpec, trainable_parameters: int) -> flo
     return max(spec.execution.checkpoint_seconds, writing / CHECKPOINT_SHARE)
 
 
-def grace_seconds(spec: RunSpec, trainable_parameters: int) -> float:
-    """What an engine gets to write a checkpoint after it was told to stop, even on a slow disk."""
-    return LEAST_GRACE_SECONDS + written(spec, trainable_parameters).checkpoint / SLOW_BYTES_PER_SECOND
+def grace_seconds(spec: RunSpec, trainable_parameters: int, step_seconds: float = 0.0) -> float:
+    """What an engine gets to stop after it was told to, even on a slow disk.
+
+    It ends the step that it is in, or the picture, which takes less than two steps more, and writes a checkpoint.
+    """
+    writing = written(spec, trainable_parameters).checkpoint / SLOW_BYTES_PER_SECOND
+    return LEAST_GRACE_SECONDS + STEPS_OF_GRACE * step_seconds + writing
 
 
 def patience_seconds(spec: RunSpec, parameters: int, trainable_parameters: int) -> float:

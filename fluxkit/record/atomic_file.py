@@ -15,6 +15,8 @@ from pydantic import BaseModel
 RESULT_FILE = "result.json"
 JOB_FILE = "job.json"
 CHECKPOINT_FILE = "checkpoint/tuning.safetensors"
+SNAPSHOTS = "snapshots"
+"""Where the states to be graded lie until the run is completed."""
 LOCK_FILE = "run.lock"
 LOG_FILE = "engine.log"
 LOG_HEADER = "== attempt "

@@ -114,14 +114,14 @@ class Engine:
         if not ranks:
             _quietly(self._process.send_signal, number if not self._family else signal.SIGTERM)
 
-    def kill(self) -> None:
-        """Ends the whole family at once; harmless when it is gone."""
+    def kill(self) -> int:
+        """Ends the whole family at once; harmless when it is gone. Gives the exit code."""
         self._look_around(now=True)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         for process in self._family:
             _quietly(process.kill)
-        self._process.wait()
+        return self._process.wait()
 
     def _look_around(self, *, now: bool = False) -> None:
         import psutil

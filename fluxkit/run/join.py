@@ -17,8 +17,9 @@ from fluxkit.record.atomic_file import JOB_FILE, RESULT_FILE
 from fluxkit.record.run_folder import read_job, read_result
 from fluxkit.record.study import STUDY_FILE, read_study
 from fluxkit.run.engine_process import Engine
-from fluxkit.run.follow import StopRequests, Tail, follow
+from fluxkit.run.follow import Tail, follow
 from fluxkit.run.progress import SILENT, Position, Reporter
+from fluxkit.stop_requests import check_stop, stop_requests
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 600.0
@@ -26,6 +27,7 @@ PATIENCE_SECONDS = 600.0
 LOG_LINES = 12
 
 
+@stop_requests()
 def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float = PATIENCE_SECONDS) -> int:
     """Takes part in every run of the study in `folder` until it is over; gives how many it took part in.
 
@@ -36,7 +38,7 @@ def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float =
 
     Raises:
         MachineError: no run began.
-        KeyboardInterrupt: interrupted by hand.
+        StopRequestedError, KeyboardInterrupt: told to stop, or interrupted by hand.
     """
     joined: set[tuple[Path, int]] = set()
     waiting_since = time.monotonic()
@@ -44,10 +46,9 @@ def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float =
         run, job = next(((run, job) for run, job in _begun(folder) if (run, job.attempt) not in joined), (None, None))
         if run and job:
             joined.add((run, job.attempt))
-            told_to_stop = _take_part(run, job, reporter=reporter)
+            _take_part(run, job, reporter=reporter)
             waiting_since = time.monotonic()
-            if told_to_stop:
-                break
+            check_stop()
         elif joined and _is_over(folder):
             break
         time.sleep(LOOK_SECONDS)
@@ -79,15 +80,15 @@ def _is_over(folder: Path) -> bool:
     return "interrupted" in ended or (len(ended) == len(runs) and "started" not in ended)
 
 
-def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
-    """Runs this machine's processes of one run; gives whether they were told to stop."""
+def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> None:
+    """Runs this machine's processes of one run to their end, also where they are told to stop."""
     from fluxkit.machine.system import probe
 
     plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
     for note in environment_notes(plan.nodes, plan.threads_per_process):
         reporter.say(note)
     here, position = job.model_copy(update={"plan": plan}), Position(job.spec, plan)
-    with tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch, StopRequests() as stop:
+    with tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch, stop_requests() as stop, stop.deferred():
         log = Path(scratch) / "engine.log"
         with (
             Engine(folder, here, log) as engine,
@@ -97,4 +98,3 @@ def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
         if code:
             lines = log.read_text("utf-8", errors="replace").splitlines()[-LOG_LINES:]
             reporter.say("\n".join([f"This machine's part of {folder.name} ended with exit code {code}:", *lines]))
-    return stop.count > 0

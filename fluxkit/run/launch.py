@@ -24,13 +24,14 @@ from fluxkit.record.input_files import differences, input_files
 from fluxkit.record.lock import RunLock
 from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import Energy, Looks, RunResult
-from fluxkit.record.run_folder import new_folder, read_job, write_result
+from fluxkit.record.run_folder import new_folder, read_job, read_result, write_result
 from fluxkit.run.engine_process import Engine
-from fluxkit.run.follow import StopRequests, Tail, follow
+from fluxkit.run.follow import Tail, follow
 from fluxkit.run.out_of_memory import attempt_of, killed_for_memory, smaller
 from fluxkit.run.progress import SILENT, Position, Reporter
 from fluxkit.run.telemetry import Sampler
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.stop_requests import StopRequests, stop_requests
 
 NOT_STARTED = 127
 """The shell's exit code of a command that can't be started."""
@@ -87,9 +88,10 @@ def launch(
         plan=plan,
         system=Looks(before=before),
     )
-    with ExitStack() as stack:
+    with stop_requests() as stop, ExitStack() as stack:
         with new_folder(folder, "a run makes its own folder"):
             lock = stack.enter_context(RunLock(folder))
+            stack.enter_context(stop.deferred())  # what is begun is also ended, and its result says how
             _write_down(folder, job, result)
         return _attempts(folder, job, result, lock, reporter=reporter)
 
@@ -106,10 +108,13 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         UsageError: the folder holds no run, or one that is completed.
         MachineError: it is in use, can't be written, or was begun on other hardware, with other packages or files.
     """
+    before = read_result(folder).status
     result = settle_dead_run_on_disk(folder)
     if result.status == "completed":
+        if before == "started":  # all that it lacked was to be written down
+            return result
         raise UsageError(f"{folder} is completed; there is nothing to resume.")
-    with RunLock(folder) as lock:
+    with stop_requests() as stop, RunLock(folder) as lock:
         job = _next_job(folder, result)
         for note in job.plan.notes:
             if note not in result.plan.notes:
@@ -117,13 +122,15 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         if not afresh:
             _refuse_other_inputs(folder, job.spec)
         else:
+            job = job.model_copy(update={"graded_since": job.attempt})
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         result = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
-        try:
-            _write_down(folder, job, result)
-        except OSError as error:
-            raise MachineError(unwritable(folder, error)) from error
-        return _attempts(folder, job, result, lock, reporter=reporter)
+        with stop.deferred():
+            try:
+                _write_down(folder, job, result)
+            except OSError as error:
+                raise MachineError(unwritable(folder, error)) from error
+            return _attempts(folder, job, result, lock, reporter=reporter)
 
 
 def _write_down(folder: Path, job: Job, result: RunResult) -> None:
@@ -197,7 +204,7 @@ def _attempts(folder: Path, job: Job, result: RunResult, lock: RunLock, *, repor
     from fluxkit.machine.system import probe
 
     whole = job.attempt == 0
-    with StopRequests() as stop:
+    with stop_requests() as stop:
         try:
             while True:
                 kills = killed_for_memory()
@@ -214,7 +221,10 @@ def _attempts(folder: Path, job: Job, result: RunResult, lock: RunLock, *, repor
                 whole = plan.micro_batch_size != job.plan.micro_batch_size
                 if whole:
                     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-                job = job.model_copy(update={"plan": plan, "attempt": job.attempt + 1})
+                next_attempt = job.attempt + 1
+                # What was graded whole counts; a part of it in batches of another size would not.
+                since = next_attempt if attempt.phase == "evaluate" else job.graded_since
+                job = job.model_copy(update={"plan": plan, "attempt": next_attempt, "graded_since": since})
                 result = result.model_copy(update={"plan": plan})
                 _write_down(folder, job, result)
             settled = settle_on_disk(folder, result, ending, after=probe())
@@ -252,4 +262,8 @@ def _run_engine(
         return Ending(exit_code=NOT_STARTED), sampler
     with engine, sampler.watch(engine.pid), reporter.run(f"{job.spec.name} (seed {job.seed})", position):
         lock.name_engine(engine.pid)
-        return Ending(follow(engine, Tail(folder, job), position, stop, reporter), stop.name), sampler
+        try:
+            code = follow(engine, Tail(folder, job), position, stop, reporter)
+        except KeyboardInterrupt:  # at once
+            code = engine.kill()
+        return Ending(code, stop.name), sampler

@@ -19,11 +19,12 @@ from fluxkit.plan.plan import Plan
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
 from fluxkit.record.redact import public_spec
 from fluxkit.record.result import RunResult, Status
-from fluxkit.record.run_folder import new_folder
+from fluxkit.record.run_folder import new_folder, remove_working_files
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import SILENT, Reporter, run_sentence
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.stop_requests import StopRequestedError, check_stop, stop_requests
 from fluxkit.values import canonical_sha256
 
 DEFAULT_PARENT = Path("runs")
@@ -54,7 +55,7 @@ class Outcome(NamedTuple):
     results: tuple[RunResult, ...]
     """In the order of the study; fewer than planned if it was told to stop."""
     stopped: bool
-    """Whether it was told to stop (SIGTERM, SIGUSR1) and can be resumed."""
+    """Whether it was told to stop and can be resumed."""
 
     def to_json(self) -> str:
         """For scripts."""
@@ -72,6 +73,7 @@ class Outcome(NamedTuple):
         return json.dumps({"study": str(self.folder), "stopped": self.stopped, "runs": runs}, indent=1)
 
 
+@stop_requests()
 def run_study(
     specs: Sequence[RunSpec],
     *,
@@ -98,6 +100,7 @@ def run_study(
         UsageError: the folder is taken, or there is no such study to resume.
         MachineError: a spec can't run here, or the folder can't be written; nothing was run.
         KeyboardInterrupt: interrupted by hand; what was done is written.
+        StopRequestedError: told to stop before the first run began; there is nothing to resume.
     """
     study = arrange(specs, until.looks if until else (repeats,), same_seed=same_seed)
     if resuming:
@@ -113,10 +116,21 @@ def run_study(
     cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
     for caution in dict.fromkeys([*cautions, *left_out]):
         reporter.say(caution)
+    check_stop()
     if not resuming:
         with new_folder(folder, "choose another folder with --out, or continue with --resume"):
             write_with_sha256(folder / STUDY_FILE, to_json(study))
-    return _run_all(folder, study, specs, plans, until=until, reporter=reporter)
+    results: list[RunResult] = []
+    try:
+        _run_all(folder, study, specs, plans, results, until=until, reporter=reporter)
+        check_stop()  # it may have come while the last run was folded
+    except StopRequestedError:
+        reporter.say(_how_to_continue(folder, study))
+        return Outcome(folder, tuple(results), stopped=True)
+    except KeyboardInterrupt:
+        reporter.say(_how_to_continue(folder, study))
+        raise
+    return Outcome(folder, tuple(results), stopped=False)
 
 
 def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
@@ -234,11 +248,16 @@ def _run_all(
     study: Study,
     specs: Sequence[RunSpec],
     plans: Sequence[Plan],
+    results: list[RunResult],
     *,
     until: UntilDecided | None,
     reporter: Reporter,
-) -> Outcome:
-    results: list[RunResult] = []
+) -> None:
+    """Appends the result of every run to `results`, up to the look or the limit that ends it.
+
+    Raises:
+        StopRequestedError, KeyboardInterrupt: told to stop; between two runs, two looks, or in one of them.
+    """
     began, last = time.monotonic(), study.stages()[-1][0]
     for repeats, blocks in study.stages():
         for place, block in enumerate(blocks):
@@ -246,15 +265,16 @@ def _run_all(
             seconds = left * _block_seconds(results, len(specs))
             if until and seconds and time.monotonic() - began + seconds > until.max_seconds:
                 reporter.say(f"The look after {repeats} repeats would take {_about(seconds)}, which passes the limit.")
-                reporter.say(_how_to_continue(folder))
-                return Outcome(folder, tuple(results), stopped=False)
+                reporter.say(_how_to_continue(folder, study))
+                return
             for entry in block:
+                check_stop()
                 results.append(
                     _run_entry(folder, study, entry, specs[entry.spec], plans[entry.spec], reporter=reporter)
                 )
                 if results[-1].status == "interrupted":
-                    reporter.say(_how_to_continue(folder))
-                    return Outcome(folder, tuple(results), stopped=True)
+                    raise StopRequestedError
+        check_stop()
         if until and blocks:
             look = until.look(results)
             reporter.say(f"After {repeats} repeats. {look.sentence}")
@@ -264,7 +284,6 @@ def _run_all(
                 reporter.say(f"The other {len(study.runs) - len(study.needed)} runs are not needed.")
                 break
             reporter.say(_next_look(study, repeats, _block_seconds(results, len(specs))))
-    return Outcome(folder, tuple(results), stopped=False)
 
 
 def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Plan, *, reporter: Reporter) -> RunResult:
@@ -272,20 +291,18 @@ def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Pl
     run = folder / entry.folder
     before = _status(run)
     if before == "completed":
-        return settle_dead_run_on_disk(run)
+        result = settle_dead_run_on_disk(run)
+        remove_working_files(run)  # a death may have come between its result and their removal
+        return result
     reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
-    try:
-        if before is None:
-            shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
-            result = launch(
-                spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
-                looks=study.looks, reporter=reporter,
-            )  # fmt: skip
-        else:
-            result = resume(run, afresh=before == "failed", reporter=reporter)
-    except KeyboardInterrupt:
-        reporter.say(_how_to_continue(folder))
-        raise
+    if before is None:
+        shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
+        result = launch(
+            spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
+            looks=study.looks, reporter=reporter,
+        )  # fmt: skip
+    else:
+        result = resume(run, afresh=before == "failed", reporter=reporter)
     reporter.say(run_sentence(result))
     return result
 
@@ -309,5 +326,7 @@ def _about(seconds: float) -> str:
     return f"about {minutes:,.0f} minutes" if minutes >= 10 else f"about {minutes:.1f} minutes"  # noqa: PLR2004
 
 
-def _how_to_continue(folder: Path) -> str:
+def _how_to_continue(folder: Path, study: Study) -> str:
+    if is_finished(folder, study):
+        return f"All {len(study.needed)} runs of {folder} are completed; there is nothing to continue."
     return f"To continue, give the same command with --resume --out {folder}"
