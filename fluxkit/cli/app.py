@@ -25,7 +25,7 @@ app = typer.Typer(
     help="What does tuning FLUX.1-schnell cost and give on this hardware, compared with that hardware?\n\n"
     "Start with: fluxkit demo",
     epilog="Exit codes: 0 done; 2 wrong usage or spec; 3 this machine refuses; 4 a run failed; 5 not comparable, "
-    "drifted or not verified; 75 checkpointed, run again to continue; 130 interrupted by hand.",
+    "drifted or not verified; 75 told to stop, run again to continue; 130 interrupted by hand.",
     # Rich help would cost more than the rest of the command together.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -113,6 +113,9 @@ def run(  # noqa: PLR0917 - each is an option of the command
     The study's folder is printed. Configurations are interleaved in a seeded random order, so that a drift of the
     machine does not look like a difference. A failed run does not stop the others. With --resume, completed runs are
     kept, interrupted ones continue from their checkpoint, and failed ones are run again.
+
+    Told to stop (SIGTERM, SIGUSR1, SIGHUP, ...), it ends the micro-batch it is in, writes a checkpoint and leaves with
+    75. Slurm waits 30 s by itself and docker stop 10: enough for nano; where it is not, the plan says what is.
 
     Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --until-decided --max-hours 2
     """
