@@ -46,6 +46,11 @@ class StopRequests:
         return cls.current
 
     @property
+    def requested(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.first is not None
+
+    @property
     def name(self) -> str | None:
         """Name of the first signal."""
         return None if self.first is None else signal.Signals(self.first).name

@@ -41,7 +41,7 @@ def _execute(job: Job, folder: Path, log: EventLog, stop: StopRequests) -> int:
     except (StopRequestedError, KeyboardInterrupt):
         return _stopped(log, stop)
     except Exception as error:  # noqa: BLE001 - whatever it was, the result must say so
-        if stop.first is None:
+        if not stop.requested:
             stop.ignore()
             return _fail(log, error)
         # Told to stop as well: a rank that heard it sooner has left the collective that this one was waiting in.

@@ -38,7 +38,7 @@ def follow(engine: Engine, tail: Tail, position: Position, stop: StopRequests, r
         grace = grace_seconds(tail.job.spec, tail.job.plan.trainable_parameters, position.step_seconds)
         if tail.finished:
             deadline = min(deadline, time.monotonic() + grace)
-        if stop.first is not None and not asked:
+        if stop.requested and not asked:
             asked, deadline = True, min(deadline, time.monotonic() + grace)
             # The engine knows them all, torchrun's own processes do not; what is meant is the same.
             engine.ask_to_stop(signal.SIGUSR1 if stop.first == signal.SIGUSR1 else signal.SIGTERM)

@@ -83,7 +83,7 @@ class Trajectory:
         steps = block_length(self._pending(), self._tune, self.state.seconds, self.state.recent)
         to_budget = self._tune.iterations - self.state.iteration
         steps = min(steps, to_budget) if to_budget > 0 else steps
-        votes = torch.tensor([steps if self._accelerator.is_main_process else 0, int(self._stop.first is not None)])
+        votes = torch.tensor([steps if self._accelerator.is_main_process else 0, int(self._stop.requested)])
         votes = self._accelerator.reduce(votes.to(self._device), "sum")
         return 0 if int(votes[1]) else int(votes[0])
 
@@ -92,7 +92,7 @@ class Trajectory:
 
         Several have to agree, which takes a moment of the step that is timed: only where steps are long.
         """
-        told = self._stop.first is not None
+        told = self._stop.requested
         if self._accelerator.num_processes == 1:
             return told
         if self.state.seconds < LONG_SECONDS * self.state.iteration or not self.state.iteration:
