@@ -173,7 +173,7 @@ def status_and_error(
 def _interruption(run: RunFacts, ending: Ending, *, checkpointed: bool) -> RunFailure:
     """Told to stop from outside: nothing is wrong with the run."""
     by = f" by {ending.signal_name}" if ending.signal_name else ""
-    late = ", and was ended before it had" if ending.exit_code == -signal.SIGKILL else ""
+    late = ", and was ended before it had" if ending.exit_code == -signal.SIGKILL and not checkpointed else ""
     if late and run.seconds:
         late += f" (its longest step took {span(max(run.seconds))})"
     message = f"The run was told to stop{by}{late}; {_saved(run)}. fluxkit resume continues it."

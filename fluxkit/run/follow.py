@@ -19,7 +19,8 @@ from fluxkit.units import span
 POLL_SECONDS = 0.2
 """Rarely enough not to be noticed by what is measured."""
 STUCK_SECONDS = 10.0
-"""What the other ranks get to end after one has left; those that wait for it on a GPU never would."""
+"""What processes get to end after a rank has failed, as those that wait for it on a GPU never would, or after all have
+said their last word."""
 WORTH_A_WORD_SECONDS = 5.0
 """A stop that takes longer is told how long."""
 
@@ -33,7 +34,7 @@ def follow(engine: Engine, tail: Tail, position: Position, stop: StopRequests, r
     asked, deadline = False, math.inf
     while (exit_code := engine.poll()) is None:
         _show(tail, position, reporter)
-        if tail.left:
+        if tail.failed or len(tail.finished) == tail.job.plan.processes:
             deadline = min(deadline, time.monotonic() + STUCK_SECONDS)
         grace = grace_seconds(tail.job.spec, tail.job.plan.trainable_parameters, position.step_seconds)
         if tail.finished:
@@ -74,16 +75,17 @@ class Tail:
         self.job = job
         self._paths = [event_path(folder, rank, job.attempt) for rank in range(job.plan.processes)]
         self._offsets = [0] * len(self._paths)
-        self.left = self.finished = False
-        """Whether a rank has left before the end; whether one has done all of its work."""
+        self.failed = False
+        self.finished = set[int]()
+        """Ranks that have said their last word."""
 
     def read(self) -> Iterator[Event]:
         """Rank 0's new events."""
         for rank, path in enumerate(self._paths):
             for event in self._new(rank, path):
-                completed = isinstance(event, Finished) and event.outcome == "completed"
-                self.finished = self.finished or completed
-                self.left = self.left or (isinstance(event, Failed | Finished) and not completed)
+                self.failed = self.failed or isinstance(event, Failed)
+                if isinstance(event, Finished):
+                    self.finished.add(rank)
                 if rank == 0:
                     yield event
 

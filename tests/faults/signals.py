@@ -87,8 +87,8 @@ def events(attempt: Try) -> str:
 
 
 def has_come(attempt: Try, moment: str) -> bool:
-    if moment == "loading":
-        return True  # Python has started, fluxkit hardly has
+    if moment == "loading":  # before that no line of fluxkit has run
+        return catches(attempt.process.pid)
     if moment in {"planning", "report"}:
         return cpu_seconds(attempt) > 0.3
     if moment in {"start", "download"}:
@@ -97,6 +97,15 @@ def has_come(attempt: Try, moment: str) -> bool:
         return any(attempt.folder.glob("01-*"))
     text = events(attempt)
     return '"event":"finished"' in text if moment == "folding" else f'"phase":"{moment}"' in text
+
+
+def catches(pid: int) -> bool:
+    """Whether a process handles SIGTERM."""
+    with suppress(OSError, StopIteration):
+        status = Path(f"/proc/{pid}/status").read_text()
+        mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+    return False
 
 
 def cpu_seconds(attempt: Try) -> float:
@@ -110,7 +119,7 @@ def wait_for(attempt: Try, moment: str) -> bool:
     """Whether the moment has come before the command ended; a random part of a second later."""
     while attempt.process.poll() is None:
         if has_come(attempt, moment):
-            time.sleep(random.uniform(0.06, 0.1) if moment in {"loading", "planning"} else random.uniform(0, 0.5))
+            time.sleep(0 if moment in {"loading", "planning"} else random.uniform(0, 0.5))
             return attempt.process.poll() is None
         time.sleep(0.02)
     return False
@@ -124,7 +133,8 @@ def problems_of(attempt: Try, number: int, said: str) -> set[str]:
     if family(attempt.mark):
         problems.add("orphans")
     logs = "".join(log.read_text() for log in attempt.folder.glob("0*-*/engine.log"))
-    if "Traceback" in said + logs:
+    # torchrun's own, wherever a rank leaves with another code than 0.
+    if "Traceback" in said or logs.count("Traceback") > logs.count("ChildFailedError: "):
         problems.add("tracebacks")
     for run in attempt.folder.glob("0*-*"):
         try:
@@ -173,7 +183,7 @@ class Table:
             cells = "".join(f"{self.faults[moment][fault]:12}" for fault in FAULTS)
             say(f"{moment:20}{tries:6}{cells}{self.slowest[moment]:8.1f} s")
         faults = sum(sum(counter.values()) for counter in self.faults.values())
-        sent = sum(tries for moment, tries in self.tries.items() if "missed" not in moment)
+        sent = sum(tries for moment, tries in self.tries.items() if moment in {*STUDY, *COMMANDS})
         say(f"signals: {sent} sent, {faults} faults")
         return faults
 
