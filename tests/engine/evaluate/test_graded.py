@@ -83,7 +83,7 @@ def test_a_score_whose_sample_is_gone_is_made_again(before: Any, tmp_path: Path)
 def test_a_run_that_was_stopped_while_it_was_graded_ends_as_if_it_had_not_been(
     short_run: EngineRun, tmp_path: Path
 ) -> None:
-    """No score is paid twice but those of the batch it was in, and all at equal steps are the same to the last digit."""
+    """No score is paid twice but those of one batch, and all at equal steps are the same to the last digit."""
     spec, folder = small_spec(tune={"seconds": 0.1}), tmp_path / "stopped"
     process = start_engine(folder, spec)
     while not any(event.event == "validation" for event in read_events(event_path(folder, 0, 0))):
