@@ -7,10 +7,17 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
+from fluxkit.dataset.picture_loader import load_pairs
+from fluxkit.spec.workload import DataSpec
 from fluxkit.stop_requests import STOP_SIGNALS, StopRequestedError, check_stop, stop_requests
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def send(number: int) -> None:
@@ -59,6 +66,19 @@ def test_only_a_second_interrupt_by_hand_ends_it_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
         assert stop.first == signal.SIGUSR1
+
+
+def test_pictures_are_looked_through_one_by_one(tmp_path: Path) -> None:
+    """A folder of pictures is left between two of them, whatever has swallowed the signal."""
+    for number in range(2):
+        Image.new("RGB", (80, 80), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    data = DataSpec(source="folder", path=str(tmp_path), caption="a colour")
+    with stop_requests() as stop:
+        assert len(load_pairs(data).used) == 2
+        with stop.deferred():
+            send(signal.SIGTERM)
+        with pytest.raises(StopRequestedError):
+            load_pairs(data)
 
 
 def test_there_is_one_for_a_whole_command_and_then_all_is_as_before() -> None:
