@@ -34,7 +34,8 @@ def follow(engine: Engine, tail: Tail, position: Position, stop: StopRequests, r
     asked, deadline = False, math.inf
     while (exit_code := engine.poll()) is None:
         _show(tail, position, reporter)
-        if tail.failed or len(tail.finished) == tail.job.plan.processes:
+        over = len(tail.finished) == tail.job.plan.processes
+        if tail.failed or over:
             deadline = min(deadline, time.monotonic() + STUCK_SECONDS)
         grace = grace_seconds(tail.job.spec, tail.job.plan.trainable_parameters, position.step_seconds)
         if tail.finished:
@@ -42,7 +43,8 @@ def follow(engine: Engine, tail: Tail, position: Position, stop: StopRequests, r
         if stop.requested and not asked:
             asked, deadline = True, min(deadline, time.monotonic() + grace)
             # The engine knows them all, torchrun's own processes do not; what is meant is the same.
-            engine.ask_to_stop(signal.SIGUSR1 if stop.first == signal.SIGUSR1 else signal.SIGTERM)
+            if not over:
+                engine.ask_to_stop(signal.SIGUSR1 if stop.first == signal.SIGUSR1 else signal.SIGTERM)
             reporter.say(_what_happens(stop, position))
         if time.monotonic() >= deadline:
             engine.kill()
