@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from fluxkit.record.contained import parent_below, remove, remove_at
+from fluxkit.record.contained import parent_below, remove, remove_at, walked
 
 RESULT_FILE = "result.json"
 JOB_FILE = "job.json"
@@ -82,7 +82,7 @@ def written_whole(path: Path, *, below: Path | None = None) -> Iterator[Path]:
 
 def remove_leftovers(folder: Path) -> None:
     """Takes away what deaths in the middle of writing left in a run folder; nobody may be at work there."""
-    for _, folders, files, handle in os.fwalk(folder):
+    for _, folders, files, handle in walked(folder):
         for name in filter(_TEMPORARY.fullmatch, (*folders, *files)):
             remove_at(handle, name)
 

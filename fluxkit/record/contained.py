@@ -70,10 +70,19 @@ def refuse_links(folder: Path) -> None:
     Raises:
         MachineError: something is.
     """
-    for place, folders, files, handle in os.fwalk(folder):
+    for place, folders, files, handle in walked(folder):
         for name in (*folders, *files):
             if _is_link(name, handle):
-                _refuse(Path(place) / name, "it is a link, and those may lead anywhere")
+                _refuse(folder / place / name, "it is a link, and those may lead anywhere")
+
+
+def walked(folder: Path) -> Iterator[tuple[str, list[str], list[str], int]]:
+    """Every folder from this one down, as `os.fwalk` gives it, by its relative path; no link below is followed."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield from os.fwalk(".", dir_fd=handle)
+    finally:
+        os.close(handle)
 
 
 def is_own_file(handle: int) -> bool:
