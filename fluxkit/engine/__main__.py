@@ -29,7 +29,7 @@ def main(folder: Path) -> int:
         job = read_job(folder)
         log = EventLog(folder, rank=rank, attempt=job.attempt)
         stop = StopSignal()
-        parents.start(stop, grace_seconds(job.spec, job.plan.trainable_parameters))
+        parents.start(lambda: stop.requested, grace_seconds(job.spec, job.plan.trainable_parameters))
         code = _execute(job, folder, log, stop)
         # After a crash the other ranks may wait for this one in a collective, and leaving would wait for them.
         if code != ExitCode.RUN_FAILED:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -40,6 +41,7 @@ PHASES = ("start", "import", "load", "tune", "evaluate", "inference")
 KILLS_OF_A_RUN = 3
 ORPHAN_SECONDS = 30.0
 """After a kill all is to be over by then: a block, a checkpoint, and what a loaded machine adds."""
+say = partial(print, flush=True)
 
 
 def fluxkit(*words: str | Path) -> subprocess.Popen[str]:
@@ -163,7 +165,9 @@ def one_run(processes: int, folder: Path, cells: list[tuple[str, str]], tally: C
         outcome = what_is_left(run, problems)
         lost = [name for name, count in problems.items() if count]
         tally[str(processes), victim, phase, f"LOST: {', '.join(lost)}" if lost else outcome] += 1
-        print(f"{processes} {victim:18} {phase:10} {seconds:5.1f} s  {outcome} {' '.join(lost)}", flush=True)
+        say(
+            f"{processes} {victim:18} {phase:10} {seconds:5.1f} s  {outcome} {' '.join(lost)}",
+        )
 
 
 def main(count: int = 200) -> int:
@@ -178,10 +182,10 @@ def main(count: int = 200) -> int:
             random.shuffle(mine)
             for first in range(0, len(mine), KILLS_OF_A_RUN):
                 one_run(processes, Path(scratch) / f"{processes}-{first}", mine[first : first + KILLS_OF_A_RUN], tally)
-    print(f"\n{'processes':10}{'killed':20}{'in':12}{'tries':>6}  came to")
+    say(f"\n{'processes':10}{'killed':20}{'in':12}{'tries':>6}  came to")
     for key, tries in sorted(tally.items()):
-        print(f"{key[0]:10}{key[1]:20}{key[2]:12}{tries:6}  {key[3]}")
+        say(f"{key[0]:10}{key[1]:20}{key[2]:12}{tries:6}  {key[3]}")
     lost = sum(tries for key, tries in tally.items() if key[3].startswith("LOST"))
     kills = sum(tries for key, tries in tally.items() if key[2] and key[3] != "came too late")
-    print(f"kills: {kills} tried, {lost} lost")
+    say(f"kills: {kills} tried, {lost} lost")
     return lost

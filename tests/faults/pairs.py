@@ -7,10 +7,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
-
-TESTS = str(Path(__file__).parents[1])
-sys.path.append(TESTS)
 
 import builders
 import psutil
@@ -22,13 +20,13 @@ from fluxkit.record.atomic_file import to_json
 from fluxkit.record.lock import RunLock
 from fluxkit.record.run_folder import write_result
 
+STAND_IN = str(Path(__file__).parents[1] / "stand_in.py")
 COMMAND = f"""
 import sys
 from fluxkit.cli.app import main
 from fluxkit.run import engine_process
 scenario = sys.argv.pop(1)
-stand_in = {TESTS!r} + "/stand_in.py"
-engine_process.engine_command = lambda folder, plan: [sys.executable, stand_in, scenario, str(folder)]
+engine_process.engine_command = lambda folder, plan: [sys.executable, {STAND_IN!r}, scenario, str(folder)]
 print("ready", flush=True)
 sys.stdin.readline()
 main(sys.argv[1:])
@@ -38,6 +36,7 @@ REFUSED = {ExitCode.USAGE, ExitCode.MACHINE}
 """The other one is at it, or was done with it already."""
 Ends = list[tuple[int, str]]
 """Exit codes and last words."""
+say = partial(print, flush=True)
 
 
 def waiting(scenario: str, *words: str) -> subprocess.Popen[str]:
@@ -148,7 +147,7 @@ def main(count: int = 50) -> int:
                 folder = Path(scratch) / f"pair-{number}"
                 tally[kind.__name__, verdict(kind.__name__, folder, kind(folder))] += 1
     for (kind, end), tries in sorted(tally.items()):
-        print(f"{kind:32}{tries:5}  {end}", flush=True)
+        say(f"{kind:32}{tries:5}  {end}")
     lost = sum(tries for (_, end), tries in tally.items() if end.startswith("LOST"))
-    print(f"pairs: {sum(tally.values())} tried, {lost} lost")
+    say(f"pairs: {sum(tally.values())} tried, {lost} lost")
     return lost

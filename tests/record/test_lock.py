@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -34,8 +35,9 @@ def holder(tmp_path):
     """Starts a process that holds a lock of the folder."""
     started = []
 
-    def start(which):
-        process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path), which], stdout=subprocess.PIPE)
+    def start(which, *inside):
+        words = [*inside, sys.executable, "-c", HOLD, str(tmp_path), which]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE)
         started.append(process)
         assert process.stdout.readline() == b"held\n"
         return process
@@ -87,6 +89,22 @@ def test_a_clock_that_is_set_changes_nothing(tmp_path, holder, monkeypatch, step
     assert is_held(tmp_path)
     process.kill()
     process.wait()
+    assert not is_held(tmp_path)
+
+
+def test_a_container_of_this_machine_is_seen(tmp_path, holder):
+    """A process with another numbering of processes, as in a container, holds the folder like any other."""
+    inside = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts")
+    if not shutil.which("unshare") or subprocess.run([*inside, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs unshare, and the right to use it")
+    process = holder("0", *inside)
+    assert is_held(tmp_path)
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if not is_held(tmp_path):
+            break
+        time.sleep(0.05)
     assert not is_held(tmp_path)
 
 

@@ -6,9 +6,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
-from fluxkit.engine.process.stop_signal import StopSignal
 from fluxkit.errors import ExitCode, MachineError
 
 LAUNCHER = "FLUXKIT_LAUNCHER"
@@ -38,15 +38,16 @@ class ParentWatch:
         if launcher and self._parents[-1] != int(launcher):
             raise MachineError("The process that started this one has ended, so it ends too.")
 
-    def start(self, stop: StopSignal, grace_seconds: float) -> None:
+    def start(self, is_told_to_stop: Callable[[], bool], grace_seconds: float) -> None:
         """From now on the end of a parent is a request to stop, and after `grace_seconds` the end."""
-        threading.Thread(target=self._watch, args=(stop, grace_seconds), name="fluxkit-parents", daemon=True).start()
+        words = (is_told_to_stop, grace_seconds)
+        threading.Thread(target=self._watch, args=words, name="fluxkit-parents", daemon=True).start()
 
-    def _watch(self, stop: StopSignal, grace_seconds: float) -> None:
+    def _watch(self, is_told_to_stop: Callable[[], bool], grace_seconds: float) -> None:
         while _parents() == self._parents:
             time.sleep(LOOK_SECONDS)
         # The kernel or torchrun may have asked already. Elsewhere than on Linux nobody has.
-        if not stop.requested:
+        if not is_told_to_stop():
             os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(grace_seconds)
         os._exit(ExitCode.RUN_FAILED)

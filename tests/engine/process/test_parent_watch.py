@@ -17,10 +17,9 @@ from fluxkit.errors import MachineError
 from fluxkit.record.lock import is_held
 
 RANK = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from fluxkit.engine.process import parent_watch
-from fluxkit.engine.process.stop_signal import StopSignal
 from fluxkit.record.lock import rank_lock
 parent_watch.LOOK_SECONDS = 0.05
 if sys.argv[2] == "watch":
@@ -28,11 +27,11 @@ if sys.argv[2] == "watch":
 folder = Path(sys.argv[1])
 with rank_lock(folder, 0):
     parents = parent_watch.ParentWatch()
-    stop = StopSignal()
-    stop._deferred = True  # as while tuning
-    parents.start(stop, float(sys.argv[3]))
+    heard = []
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    parents.start(lambda: bool(heard), float(sys.argv[3]))
     (folder / "ready").touch()
-    while not stop.requested or sys.argv[4] == "deaf":
+    while not heard or sys.argv[4] == "deaf":
         time.sleep(0.02)
     (folder / "stopped").touch()
 """
