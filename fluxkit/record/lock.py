@@ -91,10 +91,15 @@ class FolderLock:
 
     def _open(self) -> tuple[int, bool]:
         """The file, and whether it was made here and now: of all who try, on any machine, one makes it."""
-        try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o666), True
-        except FileExistsError:
-            pass
+        with suppress(FileExistsError):
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o666)
+            try:
+                self._write(handle)  # or one that is quicker to lock it would not know of which kernel it is
+            except BaseException:  # a full disk
+                self._path.unlink(missing_ok=True)
+                os.close(handle)
+                raise
+            return handle, True
         with suppress(FileNotFoundError):
             try:
                 handle = os.open(self._path, os.O_RDWR | _OPEN)
@@ -116,8 +121,10 @@ class FolderLock:
 
     def _enter_name(self, handle: int, *, is_new: bool, locked: bool) -> None:
         """Writes who holds it; one of whom no lock of this kernel tells is first watched, and then followed by one."""
+        if is_new:
+            return
         before = _holder(handle)
-        if is_new or (locked and before.kernel == self._me.kernel):
+        if locked and before.kernel == self._me.kernel:
             self._write(handle)
             return
         if _beating([self._path]):
