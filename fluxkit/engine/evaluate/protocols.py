@@ -37,7 +37,7 @@ KEPT_SEED = 0
 
 def save_image(folder: Path, relative: str, image_HWC: NDArray[np.uint8]) -> str:
     """Writes a lossless PNG below the run folder and gives back its relative path."""
-    with written_whole(folder / relative) as temporary:
+    with written_whole(folder / relative, below=folder) as temporary:
         Image.fromarray(image_HWC).save(temporary, format="PNG", optimize=True)
     return relative
 
