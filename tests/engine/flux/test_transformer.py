@@ -127,7 +127,7 @@ def test_micro_batches_do_not_change_the_gradient(prepared) -> None:
 
 
 def test_a_sample_is_a_function_of_its_number(spec, prepared) -> None:
-    """An epoch's order depends on the seed and the epoch only; seven samples of ten are whole photos, the rest details."""
+    """An epoch's order depends on the seed and the epoch only; seven samples of ten are whole photos."""
     job = Job(spec=spec, plan=make_plan(spec, probe()), seed=0)
     samples = Samples(job, prepared, load_flux(spec, 0, CPU))
     tuned, details = prepared.of_split("tuning"), prepared.of_split("regularization")
