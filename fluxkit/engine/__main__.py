@@ -9,19 +9,26 @@ from pathlib import Path
 from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.package_check import check_packages
+from fluxkit.engine.process.parent_watch import ParentWatch
 from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.machine.environment import to_unset
 from fluxkit.plan.plan import Job
+from fluxkit.plan.storage import grace_seconds
 from fluxkit.record.events import Failed, Finished
+from fluxkit.record.lock import rank_lock
 from fluxkit.record.run_folder import read_job
 from fluxkit.stop_requests import StopRequestedError, StopRequests, stop_requests
 
 
 def main(folder: Path) -> int:
-    """Executes the job in `folder`; gives the exit code."""
-    with stop_requests() as stop:
+    """Executes the job in `folder`, which is this rank's while it does; gives the exit code."""
+    rank = int(os.environ.get("RANK", "0"))
+    # First the lock, then the look at the parents: whoever resumes a run whose launcher is gone sees one or the other.
+    with stop_requests() as stop, rank_lock(folder, rank):
+        parents = ParentWatch()
         job = read_job(folder)
-        log = EventLog(folder, rank=int(os.environ.get("RANK", "0")), attempt=job.attempt)
+        log = EventLog(folder, rank=rank, attempt=job.attempt)
+        parents.start(lambda: stop.requested, grace_seconds(job.spec, job.plan.trainable_parameters))
         code = _execute(job, folder, log, stop)
         # After a crash the other ranks may wait for this one in a collective, and leaving would wait for them.
         if code != ExitCode.RUN_FAILED:
@@ -81,7 +88,11 @@ def _fail(log: EventLog, error: Exception) -> int:
 
 if __name__ == "__main__":
     StopRequests.listen()
-    exit_code = main(Path(sys.argv[1]))
+    try:
+        exit_code = main(Path(sys.argv[1]))
+    except FluxkitError as error:  # before there are events that could tell
+        sys.stderr.write(f"{error}\n")
+        exit_code = error.exit_code
     sys.stdout.flush()
     sys.stderr.flush()
     # Everything is on disk. Taking Python and torch apart costs 1.5 s of a core, and not everybody waits so long.

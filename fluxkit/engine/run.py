@@ -144,7 +144,8 @@ class Run:
             InputPair(
                 id=pair.id, caption=pair.caption, split=pair.split, cluster=pair.cluster,
                 pixels_sha256=pair.pixels_sha256,
-                image=save_image(self.folder, f"samples/real/{pair.id}.png", np.asarray(pair.image)),
+                image=None if pair.split == "regularization"
+                else save_image(self.folder, f"samples/real/{pair.id}.png", np.asarray(pair.image)),
             )
             for pair in prepared.pairs
         )  # fmt: skip
@@ -214,8 +215,8 @@ class Run:
     def _save_tuned(self, flux: Flux) -> None:
         """The tuned weights as plain diffusers loads them, and adapters as ComfyUI does."""
         if self.job.spec.tune.method == "full":
-            with written_whole(self.folder / "transformer") as temporary:
+            with written_whole(self.folder / "transformer", below=self.folder) as temporary:
                 flux.transformer.save_pretrained(temporary)
             return
-        with written_whole(self.folder / "adapter") as temporary:
+        with written_whole(self.folder / "adapter", below=self.folder) as temporary:
             save_lora(flux.transformer, temporary)

@@ -14,6 +14,8 @@ from fluxkit.machine.environment import environment_notes
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE, RESULT_FILE
+from fluxkit.record.contained import refuse_link, refuse_links
+from fluxkit.record.lock import machine_lock
 from fluxkit.record.run_folder import read_job, read_result
 from fluxkit.record.study import STUDY_FILE, read_study
 from fluxkit.run.engine_process import Engine
@@ -37,7 +39,7 @@ def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float =
         patience_seconds: how long to wait for a run to begin.
 
     Raises:
-        MachineError: no run began.
+        MachineError: no run began, or it has all its machines, or something in its folder is a link.
         StopRequestedError, KeyboardInterrupt: told to stop, or interrupted by hand.
     """
     joined: set[tuple[Path, int]] = set()
@@ -65,6 +67,7 @@ def _begun(folder: Path) -> Iterator[tuple[Path, Job]]:
     for file in sorted([*folder.glob(JOB_FILE), *folder.glob(f"*/{JOB_FILE}")]):
         try:
             job = read_job(file.parent)
+            refuse_link(folder, file)
             if job.plan.nodes > 1 and read_result(file.parent).status == "started":
                 yield file.parent, job
         except (OSError, ValueError):  # being written
@@ -84,11 +87,17 @@ def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> None:
     """Runs this machine's processes of one run to their end, also where they are told to stop."""
     from fluxkit.machine.system import probe
 
+    refuse_links(folder)
     plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
     for note in environment_notes(plan.nodes, plan.threads_per_process):
         reporter.say(note)
     here, position = job.model_copy(update={"plan": plan}), Position(job.spec, plan)
-    with tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch, stop_requests() as stop, stop.deferred():
+    with (
+        machine_lock(folder, plan.nodes),
+        tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch,
+        stop_requests() as stop,
+        stop.deferred(),
+    ):
         log = Path(scratch) / "engine.log"
         with (
             Engine(folder, here, log) as engine,

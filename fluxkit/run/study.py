@@ -3,7 +3,6 @@
 import json
 import math
 import random
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,9 +16,10 @@ from fluxkit.machine.container import warnings
 from fluxkit.machine.environment import child_environment, environment_notes
 from fluxkit.plan.plan import Plan
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
+from fluxkit.record.contained import refuse_link, remove
 from fluxkit.record.redact import public_spec
 from fluxkit.record.result import RunResult, Status
-from fluxkit.record.run_folder import new_folder, remove_working_files
+from fluxkit.record.run_folder import held_folder, new_folder, remove_working_files
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import SILENT, Reporter, run_sentence
@@ -117,20 +117,28 @@ def run_study(
     for caution in dict.fromkeys([*cautions, *left_out]):
         reporter.say(caution)
     check_stop()
-    if not resuming:
-        with new_folder(folder, "choose another folder with --out, or continue with --resume"):
-            write_with_sha256(folder / STUDY_FILE, to_json(study))
+    if resuming:
+        holding = held_folder(folder)
+    else:
+        advice = "choose another folder with --out, or continue with --resume"
+        holding = new_folder(folder, advice, lambda: _write(folder, study))
     results: list[RunResult] = []
-    try:
-        _run_all(folder, study, specs, plans, results, until=until, reporter=reporter)
-        check_stop()  # it may have come while the last run was folded
-    except StopRequestedError:
-        reporter.say(_how_to_continue(folder, study))
-        return Outcome(folder, tuple(results), stopped=True)
-    except KeyboardInterrupt:
-        reporter.say(_how_to_continue(folder, study))
-        raise
+    with holding:
+        try:
+            _run_all(folder, read_study(folder), specs, plans, results, until=until, reporter=reporter)
+            check_stop()  # it may have come while the last run was folded
+        except StopRequestedError:
+            reporter.say(_how_to_continue(folder, study))
+            return Outcome(folder, tuple(results), stopped=True)
+        except KeyboardInterrupt:
+            reporter.say(_how_to_continue(folder, study))
+            raise
     return Outcome(folder, tuple(results), stopped=False)
+
+
+def _write(folder: Path, study: Study) -> None:
+    with stop_requests() as stop, stop.deferred():
+        write_with_sha256(folder / STUDY_FILE, to_json(study), below=folder)
 
 
 def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
@@ -280,7 +288,7 @@ def _run_all(
             reporter.say(f"After {repeats} repeats. {look.sentence}")
             if repeats < last and not look.undecided:
                 study = study.until(repeats)
-                write_with_sha256(folder / STUDY_FILE, to_json(study))
+                _write(folder, study)
                 reporter.say(f"The other {len(study.runs) - len(study.needed)} runs are not needed.")
                 break
             reporter.say(_next_look(study, repeats, _block_seconds(results, len(specs))))
@@ -289,6 +297,7 @@ def _run_all(
 def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Plan, *, reporter: Reporter) -> RunResult:
     """The result of one run, which is done unless it is completed."""
     run = folder / entry.folder
+    refuse_link(folder, run)
     before = _status(run)
     if before == "completed":
         result = settle_dead_run_on_disk(run)
@@ -296,7 +305,7 @@ def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Pl
         return result
     reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
     if before is None:
-        shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
+        remove(folder, run)  # without a result nothing in it says what it is
         result = launch(
             spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
             looks=study.looks, reporter=reporter,
