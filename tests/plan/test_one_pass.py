@@ -86,8 +86,8 @@ def test_from_make_plan_to_launch_few_modules_are_entered_and_none_thrice(
     monkeypatch.setattr(study, "launch", launch)
     monkeypatch.setattr("fluxkit.machine.system.probe", machine)
     counted = entries(run)
-    for name in (*ROOT_FILES, *HOLDING):
-        counted.pop(name, None)
+    for module in (*ROOT_FILES, *HOLDING):
+        counted.pop(module, None)
     assert counted["fluxkit.plan.plan"] == 1
     assert len(counted) <= MOST_MODULES, counted
     assert max(counted.values()) <= MOST_ENTRIES, counted
