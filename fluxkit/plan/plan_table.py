@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from fluxkit.errors import printable
 from fluxkit.plan.plan import Plan
 from fluxkit.plan.predict import Prediction
-from fluxkit.spec.prices import Prices
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import aligned, amount, span
 
@@ -38,8 +37,8 @@ def _plan_facts(spec: RunSpec, plan: Plan) -> dict[str, str]:
 
 
 def _cost_text(spec: RunSpec, plan: Plan) -> str:
-    prices = Prices(spec.hardware.usd_per_hour)
-    if not prices.usd_per_hour:
+    prices = spec.prices()
+    if prices.usd_per_hour is None:
         return "no price given (hardware.usd_per_hour)"
     iterations = f"{prices.usd(plan.predicted_seconds):.3g} USD" if plan.predicted_seconds else "not predicted"
     in_time = f"{prices.usd(spec.tune.seconds):.3g} USD"

@@ -62,7 +62,7 @@ def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> 
         device: what it would run on.
         usd_per_hour: price of all of them together; the spec's if None.
     """
-    price = spec.hardware.usd_per_hour if usd_per_hour is None else usd_per_hour
+    price = spec.prices().usd_per_hour if usd_per_hour is None else usd_per_hour
     execution = spec.execution.model_copy(update={"device": device.kind, "threads": 0})
     there = spec.model_copy(update={"execution": execution})
     facts = {
@@ -82,7 +82,7 @@ def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> 
     return Prediction(**facts, tight=tight, **_performance(there, plan, device, price))
 
 
-def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict[str, object]:
+def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float | None) -> dict[str, object]:
     at_work, precision, tune = devices_at_work(spec), spec.execution.tuning_precision, spec.tune
     tuning = _rate(device, spec, "tuning", precision, at_work / plan.train_flops_per_iteration)
     images = _rate(
@@ -102,8 +102,8 @@ def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict
         "image_steps_per_second": images,
         "tuning_seconds": iteration_seconds and min(max(tune.seconds, iteration_seconds), tune.max_seconds),
         "inference_seconds": inference_seconds(spec, together, images) if images else None,
-        "iterations_usd": prices.usd(iteration_seconds) if price and iteration_seconds else None,
-        "time_usd": prices.usd(tune.seconds) if price else None,
+        "iterations_usd": prices.usd(iteration_seconds) if price is not None and iteration_seconds else None,
+        "time_usd": prices.usd(tune.seconds) if price is not None else None,
         "cut_after": math.ceil(tune.max_seconds * tuning) if tuning and cut else None,
         "basis": _basis(device, spec, precision),
     }

@@ -81,7 +81,8 @@ class Study(Frozen):
     def asks_for(self, other: "Study") -> bool:
         """Whether it is the same study; one that was begun before there were looks had one, at its end."""
         looks = self.looks or (self.repeats,)
-        return (self.specs, self.repeats, self.same_seed, looks) == (
+        specs = tuple(spec.in_this_version() for spec in self.specs)
+        return (specs, self.repeats, self.same_seed, looks) == (
             other.specs, other.repeats, other.same_seed, other.looks,
         )  # fmt: skip
 

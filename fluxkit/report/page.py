@@ -18,13 +18,14 @@ from fluxkit.compare.reader_options import ReaderOptions
 from fluxkit.errors import printable
 from fluxkit.record.agreement_facts import BANDS
 from fluxkit.record.atomic_file import write_atomically
-from fluxkit.record.metrics import BY_QUANTITY, CURVES, HELD_OUT, METRICS, Metric
+from fluxkit.record.metrics import BY_QUANTITY, COSTS, CURVES, HELD_OUT, METRICS, Metric
 from fluxkit.record.result import RunResult
 from fluxkit.report.embedded_json import embedded, inputs_sha256
 from fluxkit.report.environment_diff import differing, facts
 from fluxkit.report.introduction import about_the_model, measured_sentence, page_title, work_sentence
 from fluxkit.report.picture_grid import Pictures, picture_grids
 from fluxkit.report.trust_board import BOARD, board, findings
+from fluxkit.report.price_fields import price_fields
 from fluxkit.spec.toml import spec_toml
 from fluxkit.spec.workload import MIN_HELD_OUT
 from fluxkit.stats import LEVEL, MIN_VALUES
@@ -35,6 +36,7 @@ from fluxkit.text.number_format import (
     contrast_text,
     further_runs_text,
     header,
+    in_readable_unit,
     interval_text,
     plain,
     title_of,
@@ -45,7 +47,7 @@ from fluxkit.text.text_table import cell, shown_columns
 
 MADE_WITH = ("altair", "vl-convert-python", "jinja2", "pillow")
 """Packages whose versions decide the bytes of a page."""
-SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
+SCRIPTS = ("page", "tips", "tables", "numbers", "prices", "images")
 STYLES = ("base", "answers", "tables", "charts", "images", "print")
 
 
@@ -163,9 +165,9 @@ def _step_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) ->
 
 def _headline_columns(workload: Workload) -> list[Metric]:
     """Headline columns: an untuned score stands under the tuned one."""
-    priced = any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
     columns = [metric for metric in METRICS if metric.headline == "always"]
-    return [*columns, *(metric for metric in METRICS if priced and metric.headline == "where priced")]
+    columns += [metric for metric in METRICS if workload.priced and metric.headline == "where priced"]
+    return [in_readable_unit(metric, workload) for metric in columns]
 
 
 def _environment() -> Any:
@@ -183,11 +185,12 @@ def _environment() -> Any:
     )
     functions = (
         about_the_model, bracket_text, cell, contrast_text, decided_sentence, design_sentence, facts,
-        further_runs_text, header, interval_text, plain, spec_toml, value_text, verdict_words, work_sentence,
+        further_runs_text, header, interval_text, plain, price_fields, spec_toml, value_text, verdict_words, work_sentence,
     )  # fmt: skip
     environment.globals.update(
         {function.__name__: function for function in functions},
         beside=_beside,
+        costs={cost.key for cost in COSTS},
         held_out_metrics=HELD_OUT,
         quantity_title=lambda quantity: BY_QUANTITY[quantity].title,
         run_anchor=lambda id_: "run-" + re.sub(r"[^A-Za-z0-9._-]+", "-", id_),

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from fluxkit.errors import UsageError
 from fluxkit.spec.plain_text import NotTextError, read_text
-from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.run_spec import SPEC_SCHEMA, RunSpec
 
 PRESETS = resources.files("fluxkit") / "spec" / "presets"
 MAX_SPEC_BYTES = 1_000_000
@@ -114,9 +114,9 @@ def _toml_fault(text: str, error: tomllib.TOMLDecodeError) -> str:
 def parse_spec(values: dict[str, Any], source: str) -> RunSpec:
     """The spec of already parsed values; `source` names them in an error."""
     if "schema" not in values:
-        raise UsageError(f'{source} has no schema; begin it with schema = "fluxkit.spec/1".')
+        raise UsageError(f'{source} has no schema; begin it with schema = "{SPEC_SCHEMA}".')
     try:
-        return RunSpec.model_validate(values)
+        return RunSpec.model_validate(values).in_this_version()
     except ValidationError as error:
         raise UsageError(f"{source}: {'; '.join(_sentence(detail) for detail in error.errors())}.") from error
 

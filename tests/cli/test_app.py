@@ -21,7 +21,7 @@ from fluxkit.errors import ExitCode
 MAX_HELP_SECONDS = 0.2
 
 
-SPEC = 'schema = "fluxkit.spec/1"\nname = "small"\n[tune]\niterations = 40\nseconds = 10.0\n'
+SPEC = 'schema = "fluxkit.spec/2"\nname = "small"\n[tune]\niterations = 40\nseconds = 10.0\n'
 
 
 def test_help_is_cheap():

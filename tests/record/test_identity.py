@@ -21,7 +21,7 @@ def test_of_several_copies_the_completed_one_is_read(tmp_path, order):
     assert result.status == statuses[file.parent.name] == "completed"
 
 
-def offered(label, usd_per_hour=0.0, repeat=0):
+def offered(label, usd_per_hour=None, repeat=0):
     of = builders.spec(hardware={"label": label, "usd_per_hour": usd_per_hour})
     return builders.result(of=of, repeat=repeat, id=f"{label}-{usd_per_hour}-{repeat}")
 

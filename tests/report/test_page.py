@@ -61,7 +61,7 @@ def test_the_page_says_the_numbers_of_the_comparison(study_page):
         "Least time to tune decided, grade A Laptop CPU (FP32) 9.99",
         "iterations/s 21 % more iterations/s than “Laptop CPU (bfloat16)” (+5 % to +38 %). Decided.",
         "Looks after 3, 5, 7 and 10 repeats, which may add 0.5, 1, 1.75 and 1.75 % of wrong answers;",
-        "Enter what this hardware costs",
+        "Set hardware.usd_per_hour in its spec",
         "n = 3, grade A",
         "it measures how well the tuning set was learnt",
         "OutOfMemoryError",
