@@ -31,6 +31,7 @@ const priceFields = (panel) => {
   };
   const words = (cost, times) => {
     const [mean, ...ends] = cost.map((value) => value * times);
+    if (mean === 0) return ["0", ""];
     const interval = ends.length ? ends : null;
     return [valueText(mean, interval), intervalText(mean, interval)];
   };
@@ -41,7 +42,9 @@ const priceFields = (panel) => {
     const times = ranked.some(({ cost }) => cost[0] > 0 && cost[0] < CENT) ? 1000 : 1;
     const lines = ranked.map(({ input, cost }) => {
       const [value, held] = words(cost, times);
-      return element("li", "", input.closest("label").querySelector(".swatch").cloneNode(true), `${input.dataset.name} `, element("b", "", value), ` ${[held, costs[name].rows[input.dataset.key].footing].filter(Boolean).join(", ")}`);
+      const who = element("span", "", input.closest("label").querySelector(".swatch").cloneNode(true), input.dataset.name);
+      const footing = element("span", "soft", [held, costs[name].rows[input.dataset.key].footing].filter(Boolean).join(", "));
+      return element("li", "", who, element("span", "measure", element("b", "", value), " ", footing));
     });
     const per = `USD per ${costs[name].per[times === 1 ? 0 : 1]}, at your prices and without a verdict:`;
     card.querySelector("[data-priced]").replaceChildren(...(lines.length ? [element("p", "detail", per), element("ol", "between", ...lines)] : []));
