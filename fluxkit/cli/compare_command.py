@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluxkit.cli.options import Format, Page, Published, Results, TargetPsnr, UsdPerHour, UsdPerKwh, WithResults
+from fluxkit.cli.options import (
+    Format,
+    NoPictures,
+    Page,
+    Published,
+    Results,
+    TargetPsnr,
+    UsdPerHour,
+    UsdPerKwh,
+    WithResults,
+    terminal_width,
+)
 from fluxkit.errors import ExitCode, UsageError, printable
 
 if TYPE_CHECKING:
@@ -48,7 +58,7 @@ def compare(  # noqa: PLR0917 - each is an option of the command
     if per_run:
         text = runs_as_csv(comparison, [result for _, result in sources])
     else:
-        text = render(comparison, form.value, shutil.get_terminal_size((80, 24)).columns, everything=everything)
+        text = render(comparison, form.value, terminal_width(), everything=everything)
     typer.echo(text.rstrip("\n"))
     if not comparison.comparable:
         typer.echo("fluxkit: These results are not comparable: they do not ask for the same work.", err=True)
@@ -60,11 +70,14 @@ def report(  # noqa: PLR0917 - each is an option of the command
     output: Page,
     published: Published = None,
     with_results: WithResults = False,
+    no_pictures: NoPictures = False,
     usd_per_hour: UsdPerHour = None,
     usd_per_kwh: UsdPerKwh = None,
     target_psnr: TargetPsnr = None,
 ) -> None:
     """Write the comparison of results as one self-contained HTML file.
+
+    The page ends with what it holds of people's data: pictures, captions, labels.
 
     Example: fluxkit report laptop/ cluster/ -o comparison.html
     """
@@ -74,13 +87,16 @@ def report(  # noqa: PLR0917 - each is an option of the command
     from fluxkit.report.bundle import write_bundle
     from fluxkit.report.page import write_report
 
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"{output.parent} is no folder, so {output.name} can't be written there; make it first.")
     tables = [load_published(name) for name in published or ()]
     unreadable: list[str] = []
     sources = folded_results(results, with_manifest=with_results, unreadable=unreadable)
     _tell_unreadable(unreadable)
     if with_results:  # the page is made of the copies beside it
-        sources = find_results(write_bundle(sources, output.parent / "results"))
-    write_report(sources, output, tables, _given(usd_per_hour, usd_per_kwh, target_psnr))
+        sources = find_results(write_bundle(sources, output.parent / "results", pictures=not no_pictures))
+    given = _given(usd_per_hour, usd_per_kwh, target_psnr)
+    write_report(sources, output, tables, given, pictures=not no_pictures)
     typer.echo(printable(str(output)))
 
 

@@ -167,7 +167,7 @@ def _names(rows: Sequence[Row], results: Sequence[RunResult]) -> list[str]:
 
 def _features(row: Row, result: RunResult) -> dict[str, str]:
     """What may tell rows of one label apart, in words, by kind; packages with their versions last."""
-    execution, image = result.spec.execution, result.kit.image
+    execution, image, code = result.spec.execution, result.kit.image, result.kit.measuring_sha256
     name, _, digest = (image or "").partition("@sha256:")
     features = {
         "device": " + ".join(sorted(set(row.devices))),
@@ -178,7 +178,7 @@ def _features(row: Row, result: RunResult) -> dict[str, str]:
         "micro-batch": f"micro-batch {result.plan.micro_batch_size}",
         "checkpointing": "checkpointing" if execution.gradient_checkpointing else "no checkpointing",
         "compile": "compiled" if execution.compile else "not compiled",
-        "kit": f"fluxkit {printable(result.kit.version)}",
+        "kit": printable(f"measuring code {code[:7]}" if code else f"fluxkit {result.kit.version}"),
         "image": f"image {printable(name)}{digest and f' {printable(digest[:7])}'}" if image else "no image",
     }
     packages = sorted(result.system.before.packages.items())

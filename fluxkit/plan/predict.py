@@ -12,6 +12,7 @@ from fluxkit.plan.micro_batches import is_tight
 from fluxkit.plan.placement import place
 from fluxkit.plan.plan import Plan, make_plan
 from fluxkit.plan.sizes import Sizes, sizes_of
+from fluxkit.plan.slurm import need_of, slurm_options
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.spec.prices import Prices
 from fluxkit.spec.run_spec import RunSpec
@@ -50,6 +51,8 @@ class Prediction(Frozen):
     """What `tune.seconds` of tuning cost: equal time; null without a price."""
     cut_after: int | None = None
     """Steps after which `tune.max_seconds` would end tuning; null where it would not."""
+    slurm: str | None = None
+    """Options of sbatch for one run; null where it would not run, or no time is known."""
     basis: tuple[str, ...] = ()
     """Efficiencies that the seconds rest on, with their origin."""
 
@@ -92,6 +95,12 @@ def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float | None) 
     peak = plan.predicted_peak_bytes and plan.predicted_peak_bytes // plan.processes
     together, prices = plan.inference_micro_batch_size * plan.processes, Prices(price)
     cut = iteration_seconds is not None and iteration_seconds > tune.max_seconds
+    timed = inference_seconds(spec, together, images) if images else None
+    tuned = iteration_seconds and min(max(tune.seconds, iteration_seconds), tune.max_seconds)
+    need = need_of(
+        spec, (tuned or tune.seconds) + (timed or 0.0), plan.threads_per_process,
+        (plan.parameters, plan.trainable_parameters), plan.predicted_peak_bytes,
+    )  # fmt: skip
     return {
         "micro_batch_size": plan.micro_batch_size,
         "inference_micro_batch_size": plan.inference_micro_batch_size,
@@ -100,8 +109,9 @@ def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float | None) 
         "iteration_seconds": iteration_seconds,
         "iterations_in_time": int(tune.seconds * tuning) if tuning else None,
         "image_steps_per_second": images,
-        "tuning_seconds": iteration_seconds and min(max(tune.seconds, iteration_seconds), tune.max_seconds),
-        "inference_seconds": inference_seconds(spec, together, images) if images else None,
+        "tuning_seconds": tuned,
+        "inference_seconds": timed,
+        "slurm": slurm_options(spec, need) if tuned and timed else None,
         "iterations_usd": prices.usd(iteration_seconds) if price is not None and iteration_seconds else None,
         "time_usd": prices.usd(tune.seconds) if price is not None else None,
         "cut_after": math.ceil(tune.max_seconds * tuning) if tuning and cut else None,

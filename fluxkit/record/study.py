@@ -97,7 +97,7 @@ def read_study(folder: Path) -> Study:
     try:
         study = Study.model_validate_json(read_regular(file, MAX_STUDY_BYTES))
     except OSError as error:
-        raise UsageError(f"{file} can't be read: {error.strerror}. Give the folder of a study with --out.") from error
+        raise UsageError(f"{file} can't be read: {error.strerror}. Give the folder of a study.") from error
     except (ValidationError, ValueError) as error:
         raise UsageError(f"{file} is not a study of this version of fluxkit.") from error
     if any("/" in entry.folder or entry.folder in {"", ".", ".."} for entry in study.runs):

@@ -23,9 +23,10 @@ from fluxkit.record.result import RunResult
 from fluxkit.report.embedded_json import embedded, inputs_sha256
 from fluxkit.report.environment_diff import differing, facts
 from fluxkit.report.introduction import about_the_model, measured_sentence, page_title, work_sentence
-from fluxkit.report.picture_grid import Pictures, picture_grids
-from fluxkit.report.trust_board import BOARD, board, findings
+from fluxkit.report.personal_data import personal_data
+from fluxkit.report.picture_grid import LEFT_OUT, Pictures, picture_grids
 from fluxkit.report.price_fields import price_fields
+from fluxkit.report.trust_board import BOARD, board, findings
 from fluxkit.spec.toml import spec_toml
 from fluxkit.spec.workload import MIN_HELD_OUT
 from fluxkit.stats import LEVEL, MIN_VALUES
@@ -56,19 +57,25 @@ def write_report(
     output: Path,
     published: Sequence[Published] = (),
     given: ReaderOptions = NO_OPTIONS,
+    *,
+    pictures: bool = True,
 ) -> Comparison:
     """Writes the page of results, each with its file as `folded_results` reads them, whole or not at all.
 
     `published` are tables from elsewhere that stand on the page, apart from everything measured; `given` are the
-    reader's prices and target.
+    reader's prices and target. Without `pictures` nobody's photo is on it, and captions stay.
     """
     comparison = compare((result for _, result in sources), given)
-    write_atomically(output, render(comparison, sources, published))
+    write_atomically(output, render(comparison, sources, published, pictures=pictures))
     return comparison
 
 
 def render(
-    comparison: Comparison, folders: Sequence[tuple[Path, RunResult]], published: Sequence[Published] = ()
+    comparison: Comparison,
+    folders: Sequence[tuple[Path, RunResult]],
+    published: Sequence[Published] = (),
+    *,
+    pictures: bool = True,
 ) -> str:
     """The page, from a comparison and the results with their files as `folded_results` gives them.
 
@@ -78,10 +85,10 @@ def render(
 
     runs = {result.id: result for _, result in folders}
     results = list(runs.values())
-    grids = picture_grids(comparison, folders)
+    grids = picture_grids(comparison, folders) if pictures else [LEFT_OUT] * len(comparison.workloads)
     # Altair would check every part of every chart against its schema, which costs more than drawing it.
     with debug_mode(arg=False):
-        sections = [_section(place, comparison, runs, pictures) for place, pictures in enumerate(grids, 1)]
+        sections = [_section(place, comparison, runs, grid) for place, grid in enumerate(grids, 1)]
     script = _script()
     page = _environment().get_template("page.html.jinja")
     text: str = page.render(
@@ -97,6 +104,7 @@ def render(
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         styles=[f"style/{name}.css" for name in STYLES],
         embedded=embedded(comparison, results),
+        holds=personal_data(results, grids),
         inputs_sha256=inputs_sha256(comparison, results, published),
         bands=BANDS,
         board_subjects=BOARD,
@@ -185,7 +193,8 @@ def _environment() -> Any:
     )
     functions = (
         about_the_model, bracket_text, cell, contrast_text, decided_sentence, design_sentence, facts,
-        further_runs_text, header, interval_text, plain, price_fields, spec_toml, value_text, verdict_words, work_sentence,
+        further_runs_text, header, interval_text, plain, price_fields, spec_toml, value_text, verdict_words,
+        work_sentence,
     )  # fmt: skip
     environment.globals.update(
         {function.__name__: function for function in functions},

@@ -154,6 +154,15 @@ class RunSpec(Strict):
         given = self.hardware.usd_per_hour, self.hardware.usd_per_kwh
         return Prices(*given) if self.schema_ == SPEC_SCHEMA else Prices(*(price or None for price in given))
 
+    def paths(self) -> dict[str, str]:
+        """The files that it names, by their keys."""
+        named = {
+            "model.path": self.model.path,
+            "model.assistant_adapter": self.model.assistant_adapter,
+            "data.path": self.data.path,
+        }
+        return {key: path for key, path in named.items() if path}
+
     def in_this_version(self) -> Self:
         """The same spec in the newest format."""
         hardware = self.hardware.model_copy(update=self.prices()._asdict())

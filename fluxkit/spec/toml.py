@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import re
+import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -34,6 +35,20 @@ _CONTROL = re.compile("[\0-\x1f]")
 def preset_names() -> list[str]:
     """Names of the specs that ship with fluxkit, sorted."""
     return sorted(entry.name.removesuffix(".toml") for entry in PRESETS.iterdir() if entry.name.endswith(".toml"))
+
+
+def preset_list(width: int) -> list[str]:
+    """A line for each preset: its name, and the sentence that its file begins with."""
+    names = preset_names()
+    column = max(map(len, names)) + 2
+    return [
+        textwrap.fill(
+            f"{name:<{column}}{preset_text(name).partition(chr(10))[0].removeprefix('# ')}",
+            max(width, column + 20),
+            subsequent_indent=" " * column,
+        )
+        for name in names
+    ]
 
 
 def preset_text(name: str) -> str:

@@ -111,8 +111,9 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         for row in (leader, *beside)
     ]
     choice = [_choice(workload, metric, [leader, *beside])] if equal else []
-    detail = "; ".join([_rests_on(workload, metric, leader), *choice, *_about_the_interval(workload, metric, leader, others),
-                        *_other_precisions(workload, metric), *_not_ranked(workload, metric)])  # fmt: skip
+    rests_on, about = _rests_on(workload, metric, leader), _about_the_interval(workload, metric, leader, others)
+    beside_it = (*_other_precisions(workload, metric), *_not_ranked(workload, metric))
+    detail = "; ".join([rests_on, *choice, *about, *beside_it])
     words = question.ties if equal else question.leads
     who = listed([quoted(name.name) for name in names]) if equal else quoted(leader.name)
     contrasts = [between(workload, metric, leader, row)[0] for row in others]

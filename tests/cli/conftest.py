@@ -51,7 +51,7 @@ def reporting(monkeypatch):
         },
         "text.text_table": {"render": lambda comparison, form, *_, **__: f"{form} of {len(comparison.results)}\n"},
         "report.page": {
-            "write_report": lambda sources, output, *_: given.update({output: [file for file, _ in sources]})
+            "write_report": lambda sources, output, *_, **__: given.update({output: [file for file, _ in sources]})
         },
     }
     for name, functions in modules.items():
