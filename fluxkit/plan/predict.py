@@ -52,7 +52,7 @@ class Prediction(Frozen):
     cut_after: int | None = None
     """Steps after which `tune.max_seconds` would end tuning; null where it would not."""
     slurm: str | None = None
-    """Options of sbatch for one run; null where it would not run, or no time is known."""
+    """Options of sbatch for one run; null where it would not run."""
     basis: tuple[str, ...] = ()
     """Efficiencies that the seconds rest on, with their origin."""
 
@@ -98,7 +98,7 @@ def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float | None) 
     timed = inference_seconds(spec, together, images) if images else None
     tuned = iteration_seconds and min(max(tune.seconds, iteration_seconds), tune.max_seconds)
     need = need_of(
-        spec, (tuned or tune.seconds) + (timed or 0.0), plan.threads_per_process,
+        spec, (tuned or tune.seconds) + (timed or spec.inference.min_seconds), plan.threads_per_process,
         (plan.parameters, plan.trainable_parameters), plan.predicted_peak_bytes,
     )  # fmt: skip
     return {
@@ -111,7 +111,7 @@ def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float | None) 
         "image_steps_per_second": images,
         "tuning_seconds": tuned,
         "inference_seconds": timed,
-        "slurm": slurm_options(spec, need) if tuned and timed else None,
+        "slurm": slurm_options(spec, need),
         "iterations_usd": prices.usd(iteration_seconds) if price is not None and iteration_seconds else None,
         "time_usd": prices.usd(tune.seconds) if price is not None else None,
         "cut_after": math.ceil(tune.max_seconds * tuning) if tuning and cut else None,

@@ -102,7 +102,7 @@ def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
         log = Path(scratch) / "engine.log"
         with (
             Engine(folder, here, log) as engine,
-            reporter.run(f"{job.spec.name} (seed {job.seed}), from another machine", position),
+            reporter.run(f"{job.spec.hardware.label}, from another machine", position),
         ):
             code = follow(engine, Tail(folder, job), position, stop, reporter)
         if code:

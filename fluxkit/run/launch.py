@@ -250,6 +250,6 @@ def _run_engine(
         with log_file.open("a", encoding="utf-8") as log:
             log.write(f"The engine can't be started: {error.strerror}\n")
         return Ending(exit_code=NOT_STARTED), sampler
-    with engine, sampler.watch(engine.pid), reporter.run(f"{job.spec.name} (seed {job.seed})", position):
+    with engine, sampler.watch(engine.pid), reporter.run(job.spec.hardware.label, position):
         lock.name_engine(engine.pid)
         return Ending(follow(engine, Tail(folder, job), position, stop, reporter), stop.name), sampler

@@ -139,10 +139,11 @@ class StudyProgress:
     def words(self) -> str:
         """Which run of how many, the time so far and the time left."""
         count, now = len(self._expected), time.monotonic()
-        left = math.fsum(map(self._seconds, self._expected[len(self._done) :])) - (now - self._run_began)
+        current, *others = [*map(self._seconds, self._expected[len(self._done) :]), 0.0]
+        left = max(0.0, current - (now - self._run_began)) + math.fsum(others)
         about = "about" if self._done else "at least"
-        place = min(len(self._done) + 1, count)
-        return f"run {place} of {count}, {clock(now - self._began)} gone, {about} {span(max(0.0, left))} left"
+        rest = f"{about} {span(left)} left" if left >= 1 else "soon done"
+        return f"run {min(len(self._done) + 1, count)} of {count}, {clock(now - self._began)} gone, {rest}"
 
     def _seconds(self, spec: int) -> float:
         """Of a run of this spec: the mean of those that there are, or by how much the others passed their minimum."""

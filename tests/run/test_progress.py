@@ -13,7 +13,7 @@ def test_plain_progress_tells_phases_and_tuning(go, capsys):
     go("completed", reporter=Plain(every_seconds=0.0))
     told = capsys.readouterr()
     assert told.out == ""
-    assert "small (seed 3): importing torch" in told.err
+    assert "This machine: importing torch" in told.err
     assert "tuning: iteration 40/40, loss 0.5000, 2 it/s, 0:00 left" in told.err
     assert "measuring inference: 64 steps, 64 image-steps/s" in told.err
 
@@ -73,3 +73,4 @@ def test_the_moving_lines_fit_80_columns(small_spec, small_plan):
     assert max(map(len, lines)) <= 80
     assert "run 1 of 120" in lines[1]
     assert lines[1].endswith(" left")
+    assert "at least 120.0 hours left" in lines[1]
