@@ -5,7 +5,6 @@ import json
 import math
 import random
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -19,9 +18,10 @@ from fluxkit.machine.container import warnings
 from fluxkit.machine.environment import child_environment, environment_notes
 from fluxkit.plan.plan import Plan, measuring_seconds
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
+from fluxkit.record.contained import refuse_link, remove
 from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import RunResult, Status
-from fluxkit.record.run_folder import new_folder, read_job
+from fluxkit.record.run_folder import held_folder, new_folder, read_job
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import SILENT, Reporter, StudyProgress, run_sentence
@@ -157,9 +157,17 @@ def _carry_out(
     for caution in dict.fromkeys([*cautions, *left_out]):
         reporter.say(caution)
     if new:
-        with new_folder(folder, f"choose another one with --out, or continue what it holds: fluxkit resume {folder}"):
-            write_with_sha256(folder / STUDY_FILE, to_json(study))
-    return _run_all(folder, study, specs, plans, until=until, reporter=reporter)
+        advice = f"choose another one with --out, or continue what it holds: fluxkit resume {folder}"
+        holding = new_folder(folder, advice, lambda: _write(folder, study))
+    else:
+        holding = held_folder(folder)
+    with holding:
+        study = read_study(folder)
+        return _run_all(folder, study, specs, plans, until=until, reporter=reporter)
+
+
+def _write(folder: Path, study: Study) -> None:
+    write_with_sha256(folder / STUDY_FILE, to_json(study), below=folder)
 
 
 def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
@@ -307,7 +315,7 @@ def _run_all(
             reporter.say(f"After {repeats} repeats. {look.sentence}")
             if repeats < last and not look.undecided:
                 study = study.until(repeats)
-                write_with_sha256(folder / STUDY_FILE, to_json(study))
+                _write(folder, study)
                 reporter.say(f"The other {len(study.runs) - len(study.needed)} runs are not needed.")
                 break
             reporter.say(_next_look(study, repeats, _block_seconds(results, len(specs))))
@@ -317,13 +325,14 @@ def _run_all(
 def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Plan, *, reporter: Reporter) -> RunResult:
     """The result of one run, which is done unless it is completed."""
     run = folder / entry.folder
+    refuse_link(folder, run)
     before = _status(run)
     if before == "completed":
         return settle_dead_run_on_disk(run)
     reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.hardware.label} ({spec.name}), {_nth(entry)}.")
     try:
         if before is None:
-            shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
+            remove(folder, run)  # without a result nothing in it says what it is
             result = launch(
                 spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
                 looks=study.looks, reporter=reporter,
