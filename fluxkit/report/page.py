@@ -18,12 +18,14 @@ from fluxkit.compare.reader_options import ReaderOptions
 from fluxkit.errors import printable
 from fluxkit.record.agreement_facts import BANDS
 from fluxkit.record.atomic_file import write_atomically
-from fluxkit.record.metrics import BY_QUANTITY, CURVES, HELD_OUT, METRICS, Metric
+from fluxkit.record.metrics import BY_QUANTITY, COSTS, CURVES, HELD_OUT, METRICS, Metric
 from fluxkit.record.result import RunResult
 from fluxkit.report.embedded_json import embedded, inputs_sha256
 from fluxkit.report.environment_diff import differing, facts
 from fluxkit.report.introduction import about_the_model, measured_sentence, page_title, work_sentence
-from fluxkit.report.picture_grid import Pictures, picture_grids
+from fluxkit.report.personal_data import personal_data
+from fluxkit.report.picture_grid import LEFT_OUT, Pictures, picture_grids
+from fluxkit.report.price_fields import price_fields
 from fluxkit.report.trust_board import BOARD, board, findings
 from fluxkit.spec.toml import spec_toml
 from fluxkit.spec.workload import MIN_HELD_OUT
@@ -35,6 +37,7 @@ from fluxkit.text.number_format import (
     contrast_text,
     further_runs_text,
     header,
+    in_readable_unit,
     interval_text,
     plain,
     title_of,
@@ -45,7 +48,7 @@ from fluxkit.text.text_table import cell, shown_columns
 
 MADE_WITH = ("altair", "vl-convert-python", "jinja2", "pillow")
 """Packages whose versions decide the bytes of a page."""
-SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
+SCRIPTS = ("page", "tips", "tables", "numbers", "prices", "images")
 STYLES = ("base", "answers", "tables", "charts", "images", "print")
 
 
@@ -54,19 +57,25 @@ def write_report(
     output: Path,
     published: Sequence[Published] = (),
     given: ReaderOptions = NO_OPTIONS,
+    *,
+    pictures: bool = True,
 ) -> Comparison:
     """Writes the page of results, each with its file as `folded_results` reads them, whole or not at all.
 
     `published` are tables from elsewhere that stand on the page, apart from everything measured; `given` are the
-    reader's prices and target.
+    reader's prices and target. Without `pictures` nobody's photo is on it, and captions stay.
     """
     comparison = compare((result for _, result in sources), given)
-    write_atomically(output, render(comparison, sources, published))
+    write_atomically(output, render(comparison, sources, published, pictures=pictures))
     return comparison
 
 
 def render(
-    comparison: Comparison, folders: Sequence[tuple[Path, RunResult]], published: Sequence[Published] = ()
+    comparison: Comparison,
+    folders: Sequence[tuple[Path, RunResult]],
+    published: Sequence[Published] = (),
+    *,
+    pictures: bool = True,
 ) -> str:
     """The page, from a comparison and the results with their files as `folded_results` gives them.
 
@@ -76,10 +85,10 @@ def render(
 
     runs = {result.id: result for _, result in folders}
     results = list(runs.values())
-    grids = picture_grids(comparison, folders)
+    grids = picture_grids(comparison, folders) if pictures else [LEFT_OUT] * len(comparison.workloads)
     # Altair would check every part of every chart against its schema, which costs more than drawing it.
     with debug_mode(arg=False):
-        sections = [_section(place, comparison, runs, pictures) for place, pictures in enumerate(grids, 1)]
+        sections = [_section(place, comparison, runs, grid) for place, grid in enumerate(grids, 1)]
     script = _script()
     page = _environment().get_template("page.html.jinja")
     text: str = page.render(
@@ -95,6 +104,7 @@ def render(
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         styles=[f"style/{name}.css" for name in STYLES],
         embedded=embedded(comparison, results),
+        holds=personal_data(results, grids),
         inputs_sha256=inputs_sha256(comparison, results, published),
         bands=BANDS,
         board_subjects=BOARD,
@@ -163,9 +173,9 @@ def _step_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) ->
 
 def _headline_columns(workload: Workload) -> list[Metric]:
     """Headline columns: an untuned score stands under the tuned one."""
-    priced = any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
     columns = [metric for metric in METRICS if metric.headline == "always"]
-    return [*columns, *(metric for metric in METRICS if priced and metric.headline == "where priced")]
+    columns += [metric for metric in METRICS if workload.priced and metric.headline == "where priced"]
+    return [in_readable_unit(metric, workload) for metric in columns]
 
 
 def _environment() -> Any:
@@ -183,11 +193,13 @@ def _environment() -> Any:
     )
     functions = (
         about_the_model, bracket_text, cell, contrast_text, decided_sentence, design_sentence, facts,
-        further_runs_text, header, interval_text, plain, spec_toml, value_text, verdict_words, work_sentence,
+        further_runs_text, header, interval_text, plain, price_fields, spec_toml, value_text, verdict_words,
+        work_sentence,
     )  # fmt: skip
     environment.globals.update(
         {function.__name__: function for function in functions},
         beside=_beside,
+        costs={cost.key for cost in COSTS},
         held_out_metrics=HELD_OUT,
         quantity_title=lambda quantity: BY_QUANTITY[quantity].title,
         run_anchor=lambda id_: "run-" + re.sub(r"[^A-Za-z0-9._-]+", "-", id_),

@@ -45,7 +45,7 @@ def test_no_rule_of_accessibility_is_broken(browser, two_workloads, scheme):
     axe = importlib.import_module("axe_playwright_python.sync_playwright").Axe()
     page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page.goto(two_workloads.as_uri())
-    page.locator("input[data-price=hour]").last.fill("3")
+    page.locator("input[data-key]").first.fill("3")
     for each in page.locator("details").all():
         each.evaluate("part => { part.open = true; }")
     found = axe.run(page).response["violations"]
@@ -156,7 +156,7 @@ def test_print_shows_everything_but_the_controls(browser, file):
     assert page.locator("button:visible:not(th button, .enlarge)").count() == 0
     assert page.locator("input:visible:not(.choice input)").count() == 0
     assert page.locator(".choice label:visible").inner_text() == "60.0 s"
-    assert page.locator("#w1-tradeoffs td span:visible").first.inner_text() == "0.500"
+    assert page.locator("#w1-tradeoffs table.prices td").first.inner_text() == "0.5 USD/h + 0.3 USD/kWh"
     hidden = "all => all.filter((each) => !each.checkVisibility()).map((each) => each.textContent.slice(0, 60))"
     assert page.locator("details table, details pre").evaluate_all(hidden) == []
     wide = [each.bounding_box() for each in page.locator("#w1-quality .charts > figure").all()[:2]]
