@@ -144,7 +144,8 @@ class Run:
             InputPair(
                 id=pair.id, caption=pair.caption, split=pair.split, cluster=pair.cluster,
                 pixels_sha256=pair.pixels_sha256,
-                image=save_image(self.folder, f"samples/real/{pair.id}.png", np.asarray(pair.image)),
+                image=None if pair.split == "regularization"
+                else save_image(self.folder, f"samples/real/{pair.id}.png", np.asarray(pair.image)),
             )
             for pair in prepared.pairs
         )  # fmt: skip
