@@ -17,6 +17,7 @@ from fluxkit.dataset.picture_file import open_picture, orientation
 from fluxkit.dataset.picture_folder import Listed, in_words, list_folder, one_line
 from fluxkit.errors import MachineError
 from fluxkit.spec.workload import DataSpec
+from fluxkit.stop_requests import check_stop
 from fluxkit.units import counted
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
     listed, problems = list_folder(spec)
     pairs: list[Pair] = []
     for image in listed:
+        check_stop()
         try:
             pairs.append(_of_folder(image, spec.resolution))
         except UnusableError as reason:

@@ -25,24 +25,23 @@ from fluxkit.engine.measure.microbenchmark import measure_rates
 from fluxkit.engine.measure.timing import peak_memory_bytes, reset_peak_memory
 from fluxkit.engine.process.device_check import check_device
 from fluxkit.engine.process.event_log import EventLog
-from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
-from fluxkit.engine.tuning.trajectory import SNAPSHOTS, Trajectory, snapshot_path
+from fluxkit.engine.tuning.trajectory import Trajectory, snapshot_path
 from fluxkit.machine.environment import recorded
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
-from fluxkit.record.atomic_file import CHECKPOINT_FILE, written_whole
-from fluxkit.record.contained import remove
+from fluxkit.record.atomic_file import written_whole
 from fluxkit.record.facts import InputPair, TimedPhase, When
 from fluxkit.record.input_files import input_files
 from fluxkit.record.redact import redact
+from fluxkit.stop_requests import StopRequestedError, StopRequests, check_stop
 
 
 class Run:
     """What the phases of a run share."""
 
-    def __init__(self, job: Job, folder: Path, log: EventLog, stop: StopSignal) -> None:
+    def __init__(self, job: Job, folder: Path, log: EventLog, stop: StopRequests) -> None:
         silence_libraries()
         self.job, self.folder, self.log, self.stop = job, folder, log, stop
         torch.set_num_threads(job.plan.threads_per_process)
@@ -107,19 +106,20 @@ class Run:
             self._phase("inference"),
         ):
             inference_speed.measure(self.job, flux, prepared, self.accelerator, self.log)
-        self._tidy()
 
     def _attention(self, precision: str) -> AbstractContextManager[None]:
         return attention_backends(self.device, precision, self.job.spec.execution.attention)
 
     @contextmanager
     def _phase(self, phase: events.Phase) -> Iterator[None]:
-        """A phase with its own memory peak; all ranks leave it together."""
+        """A phase with its own memory peak; all ranks leave it together. Its two ends are boundaries."""
+        check_stop()
         reset_peak_memory(self.device)
         with self.log.during(phase):
             yield
             self.accelerator.wait_for_everyone()
             self.log.write(events.Memory, phase=phase, peak_bytes=peak_memory_bytes(self.device))
+        check_stop()
 
     @contextmanager
     def _between_canaries(self, phase: TimedPhase, precision: str) -> Iterator[None]:
@@ -203,9 +203,11 @@ class Run:
         for mark in reached:
             by_iteration.setdefault(mark["iteration"], []).append(mark["id"])
         states = sorted(by_iteration.items())
-        for iteration, marks in states if evaluator else states[-1:]:
-            distributed.copy_weights(flux.trainable(), TensorFile(snapshot_path(self.folder, iteration)))
-            if evaluator:
+        for iteration, marks in states:
+            ungraded = evaluator is not None and not evaluator.has_graded(marks)
+            if ungraded or iteration == states[-1][0]:
+                distributed.copy_weights(flux.trainable(), TensorFile(snapshot_path(self.folder, iteration)))
+            if evaluator and ungraded:
                 evaluator.grade(flux, iteration, marks)
         if self.accelerator.is_main_process:
             self._save_tuned(flux)
@@ -218,11 +220,3 @@ class Run:
             return
         with written_whole(self.folder / "adapter", below=self.folder) as temporary:
             save_lora(flux.transformer, temporary)
-
-    def _tidy(self) -> None:
-        """Removes what only an interrupted run needs."""
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            with suppress(OSError):  # what stays is listed like any other file
-                remove(self.folder, (self.folder / CHECKPOINT_FILE).parent)
-                remove(self.folder, self.folder / SNAPSHOTS)

@@ -57,6 +57,8 @@ class RunFacts:
     interruptions: list[Interruption] = field(default_factory=list)
     checkpoints: list[tuple[int, float]] = field(default_factory=list)
     """Attempt, and the seconds of writing one in it."""
+    checkpoint: int | None = None
+    """Steps that the last checkpoint holds; None where there is none to go on from."""
     losses: list[float | None] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
     reconstruction: dict[tuple[str, str, int], ReconstructionScore] = field(default_factory=dict)
@@ -137,16 +139,23 @@ class RunFacts:
             case events.Inputs():
                 facts_of_result = event.facts()
                 self.files = facts_of_result.pop("files") or {}
-                self.inputs = RunInputs(**facts_of_result)
+                self._begin_with(RunInputs(**facts_of_result))
             case events.PhaseStarted():
                 self.phases.append(PhaseSeconds(name=event.phase, attempt=self.attempt, seconds=None))
             case events.PhaseEnded():
                 self._end_phase(event)
             case events.CheckpointWritten():
                 self.checkpoints.append((self.attempt, event.seconds))
+                self.checkpoint = event.iteration
             case events.MarkReached():
                 self.marks.pop(event.id, None)  # a mark that is reached again stands at its new place
                 self.marks[event.id] = Mark(**event.facts())
+
+    def _begin_with(self, inputs: RunInputs) -> None:
+        """A run that was begun afresh may have other pictures or weights, and scores of its own."""
+        before, self.inputs = self.inputs, inputs
+        if before and (before.dataset_sha256, before.weights_sha256) != (inputs.dataset_sha256, inputs.weights_sha256):
+            self.reconstruction, self.validation, self.anchors = {}, {}, {}
 
     def _end_phase(self, event: events.PhaseEnded) -> None:
         for place in reversed(range(len(self.phases))):
@@ -165,6 +174,7 @@ class RunFacts:
         if rank == 0 and event.first < len(self.losses):
             # Begun again without a checkpoint: the trajectory is whole, nothing of the earlier attempt is in it.
             self._rewind(event.first)
+            self.checkpoint = None
             self.interruptions = self.interruptions if self.resumed else []
         if rank == 0:
             self.losses.extend(event.losses)

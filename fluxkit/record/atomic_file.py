@@ -16,6 +16,8 @@ from fluxkit.record.contained import parent_below, remove, remove_at, walked
 RESULT_FILE = "result.json"
 JOB_FILE = "job.json"
 CHECKPOINT_FILE = "checkpoint/tuning.safetensors"
+SNAPSHOTS = "snapshots"
+"""Where the states to be graded lie until the run is completed."""
 LOCK_FILE = "run.lock"
 LOCKS = re.compile(r"run(\.(rank|join)-\d{1,4})?\.lock")
 """Names of files that say who is at work: the one that runs it, each rank, each further machine."""

@@ -20,6 +20,7 @@ from fluxkit.engine.flux.captions import Embeddings, encode_captions
 from fluxkit.engine.flux.random_weights import random_caption, random_latents
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.stop_requests import check_stop
 from fluxkit.values import canonical_sha256
 
 
@@ -80,8 +81,12 @@ def _encoded_images(spec: RunSpec, pairs: tuple[Pair, ...], autoencoder: Autoenc
     encoder, here = component_sha256(spec.model, ("vae",)), computed_here(autoencoder.device)
     keys = [_cache_key(encoder, here, pair.pixels_sha256) for pair in pairs]
 
+    def encoded(place: int) -> dict[str, Tensor]:
+        check_stop()
+        return {"latents": autoencoder.encode(to_tensor([pairs[place].image]))}
+
     def make(places: list[int]) -> list[dict[str, Tensor]]:
-        return [{"latents": autoencoder.encode(to_tensor([pairs[place].image]))} for place in places]
+        return [encoded(place) for place in places]
 
     return torch.cat([entry["latents"] for entry in cached_tensors("latents", keys, make)])
 

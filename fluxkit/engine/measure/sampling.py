@@ -21,6 +21,7 @@ from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.timing import LONG_SECONDS, WARM_UP_STEPS, synchronize
 from fluxkit.model.memory_formula import DECODED_LATENT_PIXELS
 from fluxkit.spec.workload import MIN_TIMED_STEPS, InferenceSpec
+from fluxkit.stop_requests import check_stop
 
 
 @torch.no_grad()
@@ -95,6 +96,7 @@ def denoising_seconds(flux: Flux, batch: LatentBatch, settings: InferenceSpec) -
     """
     spent, steps, first = 0.0, 0, 0
     while (spent < settings.min_seconds or steps < MIN_TIMED_STEPS) and spent < settings.max_seconds:
+        check_stop()
         seconds = step_seconds(flux, batch, first, settings.num_inference_steps)
         yield seconds
         spent, steps, first = spent + sum(seconds), steps + len(seconds), first + batch.micro_batch_size
