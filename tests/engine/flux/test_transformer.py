@@ -136,6 +136,40 @@ def test_a_sample_is_a_function_of_its_number(spec, prepared) -> None:
     assert samples.place(1) == epochs[0][1]
 
 
+def test_a_sample_is_the_same_whatever_is_drawn_beside_it(prepared) -> None:
+    """Noise, sigma and image of a sample do not depend on micro-batches, processes or how far ahead it was drawn."""
+    spec = small_spec(tune={"global_batch_size": 8})
+    plan = make_plan(spec, probe())
+    jobs = [Job(spec=spec, plan=plan.model_copy(update={"processes": processes}), seed=0) for processes in (1, 2)]
+    whole, shared = (Samples(job, prepared, load_flux(spec, 0, CPU)) for job in jobs)
+    of_second = shared._following(range(12, 14))
+    assert [batch.start for batch in of_second[:6]] == [12, 14, 20, 22, 28, 30]
+    for batch in shared._drawn(of_second):
+        alone = whole._drawn([batch.positions])[0]
+        noise = torch.stack([flow.noise_of(prepared.latents_NCHW.shape[1:], 0, "noise", p) for p in batch.positions])
+        clean = flow.pack(prepared.latents_NCHW[batch.places_B])
+        assert torch.equal(batch.target_BLD, flow.pack(noise) - clean)
+        for name in ("places_B", "sigma_B", "noisy_BLD", "target_BLD"):
+            assert torch.equal(getattr(batch, name), getattr(alone, name))
+
+
+@pytest.mark.parametrize(("precision", "alpha"), [("float32", 16), ("float32", 5), ("bfloat16", 16), ("bfloat16", 5)])
+def test_an_adapted_layer_computes_what_peft_does(precision, alpha) -> None:
+    """Output and gradients of a layer with one adapter are those of peft's own layer, to the last bit."""
+    flux = load_flux(small_spec(tune={"lora_alpha": alpha}, execution={"precision": precision}), 0, CPU)
+    layer = flux.transformer.transformer_blocks[0].attn.to_q
+    torch.nn.init.normal_(layer.lora_B["default"].weight)
+    tokens = torch.randn(2, 5, layer.in_features, dtype=flux.dtype)
+    seen = []
+    for kind in (OneAdapterLinear, PeftLinear):
+        layer.__class__ = kind
+        flux.transformer.zero_grad()
+        output = layer(tokens)
+        output.float().square().mean().backward()
+        seen.append([output, *(weight.grad for weight in layer.parameters() if weight.requires_grad)])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*seen, strict=True))
+
+
 def test_the_adapter_draws_the_same_image_in_plain_diffusers(short_run: EngineRun) -> None:
     """A process that never imports fluxkit loads the adapter and gives the run's sample, to one grey level."""
     prepared = prepare_data(small_spec(), load_autoencoder(small_spec().model, CPU), CPU)
