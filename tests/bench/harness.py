@@ -1,24 +1,25 @@
 """fluxkit's steady step, as a run takes it, against a bare loop of the same mathematics on the embedded model.
 
 Both have the same layers and adapters. The bare loop draws each batch's noise in one call and keeps no events, no
-marks and no clock; beside fluxkit's run a telemetry sampler and the progress reader are at work, as `launch` has them.
+marks and no clock; beside fluxkit's steps the telemetry of a run is at work.
 """
 
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from bench.pairs import Options, Row, paired_row
 
+from bench.pairs import Options, Row, paired_row
 from fluxkit.engine.data.prepare import Prepared, prepare_data
 from fluxkit.engine.flux import flow
 from fluxkit.engine.flux.autoencoder import load_autoencoder
+from fluxkit.engine.flux.compilation import compile_blocks
+from fluxkit.engine.flux.distributed import distribute_model
 from fluxkit.engine.flux.precision import set_fp32_products
 from fluxkit.engine.flux.transformer import load_flux, silence_libraries
 from fluxkit.engine.process.event_log import EventLog
@@ -34,7 +35,6 @@ from fluxkit.spec.toml import parse_spec
 BATCHES = (4, 8, 20)
 STEPS = 24
 CPU = torch.device("cpu")
-Step = Callable[[], object]
 
 
 def rows(options: Options) -> list[Row]:
@@ -63,49 +63,40 @@ def prepared_here(spec: RunSpec) -> tuple[Job, Prepared]:
 
 def _row(options: Options, batch: int) -> Row:
     job, prepared = prepared_here(nano_spec(options, batch))
-    with ExitStack() as scope:
-        folder = Path(scope.enter_context(tempfile.TemporaryDirectory()))
-        ours = scope.enter_context(steady_run(job, prepared, folder))
-        bare = bare_step(job, prepared)
-        against = f"seconds of fluxkit's step / of a bare loop, nano, batch {batch}"
+    with tempfile.TemporaryDirectory() as folder:
+        ours, bare = steady_steps(job, prepared, Path(folder)), bare_step(job, prepared)
         return paired_row(
-            f"harness-batch-{batch}", against, lambda: options.seconds(ours),
-            lambda: options.seconds(lambda: [bare() for _ in range(STEPS)]), options.pairs,
-            steps=STEPS, telemetry_seconds=0.5, at_most=1.02,
+            f"harness-batch-{batch}", f"seconds of fluxkit's step / of a bare loop's, nano, batch {batch}",
+            lambda: options.seconds(ours), lambda: options.seconds(lambda: [bare() for _ in range(STEPS)]),
+            options.pairs, steps=STEPS, at_most=1.02,
         )  # fmt: skip
 
 
-class steady_run:  # noqa: N801 - a context manager
-    """Calls take `STEPS` steps of a trajectory: its blocks, clock, events and marks, with telemetry beside it."""
+def steady_steps(job: Job, prepared: Prepared, folder: Path, *, compiled: bool = False) -> Callable[[], None]:
+    """Takes `STEPS` steps of a trajectory at each call: its blocks, clock, events and marks, with telemetry beside."""
+    accelerator = Accelerator(cpu=True, mixed_precision="no")
+    flux = load_flux(job.spec, job.seed, CPU)
+    distribute_model(flux, accelerator, "ddp")
+    flux.transformer.train()
+    if compiled:
+        compile_blocks(flux.transformer)
+    optimiser = Optimiser(job, flux, Samples(job, prepared, flux), accelerator)
+    log, stop = EventLog(folder, rank=0, attempt=0), SimpleNamespace(requested=False)
+    trajectory = Trajectory(job, folder, optimiser, accelerator, log=log, stop=stop)
 
-    def __init__(self, job: Job, prepared: Prepared, folder: Path) -> None:
-        accelerator = Accelerator(cpu=True, mixed_precision="no")
-        flux = load_flux(job.spec, job.seed, CPU)
-        flux.transformer.train()
-        optimiser = Optimiser(job, flux, Samples(job, prepared, flux), accelerator)
-        log, stop = EventLog(folder, rank=0, attempt=0), SimpleNamespace(requested=False)
-        self._trajectory = Trajectory(job, folder, optimiser, accelerator, log=log, stop=stop)
-        self._optimiser = optimiser
-        self._sampler = Sampler(lambda: "tune").watch(os.getpid())
-
-    def __enter__(self) -> Step:
-        self._sampler.__enter__()
-        return self._stretch
-
-    def __exit__(self, *about: object) -> None:
-        self._sampler.__exit__(*about)
-
-    def _stretch(self) -> None:
+    def stretch() -> None:
         """What `Trajectory.run` does between two readings of its budgets, until so many steps are done."""
-        trajectory, end = self._trajectory, self._trajectory.state.iteration + STEPS
-        while trajectory.state.iteration < end:
-            weights = self._optimiser.graded()
-            steps = min(trajectory._agree_on_steps(), end - trajectory.state.iteration)
-            trajectory._block(steps)
-            trajectory._reach(weights, start=trajectory.state)
+        end = trajectory.state.iteration + STEPS
+        with Sampler(lambda: "tune").watch(os.getpid()):
+            while trajectory.state.iteration < end:
+                weights = optimiser.graded()
+                trajectory._block(min(trajectory._agree_on_steps(), end - trajectory.state.iteration))
+                trajectory._reach(weights, start=trajectory.state)
+
+    return stretch
 
 
-def bare_step(job: Job, prepared: Prepared) -> Step:
+def bare_step(job: Job, prepared: Prepared) -> Callable[[], None]:
     """Forward, mean squared error, backward, clipping, fused AdamW and EMA, and nothing else."""
     tune = job.spec.tune
     transformer = load_flux(job.spec, job.seed, CPU).transformer.train()
@@ -123,13 +114,13 @@ def bare_step(job: Job, prepared: Prepared) -> Step:
     }  # fmt: skip
 
     def step() -> None:
-        rows_B = torch.randint(len(places), (tune.global_batch_size,))
-        clean = latents[rows_B]
-        noise, sigma_B = torch.randn_like(clean), torch.rand(tune.global_batch_size)
-        sigma = sigma_B.view(-1, 1, 1, 1)
+        rows = torch.randint(len(places), (tune.global_batch_size,))
+        clean = latents[rows]
+        noise, sigmas = torch.randn_like(clean), torch.rand(tune.global_batch_size)
+        sigma = sigmas.view(-1, 1, 1, 1)
         velocity = transformer(
-            hidden_states=flow.pack((1 - sigma) * clean + sigma * noise), timestep=sigma_B,
-            encoder_hidden_states=captions.prompt_NTE[rows_B], pooled_projections=captions.pooled_NP[rows_B], **fixed,
+            hidden_states=flow.pack((1 - sigma) * clean + sigma * noise), timestep=sigmas,
+            encoder_hidden_states=captions.prompt_NTE[rows], pooled_projections=captions.pooled_NP[rows], **fixed,
         )[0]  # fmt: skip
         torch.nn.functional.mse_loss(velocity, flow.pack(noise - clean)).backward()
         torch.nn.utils.clip_grad_norm_(weights, tune.max_grad_norm, foreach=True)

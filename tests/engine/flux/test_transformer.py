@@ -14,7 +14,7 @@ from real_engine import EngineRun, small_spec
 from fluxkit.engine.data.prepare import prepare_data
 from fluxkit.engine.flux import flow
 from fluxkit.engine.flux.autoencoder import load_autoencoder
-from fluxkit.engine.flux.transformer import add_lora, load_flux, load_transformer
+from fluxkit.engine.flux.transformer import OneAdapterLinear, PeftLinear, add_lora, load_flux, load_transformer
 from fluxkit.engine.measure.sampling import denoise
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
