@@ -1,4 +1,4 @@
-"""fluxkit against diffusers' `train_dreambooth_lora_flux.py`: `just bench script --script PATH`, with torchvision.
+"""fluxkit against diffusers' `train_dreambooth_lora_flux.py`: `just bench script --script PATH`.
 
 Equal work: the embedded model and its photos, latents and text cached, the same layers adapted with rank 4, FP32, the
 script's AdamW. The script's own `main` runs in a thread that waits after each stretch of steps, so that both take
@@ -10,11 +10,13 @@ import hashlib
 import importlib.util
 import json
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 from accelerate import Accelerator
@@ -23,6 +25,7 @@ from torch import Tensor
 
 from bench.harness import CPU, STEPS, nano_spec, prepared_here, steady_steps
 from bench.pairs import Options, Row, paired_row
+from fluxkit.engine.data.images import to_tensor
 from fluxkit.engine.data.prepare import Prepared
 from fluxkit.engine.flux import flow
 from fluxkit.engine.flux.captions import Embeddings
@@ -88,7 +91,8 @@ class SteppedScript:
     def __init__(self, path: Path, job: Job, prepared: Prepared, folder: Path) -> None:
         specification = importlib.util.spec_from_file_location("train_dreambooth_lora_flux", path)
         self._script: Any = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(self._script)
+        with mock.patch.dict(sys.modules, _picture_transforms()):
+            specification.loader.exec_module(self._script)
         self._ask, self._done = threading.Semaphore(0), threading.Semaphore(0)
         self._left, self._over = 1, False
         self._error: BaseException | None = None
@@ -206,6 +210,18 @@ class RecordedSamples:
         captions = Embeddings(record["encoder_hidden_states"], record["pooled_projections"])
         velocity = self._flux.velocity(record["hidden_states"], record["timestep"], captions, self._size)
         return flow.squared_error(velocity, flow.pack(record["noise"] - clean)).mean()
+
+
+def _picture_transforms() -> dict[str, Any]:
+    """What the script uses of torchvision before its first step; the photos have their size already."""
+    names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
+    package, transforms, functional = (ModuleType(name) for name in names)
+    package.transforms, transforms.functional, functional.crop = transforms, functional, None
+    transforms.InterpolationMode = SimpleNamespace(BILINEAR="bilinear")
+    for name in ("Resize", "CenterCrop", "RandomCrop", "RandomHorizontalFlip", "ToTensor", "Normalize"):
+        setattr(transforms, name, lambda *_words, **_named: lambda image: image)
+    transforms.Compose = lambda _: lambda image: to_tensor([image])[0]
+    return dict(zip(names, (package, transforms, functional), strict=True))
 
 
 def _flags(job: Job, prepared: Prepared, folder: Path) -> list[str]:
