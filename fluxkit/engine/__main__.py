@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
-from fluxkit.engine.process.package_check import check_packages
+from fluxkit.engine.process.package_check import check_packages, importing
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.machine.environment import to_unset
@@ -34,7 +34,8 @@ def _execute(job: Job, folder: Path, log: EventLog, stop: StopSignal) -> int:
     try:
         with log.during("import"):
             check_packages()
-            from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
+            with importing(job.spec):
+                from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
         Run(job, folder, log, stop).execute()
     except StopRequestedError:
         log.write(Finished, outcome="checkpointed")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from diffusers import FluxPipeline
 from torch import Tensor
 
 from fluxkit.engine.flux.flow import sent
@@ -45,6 +44,8 @@ def encode_captions(spec: RunSpec, captions: list[str], device: torch.device) ->
 
     The encoders run in the dtype they are published in. The result is in it too, on the CPU.
     """
+    from diffusers import FluxPipeline  # half a second of text encoders, which cached captions do not need
+
     folder = pipeline_folder(spec.model)
     with reading(folder):
         text = FluxPipeline.from_pretrained(
