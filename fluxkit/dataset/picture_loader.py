@@ -7,9 +7,10 @@ import io
 import math
 import re
 import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fluxkit.dataset.folder_walk import Aside, Problem, UnusableError
 from fluxkit.dataset.photos import Split, photo_path, photos
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 PIXEL_CAP = 89_478_485
 """Most pixels a file may hold: Pillow's own guard against decompression bombs (0.25 GiB of 24-bit pixels)."""
 TOO_MANY_PIXELS = f"has more than {PIXEL_CAP} pixels: scale it down first"
+
+
+Loader = Callable[[Path, int, bool], "Image.Image"]
+"""Opens a file at a resolution; the last: whether it may be enlarged."""
+Watch = Callable[[Sequence[Any], str], Iterable[Any]]
+"""Gives back what it was given, one by one, and tells somebody how far it is; the last: what they are."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +56,38 @@ class Pairs:
     skipped: tuple[Problem, ...] = ()
 
 
-def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
+def load_square(path: Path, resolution: int, enlarge: bool) -> Image.Image:  # noqa: FBT001 - a `Loader`
+    """The file as `load_image` gives it.
+
+    Raises:
+        UnusableError: it can't be; in words that follow its name.
+    """
+    return _load(path, resolution, enlarge=enlarge)
+
+
+def load_pairs(
+    spec: DataSpec, *, enlarge: bool = False, load: Loader = load_square, watch: Watch = lambda items, _what: items
+) -> Pairs:
     """The pairs that the spec names, in an order that does not depend on the machine.
 
     Photos smaller than the resolution are left out, or enlarged where only their number and size matter.
+
+    Args:
+        spec: which pictures.
+        enlarge: whether photos that are too small are used.
+        load: opens a picture.
+        watch: gives the pictures of a folder back one by one, and tells how far it is.
 
     Raises:
         MachineError: an image or caption can't be used and `on_error` is not `skip`, or nothing is left to tune on.
     """
     if spec.source == "photos":
-        return _embedded(spec.resolution, enlarge=enlarge)
+        return _embedded(spec.resolution, load, enlarge=enlarge)
     listed, problems = list_folder(spec)
     pairs: list[Pair] = []
-    for image in listed:
+    for image in watch(listed, "pictures"):
         try:
-            pairs.append(_of_folder(image, spec.resolution))
+            pairs.append(_of_folder(image, load(image.file, spec.resolution, False)))
         except UnusableError as reason:
             problems.append(one_line(Problem(image.name, str(reason))))
     split = _split(_named_apart(pairs), spec.held_out)
@@ -78,13 +102,13 @@ def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
     return Pairs(split, tuple(problems))
 
 
-def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
+def _embedded(resolution: int, load: Loader, *, enlarge: bool) -> Pairs:
     used: list[Pair] = []
     small: list[Problem] = []
     for photo in photos():
         path = photo_path(photo)
         try:
-            image = _load(path, resolution, enlarge=enlarge)
+            image = load(path, resolution, enlarge)
         except UnusableError as reason:
             small.append(Problem(photo.file, str(reason).partition(":")[0]))
         else:
@@ -97,8 +121,7 @@ def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
     return Pairs(tuple(used), tuple(small))
 
 
-def _of_folder(listed: Listed, resolution: int) -> Pair:
-    image = _load(listed.file, resolution)
+def _of_folder(listed: Listed, image: Image.Image) -> Pair:
     digest = pixel_sha256(image)
     stem = re.sub(r"[^a-z0-9]+", "-", listed.file.stem.lower()).strip("-")[:40]
     name = f"{stem or 'image'}-{digest[:8]}"

@@ -84,7 +84,7 @@ class Run:
         spec = self.job.spec
         with self._phase("prepare"):
             autoencoder = load_autoencoder(spec.model, self.device) if spec.model.can_draw else None
-            prepared = prepare_data(spec, autoencoder, self.device)
+            prepared = prepare_data(spec, autoencoder, self.device, self.log.watched)
         with self._phase("load"):
             assistant = Assistant(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
             flux = load_flux(spec, self.job.seed, self.device, assistant)

@@ -47,22 +47,25 @@ def sha256_beside(path: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A free path beside `path` for the block to make a file or folder at, which then takes the place of `path`.
 
-    Until the last moment what was there before stays; if the block fails, nothing changes.
+    Until the last moment what was there before stays; if the block fails, nothing changes. What is not `durable` may
+    be cut short by a power loss, and is then told by its hash: waiting for the disk would be most of the time of ten
+    thousand small files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(TEMPORARY_DIGITS // 2)}")
     try:
         yield temporary
-        for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
+        for file in temporary.rglob("*") if temporary.is_dir() else [temporary] * durable:
             with file.open("rb") as written:
                 os.fsync(written.fileno())
         if path.is_dir():  # a folder can't be replaced by another in one step
             shutil.rmtree(path)
         temporary.replace(path)
-        flush_folder(path.parent)
+        if durable:
+            flush_folder(path.parent)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

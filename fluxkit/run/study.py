@@ -5,10 +5,10 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.errors import UsageError
@@ -22,10 +22,11 @@ from fluxkit.record.result import RunResult, Status
 from fluxkit.record.run_folder import new_folder
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
-from fluxkit.run.progress import SILENT, Reporter, run_sentence
+from fluxkit.run.progress import PLAIN_SECONDS, SILENT, Reporter, run_sentence
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.values import canonical_sha256
 
+Item = TypeVar("Item")
 DEFAULT_PARENT = Path("runs")
 """Of studies whose folder nobody names."""
 
@@ -108,7 +109,7 @@ def run_study(
     else:
         folder = out or DEFAULT_PARENT / study.id
     cautions = list(warnings(folder, cache_folder()))
-    left_out = _bring_inputs(specs)
+    left_out = _bring_inputs(specs, reporter)
     plans = plan_all(specs, folder=folder)
     cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
     for caution in dict.fromkeys([*cautions, *left_out]):
@@ -119,7 +120,7 @@ def run_study(
     return _run_all(folder, study, specs, plans, until=until, reporter=reporter)
 
 
-def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
+def _bring_inputs(specs: Sequence[RunSpec], reporter: Reporter) -> list[str]:
     """Downloads the models that may be downloaded, and opens every picture of the folders.
 
     Gives a sentence for each folder of which something is not used.
@@ -130,11 +131,20 @@ def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
     from fluxkit.dataset.picture_folder import in_words
     from fluxkit.dataset.picture_loader import load_pairs
     from fluxkit.model.download import download
+    from fluxkit.record.opened_pictures import load_once
+
+    def told(items: Sequence[Item], what: str) -> Iterator[Item]:
+        began = time.monotonic()
+        for done, item in enumerate(items):
+            if time.monotonic() - began >= PLAIN_SECONDS:
+                began = time.monotonic()
+                reporter.say(f"Looking at the data: {done} of {len(items)} {what} opened.")
+            yield item
 
     left_out: dict[str, None] = {}
     for spec in specs:
         download(spec.model, child_environment())
-        if spec.data.source == "folder" and (skipped := load_pairs(spec.data).skipped):
+        if spec.data.source == "folder" and (skipped := load_pairs(spec.data, load=load_once, watch=told).skipped):
             left_out[f"Of data.path = {spec.data.path!r}, not everything is used: {in_words(skipped)}."] = None
     return list(left_out)
 
