@@ -56,7 +56,7 @@ class Pairs:
     skipped: tuple[Problem, ...] = ()
 
 
-def load_square(path: Path, resolution: int, enlarge: bool) -> Image.Image:  # noqa: FBT001 - a `Loader`
+def load_square(path: Path, resolution: int, enlarge: bool) -> Image.Image:
     """The file as `load_image` gives it.
 
     Raises:

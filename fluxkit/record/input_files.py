@@ -59,9 +59,9 @@ def cached_file_sha256(path: Path) -> str:
     # What is written again within a tick of the file system's clock would bear the same stamp.
     old_enough = time.time() - file.stat().st_ctime > SETTLED_SECONDS
     if old_enough and _stamp(file) == before:
-        with suppress(OSError):  # a cache that can't be written only costs time
-            with written_whole(note, durable=False) as temporary:
-                temporary.write_text(f"{digest} {_check(key, digest)}\n", "ascii")
+        # A cache that can't be written only costs time.
+        with suppress(OSError), written_whole(note, durable=False) as temporary:
+            temporary.write_text(f"{digest} {_check(key, digest)}\n", "ascii")
     return digest
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def load_once(path: Path, resolution: int, enlarge: bool) -> "Image.Image":  # noqa: FBT001 - a `Loader`
+def load_once(path: Path, resolution: int, enlarge: bool) -> "Image.Image":
     """The picture from the cache, or opened and written there.
 
     Raises:

@@ -94,9 +94,7 @@ def _encoded_images(
     return torch.cat([entry["latents"] for entry in cached_tensors("latents", keys, make)])
 
 
-def _encoded_captions(
-    spec: RunSpec, captions: list[str], device: torch.device, here: str, watch: Watch
-) -> Embeddings:
+def _encoded_captions(spec: RunSpec, captions: list[str], device: torch.device, here: str, watch: Watch) -> Embeddings:
     encoder = component_sha256(spec.model, ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
     length = str(spec.evaluate.max_sequence_length)
     keys = [_cache_key(encoder, here, length, caption) for caption in captions]

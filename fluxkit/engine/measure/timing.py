@@ -3,9 +3,13 @@
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import torch
+
+from fluxkit.record.facts import HostTime
 
 WARM_UP_STEPS = 3
 """Untimed ones before the timed, in tuning and in inference; after a long one no more are needed."""
@@ -57,6 +61,29 @@ class Laps:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
+
+
+def host_time(work: Callable[[], object], device: torch.device) -> HostTime | None:
+    """How long the host issues `work`, and how long the device takes for it: medians; None on a CPU.
+
+    Of work that takes long one repetition is enough.
+    """
+    if device.type != "cuda":
+        return None
+    taken: list[HostTime] = []
+    while len(taken) < WARM_UP_STEPS and sum(one.device_seconds for one in taken) < LONG_SECONDS:
+        synchronize(device)
+        began, start, end = time.perf_counter(), *(torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        issued = time.perf_counter() - began
+        synchronize(device)
+        taken.append(HostTime(issue_seconds=issued, device_seconds=start.elapsed_time(end) / 1000))
+    return HostTime(
+        issue_seconds=median(one.issue_seconds for one in taken),
+        device_seconds=median(one.device_seconds for one in taken),
+    )
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -14,20 +14,22 @@ from fluxkit.spec.run_spec import RunSpec
 
 MEASURED = ("torch", "diffusers", "transformers", "accelerate", "peft")
 NOT_ASKED_FOR = frozenset(
-    """torchao bitsandbytes optimum gguf hqq awq gptqmodel auto_gptq aqlm eetq vptq auto_round compressed_tensors quark
-    fbgemm_gpu modelopt sdnq neural_compressor spqr_quant flute qutlass sinq fouroversix fast_hadamard_transform fp_quant
-    xformers flash_attn flash_attn_interface flash_attn_3 flashinfer sageattention kernels natten aiter causal_conv1d
-    mamba_ssm mambapy fla xlstm liger_kernel apex transformer_engine intel_transformer_engine msamp torchdistx
-    torchvision torchaudio torchcodec torchsde librosa soundfile soxr essentia pretty_midi note_seq cv2 av decord kornia
-    timm imwatermark deepspeed megatron tensorboard tensorboardX wandb comet_ml aim mlflow clearml dvclive swanlab
-    trackio schedulefree lomo_optim galore_torch apollo_torch grokadamw sagemaker smdistributed tensorflow jax flax onnx
-    onnxruntime onnxscript openvino nncf mlx pandas sklearn datasets matplotlib nltk spacy bs4 ftfy faiss numba outlines
-    compel""".split()  # noqa: SIM905 - a list of a hundred lines
+    """
+    torchao bitsandbytes optimum gguf hqq awq gptqmodel auto_gptq aqlm eetq vptq auto_round compressed_tensors quark
+    fbgemm_gpu modelopt sdnq neural_compressor spqr_quant flute qutlass sinq fouroversix fp_quant xformers
+    fast_hadamard_transform flash_attn flash_attn_interface flash_attn_3 flashinfer sageattention kernels natten
+    aiter causal_conv1d mamba_ssm mambapy fla xlstm liger_kernel apex transformer_engine intel_transformer_engine
+    msamp torchdistx torchvision torchaudio torchcodec torchsde librosa soundfile soxr essentia pretty_midi note_seq
+    cv2 av decord kornia timm imwatermark deepspeed megatron tensorboard tensorboardX wandb comet_ml aim mlflow
+    clearml dvclive swanlab trackio schedulefree lomo_optim galore_torch apollo_torch grokadamw sagemaker
+    smdistributed tensorflow jax flax onnx onnxruntime onnxscript openvino nncf mlx pandas sklearn datasets
+    matplotlib nltk spacy bs4 ftfy faiss numba outlines compel
+    """.split()  # noqa: SIM905 - a list of a hundred lines
 )
 """Diffusers, transformers, accelerate and peft look for these and import them on their own: seconds, warnings, and for
 some of them (apex, xformers) other arithmetic than the one that a result states."""
 IMPORTED_LATE = frozenset({"scipy"})
-"""Needed by scikit-image when images are scored; the libraries would import half of it for what fluxkit does not use."""
+"""Needed by scikit-image when images are scored; the libraries import half of it for what fluxkit does not use."""
 
 
 class Gate(PathFinder):
