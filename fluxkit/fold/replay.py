@@ -180,7 +180,7 @@ class RunFacts:
             self.interruptions = self.interruptions if self.resumed else []
         if rank == 0:
             self.losses.extend(event.losses)
-        facts.seconds = [*facts.seconds[: event.first], *event.seconds]
+        facts.seconds[event.first :] = event.seconds
         facts.budget_seconds = event.total_seconds
 
     def _resume(self, rank: int, facts: RankFacts, event: events.Resumed) -> None:

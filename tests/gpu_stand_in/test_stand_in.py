@@ -9,6 +9,8 @@ import pytest
 from gpu_stand_in import library
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gpu_stand_in.engines import Engines
 
 TWO_DEVICES = "Expected all tensors to be on the same device"

@@ -13,6 +13,8 @@ from fluxkit.record.facts import HostTime
 
 WARM_UP_STEPS = 3
 """Untimed ones before the timed, in tuning and in inference; after a long one no more are needed."""
+DIGITS = 9
+"""Of a step's seconds: the clock tells nanoseconds, and what a difference has beyond them is none of it."""
 LONG_SECONDS = 10.0
 """A step of this length has warmed a device up: what is cold in it is over within the first second."""
 
@@ -49,12 +51,14 @@ class Laps:
         synchronize(self._device)
         total = time.perf_counter() - self._began
         if self._device.type != "cuda":
-            return [after - before for before, after in zip(self._host[:-1], self._host[1:], strict=True)]
+            return [
+                round(after - before, DIGITS) for before, after in zip(self._host[:-1], self._host[1:], strict=True)
+            ]
         milliseconds = [
             before.elapsed_time(after) for before, after in zip(self._events[:-1], self._events[1:], strict=True)
         ]
         later = [value / 1000 for value in milliseconds[1:]]
-        return [total - sum(later), *later]
+        return [round(value, DIGITS) for value in (total - sum(later), *later)]
 
     @staticmethod
     def _record() -> torch.cuda.Event:
