@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fluxkit.dataset.folder_walk import Aside, Problem, UnusableError
-from fluxkit.dataset.photos import Split, photo_path, photos
+from fluxkit.dataset.photos import Photo, Split, Square, photo_path, photos
 from fluxkit.dataset.picture_file import open_picture, orientation
 from fluxkit.dataset.picture_folder import Listed, in_words, list_folder, one_line
 from fluxkit.errors import MachineError
@@ -28,8 +28,8 @@ PIXEL_CAP = 89_478_485
 TOO_MANY_PIXELS = f"has more than {PIXEL_CAP} pixels: scale it down first"
 
 
-Loader = Callable[[Path, int, bool], "Image.Image"]
-"""Opens a file at a resolution; the last: whether it may be enlarged."""
+Loader = Callable[[Path, int, bool, Square | None], "Image.Image"]
+"""Opens a file at a resolution; whether it may be enlarged, and the detail that is meant, if it is not the whole."""
 Watch = Callable[[Sequence[Any], str], Iterable[Any]]
 """Gives back what it was given, one by one, and tells somebody how far it is; the last: what they are."""
 
@@ -56,13 +56,13 @@ class Pairs:
     skipped: tuple[Problem, ...] = ()
 
 
-def load_square(path: Path, resolution: int, enlarge: bool) -> Image.Image:
+def load_square(path: Path, resolution: int, enlarge: bool, detail: Square | None = None) -> Image.Image:
     """The file as `load_image` gives it.
 
     Raises:
         UnusableError: it can't be; in words that follow its name.
     """
-    return _load(path, resolution, enlarge=enlarge)
+    return _load(path, resolution, enlarge=enlarge, detail=detail)
 
 
 def load_pairs(
@@ -87,7 +87,7 @@ def load_pairs(
     pairs: list[Pair] = []
     for image in watch(listed, "pictures"):
         try:
-            pairs.append(_of_folder(image, load(image.file, spec.resolution, False)))
+            pairs.append(_of_folder(image, load(image.file, spec.resolution, False, None)))
         except UnusableError as reason:
             problems.append(one_line(Problem(image.name, str(reason))))
     split = _split(_named_apart(pairs), spec.held_out)
@@ -106,19 +106,24 @@ def _embedded(resolution: int, load: Loader, *, enlarge: bool) -> Pairs:
     used: list[Pair] = []
     small: list[Problem] = []
     for photo in photos():
-        path = photo_path(photo)
-        try:
-            image = load(path, resolution, enlarge)
-        except UnusableError as reason:
-            small.append(Problem(photo.file, str(reason).partition(":")[0]))
-        else:
-            used.append(Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image)))
+        for name, part in ((photo.file, None), *((f"a detail of {photo.file}", detail) for detail in photo.details)):
+            try:
+                used.append(_of_photo(photo, part, load(photo_path(photo), resolution, enlarge, part)))
+            except UnusableError as reason:
+                small.append(Problem(name, str(reason).partition(":")[0]))
     if not any(pair.split == "tuning" for pair in used):
         raise MachineError(
             f"No embedded photo to tune on has {resolution} pixels a side; lower data.resolution, or give your own"
             ' pictures with data.source = "folder".'
         )
     return Pairs(tuple(used), tuple(small))
+
+
+def _of_photo(photo: Photo, detail: Square | None, image: Image.Image) -> Pair:
+    if detail is None:
+        return Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image))
+    name = f"{photo.id}-detail-{photo.details.index(detail) + 1}"
+    return Pair(name, f"a detail of {photo.caption}", "regularization", photo.id, image, pixel_sha256(image))
 
 
 def _of_folder(listed: Listed, image: Image.Image) -> Pair:
@@ -167,7 +172,7 @@ def load_image(path: Path, resolution: int, *, enlarge: bool = False) -> Image.I
         raise MachineError(f"{path} {reason}.") from None
 
 
-def _load(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
+def _load(path: Path, resolution: int, *, enlarge: bool = False, detail: Square | None = None) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -178,7 +183,12 @@ def _load(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
             with open_picture(path) as opened:
                 _refuse_size(opened.size, 0 if enlarge else resolution)
                 opened.load()
-                return _square(_to_rgb(_upright(opened)), resolution)
+                rgb = _to_rgb(_upright(opened))
+                if detail is not None:
+                    left, top, side = detail
+                    rgb = rgb.crop((left, top, left + side, top + side))
+                    _refuse_size(rgb.size, 0 if enlarge else resolution)
+                return _square(rgb, resolution)
     except UnusableError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):

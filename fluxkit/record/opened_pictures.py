@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxkit.dataset.cache import entry
+from fluxkit.dataset.photos import Square
 from fluxkit.dataset.picture_loader import load_square, pixel_sha256
 from fluxkit.record.atomic_file import written_whole
 from fluxkit.record.input_files import cached_file_sha256
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def load_once(path: Path, resolution: int, enlarge: bool) -> "Image.Image":
+def load_once(path: Path, resolution: int, enlarge: bool, detail: Square | None = None) -> "Image.Image":
     """The picture from the cache, or opened and written there.
 
     Raises:
@@ -28,14 +29,14 @@ def load_once(path: Path, resolution: int, enlarge: bool) -> "Image.Image":
     import PIL
 
     try:
-        parts = ("1", PIL.__version__, resolution, enlarge, cached_file_sha256(path))
+        parts = ("1", PIL.__version__, resolution, enlarge, detail, cached_file_sha256(path))
     except OSError:  # what stands in the way is said where it is opened
-        return load_square(path, resolution, enlarge)
+        return load_square(path, resolution, enlarge, detail)
     key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
     file = entry("pictures", key)
     if image := _stored(file, resolution):
         return image
-    image = load_square(path, resolution, enlarge)
+    image = load_square(path, resolution, enlarge, detail)
     with suppress(OSError), written_whole(file, durable=False) as temporary:  # one that can't be written costs time
         temporary.write_bytes(_header(image, resolution) + image.tobytes())
     return image

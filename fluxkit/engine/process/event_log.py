@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fluxkit.record.atomic_file import flush_folder
+from fluxkit.record.contained import new_file
 from fluxkit.record.events import Event, Phase, PhaseEnded, PhaseStarted, Progress, event_path
 
 PROGRESS_SECONDS = 1.0
@@ -22,10 +22,7 @@ class EventLog:
         self.rank = rank
         self.phase: Phase | None = None
         self._began = time.monotonic()
-        path = event_path(folder, rank, attempt)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8", buffering=1)
-        flush_folder(path.parent)  # or a power loss could take the file's name with it
+        self._file = new_file(folder, event_path(folder, rank, attempt))
 
     def write(self, event_type: type[Event], **facts: Any) -> None:
         """Appends an event; the time is added here."""
