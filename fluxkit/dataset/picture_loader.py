@@ -7,9 +7,10 @@ import io
 import math
 import re
 import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fluxkit.dataset.folder_walk import Aside, Problem, UnusableError
 from fluxkit.dataset.photos import Photo, Split, Square, photo_path, photos
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 PIXEL_CAP = 89_478_485
 """Most pixels a file may hold: Pillow's own guard against decompression bombs (0.25 GiB of 24-bit pixels)."""
 TOO_MANY_PIXELS = f"has more than {PIXEL_CAP} pixels: scale it down first"
+
+
+Loader = Callable[[Path, int, bool, Square | None], "Image.Image"]
+"""Opens a file at a resolution; whether it may be enlarged, and the detail that is meant, if it is not the whole."""
+Watch = Callable[[Sequence[Any], str], Iterable[Any]]
+"""Gives back what it was given, one by one, and tells somebody how far it is; the last: what they are."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +57,39 @@ class Pairs:
     skipped: tuple[Problem, ...] = ()
 
 
-def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
+def load_square(path: Path, resolution: int, enlarge: bool, detail: Square | None = None) -> Image.Image:
+    """The file as `load_image` gives it.
+
+    Raises:
+        UnusableError: it can't be; in words that follow its name.
+    """
+    return _load(path, resolution, enlarge=enlarge, detail=detail)
+
+
+def load_pairs(
+    spec: DataSpec, *, enlarge: bool = False, load: Loader = load_square, watch: Watch = lambda items, _what: items
+) -> Pairs:
     """The pairs that the spec names, in an order that does not depend on the machine.
 
     Photos smaller than the resolution are left out, or enlarged where only their number and size matter.
+
+    Args:
+        spec: which pictures.
+        enlarge: whether photos that are too small are used.
+        load: opens a picture.
+        watch: gives the pictures of a folder back one by one, and tells how far it is.
 
     Raises:
         MachineError: an image or caption can't be used and `on_error` is not `skip`, or nothing is left to tune on.
     """
     if spec.source == "photos":
-        return _embedded(spec.resolution, enlarge=enlarge)
+        return _embedded(spec.resolution, load, enlarge=enlarge)
     listed, problems = list_folder(spec)
     pairs: list[Pair] = []
-    for image in listed:
+    for image in watch(listed, "pictures"):
         check_stop()
         try:
-            pairs.append(_of_folder(image, spec.resolution))
+            pairs.append(_of_folder(image, load(image.file, spec.resolution, False, None)))
         except UnusableError as reason:
             problems.append(one_line(Problem(image.name, str(reason))))
     split = _split(_named_apart(pairs), spec.held_out)
@@ -80,13 +104,13 @@ def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
     return Pairs(split, tuple(problems))
 
 
-def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
+def _embedded(resolution: int, load: Loader, *, enlarge: bool) -> Pairs:
     used: list[Pair] = []
     small: list[Problem] = []
     for photo in photos():
         for name, part in ((photo.file, None), *((f"a detail of {photo.file}", detail) for detail in photo.details)):
             try:
-                used.append(_of_photo(photo, part, resolution, enlarge=enlarge))
+                used.append(_of_photo(photo, part, load(photo_path(photo), resolution, enlarge, part)))
             except UnusableError as reason:
                 small.append(Problem(name, str(reason).partition(":")[0]))
     if not any(pair.split == "tuning" for pair in used):
@@ -97,16 +121,14 @@ def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
     return Pairs(tuple(used), tuple(small))
 
 
-def _of_photo(photo: Photo, detail: Square | None, resolution: int, *, enlarge: bool) -> Pair:
-    image = _load(photo_path(photo), resolution, enlarge=enlarge, detail=detail)
+def _of_photo(photo: Photo, detail: Square | None, image: Image.Image) -> Pair:
     if detail is None:
         return Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image))
     name = f"{photo.id}-detail-{photo.details.index(detail) + 1}"
     return Pair(name, f"a detail of {photo.caption}", "regularization", photo.id, image, pixel_sha256(image))
 
 
-def _of_folder(listed: Listed, resolution: int) -> Pair:
-    image = _load(listed.file, resolution)
+def _of_folder(listed: Listed, image: Image.Image) -> Pair:
     digest = pixel_sha256(image)
     stem = re.sub(r"[^a-z0-9]+", "-", listed.file.stem.lower()).strip("-")[:40]
     name = f"{stem or 'image'}-{digest[:8]}"

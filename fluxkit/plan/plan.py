@@ -164,7 +164,7 @@ def _preparation_note(spec: RunSpec, sizes: Sizes) -> str:
             " graded."
         )
     cached = size_text(sizes.cache_bytes)
-    return f"Encoded images and captions take {cached} in the cache; fluxkit cache says where and clears it."
+    return f"Opened and encoded images and captions take {cached} in the cache; fluxkit cache says where and clears it."
 
 
 def _choose_threads(spec: RunSpec, system: System) -> tuple[int, list[str]]:

@@ -28,7 +28,7 @@ class Sizes(NamedTuple):
     caption_numbers: int
     """Numbers of all encoded captions together, the empty one included."""
     cache_bytes: int
-    """Of the encoded images and captions that a run keeps for the next."""
+    """Of the opened pictures, and of the encoded images and captions, that a run keeps for the next."""
 
 
 def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
@@ -73,5 +73,6 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
             gradient_checkpointing=spec.execution.gradient_checkpointing,
         ),
         caption_numbers=captions,
-        cache_bytes=latents * FLOAT32 + captions * TEXT_BYTES[spec.model.family] if spec.model.can_draw else 0,
+        cache_bytes=pictures * 3 * spec.data.resolution**2
+        + (latents * FLOAT32 + captions * TEXT_BYTES[spec.model.family] if spec.model.can_draw else 0),
     )

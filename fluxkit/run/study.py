@@ -6,10 +6,10 @@ import math
 import random
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.errors import UsageError
@@ -24,11 +24,12 @@ from fluxkit.record.result import RunResult, Status
 from fluxkit.record.run_folder import held_folder, new_folder, read_job, remove_working_files
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
-from fluxkit.run.progress import SILENT, Reporter, StudyProgress, run_sentence
+from fluxkit.run.progress import PLAIN_SECONDS, SILENT, Reporter, StudyProgress, run_sentence
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.stop_requests import StopRequestedError, check_stop, stop_requests
 from fluxkit.values import canonical_sha256
 
+Item = TypeVar("Item")
 DEFAULT_PARENT = Path("runs")
 """Of studies whose folder nobody names."""
 
@@ -154,7 +155,7 @@ def _carry_out(
 ) -> Outcome:
     """Everything that is left of a study, from looking for its inputs on."""
     cautions = list(warnings(folder, cache_folder()))
-    left_out = _bring_inputs(specs)
+    left_out = _bring_inputs(specs, reporter)
     plans = plan_all(specs, folder=folder)
     cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
     for caution in dict.fromkeys([*cautions, *left_out]):
@@ -184,7 +185,7 @@ def _write(folder: Path, study: Study) -> None:
         write_with_sha256(folder / STUDY_FILE, to_json(study), below=folder)
 
 
-def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
+def _bring_inputs(specs: Sequence[RunSpec], reporter: Reporter) -> list[str]:
     """Downloads the models that may be downloaded, and opens every picture of the folders.
 
     Gives a sentence for each folder of which something is not used.
@@ -195,11 +196,20 @@ def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
     from fluxkit.dataset.picture_folder import in_words
     from fluxkit.dataset.picture_loader import load_pairs
     from fluxkit.model.download import download
+    from fluxkit.record.opened_pictures import load_once
+
+    def told(items: Sequence[Item], what: str) -> Iterator[Item]:
+        began = time.monotonic()
+        for done, item in enumerate(items):
+            if time.monotonic() - began >= PLAIN_SECONDS:
+                began = time.monotonic()
+                reporter.say(f"Looking at the data: {done} of {len(items)} {what} opened.")
+            yield item
 
     left_out: dict[str, None] = {}
     for spec in specs:
         download(spec.model, child_environment())
-        if spec.data.source == "folder" and (skipped := load_pairs(spec.data).skipped):
+        if spec.data.source == "folder" and (skipped := load_pairs(spec.data, load=load_once, watch=told).skipped):
             left_out[f"Of data.path = {spec.data.path!r}, not everything is used: {in_words(skipped)}."] = None
     return list(left_out)
 
