@@ -43,7 +43,7 @@ class RunError(FluxkitError):
     exit_code = ExitCode.RUN_FAILED
 
 
-_HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 """Control codes, overrides of the reading direction, halves of pairs, and what XML forbids.
 
 Joiners (ZWJ, ZWNJ), direction marks and characters newer than this Python are part of how people write.
@@ -52,4 +52,4 @@ Joiners (ZWJ, ZWNJ), direction marks and characters newer than this Python are p
 
 def printable(text: str) -> str:
     """`text` without what could steer the reader's terminal or break a page; new lines and tabs stay."""
-    return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fluxkit.dataset.folder_walk import Aside, Problem, UnusableError
 from fluxkit.dataset.photos import Split, photo_path, photos
-from fluxkit.dataset.picture_file import open_picture, orientation
+from fluxkit.dataset.picture_file import frame_count, open_picture, orientation, what_it_is
 from fluxkit.dataset.picture_folder import Listed, in_words, list_folder, one_line
 from fluxkit.errors import MachineError
 from fluxkit.spec.workload import DataSpec
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PIXEL_CAP = 89_478_485
 """Most pixels a file may hold: Pillow's own guard against decompression bombs (0.25 GiB of 24-bit pixels)."""
+NO_WHITE = "has floating-point or 32-bit pixels, which have no agreed white: save it with 8 or 16 bits"
 TOO_MANY_PIXELS = f"has more than {PIXEL_CAP} pixels: scale it down first"
 
 
@@ -39,6 +40,8 @@ class Pair:
     """Pairs of one cluster are not independent: they are tuned on or held out together."""
     image: Image.Image
     pixels_sha256: str
+    name: str = ""
+    """Of its file, relative to a person's folder."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,10 @@ def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
     pairs: list[Pair] = []
     for image in listed:
         try:
-            pairs.append(_of_folder(image, spec.resolution))
+            pair, frames = _of_folder(image, spec.resolution)
+            pairs.append(pair)
+            if frames > 1:
+                problems.append(one_line(Aside(image.name, f"is read, but of its {frames} frames only the first")))
         except UnusableError as reason:
             problems.append(one_line(Problem(image.name, str(reason))))
     split = _split(_named_apart(pairs), spec.held_out)
@@ -84,7 +90,7 @@ def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
     for photo in photos():
         path = photo_path(photo)
         try:
-            image = _load(path, resolution, enlarge=enlarge)
+            image, _ = _load(path, resolution, enlarge=enlarge)
         except UnusableError as reason:
             small.append(Problem(photo.file, str(reason).partition(":")[0]))
         else:
@@ -97,13 +103,14 @@ def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
     return Pairs(tuple(used), tuple(small))
 
 
-def _of_folder(listed: Listed, resolution: int) -> Pair:
-    image = _load(listed.file, resolution)
+def _of_folder(listed: Listed, resolution: int) -> tuple[Pair, int]:
+    """The pair, and how many frames its file holds."""
+    image, frames = _load(listed.file, resolution)
     digest = pixel_sha256(image)
     stem = re.sub(r"[^a-z0-9]+", "-", listed.file.stem.lower()).strip("-")[:40]
     name = f"{stem or 'image'}-{digest[:8]}"
     # Copies of one picture are one cluster, or tuning would see what is held out.
-    return Pair(name, listed.caption, "tuning", listed.group or digest, image, digest)
+    return Pair(name, listed.caption, "tuning", listed.group or digest, image, digest, listed.name), frames
 
 
 def _named_apart(pairs: list[Pair]) -> tuple[Pair, ...]:
@@ -139,12 +146,13 @@ def load_image(path: Path, resolution: int, *, enlarge: bool = False) -> Image.I
             it may be enlarged.
     """
     try:
-        return _load(path, resolution, enlarge=enlarge)
+        return _load(path, resolution, enlarge=enlarge)[0]
     except UnusableError as reason:
         raise MachineError(f"{path} {reason}.") from None
 
 
-def _load(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
+def _load(path: Path, resolution: int, *, enlarge: bool = False) -> tuple[Image.Image, int]:
+    """The picture, and how many frames its file holds."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -155,7 +163,7 @@ def _load(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
             with open_picture(path) as opened:
                 _refuse_size(opened.size, 0 if enlarge else resolution)
                 opened.load()
-                return _square(_to_rgb(_upright(opened)), resolution)
+                return _square(_to_rgb(_upright(opened)), resolution), frame_count(opened)
     except UnusableError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -165,7 +173,7 @@ def _load(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
     except PermissionError:
         raise UnusableError("may not be read by this user") from None
     except UnidentifiedImageError:
-        raise UnusableError("is not an image in a format that Pillow reads") from None
+        raise UnusableError(what_it_is(path)) from None
     except Exception as error:  # noqa: BLE001 - whatever a decoder has against a picture is that picture's problem
         raise UnusableError(f"is a truncated or broken image ({type(error).__name__})") from None
 
@@ -225,12 +233,12 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed white")
+        raise UnusableError(NO_WHITE)
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:  # noqa: PLR2004  (the largest 16-bit value)
-        raise ValueError("32-bit pixels have no agreed white")
+        raise UnusableError(NO_WHITE)
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
