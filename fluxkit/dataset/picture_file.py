@@ -77,9 +77,7 @@ def _opens(path: Path) -> bool:
 
 
 def refusal(path: Path, suffix: str) -> str | None:
-    """Why a picture of this suffix can't be opened, and what would help; None where it may be one that can."""
-    if suffix in openable_suffixes() or suffix not in ADVICE:
-        return None
+    """Why a picture of a suffix in `ADVICE` can't be opened, and what would help; None where its content can."""
     # A JPEG that a phone or a download has named .heic is a JPEG; a raw file holds a small TIFF or JPEG of itself.
     return ADVICE[suffix] if ADVICE[suffix] == _RAW or not _opens(path) else None
 

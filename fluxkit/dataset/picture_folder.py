@@ -243,7 +243,8 @@ class _StockTaking:
         Raises:
             UnusableError: Pillow does not open its kind, or the caption can't be used; `without` where there is none.
         """
-        if reason := refusal(file, _suffix(name)):
+        suffix = _suffix(name)
+        if suffix in ADVICE and suffix not in self._openable and (reason := refusal(file, suffix)):
             raise UnusableError(reason)
         caption = (written or "").strip() or self._spec.caption
         if not caption:

@@ -115,20 +115,21 @@ def read_sizes(folder: Path, transformer_config: dict[str, Any] | None = None) -
     )
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file of reasonable size.
+def read_json(file: Path, advice: str = ADVICE) -> dict[str, Any]:
+    """A JSON object from a file of reasonable size, in UTF-8 without a mark, as the libraries read it.
 
     Raises:
         MachineError: it is missing, too large or something else.
     """
     try:
-        values = json.loads(read_regular(file, MAX_JSON_BYTES))
+        values = json.loads(read_regular(file, MAX_JSON_BYTES).decode("utf-8"))
     except OSError as error:
-        raise MachineError(f"{file} can't be read: {error.strerror}. {ADVICE}") from error
+        raise MachineError(f"{file} can't be read: {error.strerror}. {advice}") from error
     except (ValueError, RecursionError) as error:
-        raise MachineError(not_here(file) if is_lfs_pointer(file) else f"{file} is not JSON. {ADVICE}") from error
+        found = f"{file} is not JSON in UTF-8 without a byte order mark. {advice}"
+        raise MachineError(not_here(file) if is_lfs_pointer(file) else found) from error
     if not isinstance(values, dict):
-        raise MachineError(f"{file} is not a JSON object. {ADVICE}")
+        raise MachineError(f"{file} is not a JSON object. {advice}")
     return values
 
 

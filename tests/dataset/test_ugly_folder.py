@@ -154,8 +154,9 @@ def test_side_cars_are_decoded(draw, captions, content):
     "content",
     [
         b"caf\xe9", "a cat".encode("utf-16-le"), "a cat".encode("utf-32"), b"\xff\xfea", b"a\0",
-        *("\u8d64\u3044\u7d0d\u5c4b".encode(name) for name in ("cp932", "euc_jp", "iso2022_jp", "gb18030", "big5hkscs")),
-        "caf\u00e9".encode("mac_roman"), "\u043a\u043e\u0442".encode("cp1251"), b"PK\x03\x04\x14", b"a \x1b[31mred\x1b[0m cat",
+        *("\u8d64\u3044\u7d0d".encode(name) for name in ("cp932", "euc_jp", "iso2022_jp", "gb18030", "big5hkscs")),
+        "caf\u00e9".encode("mac_roman"), "\u043a\u043e\u0442".encode("cp1251"), b"PK\x03\x04\x14",
+        b"a \x1b[31mred\x1b[0m cat",
     ],
 )  # fmt: skip
 def test_other_encodings_are_named_and_not_guessed(draw, captions, content):
@@ -403,8 +404,9 @@ def test_content_decides_where_a_suffix_lies(draw):
     heif = b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(40)
     contents = {
         "phone.jpg": (heif, r"is HEIF.*fluxkit\[heif\]"), "IMG_0043": (heif, "is HEIF"),
-        "new.png": (bytes.fromhex("0000000c4a584c200d0a870a") + bytes(9), "is JPEG XL"), "empty.webp": (b"", "is empty"),
-        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n", "Git LFS pointer.*lfs pull"),
+        "new.png": (bytes.fromhex("0000000c4a584c200d0a870a") + bytes(9), "is JPEG XL"),
+        "empty.webp": (b"", "is empty"),
+        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer.*lfs pull"),
         "gone.jpeg": (b"\n<!DOCTYPE html><title>404", "web page"), "photo.NEF": (b"II*\0" + bytes(9), "raw file"),
     }  # fmt: skip
     for name, (content, _) in contents.items():
