@@ -50,6 +50,15 @@ Joiners (ZWJ, ZWNJ), direction marks and characters newer than this Python are p
 """
 
 
+_DRIVE = re.compile(r"(?:^|/)([A-Za-z]):[\\/]")
+
+
+def drive_hint(path: str) -> str:
+    """What to add about a path that is not there because it is one of Windows; empty for others."""
+    drive = _DRIVE.search(path)
+    return f"; inside WSL 2 the drive {drive[1].upper()}: is /mnt/{drive[1].lower()}" if drive else ""
+
+
 def printable(text: str) -> str:
     """`text` without what could steer the reader's terminal or break a page; new lines and tabs stay."""
     return HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text)

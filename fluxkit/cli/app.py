@@ -200,7 +200,7 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe."""
-    from fluxkit.machine.environment import settle_home
+    from fluxkit.machine.environment import settle_home, to_unset
 
     settle_home()
     code: int | str | None = ExitCode.DONE
@@ -213,6 +213,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    except ImportError as error:
+        variables = to_unset(str(error))
+        if not variables:
+            raise
+        _tell(f"A package can't be imported: {error}. It may come of the environment: unset {', '.join(variables)}.")
+        code = ExitCode.MACHINE
     except OSError as error:  # a full disk, a folder made immutable: of this machine, and no fault of fluxkit's
         where = f"{error.filename} can't be used" if error.filename else "A file can't be used"
         _tell(printable(f"{where}: {error.strerror or error}."))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from fluxkit.dataset import metadata_file
 from fluxkit.dataset.folder_walk import Aside, Problem, Tree, UnusableError, follow, walk
 from fluxkit.dataset.picture_file import ADVICE, looks_like_picture, openable_suffixes, refusal
-from fluxkit.errors import MachineError, printable
+from fluxkit.errors import MachineError, drive_hint, printable
 from fluxkit.spec.plain_text import NO_TEXT, NotTextError, read_text
 from fluxkit.spec.workload import MAX_CAPTION, DataSpec
 
@@ -52,7 +52,9 @@ def list_folder(spec: DataSpec) -> tuple[list[Listed], list[Problem]]:
     try:
         tree = walk(Path(str(spec.path)))
     except OSError as error:
-        raise MachineError(f"data.path = {spec.path!r} can't be read: {error.strerror}.") from error
+        raise MachineError(
+            f"data.path = {spec.path!r} can't be read: {error.strerror}{drive_hint(str(spec.path))}."
+        ) from error
     except (RuntimeError, ValueError) as error:  # a loop of links, a NUL
         raise MachineError(f"data.path = {spec.path!r} can't be read: {error}.") from error
     stock = _StockTaking(spec, tree)

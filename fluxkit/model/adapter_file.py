@@ -12,7 +12,7 @@ from math import isfinite, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fluxkit.errors import MachineError
+from fluxkit.errors import MachineError, drive_hint
 from fluxkit.model.pipeline_files import read_json
 from fluxkit.model.tensor_names import DOUBLE_BLOCK, EDGES, SINGLE_BLOCK, module_shapes, parts_of
 from fluxkit.model.transformer_size import Transformer
@@ -85,7 +85,7 @@ def adapter_files(path: str) -> list[Path]:
             )
         given = files[0]
     elif not given.is_file():
-        raise MachineError(f"{title} is not there; give a LoRA file, or the folder that holds it.")
+        raise MachineError(f"{title} is not there{drive_hint(path)}; give a LoRA file, or the folder that holds it.")
     if given.suffix != ".safetensors":
         raise MachineError(f"{title} is no .safetensors file; others may hold pickled code and are never loaded.")
     config = given.with_name(CONFIG_FILE)

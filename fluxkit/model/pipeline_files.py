@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fluxkit.errors import MachineError
+from fluxkit.errors import MachineError, drive_hint
 from fluxkit.model.transformer_size import Transformer
 from fluxkit.spec.workload import ModelSpec
 from fluxkit.values import read_regular
@@ -150,7 +150,7 @@ def not_here(file: Path) -> str:
 def _recognised(folder: Path, title: str) -> Path:
     missing = [name for name in LANDMARKS if not (folder / name).is_file()]
     if missing and not folder.exists():
-        raise MachineError(f"{title} is not there{_meant_repository(folder)}. {ADVICE}")
+        raise MachineError(f"{title} is not there{_meant_repository(folder)}{drive_hint(str(folder))}. {ADVICE}")
     if missing:
         raise MachineError(
             f"{title} is not a pipeline folder in the diffusers layout: {' and '.join(missing)} "
