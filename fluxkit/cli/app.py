@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _exit_code(arguments: Sequence[str] | None) -> int | str | None:
     """Runs the command; what a user can cause is one sentence."""
-    from fluxkit.machine.environment import settle_home
+    from fluxkit.machine.environment import settle_home, to_unset
 
     settle_home()
     try:
@@ -252,6 +252,12 @@ def _exit_code(arguments: Sequence[str] | None) -> int | str | None:
     except FluxkitError as error:
         _tell(str(error))
         return error.exit_code
+    except ImportError as error:
+        variables = to_unset(str(error))
+        if not variables:
+            raise
+        _tell(f"A package can't be imported: {error}. It may come of the environment: unset {', '.join(variables)}.")
+        return ExitCode.MACHINE
     except OSError as error:  # a full disk, a folder made immutable: of this machine, and no fault of fluxkit's
         where = f"{error.filename} can't be used" if error.filename else "A file can't be used"
         _tell(printable(f"{where}: {error.strerror or error}."))

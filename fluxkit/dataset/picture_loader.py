@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fluxkit.dataset.folder_walk import Aside, Problem, UnusableError
 from fluxkit.dataset.photos import Photo, Split, Square, photo_path, photos
-from fluxkit.dataset.picture_file import open_picture, orientation
+from fluxkit.dataset.picture_file import frame_count, open_picture, orientation, what_it_is
 from fluxkit.dataset.picture_folder import Listed, in_words, list_folder, one_line
 from fluxkit.errors import MachineError
 from fluxkit.spec.workload import DataSpec
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 PIXEL_CAP = 89_478_485
 """Most pixels a file may hold: Pillow's own guard against decompression bombs (0.25 GiB of 24-bit pixels)."""
+NO_WHITE = "has floating-point or 32-bit pixels, which have no agreed white: save it with 8 or 16 bits"
+FRAMES = "frames"
+"""Key of a picture's `info`."""
 TOO_MANY_PIXELS = f"has more than {PIXEL_CAP} pixels: scale it down first"
 
 
@@ -47,6 +50,8 @@ class Pair:
     """Pairs of one cluster are not independent: they are tuned on or held out together."""
     image: Image.Image
     pixels_sha256: str
+    name: str = ""
+    """Of its file, relative to a person's folder."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Pairs:
 
 
 def load_square(path: Path, resolution: int, enlarge: bool, detail: Square | None = None) -> Image.Image:
-    """The file as `load_image` gives it.
+    """The file as `load_image` gives it; its `info` says how many frames it holds.
 
     Raises:
         UnusableError: it can't be; in words that follow its name.
@@ -89,7 +94,10 @@ def load_pairs(
     for image in watch(listed, "pictures"):
         check_stop()
         try:
-            pairs.append(_of_folder(image, load(image.file, spec.resolution, False, None)))
+            picture = load(image.file, spec.resolution, False, None)
+            pairs.append(_of_folder(image, picture))
+            if (frames := picture.info[FRAMES]) > 1:
+                problems.append(one_line(Aside(image.name, f"is read, but of its {frames} frames only the first")))
         except UnusableError as reason:
             problems.append(one_line(Problem(image.name, str(reason))))
     split = _split(_named_apart(pairs), spec.held_out)
@@ -133,7 +141,7 @@ def _of_folder(listed: Listed, image: Image.Image) -> Pair:
     stem = re.sub(r"[^a-z0-9]+", "-", listed.file.stem.lower()).strip("-")[:40]
     name = f"{stem or 'image'}-{digest[:8]}"
     # Copies of one picture are one cluster, or tuning would see what is held out.
-    return Pair(name, listed.caption, "tuning", listed.group or digest, image, digest)
+    return Pair(name, listed.caption, "tuning", listed.group or digest, image, digest, listed.name)
 
 
 def _named_apart(pairs: list[Pair]) -> tuple[Pair, ...]:
@@ -190,7 +198,9 @@ def _load(path: Path, resolution: int, *, enlarge: bool = False, detail: Square 
                     left, top, side = detail
                     rgb = rgb.crop((left, top, left + side, top + side))
                     _refuse_size(rgb.size, 0 if enlarge else resolution)
-                return _square(rgb, resolution)
+                square = _square(rgb, resolution)
+                square.info[FRAMES] = frame_count(opened)
+                return square
     except UnusableError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -200,7 +210,7 @@ def _load(path: Path, resolution: int, *, enlarge: bool = False, detail: Square 
     except PermissionError:
         raise UnusableError("may not be read by this user") from None
     except UnidentifiedImageError:
-        raise UnusableError("is not an image in a format that Pillow reads") from None
+        raise UnusableError(what_it_is(path)) from None
     except Exception as error:  # noqa: BLE001 - whatever a decoder has against a picture is that picture's problem
         raise UnusableError(f"is a truncated or broken image ({type(error).__name__})") from None
 
@@ -260,12 +270,12 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed white")
+        raise UnusableError(NO_WHITE)
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:  # noqa: PLR2004  (the largest 16-bit value)
-        raise ValueError("32-bit pixels have no agreed white")
+        raise UnusableError(NO_WHITE)
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 

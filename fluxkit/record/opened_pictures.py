@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fluxkit.dataset.cache import entry
 from fluxkit.dataset.photos import Square
-from fluxkit.dataset.picture_loader import load_square, pixel_sha256
+from fluxkit.dataset.picture_loader import FRAMES, load_square, pixel_sha256
 from fluxkit.record.atomic_file import written_whole
 from fluxkit.record.input_files import cached_file_sha256
 
@@ -29,7 +29,7 @@ def load_once(path: Path, resolution: int, enlarge: bool, detail: Square | None 
     import PIL
 
     try:
-        parts = ("1", PIL.__version__, resolution, enlarge, detail, cached_file_sha256(path))
+        parts = ("2", PIL.__version__, resolution, enlarge, detail, cached_file_sha256(path))
     except OSError:  # what stands in the way is said where it is opened
         return load_square(path, resolution, enlarge, detail)
     key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
@@ -45,7 +45,8 @@ def load_once(path: Path, resolution: int, enlarge: bool, detail: Square | None 
 def _header(image: "Image.Image", resolution: int) -> bytes:
     shape = [resolution, resolution, 3]
     tensor = {"dtype": "U8", "shape": shape, "data_offsets": [0, math.prod(shape)]}
-    text = json.dumps({"__metadata__": {"pixels_sha256": pixel_sha256(image)}, "rgb_HWC": tensor}).encode()
+    facts = {"pixels_sha256": pixel_sha256(image), FRAMES: str(image.info[FRAMES])}
+    text = json.dumps({"__metadata__": facts, "rgb_HWC": tensor}).encode()
     return len(text).to_bytes(8, "little") + text
 
 
@@ -57,6 +58,8 @@ def _stored(file: Path, resolution: int) -> "Image.Image | None":
         content = file.read_bytes()
         begin = 8 + int.from_bytes(content[:8], "little")
         image = Image.frombytes("RGB", (resolution, resolution), content[begin:])
-        if pixel_sha256(image) == json.loads(content[8:begin])["__metadata__"]["pixels_sha256"]:
+        facts = json.loads(content[8:begin])["__metadata__"]
+        if pixel_sha256(image) == facts["pixels_sha256"]:
+            image.info[FRAMES] = int(facts[FRAMES])
             return image
     return None

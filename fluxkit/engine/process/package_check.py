@@ -12,7 +12,12 @@ from types import ModuleType
 from fluxkit.errors import MachineError
 from fluxkit.spec.run_spec import RunSpec
 
-MEASURED = ("torch", "diffusers", "transformers", "accelerate", "peft")
+MEASURED = {
+    "torch": "torch", "diffusers": "diffusers", "transformers": "transformers", "accelerate": "accelerate",
+    "peft": "peft", "numpy": "numpy", "PIL": "pillow", "skimage": "scikit-image", "safetensors": "safetensors",
+    "tokenizers": "tokenizers", "huggingface_hub": "huggingface_hub", "torchao": "torchao",
+}  # fmt: skip
+"""Modules that measure, or that those import, by the names under which they are installed."""
 NOT_ASKED_FOR = frozenset(
     """
     torchao bitsandbytes optimum gguf hqq awq gptqmodel auto_gptq aqlm eetq vptq auto_round compressed_tensors quark
@@ -63,14 +68,15 @@ def check_packages() -> None:
     Raises:
         MachineError: another copy comes first, most often by `PYTHONPATH`.
     """
-    for name in MEASURED:
+    for name, package in MEASURED.items():
         spec = find_spec(name)
         try:
-            installed = Path(str(distribution(name).locate_file(name)))
+            installed = Path(str(distribution(package).locate_file(name)))
         except PackageNotFoundError:  # the plan says what is missing
             continue
         # An editable package lies elsewhere and has no folder where it is installed.
         if spec and spec.origin and installed.is_dir() and not installed.samefile(Path(spec.origin).parent):
             raise MachineError(
-                f"Another copy of {name} than the installed one comes first on Python's path; unset PYTHONPATH."
+                f"Another {name} than the installed one comes first on Python's path, {Path(spec.origin).parent}; "
+                "unset PYTHONPATH."
             )
