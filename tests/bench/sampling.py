@@ -60,7 +60,7 @@ def works(size: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     flux = Flux(load_transformer(spec.model, torch.float32, 0).eval(), device)
     batch, whole = (LatentBatch(prepared.captions, shape, range(BATCH), together) for together in (size, BATCH))
     noises, captions = whole.micro_batch(0)
-    pipeline = FluxPipeline.from_pretrained(pipeline_folder(spec.model), transformer=flux.transformer, vae=None)
+    pipeline = FluxPipeline.from_pretrained(pipeline_folder(spec.model), transformer=flux.transformer)
     pipeline.set_progress_bar_config(disable=True)
 
     def ours() -> torch.Tensor:
