@@ -119,6 +119,8 @@ class Contrast(Frozen):
     """Whether it was taken block by block of the random order, quality seed by seed."""
     together: bool
     """Whether the runs were interleaved in one study on one machine; otherwise they were measured apart."""
+    near_drift: bool = False
+    """Measured apart, and no larger than what the machines' own speed changed by during the runs."""
     grade: Grade | None
 
 
