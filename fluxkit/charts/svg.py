@@ -142,5 +142,5 @@ def swatch(number: int) -> str:
     return (
         f'<svg class="swatch" data-number="{number}" width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">'
         f'<line x1="0" y1="6" x2="30" y2="6" stroke="{variable}" stroke-width="2" stroke-dasharray="{dashes}"/>'
-        f'<path transform="translate(15 6) scale(4.4)" fill="{variable}" d="{shape}"/></svg>'
+        f'<g fill="{variable}"><path transform="translate(15 6) scale(4.4)" d="{shape}"/></g></svg>'
     )

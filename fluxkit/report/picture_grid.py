@@ -114,7 +114,7 @@ def _grid(workload: Workload, sources: Sequence[tuple[Path, RunResult]], bytes_l
     columns = ("Real photo", "Autoencoder", "Untuned", *(column.row.name for column in shown))
     if not drawn:
         reasons = sorted({_why_none(row, runs) for row in workload.rows})
-        return Pictures(columns=columns, rows=(), note=f"— ({'; '.join(reasons)})")
+        return Pictures(columns=columns, rows=(), note="; ".join(reasons))
     pairs = _ordered_pairs([column.result for column in drawn])
     for extent in EXTENTS:
         marks = _marks([column.result for column in drawn], every=extent.every_mark)

@@ -195,7 +195,7 @@ def test_the_plans_error_is_in_the_row():
 
 @pytest.mark.parametrize(("seconds", "near"), [(0.1, True), (0.2, False)])
 def test_measured_apart_is_said_only_where_drift_could_be_the_difference(seconds, near):
-    """Runs of two studies were not interleaved; that is a warning where speeds differ no more than a machine drifted."""
+    """Runs of two studies were not interleaved: a warning where speeds differ no more than a machine drifted."""
     other = builders.spec(execution={"precision": "bfloat16"})
     rates = (("before", 2e11), ("after", 1.8e11))
     canary = [
