@@ -14,12 +14,12 @@ ScalingKind = Literal["strong", "weak"]
 
 
 class CurvePoint(Frozen):
-    """Quality at one mark of the trajectory, over the runs of a configuration: a field for each metric with a curve."""
+    """Quality at one evaluation point of the trajectory, over the runs of a configuration: a field for each metric with a curve."""
 
     mark: str
     target_seconds: float | None
     seconds: float
-    """Mean tuning time at the mark."""
+    """Mean tuning time at that point."""
     iteration: float
     samples: float
     psnr_db: Estimate
@@ -75,7 +75,7 @@ class Row(Frozen):
     time_to_target: TimeToTarget | None
     """Null where the workload has no target or the row no curve."""
     agreement: bool | None
-    """Whether every run's certificates are inside their bands; null where a run has none."""
+    """Whether every run passes its numerical checks against the reference; null where a run has none."""
     certificates: tuple[Certificate, ...]
     """By precision."""
     predicted_over_measured: dict[str, Estimate]
@@ -159,7 +159,7 @@ class SecondsRatio(Frozen):
 
 
 class Anchor(Frozen):
-    """A score that needs no tuning, to read the others by: over the same photos, and one value, for it has no luck."""
+    """A score that needs no tuning, to read the others by: over the same photos, and one value, for it is the same in every run."""
 
     name: str
     precision: str | None = None

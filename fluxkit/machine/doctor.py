@@ -14,7 +14,7 @@ from fluxkit.units import counted
 from fluxkit.values import Frozen
 
 STYLES: dict[Verdict, str] = {"fit": "green", "remark": "yellow", "doubt": "red", "unknown": "dim"}
-MEANINGS = "fit: nothing to do; remark: know it; doubt: speeds may not be believed; unknown: this machine does not say"
+MEANINGS = "fit: nothing to do; remark: know it; doubt: speeds are not reliable; unknown: this machine does not say"
 
 
 class Finding(Frozen):

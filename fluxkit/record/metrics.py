@@ -160,7 +160,7 @@ METRICS = (
         verdicts=BETTER, scored=Scored("psnr_db", "iterations"), margin=PSNR_MARGIN_DB, relative=False,
         untuned="psnr_db_untuned", rerun=True,
         question=Question(
-            7, "Best quality after equal iterations", "generates the tuned images best after equal iterations",
+            6, "Best quality after equal iterations", "generates the tuned images best after equal iterations",
             "generate the tuned images equally well after equal iterations",
         ),
     ),
@@ -175,7 +175,7 @@ METRICS = (
         untuned="validation_loss_untuned", headline="always", held_out_title="Loss",
         curve_title="Loss on held-out images",
         question=Question(
-            8, "Best held-out score in equal time", "does best on images it never saw",
+            7, "Best held-out score in equal time", "does best on images it never saw",
             "do equally well on images they never saw",
         ),
     ),
@@ -203,7 +203,7 @@ METRICS = (
     Metric(
         "peak_memory_bytes", "Peak memory", "GiB", "lower", "run",
         factor=2.0**-30, verdicts=LARGER, headline="always",
-        question=Question(6, "Memory needed", "needs the least memory", "need the same memory", "memory"),
+        question=Question(8, "Memory needed", "needs the least memory", "need the same memory", "memory"),
     ),
     Metric("tuning_seconds", "Tuning time", "s", None, "training_speed"),
     Metric("total_seconds", "Whole run", "s", None, "training_speed", also=("inference_speed",)),

@@ -227,7 +227,7 @@ def bracket_text(time: TimeToTarget) -> str:
 def agreement_text(row: Row) -> str:
     """Whether the row's devices compute what the others compute, with what is outside of a band."""
     if row.agreement is None:
-        return f"{MISSING} (no certificate)"
+        return f"{MISSING} (not checked)"
     if row.agreement:
         return "passed"
     return "failed: " + "; ".join(
