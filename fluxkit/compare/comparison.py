@@ -14,7 +14,7 @@ ScalingKind = Literal["strong", "weak"]
 
 
 class CurvePoint(Frozen):
-    """Quality at one evaluation point of the trajectory, over the runs of a configuration: a field for each metric with a curve."""
+    """Quality at one evaluation point, over the runs of a configuration: a field for each metric with a curve."""
 
     mark: str
     target_seconds: float | None
@@ -159,7 +159,7 @@ class SecondsRatio(Frozen):
 
 
 class Anchor(Frozen):
-    """A score that needs no tuning, to read the others by: over the same photos, and one value, for it is the same in every run."""
+    """A score that needs no tuning, to read the others by: over the same photos, and the same in every run."""
 
     name: str
     precision: str | None = None

@@ -76,7 +76,9 @@ def _span(rows: Sequence[Row], key: str, unit: str) -> str:
 
 
 def _best_point(rows: Sequence[Row], metric: Metric) -> str:
-    """When a score was best, and how good, where that was after tuning began."""
+    """When a score was best, and how good, where it has a curve and that was after tuning began."""
+    if not metric.curve_title:
+        return ""
     sign = -1 if metric.better == "higher" else 1
     marks = [(sign * mean, point) for row in rows for point in row.curve if (mean := point.score(metric.key).mean)]
     score, point = min(marks, key=lambda mark: mark[0], default=(0.0, None))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import http.server
 import importlib
+import re
 import threading
+from pathlib import Path
 
 import builders
 import pytest
 from browsed import HERE, column, study
 from pages import written
+
+from fluxkit.compare.published import load_published
 
 STRICTEST = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
 """What a continuous-integration server sends with the files that it keeps."""
@@ -168,4 +172,48 @@ def test_print_shows_everything_but_the_controls(browser, file):
     for event, opened in (("beforeprint", True), ("afterprint", False)):
         page.evaluate("event => dispatchEvent(new Event(event))", event)
         assert page.locator("details.printed").evaluate_all("all => all.some((each) => each.open)") is opened
+    page.close()
+
+
+LAPTOP = Path(__file__).parents[2] / "reports" / "laptop" / "results"
+
+
+def test_contents_stand_at_the_left_and_are_a_closed_list_on_a_phone(browser, served):
+    """Without a script the contents stay in view beside the page; a phone has them as a list that opens."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(served("script-src 'none'"))
+    side = page.get_by_role("navigation", name="Contents", exact=True)
+    page.evaluate("scrollTo(0, 3000)")
+    assert side.bounding_box()["y"] == 0
+    assert all(page.locator(link.get_attribute("href")).count() == 1 for link in side.get_by_role("link").all())
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert not side.is_visible()
+    phone = page.get_by_role("navigation", name="Contents, in short")
+    assert phone.get_by_role("link").count() == 0
+    phone.get_by_text("Contents", exact=True).click()
+    assert phone.get_by_role("link", name="Reliability").is_visible()
+    page.close()
+
+
+def test_the_laptop_study_is_short(browser, tmp_path):
+    """On paper it has ten pages at most, on a screen half of the words and of the height that it once had."""
+    written(LAPTOP, tmp_path / "index.html", [load_published("original-study")])
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((tmp_path / "index.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollHeight") <= 9300
+    assert len(page.locator("body").inner_text().split()) <= 2730
+    assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) <= 10
+    page.close()
+
+
+def test_captions_and_real_photos_stay_in_view(browser, file):
+    """Where the pictures go on sideways, the caption and the real photo stay."""
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(file.as_uri())
+    region = page.get_by_role("region", name="Images of every configuration")
+    cells = [region.locator("tbody tr").first.locator(part) for part in ("th", "td.real")]
+    before = [cell.bounding_box()["x"] for cell in cells]
+    region.evaluate("each => each.scrollTo(400, 0)")
+    assert [cell.bounding_box()["x"] for cell in cells] == pytest.approx(before, abs=12)
+    assert region.evaluate("each => each.scrollLeft") > 100
     page.close()

@@ -151,7 +151,7 @@ def test_the_difference_of_equal_pictures_is_black(page):
 
 def test_results_are_downloaded_from_the_page_itself(page):
     """The button gives the embedded JSON as a file, without a request."""
-    page.get_by_text("The data of this page").click()
+    page.get_by_role("heading", name="The data of this page").click()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Download the results").click()
     assert waiting.value.suggested_filename == "fluxkit-results.json"
