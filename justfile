@@ -12,6 +12,7 @@ demo:
 
 # Write reports/STUDY/index.html of a study folder, with the results and pictures that it shows in results/ beside it.
 report study:
+    mkdir -p "reports/$(basename "$1")"
     fluxkit report "$1" -o "reports/$(basename "$1")/index.html" --with-results --published original-study
 
 # Install what the tests need and run them.

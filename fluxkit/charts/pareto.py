@@ -1,7 +1,6 @@
 """Quality against money: each point is the quality reached for it, and the front is what no other one beats."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,14 +11,10 @@ from fluxkit.compare.comparison import Row, Workload
 from fluxkit.compare.ranking import ahead, ranked
 from fluxkit.record.metrics import BY_KEY, COSTS, Metric
 from fluxkit.record.result import Grade
-from fluxkit.spec.prices import Prices
-from fluxkit.stats import MIN_VALUES, Interval, t_quantile
-from fluxkit.text.number_format import MISSING, listed, plain, quoted, seconds_text
+from fluxkit.stats import Interval
+from fluxkit.text.number_format import MISSING, in_readable_unit, listed, plain, quoted, seconds_text
 from fluxkit.trust.estimate import worst
 from fluxkit.values import Frozen
-
-MOST_RUNS = 40
-"""Runs of one configuration for which a page can make an interval by itself."""
 
 
 class Offer(NamedTuple):
@@ -38,15 +33,13 @@ class Offer(NamedTuple):
 
 
 class Tradeoffs(Frozen):
-    """The trade-off of a workload, and what a page needs to price itself again."""
+    """The trade-off of a workload, and the costs that stand beside it."""
 
     cost: Chart | None
     """Null where no price is given."""
     sentence: str
     """Who is best for the whole tuning time, by verdicts, and whose mean is highest before."""
     columns: tuple[Metric, ...]
-    quantiles: str
-    """Student's 0.975 quantile / 1 by number of runs, as JSON."""
 
 
 def _offers(workload: Workload) -> list[Offer]:
@@ -66,20 +59,18 @@ def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
     """Quality over the cost of its tuning time at the given prices."""
     offers = _offers(workload)
     priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
-    most = max((len(row.runs) for row in workload.rows), default=0)
     return Tradeoffs(
         cost=_chart(priced, f"{key}-pareto-cost"),
         sentence=_leaders_sentence(workload, offers),
-        columns=COSTS,
-        quantiles=json.dumps({count: t_quantile(count) for count in range(MIN_VALUES, min(most, MOST_RUNS) + 1)}),
+        columns=tuple(in_readable_unit(cost, workload) for cost in COSTS),
     )
 
 
 def _priced(offer: Offer) -> Offer | None:
     """The same mark for what its tuning time costs: the instance, and the energy at the tuning phase's mean power."""
-    basis, prices = offer.row.bases["usd_per_1000_iterations"], Prices(offer.row.usd_per_hour, offer.row.usd_per_kwh)
+    basis, prices = offer.row.bases["usd_per_1000_iterations"], offer.row.prices
     watts = basis.joules.mean / basis.seconds.mean if basis.joules.mean is not None and basis.seconds.mean else None
-    if not prices.usd_per_hour and (not prices.usd_per_kwh or watts is None):
+    if not prices.given or (prices.usd_per_kwh and watts is None and not prices.usd_per_hour):
         return None
     seconds = offer.takes
     metered = watts is not None and prices.usd_per_kwh

@@ -124,8 +124,9 @@ def pareto_layers(rows: Sequence[Row], values: Any, front: Any, x_title: str, y_
     import altair as alt
 
     places = [value["x"] for value in values]
-    scale = alt.Scale(type="symlog", constant=min(places), nice=False, padding=16)
-    axis = alt.Axis(values=ticks(places, min(places)), format=TICK, grid=False)
+    least = min((place for place in places if place), default=1.0)  # what is free stands at 0
+    scale = alt.Scale(type="symlog", constant=least, nice=False, padding=16)
+    axis = alt.Axis(values=ticks(places, least), format=TICK, grid=False)
     x = alt.X("x:Q", title=x_title, scale=scale, axis=axis)
     heights = [value[end] for value in values for end in ("low", "y", "high") if end in value]
     y = _fitted("y", "y", y_title, fitted(heights))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fluxkit import stats
-from fluxkit.compare.comparison import Contrast, Judgement, SecondsRatio
+from fluxkit.compare.comparison import Contrast, Judgement
 from fluxkit.compare.cost import spent
 from fluxkit.compare.decision import (
     LOOKS,
@@ -38,7 +38,6 @@ class Contrasts(NamedTuple):
 
     contrasts: tuple[Contrast, ...]
     judgements: tuple[Judgement, ...]
-    seconds_ratios: tuple[SecondsRatio, ...]
 
 
 class Measured(NamedTuple):
@@ -71,23 +70,24 @@ def contrasts(sides: Sequence[Side], held_out_clusters: int) -> Contrasts:
     """Every contrasted metric of every pair of configurations, and how far each question and each cost is decided."""
     lines: list[Contrast] = []
     judgements: list[Judgement] = []
-    ratios: list[SecondsRatio] = []
     for metric in CONTRASTED:
         taken = _seconds(metric, sides) if metric.per else None
-        if taken:
-            ratios += _seconds_ratios(taken)
         measured = _priced(taken) if taken else _measured(metric, sides)
         judged: dict[Keys, Pair] = {}
         if metric.judged and _asked(measured):
             judged, judgement = _judge(measured, _design(taken or measured))
             judgements.append(judgement)
+        if taken and (free := _free(taken)):
+            lines += _against_free(taken, free)
+            judgements = [judgement for judgement in judgements if judgement.quantity != metric.quantity]
+            judgements.append(_led_by(free[0], taken))
         lines += [
             _contrast(measured, keys, judged.get(keys), held_out_clusters)
             for keys, difference in measured.differences.items()
             if difference.estimate is not None or _uncertified(measured, keys)
         ]
         lines += _diverged(metric, sides)
-    return Contrasts(tuple(lines), tuple(judgements), tuple(ratios))
+    return Contrasts(tuple(lines), tuple(judgements))
 
 
 def _measured(metric: Metric, sides: Sequence[Side]) -> Measured:
@@ -148,6 +148,49 @@ def _priced(taken: Measured) -> Measured:
                 priced = priced._replace(parts=(), reason="the price of energy is in one of the two costs alone")
             differences[first, second] = priced
     return taken._replace(sides={name: taken.sides[name] for name in rows}, differences=differences)
+
+
+def _free(taken: Measured) -> list[str]:
+    """Keys of the rows that cost nothing and may be believed."""
+    name = taken.metric.key
+    return [key for key, side in taken.sides.items() if side.row.usable(name) and side.row.estimate(name).mean == 0]
+
+
+def _against_free(taken: Measured, free: Sequence[str]) -> list[Contrast]:
+    """Differences of costs where one of two is nothing: no ratio has a 0 in it, and no run is needed to tell them."""
+    metric, lines = taken.metric, []
+    costs = {key: side.row.estimate(metric.key) for key, side in taken.sides.items()}
+    for first, second in itertools.combinations([key for key, cost in costs.items() if cost.mean is not None], 2):
+        if not {first, second} & set(free):
+            continue
+        why = uncertified(taken.sides[first], taken.sides[second])
+        value = (costs[first].mean or 0.0) - (costs[second].mean or 0.0)
+        dear, sign = (costs[first], 1) if value > 0 else (costs[second], -1)
+        dearer, cheaper = metric.verdicts or ("", "")
+        lines.append(
+            Contrast(
+                quantity=metric.quantity,
+                first=first,
+                second=second,
+                scale="difference",
+                value=None if why else value,
+                certified=why is None,
+                interval=None if why or not dear.interval else _turned(dear.interval, sign),
+                verdict=None if why else "equivalent" if value == 0 else dearer if value > 0 else cheaper,
+                reason=why,
+                further_runs=None,
+                paired=False,
+                together=_together(*(taken.sides[key].results for key in (first, second))),
+                grade=worst((costs[first].grade, costs[second].grade)),
+            )
+        )
+    return lines
+
+
+def _led_by(key: str, taken: Measured) -> Judgement:
+    """What is free is the cheapest, whatever the runs say."""
+    design = _design(taken)._asdict()
+    return Judgement(quantity=taken.metric.quantity, leader=key, decided=True, further_runs=None, **design)
 
 
 def _known(measured: Measured) -> list[Keys]:
@@ -288,27 +331,6 @@ def _diverged(metric: Metric, sides: Sequence[Side]) -> list[Contrast]:
                 )
             )
     return lines
-
-
-def _seconds_ratios(taken: Measured) -> list[SecondsRatio]:
-    """For prices that a reader enters: no price changes a ratio of seconds, nor its level."""
-    design = _design(taken)
-    ratios = []
-    for keys in _known(taken):
-        difference = taken.differences[keys]
-        shared, whole = (difference.interval(share) for share in (design.level / design.pairs, design.level))
-        if difference.estimate is not None and shared and whole:
-            ratios.append(
-                SecondsRatio(
-                    cost=taken.metric.key,
-                    first=keys[0],
-                    second=keys[1],
-                    value=math.exp(difference.estimate),
-                    shared=stats.exponential(shared),
-                    whole=stats.exponential(whole),
-                )
-            )
-    return ratios
 
 
 def _uncertified(measured: Measured, keys: Keys) -> str | None:

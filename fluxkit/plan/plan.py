@@ -11,7 +11,7 @@ from fluxkit.machine.provenance import Kit
 from fluxkit.machine.readings import PlacedDevice
 from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.plan.arithmetic import check_arithmetic
-from fluxkit.plan.duration import expected_times
+from fluxkit.plan.duration import expected_times, inference_seconds
 from fluxkit.plan.micro_batches import choose_batches, fits
 from fluxkit.plan.placement import place
 from fluxkit.plan.sizes import Sizes, sizes_of
@@ -121,6 +121,15 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Size
         predicted_inference_coverage=times.inference_coverage,
         notes=(*placement.notes, *missing, *batches.notes, *storage, preparation, *about_threads, *times.notes),
     )
+
+
+def measuring_seconds(spec: RunSpec, plan: Plan) -> float:
+    """Seconds that a run tunes and measures for sure, as far as the plan knows; loading and grading come on top."""
+    tuning = min(max(spec.tune.seconds, plan.predicted_seconds or 0.0), spec.tune.max_seconds)
+    if not plan.predicted_batch_seconds:
+        return tuning + min(spec.inference.min_seconds, spec.inference.max_seconds)
+    rate = spec.inference.batch_size * spec.inference.num_inference_steps / plan.predicted_batch_seconds
+    return tuning + inference_seconds(spec, plan.inference_micro_batch_size * plan.processes, rate)
 
 
 def _missing_packages(spec: RunSpec, system: System, devices: Sequence[PlacedDevice], *, to_run: bool) -> list[str]:

@@ -106,7 +106,7 @@ def _check_host(spec: RunSpec, sizes: Sizes, system: System, writes: Written) ->
         return
     processes = spec.execution.processes // spec.execution.nodes
     loading = processes * _loaded_bytes(spec, sizes.cost.parameters)
-    need = max(loading, writes.checkpoint) + processes * HOST_PROCESS_BYTES
+    need = host_bytes(spec, sizes.cost.parameters, sizes.cost.trainable_parameters)
     if need <= cpu.memory_bytes:
         return
     if loading > writes.checkpoint:
@@ -120,6 +120,13 @@ def _check_host(spec: RunSpec, sizes: Sizes, system: System, writes: Written) ->
         f"{spec.name} needs about {size_text(need)} of the host's memory ({why}), but this machine, or this job of it, "
         f"has {size_text(cpu.memory_bytes)}; {mend}, or one with more."
     )
+
+
+def host_bytes(spec: RunSpec, parameters: int, trainable_parameters: int) -> int:
+    """Of each machine's own memory, where the tensors are on GPUs."""
+    processes = spec.execution.processes // spec.execution.nodes
+    loading = processes * _loaded_bytes(spec, parameters)
+    return max(loading, written(spec, trainable_parameters).checkpoint) + processes * HOST_PROCESS_BYTES
 
 
 def _loaded_bytes(spec: RunSpec, parameters: int) -> int:

@@ -70,6 +70,8 @@ def written_whole(path: Path, *, below: Path | None = None) -> Iterator[Path]:
         try:
             yield temporary
             for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
+                if file.is_dir():
+                    continue
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
             if temporary.is_dir():  # a folder can't be replaced by another in one step

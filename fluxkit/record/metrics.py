@@ -59,6 +59,8 @@ class Metric(NamedTuple):
     """A ratio has a geometric mean and an interval on the log scale."""
     per: str | None = None
     """Of a cost alone: the unit of work that is priced."""
+    per_thousand: str | None = None
+    """A thousand units of it, which are priced where one costs less than a cent."""
     of_all_runs: bool = False
     """Of a cost: whether it needs all runs, because those that have it would flatter those that do not."""
     of_inference: bool = False
@@ -221,21 +223,29 @@ METRICS = (
     ),
     Metric(
         "usd_per_1000_iterations", "Cost per 1,000 iterations", "USD", "lower", "training_speed",
-        per="1,000 iterations", verdicts=DEARER, headline="where priced",
+        per="1,000 iterations", per_thousand="1,000,000 iterations", verdicts=DEARER, headline="where priced",
         question=Question(5, "Least money per iteration", "iterates cheapest", "cost the same per iteration"),
     ),
     Metric(
         "usd_per_adapter", "Cost per tuned adapter", "USD", "lower", "training_speed",
-        per="adapter of {iterations} iterations, loading and warm-up included", verdicts=DEARER, headline="always",
+        per="adapter of {iterations} iterations, loading and warm-up included",
+        per_thousand="1,000 adapters of {iterations} iterations, loading and warm-up included",
+        verdicts=DEARER, headline="always",
         question=Question(4, "Least money per adapter", "tunes an adapter cheapest", "cost the same per adapter"),
     ),
     Metric(
+        "usd_per_job", "Cost per whole job", "USD", "lower", "training_speed",
+        per="whole job of {iterations} iterations, from loading to the graded adapter",
+        per_thousand="1,000 whole jobs of {iterations} iterations, from loading to the graded adapter",
+        verdicts=DEARER, headline="where priced",
+    ),
+    Metric(
         "usd_per_1000_images", "Cost per 1,000 images", "USD", "lower", "inference_speed",
-        per="1,000 images", verdicts=DEARER, headline="where priced",
+        per="1,000 images", per_thousand="1,000,000 images", verdicts=DEARER, headline="where priced",
     ),
     Metric(
         "usd_per_db", "Cost per dB gained", "USD", "lower", "quality", also=("training_speed",),
-        per="dB gained over untuned", of_all_runs=True,
+        per="dB gained over untuned", per_thousand="1,000 dB gained over untuned", of_all_runs=True,
     ),
 )  # fmt: skip
 """In the order in which tables have them. A row says no more than what it does not share with most."""

@@ -19,7 +19,7 @@ from fluxkit.compare.reader_options import ReaderOptions
 from fluxkit.errors import printable
 from fluxkit.record.agreement_facts import BANDS
 from fluxkit.record.atomic_file import write_atomically
-from fluxkit.record.metrics import BY_QUANTITY, CURVES, HELD_OUT, METRICS, Metric
+from fluxkit.record.metrics import BY_QUANTITY, COSTS, CURVES, HELD_OUT, METRICS, Metric
 from fluxkit.record.result import RunResult
 from fluxkit.report.embedded_json import embedded, inputs_sha256
 from fluxkit.report.environment_diff import differing, facts
@@ -32,7 +32,9 @@ from fluxkit.report.introduction import (
     page_title,
     work_sentence,
 )
-from fluxkit.report.picture_grid import Pictures, picture_grids
+from fluxkit.report.personal_data import personal_data
+from fluxkit.report.picture_grid import LEFT_OUT, Pictures, picture_grids
+from fluxkit.report.price_fields import price_fields
 from fluxkit.report.trust_board import BOARD, Square, board, findings
 from fluxkit.spec.toml import spec_toml
 from fluxkit.spec.workload import MIN_HELD_OUT
@@ -45,6 +47,7 @@ from fluxkit.text.number_format import (
     decimals_in,
     further_runs_text,
     header,
+    in_readable_unit,
     interval_text,
     listed,
     plain,
@@ -61,7 +64,7 @@ Board = Sequence[tuple[Row, Sequence[Square]]]
 GRADE_WORDS = {"A": "sound", "B": "with a remark", "C": "in doubt", "X": "not to be used"}
 MADE_WITH = ("altair", "vl-convert-python", "jinja2", "pillow")
 """Packages whose versions decide the bytes of a page."""
-SCRIPTS = ("page", "tips", "tables", "numbers", "costs", "prices", "images")
+SCRIPTS = ("page", "tips", "tables", "numbers", "prices", "images")
 STYLES = ("base", "answers", "tables", "charts", "images", "print")
 
 
@@ -70,19 +73,25 @@ def write_report(
     output: Path,
     published: Sequence[Published] = (),
     given: ReaderOptions = NO_OPTIONS,
+    *,
+    pictures: bool = True,
 ) -> Comparison:
     """Writes the page of results, each with its file as `folded_results` reads them, whole or not at all.
 
     `published` are tables from elsewhere that stand on the page, apart from everything measured; `given` are the
-    reader's prices and target.
+    reader's prices and target. Without `pictures` nobody's photo is on it, and captions stay.
     """
     comparison = compare((result for _, result in sources), given)
-    write_atomically(output, render(comparison, sources, published))
+    write_atomically(output, render(comparison, sources, published, pictures=pictures))
     return comparison
 
 
 def render(
-    comparison: Comparison, folders: Sequence[tuple[Path, RunResult]], published: Sequence[Published] = ()
+    comparison: Comparison,
+    folders: Sequence[tuple[Path, RunResult]],
+    published: Sequence[Published] = (),
+    *,
+    pictures: bool = True,
 ) -> str:
     """The page, from a comparison and the results with their files as `folded_results` gives them.
 
@@ -92,10 +101,10 @@ def render(
 
     runs = {result.id: result for _, result in folders}
     results = list(runs.values())
-    grids = picture_grids(comparison, folders)
+    grids = picture_grids(comparison, folders) if pictures else [LEFT_OUT] * len(comparison.workloads)
     # Altair would check every part of every chart against its schema, which costs more than drawing it.
     with debug_mode(arg=False):
-        sections = [_section(place, comparison, runs, pictures) for place, pictures in enumerate(grids, 1)]
+        sections = [_section(place, comparison, runs, grid) for place, grid in enumerate(grids, 1)]
     script = _script()
     page = _environment().get_template("page.html.jinja")
     text: str = page.render(
@@ -116,6 +125,7 @@ def render(
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         styles=[f"style/{name}.css" for name in STYLES],
         embedded=embedded(comparison, results),
+        holds=personal_data(results, grids),
         inputs_sha256=inputs_sha256(comparison, results, published),
         bands=BANDS,
         min_held_out=MIN_HELD_OUT,
@@ -238,7 +248,7 @@ def _not_measured(comparison: Comparison, section: Mapping[str, Any]) -> list[st
         "speed": [] if section["speed_charts"] else ["no run was timed"],
         "energy": [] if section["energy_columns"] else [row.energy.reason for row in rows],
         "scaling": [] if section["scaling"] else scaled or ["no configuration ran on several devices"],
-        "cost": [] if _priced(workload) else ["no price given"],
+        "cost": [] if workload.priced else ["no price given"],
     }
     return [
         f"{name} ({listed(sorted({printable(reason) for reason in reasons if reason}) or ['no complete run'])})"
@@ -295,12 +305,8 @@ def _step_charts(workload: Workload, runs: Mapping[str, RunResult], key: str) ->
 def _headline_columns(workload: Workload) -> list[Metric]:
     """Headline columns that any configuration has a number of: an untuned score stands under the tuned one."""
     columns = [metric for metric in shown_columns(workload) if metric.headline == "always"]
-    where_priced = [metric for metric in shown_columns(workload) if metric.headline == "where priced"]
-    return [*columns, *(where_priced if _priced(workload) else [])]
-
-
-def _priced(workload: Workload) -> bool:
-    return any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
+    columns += [metric for metric in shown_columns(workload) if workload.priced and metric.headline == "where priced"]
+    return [in_readable_unit(metric, workload) for metric in columns]
 
 
 def _environment() -> Any:
@@ -318,7 +324,8 @@ def _environment() -> Any:
     )
     functions = (
         about_the_model, bracket_text, cell, contrast_text, decided_sentence, design_sentence, facts,
-        further_runs_text, header, interval_text, mirrored, plain, seconds_text, spec_toml, value_text, verdict_words,
+        further_runs_text, header, interval_text, mirrored, plain, price_fields, seconds_text, spec_toml, value_text,
+        verdict_words,
         work_sentence,
     )  # fmt: skip
     environment.globals.update(
@@ -326,6 +333,7 @@ def _environment() -> Any:
         beside=_beside,
         besides=_besides,
         best_of=lambda metric: Markup(' data-best="{}"').format({"lower": "low"}.get(metric.better or "", "high")),
+        costs={cost.key for cost in COSTS},
         quantity_title=lambda quantity: BY_QUANTITY[quantity].title,
         run_anchor=lambda id_: "run-" + re.sub(r"[^A-Za-z0-9._-]+", "-", id_),
         sci=lambda value: MISSING if value is None else f"{value:.2g}",

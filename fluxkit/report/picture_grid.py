@@ -61,6 +61,9 @@ class Pictures(Frozen):
     note: str
 
 
+LEFT_OUT = Pictures(columns=(), rows=(), note="Left out: the page was made without pictures.")
+
+
 class Column(NamedTuple):
     """A configuration, and the run whose pictures stand for it."""
 

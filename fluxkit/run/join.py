@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fluxkit.errors import MachineError
+from fluxkit.errors import MachineError, UsageError
 from fluxkit.machine.environment import environment_notes
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
@@ -21,6 +21,7 @@ from fluxkit.record.study import STUDY_FILE, read_study
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import StopRequests, Tail, follow
 from fluxkit.run.progress import SILENT, Position, Reporter
+from fluxkit.units import span
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 600.0
@@ -37,9 +38,19 @@ def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float =
         patience_seconds: how long to wait for a run to begin.
 
     Raises:
+        UsageError: the folder that the study is to appear in does not exist.
         MachineError: no run began, or it has all its machines, or something in its folder is a link.
         KeyboardInterrupt: interrupted by hand.
     """
+    if not folder.absolute().parent.is_dir():
+        raise UsageError(
+            f"{folder.parent} is no folder here, so no other machine can begin a study in it; name a folder that all "
+            "of them see."
+        )
+    reporter.say(
+        f"Waiting up to {span(patience_seconds)} for a run of several machines to begin in {folder}: the first one "
+        f"gives fluxkit run SPEC --set execution.nodes=N --out {folder}"
+    )
     joined: set[tuple[Path, int]] = set()
     waiting_since = time.monotonic()
     while time.monotonic() - waiting_since < patience_seconds:
@@ -99,7 +110,7 @@ def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
         log = Path(scratch) / "engine.log"
         with (
             Engine(folder, here, log) as engine,
-            reporter.run(f"{job.spec.name} (seed {job.seed}), from another machine", position),
+            reporter.run(f"{job.spec.hardware.label}, from another machine", position),
         ):
             code = follow(engine, Tail(folder, job), position, stop, reporter)
         if code:

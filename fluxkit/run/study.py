@@ -1,8 +1,10 @@
 """Several specs and repeats: each run in a folder of its own, in blocks of a seeded random order, resumable."""
 
+import contextlib
 import json
 import math
 import random
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -14,15 +16,15 @@ from fluxkit.errors import UsageError
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
 from fluxkit.machine.environment import child_environment, environment_notes
-from fluxkit.plan.plan import Plan
+from fluxkit.plan.plan import Plan, measuring_seconds
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
 from fluxkit.record.contained import refuse_link, remove
-from fluxkit.record.redact import public_spec
+from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import RunResult, Status
-from fluxkit.record.run_folder import held_folder, new_folder
+from fluxkit.record.run_folder import held_folder, new_folder, read_job
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
-from fluxkit.run.progress import SILENT, Reporter, run_sentence
+from fluxkit.run.progress import SILENT, Reporter, StudyProgress, run_sentence
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.values import canonical_sha256
 
@@ -100,26 +102,68 @@ def run_study(
         KeyboardInterrupt: interrupted by hand; what was done is written.
     """
     study = arrange(specs, until.looks if until else (repeats,), same_seed=same_seed)
-    if resuming:
-        folder, wanted = out or newest_unfinished(DEFAULT_PARENT, study), study
-        study = read_study(folder)
-        if not study.asks_for(wanted):
-            raise UsageError(f"{folder} is a study of other specs or repeats; give the ones it was begun with.")
-    else:
-        folder = out or DEFAULT_PARENT / study.id
+    if not resuming:
+        return _carry_out(out or DEFAULT_PARENT / study.id, study, specs, new=True, until=until, reporter=reporter)
+    folder, wanted = out or newest_unfinished(DEFAULT_PARENT, study), study
+    study = read_study(folder)
+    if not study.asks_for(wanted):
+        raise UsageError(f"{folder} is a study of other specs or repeats; give the ones it was begun with.")
+    return _carry_out(folder, study, specs, new=False, until=until, reporter=reporter)
+
+
+def resume_study(folder: Path, look: Callable[[Sequence[RunResult]], Look], *, reporter: Reporter = SILENT) -> Outcome:
+    """Finishes the study in a folder, as `run_study` would with `resuming`; `look` is for one that has several looks.
+
+    Raises:
+        UsageError: there is no study, or a path that it needs is not known any more.
+        MachineError: a spec can't run here, or the folder can't be written.
+    """
+    study = read_study(folder)
+    specs = [_with_its_paths(folder, study, place) for place in range(len(study.specs))]
+    until = UntilDecided(study.looks, look) if len(study.looks) > 1 else None
+    return _carry_out(folder, study, specs, new=False, until=until, reporter=reporter)
+
+
+def _with_its_paths(folder: Path, study: Study, place: int) -> RunSpec:
+    """A spec of the study as it was given: a study keeps the last part of a path alone, the job of a run all of it."""
+    spec = study.specs[place]
+    if spec.paths() == {}:
+        return spec
+    for entry in study.runs:
+        with contextlib.suppress(OSError, ValueError):  # of another spec, not begun, or damaged
+            given = tilde_as_home(read_job(folder / entry.folder).spec)
+            if entry.spec == place and public_spec(given) == spec and given.paths() != spec.paths():
+                return given
+    raise UsageError(
+        f"{folder} no longer says where {', '.join(spec.paths().values())} lies; give the command that it was begun "
+        f"with once more, with --resume --out {folder}."
+    )
+
+
+def _carry_out(
+    folder: Path,
+    study: Study,
+    specs: Sequence[RunSpec],
+    *,
+    new: bool,
+    until: UntilDecided | None,
+    reporter: Reporter,
+) -> Outcome:
+    """Everything that is left of a study, from looking for its inputs on."""
     cautions = list(warnings(folder, cache_folder()))
     left_out = _bring_inputs(specs)
     plans = plan_all(specs, folder=folder)
     cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
     for caution in dict.fromkeys([*cautions, *left_out]):
         reporter.say(caution)
-    if resuming:
-        holding = held_folder(folder)
-    else:
-        advice = "choose another folder with --out, or continue with --resume"
+    if new:
+        advice = f"choose another one with --out, or continue what it holds: fluxkit resume {folder}"
         holding = new_folder(folder, advice, lambda: _write(folder, study))
+    else:
+        holding = held_folder(folder)
     with holding:
-        return _run_all(folder, read_study(folder), specs, plans, until=until, reporter=reporter)
+        study = read_study(folder)
+        return _run_all(folder, study, specs, plans, until=until, reporter=reporter)
 
 
 def _write(folder: Path, study: Study) -> None:
@@ -247,7 +291,10 @@ def _run_all(
 ) -> Outcome:
     results: list[RunResult] = []
     began, last = time.monotonic(), study.stages()[-1][0]
+    progress = StudyProgress([measuring_seconds(spec, plan) for spec, plan in zip(specs, plans, strict=True)])
+    reporter.study = progress
     for repeats, blocks in study.stages():
+        progress.expect([entry.spec for block in blocks for entry in block])
         for place, block in enumerate(blocks):
             left = sum(not _is_done(folder, block) for block in blocks[place:])
             seconds = left * _block_seconds(results, len(specs))
@@ -259,6 +306,7 @@ def _run_all(
                 results.append(
                     _run_entry(folder, study, entry, specs[entry.spec], plans[entry.spec], reporter=reporter)
                 )
+                progress.ended(entry.spec, _seconds_of(results[-1]))
                 if results[-1].status == "interrupted":
                     reporter.say(_how_to_continue(folder))
                     return Outcome(folder, tuple(results), stopped=True)
@@ -281,7 +329,7 @@ def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Pl
     before = _status(run)
     if before == "completed":
         return settle_dead_run_on_disk(run)
-    reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
+    reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.hardware.label} ({spec.name}), {_nth(entry)}.")
     try:
         if before is None:
             remove(folder, run)  # without a result nothing in it says what it is
@@ -300,8 +348,17 @@ def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Pl
 
 def _block_seconds(results: Sequence[RunResult], specs: int) -> float:
     """What a block of all specs takes, by the phases of the runs so far."""
-    seconds = [math.fsum(phase.seconds or 0.0 for phase in result.phases) for result in results]
+    seconds = [_seconds_of(result) for result in results]
     return specs * math.fsum(seconds) / len(seconds) if seconds else 0.0
+
+
+def _seconds_of(result: RunResult) -> float:
+    """What all phases of a run took."""
+    return math.fsum(phase.seconds or 0.0 for phase in result.phases)
+
+
+def _nth(entry: Entry) -> str:
+    return f"repeat {entry.repeat} with seed {entry.seed}"
 
 
 def _next_look(study: Study, repeats: int, block_seconds: float) -> str:
@@ -318,4 +375,4 @@ def _about(seconds: float) -> str:
 
 
 def _how_to_continue(folder: Path) -> str:
-    return f"To continue, give the same command with --resume --out {folder}"
+    return f"To continue: fluxkit resume {shlex.quote(str(folder))}"

@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import re
+import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -15,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from fluxkit.errors import UsageError
 from fluxkit.spec.plain_text import NotTextError, read_text
-from fluxkit.spec.run_spec import RunSpec
+from fluxkit.spec.run_spec import SPEC_SCHEMA, RunSpec
 
 PRESETS = resources.files("fluxkit") / "spec" / "presets"
 MAX_SPEC_BYTES = 1_000_000
@@ -34,6 +35,20 @@ _CONTROL = re.compile("[\0-\x1f]")
 def preset_names() -> list[str]:
     """Names of the specs that ship with fluxkit, sorted."""
     return sorted(entry.name.removesuffix(".toml") for entry in PRESETS.iterdir() if entry.name.endswith(".toml"))
+
+
+def preset_list(width: int) -> list[str]:
+    """A line for each preset: its name, and the sentence that its file begins with."""
+    names = preset_names()
+    column = max(map(len, names)) + 2
+    return [
+        textwrap.fill(
+            f"{name:<{column}}{preset_text(name).partition(chr(10))[0].removeprefix('# ')}",
+            max(width, column + 20),
+            subsequent_indent=" " * column,
+        )
+        for name in names
+    ]
 
 
 def preset_text(name: str) -> str:
@@ -114,9 +129,9 @@ def _toml_fault(text: str, error: tomllib.TOMLDecodeError) -> str:
 def parse_spec(values: dict[str, Any], source: str) -> RunSpec:
     """The spec of already parsed values; `source` names them in an error."""
     if "schema" not in values:
-        raise UsageError(f'{source} has no schema; begin it with schema = "fluxkit.spec/1".')
+        raise UsageError(f'{source} has no schema; begin it with schema = "{SPEC_SCHEMA}".')
     try:
-        return RunSpec.model_validate(values)
+        return RunSpec.model_validate(values).in_this_version()
     except ValidationError as error:
         raise UsageError(f"{source}: {'; '.join(_sentence(detail) for detail in error.errors())}.") from error
 

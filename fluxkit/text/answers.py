@@ -25,6 +25,7 @@ from fluxkit.text.number_format import (
     decimals_of,
     footing,
     further_runs_text,
+    in_readable_unit,
     level_text,
     listed,
     number,
@@ -89,19 +90,25 @@ class Answer(Frozen):
     lists_all: bool = False
     """Whether the names are all configurations and not those that lead."""
 
+    @property
+    def short(self) -> str:
+        """Who leads, by which number and how surely, in a line or two."""
+        if not self.names:
+            return f"{self.verdict}. {self.detail}"
+        leader, *others = (f"{quoted(name.name)} {name.value}" for name in self.names)
+        more = [f"{self.more} more"] if self.more else []
+        equal = f"Equal: {listed([leader, *others, *more])}" if self.verdict else leader
+        grade = f" (grade {self.grade})" if self.grade else ""
+        return f"{equal}{grade}. {self.estimate}".rstrip()
+
 
 def answers(workload: Workload) -> tuple[Answer, ...]:
     """An answer to each question of one workload; without any price one says so for all costs."""
-    priced = _priced(workload)
     return tuple(
-        _answer(workload, metric, metric.question)
+        _answer(workload, in_readable_unit(metric, workload), metric.question)
         for metric in QUESTIONS
-        if metric.question and (priced or metric.headline != "where priced")
+        if metric.question and (workload.priced or metric.headline != "where priced")
     )
-
-
-def _priced(workload: Workload) -> bool:
-    return any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
 
 
 def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
@@ -119,10 +126,10 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     named = rows if question.asks == "memory" else [leader, *beside]
     names = _names(workload, metric, question, named)
     choice = [_choice(workload, metric, [leader, *beside])] if equal else []
-    detail = "; ".join([_rests_on(metric, question, leader), *choice,
-                        *_about_the_interval(workload, metric, leader, others),
-                        *_other_precisions(workload, metric), *_not_ranked(workload, metric),
-                        *_fits(metric, question, rows)])  # fmt: skip
+    rests_on = _rests_on(workload, metric, question, leader)
+    about = _about_the_interval(workload, metric, leader, others)
+    beside_it = (*_other_precisions(workload, metric), *_not_ranked(workload, metric), *_fits(metric, question, rows))
+    detail = "; ".join([rests_on, *choice, *about, *beside_it])
     words = question.ties if equal else question.leads
     who = listed([quoted(row.name) for row in (leader, *beside)]) if equal else quoted(leader.name)
     contrasts = [between(workload, metric, leader, row)[0] for row in others]
@@ -333,21 +340,21 @@ def _design_text(looks: Sequence[int], repeats: int, level: float) -> str:
     )
 
 
-def _rests_on(metric: Metric, question: Question, row: Row) -> str:
+def _rests_on(workload: Workload, metric: Metric, question: Question, row: Row) -> str:
     """What a number must not stand without: what was measured, its runs and its grade."""
     estimate = row.estimate(metric.key)
     measured = question.asks in {"time", "images"} and f"{value_text(estimate, metric.factor)} {metric.unit}"
-    words = [measured or "", _beside(metric, row), footing(estimate)]
+    words = [measured or "", _beside(workload, metric, row), footing(estimate)]
     return ", ".join(word for word in words if word)
 
 
-def _beside(metric: Metric, row: Row) -> str:
+def _beside(workload: Workload, metric: Metric, row: Row) -> str:
     """What a number must not stand without: a speed's precision, what a cost is of, the untuned score of a score."""
     if metric.of_inference:
         return f"in {row.inference_precision}"
     if metric.per:
-        work = row.bases[metric.key].per
-        return f"for an {work}" if work != metric.per else ""  # of another its title says it
+        work = metric.unit_of_work(int(workload.tables["tune"]["iterations"] or 0))
+        return f"for {'' if work[0].isdigit() else 'an '}{work}" if work != metric.per else ""  # else the title says it
     untuned = row.estimate(metric.untuned or "")
     return "" if untuned.mean is None else f"from {value_text(untuned)} untuned"
 
@@ -390,7 +397,7 @@ def _about_the_interval(workload: Workload, metric: Metric, leader: Row, others:
 def _choice(workload: Workload, metric: Metric, equal: list[Row]) -> str:
     """What to choose by where the question itself leaves several: the first one that tells them apart."""
     for other in QUESTIONS:
-        leader = decided_leader(workload, other, equal) if other.question and other != metric else None
+        leader = decided_leader(workload, other, equal) if other.question and other.key != metric.key else None
         if leader and other.question:
             return f"of these {quoted(leader.name)} {other.question.leads}"
     return "no other question here tells these apart: choose by price or by what is at hand"
@@ -400,7 +407,7 @@ def _no_answer(workload: Workload, metric: Metric, question: Question) -> Answer
     estimates = [row.estimate(metric.key) for row in workload.rows]
     detail = "; ".join(sorted({estimate.reason or "graded X" for estimate in estimates}))
     state: State = "graded X" if any(estimate.mean is not None for estimate in estimates) else "not measured"
-    if metric.per and not _priced(workload):
+    if metric.per and not workload.priced:
         state, detail = "no price given", ASK_FOR_PRICES
     verdict = "No usable number" if state == "graded X" else state.capitalize()
     sentence = f"{verdict}, so it is not known which {question.leads}: {detail}."

@@ -18,6 +18,7 @@ LEAST_DIGITS = 2
 """Significant digits of the smallest number of a column."""
 MOST_DECIMALS = 6
 SMALLEST_PLAIN = 1e-4
+CENT = 0.01
 ROUNDING = 1e-9
 """An interval that is narrower than this share of its value is that of equal numbers."""
 
@@ -248,8 +249,7 @@ def energy_text(row: Row) -> str:
 
 def price_text(row: Row) -> str:
     """What a row is priced at."""
-    prices = ((row.usd_per_hour, "USD/h"), (row.usd_per_kwh, "USD/kWh"))
-    return " + ".join(f"{price:g} {unit}" for price, unit in prices if price) or MISSING
+    return str(row.prices) if row.prices.given else MISSING
 
 
 def prediction_text(row: Row, name: str) -> str:
@@ -272,6 +272,14 @@ def scaling_text(scaling: Scaling, rows: Mapping[str, Row]) -> str:
         f"{scaling.kind.capitalize()} scaling of {several}{single}, {speed}: efficiency {efficiency}{grade} "
         f"= {scaling.formula}"
     )
+
+
+def in_readable_unit(metric: Metric, workload: Workload) -> Metric:
+    """The metric as a workload shows it: where a cost is less than a cent, a thousand units are priced."""
+    means = [mean for row in workload.rows if (mean := row.estimate(metric.key).mean)]
+    if not metric.per_thousand or not means or min(means) >= CENT:
+        return metric
+    return metric._replace(factor=1000.0, per=metric.per_thousand, title=f"Cost per {metric.per_thousand}")
 
 
 def title_of(metric: Metric, workload: Workload) -> str:

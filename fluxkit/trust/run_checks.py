@@ -51,6 +51,7 @@ CHECKS: tuple[Callable[[RunResult], Iterator[Finding]], ...] = (
     disturbances.quota_throttled,
     disturbances.swapped,
     disturbances.on_battery,
+    disturbances.suspended,
     disturbances.gpu_in_use,
     disturbances.gpu_held_back,
     disturbances.gpu_memory_errors,

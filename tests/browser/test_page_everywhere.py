@@ -49,7 +49,7 @@ def test_no_rule_of_accessibility_is_broken(browser, two_workloads, scheme):
     axe = importlib.import_module("axe_playwright_python.sync_playwright").Axe()
     page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page.goto(two_workloads.as_uri())
-    page.locator("input[data-price=hour]").last.fill("3")
+    page.locator("input[data-key]").first.fill("3")
     violations = axe.run(page).response["violations"]
     for each in page.locator("details").all():
         each.evaluate("part => { part.open = true; }")
@@ -161,7 +161,7 @@ def test_print_shows_everything_but_the_controls(browser, file):
     assert page.locator("button:visible:not(th button, .enlarge)").count() == 0
     assert page.locator("input:visible:not(.choice input)").count() == 0
     assert page.locator(".choice label:visible").inner_text() == "60 s"
-    assert page.locator("#w1-tradeoffs td span:visible").first.inner_text() == "0.500"
+    assert page.locator("#w1-tradeoffs table.prices td").first.inner_text() == "0.5 USD/h + 0.3 USD/kWh"
     hidden = "all => all.filter((each) => !each.checkVisibility()).map((each) => each.textContent.slice(0, 60))"
     assert page.locator("details.printed table, details.printed dl").evaluate_all(hidden) == []
     assert page.locator("#w1-environment:visible, figure details:visible").count() == 0

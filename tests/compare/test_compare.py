@@ -329,7 +329,7 @@ def test_two_prices_of_energy_in_one_row_are_warned_about():
     comparison = compare(results)
     assert comparison.workloads[0].rows[0].usd_per_kwh == 0.3
     (said,) = [warning for warning in comparison.warnings if "several prices" in warning]
-    assert "“Laptop CPU” has 0 USD/h with 0.2 USD/kWh and 0 USD/h with 0.3 USD/kWh" in said
+    assert "“Laptop CPU” has 0.2 USD/kWh and 0.3 USD/kWh" in said
 
 
 def offers(*labels_and_prices):
@@ -365,7 +365,7 @@ def test_one_label_with_two_prices_is_a_warning_that_names_both(precisions):
         for n in range(3)
     ]
     (said,) = [warning for warning in compare(results).warnings if "several prices" in warning]
-    assert "“A100” has 1.9 USD/h with 0 USD/kWh and 4.1 USD/h with 0 USD/kWh" in said
+    assert "“A100” has 1.9 USD/h and 4.1 USD/h" in said
     priced_by_reader = compare(results, ReaderOptions(usd_per_hour={"A100": 2.0}))
     assert not [warning for warning in priced_by_reader.warnings if "several prices" in warning]
 

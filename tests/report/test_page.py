@@ -13,9 +13,10 @@ from pages import Page, rendered, written
 
 from fluxkit.compare.compare import compare
 from fluxkit.errors import UsageError
+from fluxkit.fold.outcome import folded_results
 from fluxkit.record.metrics import HELD_OUT
 from fluxkit.record.run_folder import find_results, write_result
-from fluxkit.report.page import render
+from fluxkit.report.page import render, write_report
 from fluxkit.text.number_format import header
 from fluxkit.text.text_table import cell, shown_columns
 
@@ -61,9 +62,9 @@ def test_the_page_says_the_numbers_of_the_comparison(study_page):
         "Least time to tune decided 200 iterations in 20.0 s A grade A: sound 95 % interval 19.9 to 20.1",
         "Laptop CPU (FP32) 21 % more iterations/s than “Laptop CPU (bfloat16)” (+5 % to +38 %). Decided.",
         "Looks after 3, 5, 7 and 10 repeats, which may add 0.5, 1, 1.75 and 1.75 % of wrong answers;",
-        "Enter what this hardware costs",
         "Means over 3 runs each (n = 3)",
         "A difference counts if p < 0.05 after correction",
+        "Set hardware.usd_per_hour in its spec",
         "it measures how well the tuning set was learnt",
         "OutOfMemoryError",
         "Inference speed at batch size 256 (image-steps/s)",
@@ -218,3 +219,20 @@ def test_configurations_stand_best_first(study_page):
     order = [int(number) for number in re.findall(r'<tr data-configuration="(\d+)"', table)]
     speeds = [workload.rows[number].estimate("training_iterations_per_second").mean or 0.0 for number in order]
     assert speeds == sorted(speeds, reverse=True)
+
+
+def test_a_page_says_what_of_people_it_holds(study_page, tmp_path):
+    """Its footer counts pictures and captions and names labels; made without pictures it holds none."""
+    footer = re.search(r'<p id="personal">(.*?)</p>', study_page[1], re.DOTALL)[1]
+    shown = study_page[1].count("<img src=")
+    assert re.match(
+        rf"This page holds {shown} pictures, \d+ of them photos that were tuned on; \d+ captions; labels", footer
+    )
+    assert "“Laptop CPU”" in footer
+    bare = tmp_path / "bare.html"
+    write_report(folded_results([study_page[0]]), bare, pictures=False)
+    text = bare.read_text("utf-8")
+    assert "<img src=" not in text
+    assert "data:image" not in text
+    assert "This page holds no picture; " in text
+    assert "Left out: the page was made without pictures." in text

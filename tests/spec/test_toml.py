@@ -7,7 +7,7 @@ import pytest
 from fluxkit.errors import ExitCode, UsageError
 from fluxkit.spec.toml import load_spec, preset_names, preset_text, spec_toml
 
-HEAD = 'schema = "fluxkit.spec/1"\nname = "mine"\n'
+HEAD = 'schema = "fluxkit.spec/2"\nname = "mine"\n'
 NANO_PRESETS = ["nano-laptop-cpu", "nano-laptop-cpu-bf16", "nano-multi-gpu", "nano-single-gpu", "nano-two-process"]
 
 
@@ -93,7 +93,7 @@ def test_a_huge_file_is_refused_unread(refusal):
 
 def test_a_missing_schema_is_asked_for(refusal):
     """A spec must say which version of the format it is in."""
-    assert refusal('name = "mine"').endswith('has no schema; begin it with schema = "fluxkit.spec/1".')
+    assert refusal('name = "mine"').endswith('has no schema; begin it with schema = "fluxkit.spec/2".')
 
 
 def test_another_schema_is_refused(refusal):
@@ -130,7 +130,7 @@ def test_two_mistakes_are_told_at_once(refusal):
 
 def test_a_name_is_required(refusal):
     """A spec without a name is refused."""
-    assert "name is missing" in refusal('schema = "fluxkit.spec/1"')
+    assert "name is missing" in refusal('schema = "fluxkit.spec/2"')
 
 
 @pytest.mark.parametrize(

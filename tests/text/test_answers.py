@@ -194,7 +194,7 @@ def test_quality_at_equal_iterations_is_answered():
 @pytest.mark.parametrize("form", ["table", "markdown"])
 def test_terminal_and_markdown_say_the_same_sentence(form):
     """Each answer is one sentence with its scenario before it."""
-    text = " ".join(render(compare(builders.study()), form, 2000).replace("\\", "").split())
+    text = " ".join(render(compare(builders.study()), form, 2000, everything=True).replace("\\", "").split())
     for answer in answers(compare(builders.study()).workloads[0]):
         assert answer.scenario in text
         assert answer.sentence in text
