@@ -244,10 +244,10 @@ def _workload_warnings(workload: Workload, sides: Sequence[Side]) -> Iterator[st
     if few:
         enough = f"which --repeats {MIN_VALUES} makes possible"
         yield f"Too few runs for an interval, {enough}: {', '.join(few)}."
-    if not all(contrast.together for contrast in workload.contrasts):
+    if any(contrast.near_drift for contrast in workload.contrasts):
         yield (
-            "Configurations were measured apart, not interleaved in one study on one machine: drift can look like a "
-            "difference."
+            "Some configurations were measured apart and differ no more than their machines drifted: interleave them "
+            "in one study to tell them apart."
         )
     same = [f"“{side.row.name}” ({side.runs_of_few_seeds})" for side in sides if side.runs_of_few_seeds]
     if same:
@@ -269,7 +269,7 @@ def _quality_warnings(workload: Workload) -> Iterator[str]:
             yield f"“{row.name}” diverged in {runs}: scores are not finite numbers, so its quality is in no comparison."
     for metric in CONTRASTED:
         if metric.scored and metric.scored.held_out and (worse := all_worse(workload, metric)):
-            yield f"{': '.join(worse)}."
+            yield f"{worse[0]}. {worse[1][0].upper()}{worse[1][1:]}."
 
 
 def _prices_apart(results: Sequence[RunResult], options: ReaderOptions) -> Iterator[str]:

@@ -15,12 +15,12 @@ ScalingKind = Literal["strong", "weak"]
 
 
 class CurvePoint(Frozen):
-    """Quality at one mark of the trajectory, over the runs of a configuration: a field for each metric with a curve."""
+    """Quality at one evaluation point, over the runs of a configuration: a field for each metric with a curve."""
 
     mark: str
     target_seconds: float | None
     seconds: float
-    """Mean tuning time at the mark."""
+    """Mean tuning time at that point."""
     iteration: float
     samples: float
     psnr_db: Estimate
@@ -76,7 +76,7 @@ class Row(Frozen):
     time_to_target: TimeToTarget | None
     """Null where the workload has no target or the row no curve."""
     agreement: bool | None
-    """Whether every run's certificates are inside their bands; null where a run has none."""
+    """Whether every run passes its numerical checks against the reference; null where a run has none."""
     certificates: tuple[Certificate, ...]
     """By precision."""
     predicted_over_measured: dict[str, Estimate]
@@ -125,6 +125,8 @@ class Contrast(Frozen):
     """Whether it was taken block by block of the random order, quality seed by seed."""
     together: bool
     """Whether the runs were interleaved in one study on one machine; otherwise they were measured apart."""
+    near_drift: bool = False
+    """Measured apart, and no larger than what the machines' own speed changed by during the runs."""
     grade: Grade | None
 
 
@@ -150,7 +152,7 @@ class Judgement(Frozen):
 
 
 class Anchor(Frozen):
-    """A score that needs no tuning, to read the others by: over the same photos, and one value, for it has no luck."""
+    """A score that needs no tuning, to read the others by: over the same photos, and the same in every run."""
 
     name: str
     precision: str | None = None

@@ -22,10 +22,12 @@ from fluxkit.compare.decision import (
 from fluxkit.compare.quality_pairs import diverged_at, photos_by_seed
 from fluxkit.compare.ranking import RANKED_PRECISION, order, worse_than_untuned
 from fluxkit.compare.side import Side
-from fluxkit.record.metrics import CONTRASTED, Metric
+from fluxkit.record.metrics import CONTRASTED, SCALING_RATES, Metric
 from fluxkit.record.result import RunResult
 from fluxkit.spec.workload import MIN_HELD_OUT
+from fluxkit.trust.ceilings import before_and_after
 from fluxkit.trust.estimate import worst
+from fluxkit.trust.finding import SPEED_SUBJECTS
 
 Keys = tuple[str, str]
 """Of the rows of a pair."""
@@ -268,6 +270,7 @@ def _contrast(measured: Measured, keys: Keys, judged: Pair | None, held_out_clus
         further_runs=judged.further_repeats if judged else None,
         paired=difference.paired,
         together=_together(*(side.results for side in sides)),
+        near_drift=_near_drift(metric, sides),
         grade=worst(tuple(side.row.estimate(metric.key).grade for side in sides)),
     )
 
@@ -340,15 +343,34 @@ def uncertified(first: Side, second: Side) -> str | None:
         return None
     failed = [f"“{side.row.name}”" for side in (first, second) if side.row.agreement is False]
     if failed:
-        return f"the agreement certificate failed: {', '.join(failed)}"
+        return f"the numerical check against the reference failed: {', '.join(failed)}"
     lacking = [f"“{side.row.name}”" for side in (first, second) if side.row.agreement is None]
-    return f"measured on two machines, and no agreement certificate of {' and of '.join(lacking)}" if lacking else None
+    return (
+        f"measured on two machines, and no numerical check against the reference of {' and of '.join(lacking)}"
+        if lacking
+        else None
+    )
 
 
 def _machine(result: RunResult) -> tuple[str, tuple[str, ...]]:
     """What a machine is known by: its processor, cores and memory, and the GPUs that the run saw."""
     system = result.system.before
     return system.fingerprint("cpu", 1), tuple(sorted({device.name for device in system.devices_of("cuda")}))
+
+
+def _near_drift(metric: Metric, sides: Sequence[Side]) -> bool:
+    """Whether runs that were measured apart differ in speed by no more than their machines changed by themselves."""
+    phases = [phase for phase, subject in SPEED_SUBJECTS.items() if subject in {metric.subject, *metric.also}]
+    if not phases or _together(*(side.results for side in sides)):
+        return False
+    speed = next(rate for rate in SCALING_RATES if rate.subject == SPEED_SUBJECTS[phases[0]])
+    first, second = (side.row.estimate(speed.key).mean for side in sides)
+    changes = [
+        abs(math.log(after.matmul_flops_per_second / before.matmul_flops_per_second))
+        for side in sides for result in side.results for phase in phases
+        for before, after in before_and_after(result, phase)
+    ]  # fmt: skip
+    return bool(first and second) and abs(math.log((first or 1.0) / (second or 1.0))) <= max(changes, default=-1.0)
 
 
 def _together(first: Sequence[RunResult], second: Sequence[RunResult]) -> bool:

@@ -17,7 +17,7 @@ from fluxkit.values import Frozen
 STYLES: dict[Verdict, str] = {"fit": "green", "remark": "yellow", "doubt": "red", "unknown": "dim"}
 WORST_FIRST: tuple[Verdict, ...] = ("doubt", "remark", "unknown", "fit")
 INDENT = 9
-MEANINGS = "Doubt: speeds may not be believed. Remark: know it. Unknown: this machine does not say."
+MEANINGS = "Doubt: speeds are not reliable. Remark: know it. Unknown: this machine does not say."
 
 
 class Finding(Frozen):

@@ -160,8 +160,8 @@ def _missing_packages(spec: RunSpec, system: System, devices: Sequence[PlacedDev
 def _preparation_note(spec: RunSpec, sizes: Sizes) -> str:
     if not spec.model.can_draw:
         return (
-            "Random weights have no quality: speed, memory and energy are measured, and nothing is encoded, drawn or"
-            " graded."
+            "Random weights have no quality: speed, memory and energy are measured, and nothing is encoded, generated"
+            " or graded."
         )
     cached = size_text(sizes.cache_bytes)
     return f"Opened and encoded images and captions take {cached} in the cache; fluxkit cache says where and clears it."

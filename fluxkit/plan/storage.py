@@ -85,7 +85,8 @@ def check_storage(spec: RunSpec, sizes: Sizes, system: System) -> list[str]:
         MachineError: one of them does not suffice.
     """
     writes = written(spec, sizes.cost.trainable_parameters)
-    parts = f"two checkpoints of {size_text(writes.checkpoint)} and {MOST_MARKS} marks of {size_text(writes.mark)}"
+    points = f"{MOST_MARKS} evaluation points of {size_text(writes.mark)}"
+    parts = f"two checkpoints of {size_text(writes.checkpoint)} and {points}"
     free = system.number("disk_free_bytes")
     if free is not None and writes.on_disk > free:
         raise MachineError(

@@ -34,6 +34,9 @@ class Question(NamedTuple):
     """Said of the one that is best."""
     ties: str
     """Said of several that are equally good."""
+    asks: Literal["time", "images", "memory"] | None = None
+    """What the question names, where that is not the metric itself: the time of the iterations that all do, whole
+    images a second, or which memory holds each configuration."""
 
 
 class Metric(NamedTuple):
@@ -119,7 +122,7 @@ METRICS = (
         "training_iterations_per_second", "Training speed", "iterations/s", "higher", "training_speed",
         role="primary", verdicts=FASTER, contrast_name="training_speed", rerun=True,
         headline="always", end_of_run="iterations/s", bars=True,
-        question=Question(1, "Least time to tune", "tunes fastest", "tune equally fast"),
+        question=Question(1, "Least time to tune", "tunes fastest", "tune equally fast", "time"),
     ),
     Metric(
         "training_images_per_second", "Training throughput", "images/s", "higher", "training_speed",
@@ -130,7 +133,7 @@ METRICS = (
         "inference_image_steps_per_second", "Inference speed", "image-steps/s", "higher", "inference_speed",
         of_inference=True, role="primary", verdicts=FASTER, contrast_name="inference_speed", rerun=True,
         headline="always", end_of_run="image-steps/s", bars=True, scaling_batch=("inference", "batch_size"),
-        question=Question(5, "Fastest generation", "generates fastest", "generate equally fast"),
+        question=Question(3, "Fastest generation", "generates fastest", "generate equally fast", "images"),
     ),
     Metric(
         "inference_batch_steps_per_second", "Inference, whole batch", "batch-steps/s", "higher", "inference_speed",
@@ -142,8 +145,8 @@ METRICS = (
         untuned="psnr_db_untuned", rerun=True, headline="always", end_of_run="dB PSNR",
         curve_title="PSNR of the tuned images",
         question=Question(
-            2, "Best quality in equal time", "draws the tuned images best after equal time",
-            "draw the tuned images equally well after equal time",
+            2, "Best quality in equal time", "generates the tuned images best after equal time",
+            "generate the tuned images equally well after equal time",
         ),
     ),
     Metric("psnr_db_untuned", "PSNR untuned", "dB", None, "quality"),
@@ -159,8 +162,8 @@ METRICS = (
         verdicts=BETTER, scored=Scored("psnr_db", "iterations"), margin=PSNR_MARGIN_DB, relative=False,
         untuned="psnr_db_untuned", rerun=True,
         question=Question(
-            3, "Best quality after equal iterations", "draws the tuned images best after equal iterations",
-            "draw the tuned images equally well after equal iterations",
+            6, "Best quality after equal iterations", "generates the tuned images best after equal iterations",
+            "generate the tuned images equally well after equal iterations",
         ),
     ),
     Metric(
@@ -174,7 +177,7 @@ METRICS = (
         untuned="validation_loss_untuned", headline="always", held_out_title="Loss",
         curve_title="Loss on held-out images",
         question=Question(
-            4, "Best held-out score in equal time", "does best on images it never saw",
+            7, "Best held-out score in equal time", "does best on images it never saw",
             "do equally well on images they never saw",
         ),
     ),
@@ -202,7 +205,7 @@ METRICS = (
     Metric(
         "peak_memory_bytes", "Peak memory", "GiB", "lower", "run",
         factor=2.0**-30, verdicts=LARGER, headline="always",
-        question=Question(8, "Runs on what I have", "needs the least memory", "need the same memory"),
+        question=Question(8, "Memory needed", "needs the least memory", "need the same memory", "memory"),
     ),
     Metric("tuning_seconds", "Tuning time", "s", None, "training_speed"),
     Metric("total_seconds", "Whole run", "s", None, "training_speed", also=("inference_speed",)),
@@ -221,14 +224,14 @@ METRICS = (
     Metric(
         "usd_per_1000_iterations", "Cost per 1,000 iterations", "USD", "lower", "training_speed",
         per="1,000 iterations", per_thousand="1,000,000 iterations", verdicts=DEARER, headline="where priced",
-        question=Question(7, "Least money per iteration", "iterates cheapest", "cost the same per iteration"),
+        question=Question(5, "Least money per iteration", "iterates cheapest", "cost the same per iteration"),
     ),
     Metric(
         "usd_per_adapter", "Cost per tuned adapter", "USD", "lower", "training_speed",
         per="adapter of {iterations} iterations, loading and warm-up included",
         per_thousand="1,000 adapters of {iterations} iterations, loading and warm-up included",
         verdicts=DEARER, headline="always",
-        question=Question(6, "Least money per adapter", "tunes an adapter cheapest", "cost the same per adapter"),
+        question=Question(4, "Least money per adapter", "tunes an adapter cheapest", "cost the same per adapter"),
     ),
     Metric(
         "usd_per_job", "Cost per whole job", "USD", "lower", "training_speed",

@@ -19,6 +19,7 @@ from fluxkit.text.number_format import (
     MISSING,
     agreement_text,
     contrast_text,
+    decimals_in,
     energy_text,
     footing,
     further_runs_text,
@@ -91,9 +92,11 @@ def cell(workload: Workload, row: Row, column: Metric) -> Cell:
     estimate = row.estimate(column.key)
     if estimate.mean is None:
         return Cell(MISSING, "", f"({estimate.reason if row.runs else 'no complete run'})", "")
+    # A page prices costs again by itself, one by one.
+    decimals = None if column.per else decimals_in((row.estimate(column.key) for row in workload.rows), column.factor)
     return Cell(
-        value_text(estimate, column.factor),
-        interval_text(estimate, column.factor),
+        value_text(estimate, column.factor, decimals),
+        interval_text(estimate, column.factor, decimals),
         footing(estimate),
         STARS[standing(workload, row, column.key)],
     )
@@ -113,7 +116,7 @@ def _lines(workload: Workload) -> list[tuple[str, ...]]:
         (f"Time to {number(target or 0.0, 2)} dB", *[target_text(row.time_to_target) for row in rows]),
         ("Price", *[price_text(row) for row in rows]),
         ("Energy", *[energy_text(row) for row in rows]),
-        ("Agreement with the reference", *[agreement_text(row) for row in rows]),
+        ("Numerical check against a reference", *[agreement_text(row) for row in rows]),
         ("Predicted / measured peak memory", *[prediction_text(row, "peak_memory") for row in rows]),
         ("Predicted / measured seconds", *[prediction_text(row, "seconds") for row in rows]),
     ]
@@ -164,7 +167,7 @@ def _verdicts(workload: Workload) -> list[tuple[str, ...]]:
             lines.append(("all", *names, MISSING, f"not compared: {contrast.reason}", ""))
             continue
         more = further_runs_text(contrast.further_runs) or contrast.reason
-        words = [verdict_words(contrast), more or "", "" if contrast.together else "measured apart"]
+        words = [verdict_words(contrast), more or "", "measured apart" if contrast.near_drift else ""]
         text = "; ".join(word for word in words if word)
         title = BY_QUANTITY[contrast.quantity].title
         lines.append((title, *names, contrast_text(contrast), text, contrast.grade or ""))
