@@ -12,6 +12,7 @@ demo:
 
 # Write reports/STUDY/index.html of a study folder, with the results and pictures that it shows in results/ beside it.
 report study:
+    mkdir -p "reports/$(basename "$1")"
     fluxkit report "$1" -o "reports/$(basename "$1")/index.html" --with-results --published original-study
 
 # Install what the tests need and run them.
@@ -37,9 +38,9 @@ check:
     mypy
     lint-imports
 
-# Measure what looking at the machine costs, as a share of a run of two minutes.
-bench:
-    python tests/cost_of_looking.py
+# Measure fluxkit's speed against other ways to do the same work; add it to reports/bench/MACHINE.json.
+bench *arguments:
+    PYTHONPATH="tests${PYTHONPATH:+:$PYTHONPATH}" python -m bench "$@"
 
 # Write the pinned files of tests/golden/ anew; look at the difference before committing it.
 golden:

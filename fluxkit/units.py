@@ -43,6 +43,19 @@ def amount(value: float) -> str:
     return f"{value:.4g} {prefix}"
 
 
+def side_by_side(names: Sequence[str], columns: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Columns behind those names, as many beside each other as the width takes, the others below; never none."""
+    lines: list[str] = []
+    rest = list(columns)
+    while rest:
+        count = 1
+        while count < len(rest) and max(map(len, aligned([*zip(names, *rest[: count + 1], strict=True)]))) <= width:
+            count += 1
+        lines += [*([""] if lines else []), *aligned([*zip(names, *rest[:count], strict=True)])]
+        rest = rest[count:]
+    return lines
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """A line per row of cells, each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

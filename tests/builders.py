@@ -44,10 +44,10 @@ TIME_SHARES = (0.25, 0.5, 1.0)
 def spec(**tables: Any) -> RunSpec:
     """A spec with some tables' keys replaced: `spec(tune={"seconds": 30.0}, name="other")`."""
     values: dict[str, Any] = {
-        "schema": "fluxkit.spec/1",
+        "schema": "fluxkit.spec/2",
         "name": "nano-laptop-cpu",
         "tune": {"seconds": 60.0, "iterations": 200},
-        "hardware": {"label": "Laptop CPU", "usd_per_hour": 0.0},
+        "hardware": {"label": "Laptop CPU"},
     }
     for table, content in tables.items():
         values[table] = {**values.get(table, {}), **content} if isinstance(content, dict) else content

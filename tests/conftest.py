@@ -90,7 +90,7 @@ def spec() -> Callable[..., RunSpec]:
     """Makes a spec from tables: spec(execution={"processes": 2})."""
 
     def make(**tables: Any) -> RunSpec:
-        return RunSpec.model_validate({"schema": "fluxkit.spec/1", "name": "test", **tables})
+        return RunSpec.model_validate({"schema": "fluxkit.spec/2", "name": "test", **tables})
 
     return make
 
@@ -100,7 +100,7 @@ def small_spec() -> RunSpec:
     """Forty iterations or ten seconds of the embedded model on the CPU."""
     return RunSpec.model_validate(
         {
-            "schema": "fluxkit.spec/1",
+            "schema": "fluxkit.spec/2",
             "name": "small",
             "seed": 3,
             "tune": {"iterations": 40, "seconds": 10.0, "max_seconds": 60.0},

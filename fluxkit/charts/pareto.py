@@ -1,29 +1,24 @@
-"""Quality against time and against money: every graded mark is an offer, and the front is what none of them beats."""
+"""Quality against money: each point is the quality reached for it, and the front is what no other one beats."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fluxkit.charts.summary_charts import Chart, interval_cell, interval_ends
+from fluxkit.charts.summary_charts import Chart, interval_cell, interval_ends, marked
 from fluxkit.charts.svg import svg
 from fluxkit.charts.vega_specs import pareto_layers
 from fluxkit.compare.comparison import Row, Workload
 from fluxkit.compare.ranking import ahead, ranked
 from fluxkit.record.metrics import BY_KEY, COSTS, Metric
 from fluxkit.record.result import Grade
-from fluxkit.spec.prices import Prices
-from fluxkit.stats import MIN_VALUES, Interval, t_quantile
-from fluxkit.text.number_format import MISSING, listed, plain, quoted
+from fluxkit.stats import Interval
+from fluxkit.text.number_format import MISSING, in_readable_unit, listed, plain, quoted, seconds_text
 from fluxkit.trust.estimate import worst
 from fluxkit.values import Frozen
 
-MOST_RUNS = 40
-"""Runs of one configuration for which a page can make an interval by itself."""
-
 
 class Offer(NamedTuple):
-    """What a configuration had reached at a mark, and what that took."""
+    """What a configuration had reached at an evaluation point, and what that took."""
 
     row: Row
     psnr_db: float
@@ -34,20 +29,17 @@ class Offer(NamedTuple):
     grade: Grade | None
     """The worst of what it was made of."""
     gained: bool
-    """Whether it is better than the untuned model; what is not is drawn, and leads nobody."""
+    """Whether it is better than the untuned model; what is not is shown, and leads nobody."""
 
 
 class Tradeoffs(Frozen):
-    """Both trade-offs of a workload, and what a page needs to price itself again."""
+    """The trade-off of a workload, and the costs that stand beside it."""
 
-    time: Chart | None
     cost: Chart | None
     """Null where no price is given."""
     sentence: str
     """Who is best for the whole tuning time, by verdicts, and whose mean is highest before."""
     columns: tuple[Metric, ...]
-    quantiles: str
-    """Student's 0.975 quantile / 1 by number of runs, as JSON."""
 
 
 def _offers(workload: Workload) -> list[Offer]:
@@ -64,28 +56,21 @@ def _offers(workload: Workload) -> list[Offer]:
 
 
 def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
-    """Quality over tuning time and over its cost at the given prices."""
+    """Quality over the cost of its tuning time at the given prices."""
     offers = _offers(workload)
     priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
-    most = max((len(row.runs) for row in workload.rows), default=0)
     return Tradeoffs(
-        time=_chart(
-            offers, f"{key}-pareto-time", "Quality over tuning time", "Tuning time (s)", unit="s", less="less time"
-        ),
-        cost=_chart(
-            priced, f"{key}-pareto-cost", "Quality over cost", "USD for the tuning time", unit="USD", less="cheaper"
-        ),
+        cost=_chart(priced, f"{key}-pareto-cost"),
         sentence=_leaders_sentence(workload, offers),
-        columns=COSTS,
-        quantiles=json.dumps({count: t_quantile(count) for count in range(MIN_VALUES, min(most, MOST_RUNS) + 1)}),
+        columns=tuple(in_readable_unit(cost, workload) for cost in COSTS),
     )
 
 
 def _priced(offer: Offer) -> Offer | None:
     """The same mark for what its tuning time costs: the instance, and the energy at the tuning phase's mean power."""
-    basis, prices = offer.row.bases["usd_per_1000_iterations"], Prices(offer.row.usd_per_hour, offer.row.usd_per_kwh)
+    basis, prices = offer.row.bases["usd_per_1000_iterations"], offer.row.prices
     watts = basis.joules.mean / basis.seconds.mean if basis.joules.mean is not None and basis.seconds.mean else None
-    if not prices.usd_per_hour and (not prices.usd_per_kwh or watts is None):
+    if not prices.given or (prices.usd_per_kwh and watts is None and not prices.usd_per_hour):
         return None
     seconds = offer.takes
     metered = watts is not None and prices.usd_per_kwh
@@ -95,8 +80,9 @@ def _priced(offer: Offer) -> Offer | None:
     return offer._replace(takes=prices.usd(seconds, None if watts is None else watts * seconds), grade=grade)
 
 
-def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: str, less: str) -> Chart | None:
-    """PSNR over what the offers take; `less` says in words what lies left."""
+def _chart(offers: Sequence[Offer], key: str) -> Chart | None:
+    """PSNR over what the offers cost."""
+    axis = "USD for the tuning time"
     if not offers:
         return None
     front: list[Offer] = []
@@ -106,7 +92,7 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
         if offer.gained and (not front or offer.psnr_db > front[-1].psnr_db):
             front.append(offer)
     for offer in offers:
-        label = f"{offer.row.name}: {plain(offer.psnr_db)} dB for {plain(offer.takes)} {unit}"
+        label = marked(offer.row, f": {plain(offer.psnr_db)} dB for {plain(offer.takes)} USD")
         ends = interval_ends(offer.interval)
         values.append({"name": offer.row.name, "x": offer.takes, "y": offer.psnr_db, "label": label, **ends})
     for offer in sorted(offers, key=lambda offer: offer.takes):
@@ -117,11 +103,11 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
     rows = list({offer.row.key: offer.row for offer in offers}.values())
     line = [{"x": offer.takes, "y": offer.psnr_db} for offer in front]
     return Chart(
-        title=title,
+        title="Quality over cost",
         how_to_read=(
-            "Each marker is the state of a configuration at a graded mark, its whisker the 95 % interval over runs. "
-            f"Left is {less}, up is better. The dashed front joins the marks that no other mark beats in both, by "
-            "their means; whiskers that overlap leave it open which is better."
+            "Each point is the quality reached for that money, its whisker the 95 % interval over runs. Left is "
+            "cheaper, up is better. The dashed front joins the points that no other one beats in both, by their means; "
+            "whiskers that overlap leave it open which is better."
         ),
         svg=svg(pareto_layers(rows, values, line, axis, "PSNR (dB)"), key),
         columns=("Configuration", axis, "PSNR (dB)", "95 % interval", "On the front", "Grade"),
@@ -132,10 +118,10 @@ def _chart(offers: Sequence[Offer], key: str, title: str, axis: str, *, unit: st
 def _leaders_sentence(workload: Workload, offers: Sequence[Offer]) -> str:
     """Who is best for the whole tuning time, by verdicts; of shorter times whose mean is highest."""
     if not offers:
-        return "No quality was measured at a time mark, so there is no front."
+        return "No quality was measured after a given time."
     offers = [offer for offer in offers if offer.gained]
     if not offers:
-        return "At no time mark is anything better than the untuned model, so there is no front."
+        return "After no given time is anything better than the untuned model."
     budget = float(workload.tables["tune"]["seconds"] or 0.0)
     stretches: list[tuple[float, float, str]] = []
     for seconds in sorted({offer.takes for offer in offers if offer.takes < budget}):
@@ -145,18 +131,14 @@ def _leaders_sentence(workload: Workload, offers: Sequence[Offer]) -> str:
         else:
             stretches.append((seconds, seconds, best))
     earlier = "; ".join(itertools.starmap(_stretch_text, stretches))
-    highest = max(offers, key=lambda offer: offer.psnr_db)
-    return (
-        f"{_budget_sentence(workload, budget)} "
-        + (f"Shorter times have no verdict; the highest mean is that of {earlier}. " if earlier else "")
-        + f"The front is one of means; the highest is {plain(highest.psnr_db, 4)} dB after {plain(highest.takes)} s, "
-        f"{quoted(highest.row.name)}."
-    )
+    shorter = f" Shorter times have no verdict; the highest mean is that of {earlier}." if earlier else ""
+    return f"{_budget_sentence(workload, budget)}{shorter}"
 
 
 def _stretch_text(first: float, last: float, name: str) -> str:
     """Whose mean is highest from one tuning time to another."""
-    when = f"at {plain(first)} s" if first == last else f"from {plain(first)} to {plain(last)} s"
+    when = f"after {seconds_text(first)}" if first == last else f"from {seconds_text(first)} to {seconds_text(last)}"
+    when += " s"
     return f"{quoted(name)} {when}"
 
 
@@ -165,8 +147,8 @@ def _budget_sentence(workload: Workload, budget: float) -> str:
     metric = BY_KEY["psnr_db"]
     judgement, rows = workload.judgement(metric.quantity), ranked(workload, metric)
     if judgement is None or judgement.leader is None:
-        return f"After {plain(budget)} s no two configurations can be compared."
+        return f"After {seconds_text(budget)} s no two configurations can be compared."
     names = [quoted(row.name) for row in rows if row is rows[0] or not ahead(workload, metric, rows[0], row)]
     if judgement.decided:
-        return f"Best after {plain(budget)} s: {listed(names)}{', which are equal' if names[1:] else ''}."
-    return f"After {plain(budget)} s it is not settled between {listed(names)}."
+        return f"Best after {seconds_text(budget)} s: {listed(names)}{', which are equal' if names[1:] else ''}."
+    return f"After {seconds_text(budget)} s it is not settled between {listed(names)}."

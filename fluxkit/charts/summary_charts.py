@@ -5,13 +5,13 @@ from typing import Any
 
 from fluxkit.charts.svg import svg
 from fluxkit.charts.ticks import CurveAxis, round_places, ticks
-from fluxkit.charts.vega_specs import bar_layers, curve_layers, forest_layers, phase_layers
+from fluxkit.charts.vega_specs import bar_layers, curve_layers, phase_layers
 from fluxkit.compare.comparison import Anchor, CurvePoint, Row, Workload
 from fluxkit.compare.ranking import between, ranked
 from fluxkit.record.metrics import BY_KEY, Metric
 from fluxkit.record.phase_seconds import part_place
 from fluxkit.stats import Interval
-from fluxkit.text.number_format import MISSING, PLAIN_DIGITS, plain, turned, verdict_words
+from fluxkit.text.number_format import MISSING, PLAIN_DIGITS, plain, round_text, turned, verdict_words
 from fluxkit.trust.estimate import NOT_MEASURED
 from fluxkit.values import Frozen
 
@@ -27,6 +27,11 @@ class Chart(Frozen):
     """The charted numbers, a tuple per line."""
     note: str = ""
     """What could not be drawn and would be missed, in a sentence."""
+
+
+def marked(row: Row, words: str) -> str:
+    """What a mark of a configuration is called: its number, for a page that filters, then its name and words."""
+    return f"{row.number}|{row.name}{words}"
 
 
 def interval_ends(interval: Interval | None) -> dict[str, float]:
@@ -55,10 +60,10 @@ def curve(workload: Workload, key: str, score: str, over: str) -> Chart | None:
     return Chart(
         title=f"{title} over {'tuning time' if over == 'seconds' else 'iterations'}",
         how_to_read=(
-            "Each point is a graded mark, the mean over runs; the band is the 95 % interval over runs where there are "
-            f"three. {'A mark at a time stands at the time that was given. ' if over == 'seconds' else ''}"
-            f"The axis is compressed towards the end; the dotted line is the budget. {len(marks)} marks; "
-            + ("lower is better." if metric.better == "lower" else "higher is better; dashed lines need no tuning.")
+            f"Each point is the quality reached {'after that time' if over == 'seconds' else 'by then'}: the mean over "
+            f"runs at one of {len(marks)} evaluation points, with its 95 % interval from three runs on as a band. Log "
+            "scale; the dotted line is the budget. "
+            + ("Lower is better." if metric.better == "lower" else "Higher is better; dashed lines need no tuning.")
         ),
         svg=svg(curve_layers(workload.rows, values, levels, axis, quantity), key),
         columns=("Configuration", axis.title, quantity, "95 % interval", "Runs", "Grade"),
@@ -71,64 +76,53 @@ def curve(workload: Workload, key: str, score: str, over: str) -> Chart | None:
     )
 
 
-def bars(workload: Workload, key: str, metric: str, title: str, unit: str) -> Chart | None:
-    """One bar per configuration with its interval, and every run as a point; None where nothing was measured."""
-    rows = [row for row in workload.rows if row.estimate(metric).mean is not None]
+def bars(workload: Workload, key: str, metric: Metric, title: str) -> Chart | None:
+    """One bar per configuration with its interval, best first, every run as a point, and its share of the best."""
+    sign = -1 if metric.better == "higher" else 1
+    rows = [row for row in workload.rows if row.estimate(metric.key).mean is not None]
+    rows.sort(key=lambda row: (sign * (row.estimate(metric.key).mean or 0.0), row.number))
+    leader = next(iter(ranked(workload, metric)), None)
     if not rows:
         return None
     values, dots, table = [], [], []
     for row in rows:
-        estimate = row.estimate(metric)
+        estimate = row.estimate(metric.key)
         mean, ends = plain(estimate.mean, 4), interval_ends(estimate.interval)
         runs = [plain(value, 4) for value in estimate.values]
-        values.append({"name": row.name, "x": estimate.mean, "label": f"{row.name}: {mean} {unit}", **ends})
+        share, ratio = _share_of(workload, metric, row, leader) if leader and row != leader else ("", ())
+        if metric.of_inference and leader and row.inference_precision != leader.inference_precision:
+            share += f" in {row.inference_precision}"
+        text = f"{plain(estimate.mean)}{share}"
+        label = marked(row, f": {mean} {metric.unit}{share}")
+        values.append({"name": row.name, "x": estimate.mean, "label": label, "text": text, **ends})
         dots += [
-            {"name": row.name, "x": value, "label": f"{row.name}, one run: {text} {unit}"}
-            for value, text in zip(estimate.values, runs, strict=True)
+            {"name": row.name, "x": value, "label": marked(row, f", one run: {run} {metric.unit}")}
+            for value, run in zip(estimate.values, runs, strict=True)
         ]
-        table.append((row.name, mean, interval_cell(estimate.interval, 4, "— (fewer than 3 runs)"), ", ".join(runs)))
+        held = interval_cell(estimate.interval, 4, "— (fewer than 3 runs)")
+        table.append((row.name, mean, held, ", ".join(runs), *(ratio or (MISSING, MISSING, MISSING))))
+    share_words = f" In brackets: the share of “{leader.name}”." if leader and len(rows) > 1 else ""
     return Chart(
         title=title,
-        how_to_read="A bar is the mean, its whisker the 95 % interval over runs, each point one run. Longer is faster.",
-        svg=svg(bar_layers(rows, values, dots, unit), key),
-        columns=("Configuration", unit, "95 % interval", "Single runs"),
+        how_to_read=f"A bar is the mean, its whisker the 95 % interval over runs, each point one run.{share_words}",
+        svg=svg(bar_layers(rows, values, dots, metric.unit), key),
+        columns=("Configuration", metric.unit, "95 % interval", "Single runs", "Share", "Its interval", "Verdict"),
         table=tuple(table),
     )
 
 
-def forest(workload: Workload, key: str, metric: Metric) -> Chart | None:
-    """Speed of every configuration as a share of the fastest, with the band of equivalence; None for one row."""
-    leader = next(iter(ranked(workload, metric)), None)
-    if leader is None:
-        return None
-    lines, table = [], []
-    for row in workload.rows:
-        contrast, flip = between(workload, metric, row, leader)
-        if contrast is not None and contrast.value is not None:
-            value, interval = turned(contrast) if flip else (contrast.value, contrast.interval)
-            held = f", interval {interval.low:.3f} to {interval.high:.3f}" if interval else ", no interval"
-            label = f"{row.name}: {value:.3f} of {leader.name}{held}"
-            lines.append({"name": row.name, "x": value, "label": label, **interval_ends(interval)})
-            cell = f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else "— (too few runs)"
-            table.append((row.name, f"{value:.3f}", cell, verdict_words(contrast, flipped=flip)))
-    if not lines:
-        return None
-    return Chart(
-        title=f"{metric.title}, as a ratio to {leader.name}",
-        how_to_read=(
-            f"A point left of 1 is slower than the leader. The grey band is ±{metric.margin_text}, inside which speeds "
-            "are called equivalent; the line is the interval that the verdict is about. "
-            "Without three runs of each there is no line and no verdict."
-            + (" The leader is the fastest in FP32, where any is." if metric.of_inference else "")
-        ),
-        svg=svg(forest_layers(workload.rows, lines), key),
-        columns=("Configuration", "Ratio", "Interval", "Verdict"),
-        table=tuple(table),
-    )
+def _share_of(workload: Workload, metric: Metric, row: Row, leader: Row) -> tuple[str, tuple[str, str, str] | None]:
+    """A configuration as a share of the leader, behind its bar and in the table."""
+    contrast, flip = between(workload, metric, row, leader)
+    if contrast is None or contrast.value is None:
+        return "", None
+    value, interval = turned(contrast) if flip else (contrast.value, contrast.interval)
+    held = f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else "— (too few runs)"
+    return f" ({100 * value:.0f} %)", (f"{value:.3f}", held, verdict_words(contrast, flipped=flip))
 
 
 def phases(workload: Workload, key: str) -> Chart | None:
-    """Where the seconds of a run went, stacked by phase in their order; None where no phase ended."""
+    """Time per phase, stacked in the order of a run; None where no phase ended."""
     rows = [row for row in workload.rows if row.phases]
     if not rows:
         return None
@@ -140,14 +134,14 @@ def phases(workload: Workload, key: str) -> Chart | None:
             "phase": titles[name],
             "place": place,
             "x": row.phases[name].mean or 0.0,
-            "label": f"{row.name}, {titles[name]}: {plain(row.phases[name].mean)} s",
+            "label": marked(row, f", {titles[name]}: {plain(row.phases[name].mean)} s"),
         }
         for row in rows
         for place, name in enumerate(names)
         if name in row.phases
     ]
     return Chart(
-        title="Seconds of each phase, mean over runs",
+        title="Time per phase, mean over runs",
         how_to_read=(
             "Mean seconds on the first process, in the order of a run. Compiling is told apart from the warm-up and "
             "the inference that it was in, checkpoints from tuning. Only tuning itself is on the budget's clock."
@@ -162,7 +156,7 @@ def phases(workload: Workload, key: str) -> Chart | None:
 
 
 def _curve_axis(workload: Workload, values: Sequence[dict[str, Any]], over: str) -> CurveAxis:
-    """Time has ticks where marks were set, iterations at round numbers; both at their budget."""
+    """Time has ticks at its evaluation points, iterations at round numbers; both at their budget."""
     tune = workload.tables["tune"]
     constant = min((value["x"] for value in values if value["x"] > 0), default=1.0)
     if over == "iteration":
@@ -175,16 +169,16 @@ def _curve_axis(workload: Workload, values: Sequence[dict[str, Any]], over: str)
 
 
 def _place_of(point: CurvePoint, over: str) -> float:
-    """Where a mark stands on the axis."""
+    """Where an evaluation point stands on the axis: at the time that was given, not at the last step within it."""
     return (point.target_seconds or point.seconds) if over == "seconds" else point.iteration
 
 
 def _where(point: CurvePoint, over: str) -> str:
-    return f"{plain(_place_of(point, over))} {'s' if over == 'seconds' else 'iterations'}"
+    return f"{round_text(_place_of(point, over))} {'s' if over == 'seconds' else 'iterations'}"
 
 
 def _not_drawn(marked: Sequence[tuple[Row, CurvePoint]], score: str, over: str) -> str:
-    """Which marks of a configuration have no point, and why: a curve that ends early would look like a good one."""
+    """Where a configuration has no point, and why: a curve that ends early would look like a good one."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for row, point in marked:
         estimate = point.score(score)
@@ -197,7 +191,7 @@ def _not_drawn(marked: Sequence[tuple[Row, CurvePoint]], score: str, over: str) 
 def _curve_value(row: Row, point: CurvePoint, score: str, over: str) -> dict[str, Any]:
     estimate, x, where = point.score(score), _place_of(point, over), _where(point, over)
     ends = interval_ends(estimate.interval) or dict.fromkeys(("low", "high"), estimate.mean)
-    label = f"{row.name} at {where}: {plain(estimate.mean, 4)}"
+    label = marked(row, f" at {where}: {plain(estimate.mean, 4)}")
     return {"name": row.name, "x": x, "y": estimate.mean, "label": label, **ends}
 
 
@@ -205,7 +199,7 @@ def _curve_line(row: Row, point: CurvePoint, score: str, over: str) -> tuple[str
     estimate = point.score(score)
     mean = estimate.reason or MISSING if estimate.mean is None else plain(estimate.mean, 4)
     interval, runs = interval_cell(estimate.interval, 4), str(len(estimate.values))
-    return (row.name, plain(_place_of(point, over)), mean, interval, runs, estimate.grade or MISSING)
+    return (row.name, round_text(_place_of(point, over)), mean, interval, runs, estimate.grade or MISSING)
 
 
 def _levels(anchors: Sequence[Anchor], score: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from fluxkit.cli import compare_command, machine, proof
-from fluxkit.cli.options import Json, Out, Quiet, RunFolder, Schema, Sets, Specs
+from fluxkit.cli.options import Json, Out, Quiet, Schema, Sets, Specs, Unfinished, terminal_width
 from fluxkit.errors import ExitCode, FluxkitError, MachineError, printable
 from fluxkit.stop_requests import StopRequestedError, stop_requests
 
@@ -29,7 +30,6 @@ app = typer.Typer(
     # Rich help would cost more than the rest of the command together.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -38,15 +38,21 @@ app = typer.Typer(
 def _version(value: bool) -> None:
     if value:
         from fluxkit.machine.provenance import this_kit, version_line
+        from fluxkit.machine.system import probe
 
-        typer.echo(version_line(this_kit()))
+        system = probe()
+        torch = f"torch {system.packages['torch']}" if "torch" in system.packages else "no torch"
+        # GPUs come after the processor; a machine that has any is known by them.
+        devices = dict.fromkeys(device.name for device in system.devices_of("cuda") or system.devices)
+        typer.echo(printable(", ".join([version_line(this_kit()), torch, *devices])))
         raise typer.Exit
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print version, torch and device, and leave."),
     ] = False,
 ) -> None:
     del version
@@ -133,26 +139,32 @@ def run(  # noqa: PLR0917 - each is an option of the command
         loaded, repeats=repeats or 1, out=out, resuming=resuming, same_seed=same_seed, until=until,
         reporter=reporter(quiet=quiet),
     )  # fmt: skip
-    typer.echo(outcome.to_json() if as_json else printable(str(outcome.folder)))
-    _leave(outcome)
+    _end(outcome, as_json=as_json, quiet=quiet)
 
 
 @app.command()
-def resume(folder: RunFolder, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Continue an interrupted or failed run from its last checkpoint.
+def resume(folder: Unfinished, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Continue what did not complete: a whole study, or one run from its last checkpoint.
 
-    Example: fluxkit resume runs/first/00-nano-laptop-cpu-r0
+    Of a study, completed runs are kept, interrupted ones continue, and failed ones are run again.
+
+    Example: fluxkit resume runs/first
     """
-    from fluxkit.run.launch import resume as continue_run
+    from fluxkit.cli.deciding import look_at
+    from fluxkit.record.study import STUDY_FILE
     from fluxkit.run.progress import reporter, run_sentence
-    from fluxkit.run.study import Outcome
+    from fluxkit.run.study import Outcome, resume_study
 
     teller = reporter(quiet=quiet)
-    result = continue_run(folder, reporter=teller)
-    teller.say(run_sentence(result))
-    outcome = Outcome(folder, (result,), stopped=result.status == "interrupted")
-    typer.echo(outcome.to_json() if as_json else printable(str(folder)))
-    _leave(outcome)
+    if (folder / STUDY_FILE).is_file():
+        outcome = resume_study(folder, look_at, reporter=teller)
+    else:
+        from fluxkit.run.launch import resume as continue_run
+
+        result = continue_run(folder, reporter=teller)
+        teller.say(run_sentence(result))
+        outcome = Outcome(folder, (result,), stopped=result.status == "interrupted")
+    _end(outcome, as_json=as_json, quiet=quiet)
 
 
 # In the order of the help.
@@ -171,13 +183,13 @@ for subcommand in (
 
 @app.command()
 def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this one.")] = None) -> None:
-    """List the presets, or print one to start a spec of your own.
+    """List the presets, a line each, or print one to start a spec of your own.
 
     Example: fluxkit presets nano-laptop-cpu > mine.toml
     """
-    from fluxkit.spec.toml import preset_names, preset_text
+    from fluxkit.spec.toml import preset_list, preset_text
 
-    typer.echo(preset_text(name).rstrip("\n") if name else "\n".join(preset_names()))
+    typer.echo(preset_text(name).rstrip("\n") if name else "\n".join(preset_list(terminal_width())))
 
 
 @app.command()
@@ -230,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _exit_code(arguments: Sequence[str] | None) -> int | str | None:
     """Runs the command; what a user can cause is one sentence."""
-    from fluxkit.machine.environment import settle_home
+    from fluxkit.machine.environment import settle_home, to_unset
 
     settle_home()
     try:
@@ -240,6 +252,12 @@ def _exit_code(arguments: Sequence[str] | None) -> int | str | None:
     except FluxkitError as error:
         _tell(str(error))
         return error.exit_code
+    except ImportError as error:
+        variables = to_unset(str(error))
+        if not variables:
+            raise
+        _tell(f"A package can't be imported: {error}. It may come of the environment: unset {', '.join(variables)}.")
+        return ExitCode.MACHINE
     except OSError as error:  # a full disk, a folder made immutable: of this machine, and no fault of fluxkit's
         where = f"{error.filename} can't be used" if error.filename else "A file can't be used"
         _tell(printable(f"{where}: {error.strerror or error}."))
@@ -256,18 +274,29 @@ def _flush() -> None:
 
 def _dry_run(specs: Sequence[RunSpec], looks: tuple[int, ...], out: Path | None, *, same_seed: bool) -> None:
     from fluxkit.dataset.preview import preview
-    from fluxkit.plan.plan_table import plan_table
+    from fluxkit.plan.plan_table import plan_table, total_line
     from fluxkit.run.study import DEFAULT_PARENT, arrange, plan_all
 
-    typer.echo(plan_table(specs, plan_all(specs, to_run=False, folder=out or DEFAULT_PARENT)))
+    plans = plan_all(specs, to_run=False, folder=out or DEFAULT_PARENT)
+    typer.echo(plan_table(specs, plans, terminal_width()))
     for spec in specs:
         if spec.data.source == "folder":
             typer.echo(f"\nData of {spec.name}:\n{preview(spec.data)}")
     typer.echo(f"\n{arrange(specs, looks, same_seed=same_seed).order_lines()}")
+    typer.echo(f"\n{total_line(specs, plans, looks, terminal_width())}")
 
 
 def _tell(sentence: str) -> None:
     typer.echo(f"fluxkit: {sentence}", err=True)
+
+
+def _end(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
+    """Says where the results are and what to do with them, and leaves with the exit code that fits."""
+    folder = str(outcome.folder)
+    typer.echo(outcome.to_json() if as_json else printable(folder))
+    if not (quiet or outcome.stopped) and any(result.status == "completed" for result in outcome.results):
+        typer.echo(printable(f"Next: fluxkit report {shlex.quote(folder)} -o report.html"), err=True)
+    _leave(outcome)
 
 
 def _leave(outcome: Outcome) -> None:

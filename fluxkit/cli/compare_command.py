@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluxkit.cli.options import Format, Page, Published, Results, TargetPsnr, UsdPerHour, UsdPerKwh, WithResults
-from fluxkit.errors import ExitCode, printable
+from fluxkit.cli.options import (
+    Format,
+    NoPictures,
+    Page,
+    Published,
+    Results,
+    TargetPsnr,
+    UsdPerHour,
+    UsdPerKwh,
+    WithResults,
+    terminal_width,
+)
+from fluxkit.errors import ExitCode, UsageError, printable
 
 if TYPE_CHECKING:
     from fluxkit.compare.reader_options import ReaderOptions
 
 
-def compare(
+def compare(  # noqa: PLR0917 - each is an option of the command
     results: Results,
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
     usd_per_hour: UsdPerHour = None,
     usd_per_kwh: UsdPerKwh = None,
     target_psnr: TargetPsnr = None,
+    everything: Annotated[bool, typer.Option("--all", help="Of the table: all numbers and all ratios.")] = False,
+    per_run: Annotated[
+        bool, typer.Option("--runs", help="Of CSV: a line for each run, not each configuration.")
+    ] = False,
 ) -> None:
     """Compare results in the terminal, as Markdown, CSV or JSON.
 
-    A column for each configuration, then ratios with intervals and verdicts, then the answers.
+    The answers, then the six numbers that they are about; with --all every number, ratio, interval and verdict.
 
     Results of different workloads are shown apart, never as a ratio, and end with exit code 5.
 
@@ -31,14 +45,21 @@ def compare(
     """
     from fluxkit.compare.compare import compare as compare_results
     from fluxkit.fold.outcome import folded_results
+    from fluxkit.text.csv_export import runs_as_csv
     from fluxkit.text.text_table import render
 
+    if per_run and form is not Format.csv:
+        raise UsageError("--runs is a form of CSV; give --format csv with it.")
     given = _given(usd_per_hour, usd_per_kwh, target_psnr)
     unreadable: list[str] = []
     sources = folded_results(results, unreadable=unreadable)
     _tell_unreadable(unreadable)
     comparison = compare_results([result for _, result in sources], given)
-    typer.echo(render(comparison, form.value, width=shutil.get_terminal_size((120, 24)).columns).rstrip("\n"))
+    if per_run:
+        text = runs_as_csv(comparison, [result for _, result in sources])
+    else:
+        text = render(comparison, form.value, terminal_width(), everything=everything)
+    typer.echo(text.rstrip("\n"))
     if not comparison.comparable:
         typer.echo("fluxkit: These results are not comparable: they do not ask for the same work.", err=True)
         raise typer.Exit(ExitCode.NOT_COMPARABLE)
@@ -49,11 +70,14 @@ def report(  # noqa: PLR0917 - each is an option of the command
     output: Page,
     published: Published = None,
     with_results: WithResults = False,
+    no_pictures: NoPictures = False,
     usd_per_hour: UsdPerHour = None,
     usd_per_kwh: UsdPerKwh = None,
     target_psnr: TargetPsnr = None,
 ) -> None:
     """Write the comparison of results as one self-contained HTML file.
+
+    The page ends with what it holds of people's data: pictures, captions, labels.
 
     Example: fluxkit report laptop/ cluster/ -o comparison.html
     """
@@ -63,13 +87,16 @@ def report(  # noqa: PLR0917 - each is an option of the command
     from fluxkit.report.bundle import write_bundle
     from fluxkit.report.page import write_report
 
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"{output.parent} is no folder, so {output.name} can't be written there; make it first.")
     tables = [load_published(name) for name in published or ()]
     unreadable: list[str] = []
     sources = folded_results(results, with_manifest=with_results, unreadable=unreadable)
     _tell_unreadable(unreadable)
     if with_results:  # the page is made of the copies beside it
-        sources = find_results(write_bundle(sources, output.parent / "results"))
-    write_report(sources, output, tables, _given(usd_per_hour, usd_per_kwh, target_psnr))
+        sources = find_results(write_bundle(sources, output.parent / "results", pictures=not no_pictures))
+    given = _given(usd_per_hour, usd_per_kwh, target_psnr)
+    write_report(sources, output, tables, given, pictures=not no_pictures)
     typer.echo(printable(str(output)))
 
 

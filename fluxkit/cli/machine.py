@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluxkit.cli.options import Devices, Json, Quiet, Sets, Specs, Study, UsdPerDeviceHour
-from fluxkit.errors import UsageError
+from fluxkit.cli.options import Devices, Json, Quiet, Sets, Specs, Study, UsdPerDeviceHour, terminal_width
+from fluxkit.errors import ExitCode, UsageError
 from fluxkit.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fluxkit.spec.run_spec import RunSpec
+
+
+All = Annotated[bool, typer.Option("--all", help="Every reading, those that are fit too.")]
+Check = Annotated[bool, typer.Option("--check", help="For scripts: exit code 3 where the machine is not fit.")]
 
 
 def plan(
@@ -27,8 +31,8 @@ def plan(
     """Show how specs would run here, or on a device named by --device.
 
     Nothing is loaded.
-    For this machine everything is decided as a run would decide it. For another one, time and cost are predicted
-    from exact FLOPs and a stated efficiency, whose origin is printed: a prediction, not a measurement.
+    For this machine everything is decided as a run would decide it, with what to ask Slurm for. For another one, time
+    and cost are predicted from exact FLOPs and a stated efficiency, whose origin is printed: no measurement.
 
     Example: fluxkit plan schnell-single-gpu --device A40 --device H200 --usd-per-hour A40=0.5 --usd-per-hour H200=3.5
     """
@@ -44,17 +48,17 @@ def plan(
         raise UsageError("--usd-per-hour prices a device named with --device; name one, or set hardware.usd_per_hour.")
     plans = plan_all(loaded, to_run=False)
     values = {spec.name: plan.model_dump(mode="json") for spec, plan in zip(loaded, plans, strict=True)}
-    typer.echo(json.dumps(values, indent=1) if as_json else plan_table(loaded, plans))
+    typer.echo(json.dumps(values, indent=1) if as_json else plan_table(loaded, plans, terminal_width()))
 
 
-def doctor(as_json: Json = False) -> None:
-    """Say what this machine is and whether it is fit to measure.
+def doctor(everything: All = False, check: Check = False, as_json: Json = False) -> None:
+    """Say whether this machine is fit to measure: doubts first, with what to do.
 
     Nothing on it is changed.
-    Each line has a value, where it was read, a verdict (fit, remark, doubt, unknown) and what to do.
+    With --all every reading is shown, those that are fit too, and where each was read.
     The same readings go into every result, before and after the run.
     """
-    from fluxkit.machine.doctor import examine, examine_json, show
+    from fluxkit.machine.doctor import examine, examine_json, show, tally
     from fluxkit.machine.provenance import this_kit
     from fluxkit.machine.system import probe
 
@@ -62,14 +66,17 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         typer.echo(examine_json(findings))
     else:
-        show(findings)
+        show(findings, terminal_width(), everything=everything)
+    if check and tally(findings)["doubt"]:
+        raise typer.Exit(ExitCode.MACHINE)
 
 
 def join(folder: Study, quiet: Quiet = False) -> None:
     """Take part in a study that another machine runs, to its end.
 
     Give it on every machine but the first, with the same PET_RDZV_ENDPOINT=HOST:PORT that the first one has, and the
-    folder of its --out, which all of them must see. What comes of it is told and written on the first machine.
+    folder of its --out, which all of them must see. It waits ten minutes for a run to begin there. What comes of it is
+    told and written on the first machine.
 
     Example: fluxkit join /shared/runs/study
     """
@@ -100,4 +107,6 @@ def _predictions(specs: list[RunSpec], names: list[str], prices: Sequence[str], 
         rows = zip(specs, predictions, strict=True)
         values = {spec.name: [prediction.model_dump(mode="json") for prediction in row] for spec, row in rows}
         return json.dumps(values, indent=1)
-    return "\n\n".join(prediction_table(spec, row) for spec, row in zip(specs, predictions, strict=True))
+    return "\n\n".join(
+        prediction_table(spec, row, terminal_width()) for spec, row in zip(specs, predictions, strict=True)
+    )

@@ -1,10 +1,16 @@
 """Arguments and options that several commands share."""
 
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, or of COLUMNS; 80 where nobody says."""
+    return shutil.get_terminal_size((80, 24)).columns
 
 
 class Schema(StrEnum):
@@ -37,7 +43,7 @@ Devices = Annotated[
     typer.Option("--device", metavar="NAME", help="Predict for a device that is not here: H100, A40, laptop-cpu, ..."),
 ]
 Study = Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="Folder of the study that another machine runs.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run that did not complete.")]
+Unfinished = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study or a run that did not complete.")]
 Published = Annotated[
     list[str] | None,
     typer.Option(
@@ -45,6 +51,9 @@ Published = Annotated[
     ),
 ]
 Page = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")]
+NoPictures = Annotated[
+    bool, typer.Option("--no-pictures", help="Leave all pictures out, so that the page can be passed on without them.")
+]
 WithResults = Annotated[
     bool,
     typer.Option(

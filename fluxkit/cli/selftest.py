@@ -146,11 +146,11 @@ def _tune(workspace: Workspace) -> tuple[str, Numbers]:
 
 
 def _agreement(workspace: Workspace) -> tuple[str, Numbers]:
-    """The run's own certificates: a fixed tiny FLUX on this device against the float64 reference."""
+    """The run's own numerical checks: a fixed tiny FLUX on this device against the float64 reference."""
     probes = workspace.result().agreement or ()
     wrong = [f"{probe.precision}: {'; '.join(departures)}" for probe in probes if (departures := departures_of(probe))]
     if wrong or not probes:
-        raise RunError(" | ".join(wrong) or "the run has no certificate")
+        raise RunError(" | ".join(wrong) or "the run has no numerical check against a reference")
     known = {probe.precision: probe.relative_l2 for probe in probes if probe.relative_l2 is not None}
     words = ", ".join(f"{precision} {error:.2g}" for precision, error in known.items())
     return f"relative error against float64: {words}", {f"relative_l2_{name}": error for name, error in known.items()}

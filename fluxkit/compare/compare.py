@@ -7,7 +7,6 @@ from typing import Any
 
 from fluxkit.compare.comparison import Comparison, Ended, KeyDifference, Row, Scaling, Workload
 from fluxkit.compare.contrasts import contrasts, uncertified
-from fluxkit.compare.cost import spec_prices
 from fluxkit.compare.ranking import all_worse
 from fluxkit.compare.reader_options import ReaderOptions
 from fluxkit.compare.rows import anchors, row_of, tuning_precision, why_ended
@@ -99,7 +98,7 @@ def _sides(results: Sequence[RunResult], start: int, options: ReaderOptions) -> 
     for number, (sha256, group) in enumerate(groups, start):
         done = [result for result in group if result.status == "completed"]
         ended = [result for result in group if result.status != "completed"]
-        prices = options.prices(printable(group[0].spec.hardware.label), spec_prices((*ended, *done)[-1]))
+        prices = options.prices(printable(group[0].spec.hardware.label), (*ended, *done)[-1].spec.prices())
         rows.append(row_of(done, ended, number, sha256[:KEY_LENGTH], prices))
         completed.append(done)
     names = _names(rows, [group[0] for _, group in groups])
@@ -169,7 +168,7 @@ def _names(rows: Sequence[Row], results: Sequence[RunResult]) -> list[str]:
 
 def _features(row: Row, result: RunResult) -> dict[str, str]:
     """What may tell rows of one label apart, in words, by kind; packages with their versions last."""
-    execution, image = result.spec.execution, result.kit.image
+    execution, image, code = result.spec.execution, result.kit.image, result.kit.measuring_sha256
     name, _, digest = (image or "").partition("@sha256:")
     features = {
         "device": " + ".join(sorted(set(row.devices))),
@@ -180,7 +179,7 @@ def _features(row: Row, result: RunResult) -> dict[str, str]:
         "micro-batch": f"micro-batch {result.plan.micro_batch_size}",
         "checkpointing": "checkpointing" if execution.gradient_checkpointing else "no checkpointing",
         "compile": "compiled" if execution.compile else "not compiled",
-        "kit": f"fluxkit {printable(result.kit.version)}",
+        "kit": printable(f"measuring code {code[:7]}" if code else f"fluxkit {result.kit.version}"),
         "image": f"image {printable(name)}{digest and f' {printable(digest[:7])}'}" if image else "no image",
     }
     packages = sorted(result.system.before.packages.items())
@@ -245,10 +244,10 @@ def _workload_warnings(workload: Workload, sides: Sequence[Side]) -> Iterator[st
     if few:
         enough = f"which --repeats {MIN_VALUES} makes possible"
         yield f"Too few runs for an interval, {enough}: {', '.join(few)}."
-    if not all(contrast.together for contrast in workload.contrasts):
+    if any(contrast.near_drift for contrast in workload.contrasts):
         yield (
-            "Configurations were measured apart, not interleaved in one study on one machine: drift can look like a "
-            "difference."
+            "Some configurations were measured apart and differ no more than their machines drifted: interleave them "
+            "in one study to tell them apart."
         )
     same = [f"“{side.row.name}” ({side.runs_of_few_seeds})" for side in sides if side.runs_of_few_seeds]
     if same:
@@ -270,7 +269,7 @@ def _quality_warnings(workload: Workload) -> Iterator[str]:
             yield f"“{row.name}” diverged in {runs}: scores are not finite numbers, so its quality is in no comparison."
     for metric in CONTRASTED:
         if metric.scored and metric.scored.held_out and (worse := all_worse(workload, metric)):
-            yield f"{': '.join(worse)}."
+            yield f"{worse[0]}. {worse[1][0].upper()}{worse[1][1:]}."
 
 
 def _prices_apart(results: Sequence[RunResult], options: ReaderOptions) -> Iterator[str]:
@@ -278,10 +277,10 @@ def _prices_apart(results: Sequence[RunResult], options: ReaderOptions) -> Itera
     prices: dict[str, set[Prices]] = defaultdict(set)
     for result in results:
         label = printable(result.spec.hardware.label)
-        prices[label].add(options.prices(label, spec_prices(result)))
+        prices[label].add(options.prices(label, result.spec.prices()))
     for label, variants in sorted(prices.items()):
         if len(variants) > 1:
-            offers = " and ".join(f"{hour:g} USD/h with {kwh:g} USD/kWh" for hour, kwh in sorted(variants))
+            offers = " and ".join(sorted(map(str, variants)))
             yield (
                 f"One label carries several prices: “{label}” has {offers}. Each row is priced by its latest run; two "
                 "offers need two labels."

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from fluxkit.record.metrics import BY_QUANTITY, Subject
 from fluxkit.record.result import Grade, Status
+from fluxkit.spec.prices import Prices
 from fluxkit.stats import Interval
 from fluxkit.trust.estimate import Certificate, CostBasis, EnergyUse, Estimate, Target, TimeToTarget
 from fluxkit.values import Frozen
@@ -14,12 +15,12 @@ ScalingKind = Literal["strong", "weak"]
 
 
 class CurvePoint(Frozen):
-    """Quality at one mark of the trajectory, over the runs of a configuration: a field for each metric with a curve."""
+    """Quality at one evaluation point, over the runs of a configuration: a field for each metric with a curve."""
 
     mark: str
     target_seconds: float | None
     seconds: float
-    """Mean tuning time at the mark."""
+    """Mean tuning time at that point."""
     iteration: float
     samples: float
     psnr_db: Estimate
@@ -61,10 +62,10 @@ class Row(Frozen):
     """Of tuning."""
     inference_precision: str
     """As read back from the backends: TF32 is never called FP32."""
-    usd_per_hour: float
-    """Price of the whole instance; 0: not given."""
-    usd_per_kwh: float
-    """Price of the energy of its devices; 0: not given."""
+    usd_per_hour: float | None
+    """Price of the whole instance; 0: it is free; null: not given."""
+    usd_per_kwh: float | None
+    """Price of the energy of its devices, likewise."""
     runs: tuple[str, ...]
     """Ids of the completed runs, in order."""
     metrics: dict[str, Estimate]
@@ -75,7 +76,7 @@ class Row(Frozen):
     time_to_target: TimeToTarget | None
     """Null where the workload has no target or the row no curve."""
     agreement: bool | None
-    """Whether every run's certificates are inside their bands; null where a run has none."""
+    """Whether every run passes its numerical checks against the reference; null where a run has none."""
     certificates: tuple[Certificate, ...]
     """By precision."""
     predicted_over_measured: dict[str, Estimate]
@@ -88,6 +89,11 @@ class Row(Frozen):
     def estimate(self, key: str) -> Estimate:
         """The metric or cost of that name."""
         return self.metrics.get(key) or self.costs.get(key) or Estimate(reason="not measured")
+
+    @property
+    def prices(self) -> Prices:
+        """What it is priced at."""
+        return Prices(self.usd_per_hour, self.usd_per_kwh)
 
     def usable(self, key: str) -> bool:
         """Whether it has that number, and not with grade X."""
@@ -119,6 +125,8 @@ class Contrast(Frozen):
     """Whether it was taken block by block of the random order, quality seed by seed."""
     together: bool
     """Whether the runs were interleaved in one study on one machine; otherwise they were measured apart."""
+    near_drift: bool = False
+    """Measured apart, and no larger than what the machines' own speed changed by during the runs."""
     grade: Grade | None
 
 
@@ -143,21 +151,8 @@ class Judgement(Frozen):
     """How many share it."""
 
 
-class SecondsRatio(Frozen):
-    """What a unit of priced work takes of two rows, first / second: times the ratio of prices it is that of costs."""
-
-    cost: str
-    first: str
-    second: str
-    value: float
-    shared: Interval
-    """At the level that all pairs share."""
-    whole: Interval
-    """At the whole level, which is a leader's that is ahead of all others."""
-
-
 class Anchor(Frozen):
-    """A score that needs no tuning, to read the others by: over the same photos, and one value, for it has no luck."""
+    """A score that needs no tuning, to read the others by: over the same photos, and the same in every run."""
 
     name: str
     precision: str | None = None
@@ -189,9 +184,12 @@ class Workload(Frozen):
     contrasts: tuple[Contrast, ...]
     judgements: tuple[Judgement, ...]
     """One for each of the study's questions and each cost that rows have numbers of."""
-    seconds_ratios: tuple[SecondsRatio, ...]
-    """For a reader who changes the prices."""
     anchors: tuple[Anchor, ...]
+
+    @property
+    def priced(self) -> bool:
+        """Whether any of its rows has a price."""
+        return any(row.prices.given for row in self.rows)
 
     def row(self, key: str) -> Row:
         """The row of that key."""
@@ -256,7 +254,7 @@ class Scaling(Frozen):
 class Comparison(Frozen):
     """Results side by side."""
 
-    schema_: Literal["fluxkit.comparison/1"] = Field(default="fluxkit.comparison/1", alias="schema")
+    schema_: Literal["fluxkit.comparison/2"] = Field(default="fluxkit.comparison/2", alias="schema")
     comparable: bool
     """Whether all completed results belong to one workload."""
     workloads: tuple[Workload, ...]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fluxkit import stats
-from fluxkit.compare.comparison import Contrast, Judgement, SecondsRatio
+from fluxkit.compare.comparison import Contrast, Judgement
 from fluxkit.compare.cost import spent
 from fluxkit.compare.decision import (
     LOOKS,
@@ -22,10 +22,12 @@ from fluxkit.compare.decision import (
 from fluxkit.compare.quality_pairs import diverged_at, photos_by_seed
 from fluxkit.compare.ranking import RANKED_PRECISION, order, worse_than_untuned
 from fluxkit.compare.side import Side
-from fluxkit.record.metrics import CONTRASTED, Metric
+from fluxkit.record.metrics import CONTRASTED, SCALING_RATES, Metric
 from fluxkit.record.result import RunResult
 from fluxkit.spec.workload import MIN_HELD_OUT
+from fluxkit.trust.ceilings import before_and_after
 from fluxkit.trust.estimate import worst
+from fluxkit.trust.finding import SPEED_SUBJECTS
 
 Keys = tuple[str, str]
 """Of the rows of a pair."""
@@ -36,7 +38,6 @@ class Contrasts(NamedTuple):
 
     contrasts: tuple[Contrast, ...]
     judgements: tuple[Judgement, ...]
-    seconds_ratios: tuple[SecondsRatio, ...]
 
 
 class Measured(NamedTuple):
@@ -69,23 +70,24 @@ def contrasts(sides: Sequence[Side], held_out_clusters: int) -> Contrasts:
     """Every contrasted metric of every pair of configurations, and how far each question and each cost is decided."""
     lines: list[Contrast] = []
     judgements: list[Judgement] = []
-    ratios: list[SecondsRatio] = []
     for metric in CONTRASTED:
         taken = _seconds(metric, sides) if metric.per else None
-        if taken:
-            ratios += _seconds_ratios(taken)
         measured = _priced(taken) if taken else _measured(metric, sides)
         judged: dict[Keys, Pair] = {}
         if metric.judged and _asked(measured):
             judged, judgement = _judge(measured, _design(taken or measured))
             judgements.append(judgement)
+        if taken and (free := _free(taken)):
+            lines += _against_free(taken, free)
+            judgements = [judgement for judgement in judgements if judgement.quantity != metric.quantity]
+            judgements.append(_led_by(free[0], taken))
         lines += [
             _contrast(measured, keys, judged.get(keys), held_out_clusters)
             for keys, difference in measured.differences.items()
             if difference.estimate is not None or _uncertified(measured, keys)
         ]
         lines += _diverged(metric, sides)
-    return Contrasts(tuple(lines), tuple(judgements), tuple(ratios))
+    return Contrasts(tuple(lines), tuple(judgements))
 
 
 def _measured(metric: Metric, sides: Sequence[Side]) -> Measured:
@@ -146,6 +148,49 @@ def _priced(taken: Measured) -> Measured:
                 priced = priced._replace(parts=(), reason="the price of energy is in one of the two costs alone")
             differences[first, second] = priced
     return taken._replace(sides={name: taken.sides[name] for name in rows}, differences=differences)
+
+
+def _free(taken: Measured) -> list[str]:
+    """Keys of the rows that cost nothing and may be believed."""
+    name = taken.metric.key
+    return [key for key, side in taken.sides.items() if side.row.usable(name) and side.row.estimate(name).mean == 0]
+
+
+def _against_free(taken: Measured, free: Sequence[str]) -> list[Contrast]:
+    """Differences of costs where one of two is nothing: no ratio has a 0 in it, and no run is needed to tell them."""
+    metric, lines = taken.metric, []
+    costs = {key: side.row.estimate(metric.key) for key, side in taken.sides.items()}
+    for first, second in itertools.combinations([key for key, cost in costs.items() if cost.mean is not None], 2):
+        if not {first, second} & set(free):
+            continue
+        why = uncertified(taken.sides[first], taken.sides[second])
+        value = (costs[first].mean or 0.0) - (costs[second].mean or 0.0)
+        dear, sign = (costs[first], 1) if value > 0 else (costs[second], -1)
+        dearer, cheaper = metric.verdicts or ("", "")
+        lines.append(
+            Contrast(
+                quantity=metric.quantity,
+                first=first,
+                second=second,
+                scale="difference",
+                value=None if why else value,
+                certified=why is None,
+                interval=None if why or not dear.interval else _turned(dear.interval, sign),
+                verdict=None if why else "equivalent" if value == 0 else dearer if value > 0 else cheaper,
+                reason=why,
+                further_runs=None,
+                paired=False,
+                together=_together(*(taken.sides[key].results for key in (first, second))),
+                grade=worst((costs[first].grade, costs[second].grade)),
+            )
+        )
+    return lines
+
+
+def _led_by(key: str, taken: Measured) -> Judgement:
+    """What is free is the cheapest, whatever the runs say."""
+    design = _design(taken)._asdict()
+    return Judgement(quantity=taken.metric.quantity, leader=key, decided=True, further_runs=None, **design)
 
 
 def _known(measured: Measured) -> list[Keys]:
@@ -225,6 +270,7 @@ def _contrast(measured: Measured, keys: Keys, judged: Pair | None, held_out_clus
         further_runs=judged.further_repeats if judged else None,
         paired=difference.paired,
         together=_together(*(side.results for side in sides)),
+        near_drift=_near_drift(metric, sides),
         grade=worst(tuple(side.row.estimate(metric.key).grade for side in sides)),
     )
 
@@ -287,27 +333,6 @@ def _diverged(metric: Metric, sides: Sequence[Side]) -> list[Contrast]:
     return lines
 
 
-def _seconds_ratios(taken: Measured) -> list[SecondsRatio]:
-    """For prices that a reader enters: no price changes a ratio of seconds, nor its level."""
-    design = _design(taken)
-    ratios = []
-    for keys in _known(taken):
-        difference = taken.differences[keys]
-        shared, whole = (difference.interval(share) for share in (design.level / design.pairs, design.level))
-        if difference.estimate is not None and shared and whole:
-            ratios.append(
-                SecondsRatio(
-                    cost=taken.metric.key,
-                    first=keys[0],
-                    second=keys[1],
-                    value=math.exp(difference.estimate),
-                    shared=stats.exponential(shared),
-                    whole=stats.exponential(whole),
-                )
-            )
-    return ratios
-
-
 def _uncertified(measured: Measured, keys: Keys) -> str | None:
     return uncertified(*(measured.sides[key] for key in keys))
 
@@ -318,15 +343,34 @@ def uncertified(first: Side, second: Side) -> str | None:
         return None
     failed = [f"“{side.row.name}”" for side in (first, second) if side.row.agreement is False]
     if failed:
-        return f"the agreement certificate failed: {', '.join(failed)}"
+        return f"the numerical check against the reference failed: {', '.join(failed)}"
     lacking = [f"“{side.row.name}”" for side in (first, second) if side.row.agreement is None]
-    return f"measured on two machines, and no agreement certificate of {' and of '.join(lacking)}" if lacking else None
+    return (
+        f"measured on two machines, and no numerical check against the reference of {' and of '.join(lacking)}"
+        if lacking
+        else None
+    )
 
 
 def _machine(result: RunResult) -> tuple[str, tuple[str, ...]]:
     """What a machine is known by: its processor, cores and memory, and the GPUs that the run saw."""
     system = result.system.before
     return system.fingerprint("cpu", 1), tuple(sorted({device.name for device in system.devices_of("cuda")}))
+
+
+def _near_drift(metric: Metric, sides: Sequence[Side]) -> bool:
+    """Whether runs that were measured apart differ in speed by no more than their machines changed by themselves."""
+    phases = [phase for phase, subject in SPEED_SUBJECTS.items() if subject in {metric.subject, *metric.also}]
+    if not phases or _together(*(side.results for side in sides)):
+        return False
+    speed = next(rate for rate in SCALING_RATES if rate.subject == SPEED_SUBJECTS[phases[0]])
+    first, second = (side.row.estimate(speed.key).mean for side in sides)
+    changes = [
+        abs(math.log(after.matmul_flops_per_second / before.matmul_flops_per_second))
+        for side in sides for result in side.results for phase in phases
+        for before, after in before_and_after(result, phase)
+    ]  # fmt: skip
+    return bool(first and second) and abs(math.log((first or 1.0) / (second or 1.0))) <= max(changes, default=-1.0)
 
 
 def _together(first: Sequence[RunResult], second: Sequence[RunResult]) -> bool:

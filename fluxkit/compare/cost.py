@@ -17,6 +17,8 @@ from fluxkit.trust.estimate import CostBasis, EnergyUse, Estimate, estimate, gra
 
 SETUP = ("import", "prepare", "load", "warm_up")
 """Phases that a configuration goes through before it tunes, and pays for too."""
+WHOLE_JOB = (*SETUP, "evaluate")
+"""The same with the grading. The inference speed is measured for the comparison, and is no part of the job."""
 PHASES: tuple[TimedPhase, ...] = ("tune", "inference")
 STRENGTH: tuple[EnergyClass, ...] = ("measured", "estimated", "unavailable")
 
@@ -39,7 +41,8 @@ def spent(result: RunResult) -> dict[str, Spent]:
     images = _work_seconds(image_steps, inference, "inference")
     return {
         "usd_per_1000_iterations": _with_joules(result, "tune", *_work_seconds(1000, training, "training")),
-        "usd_per_adapter": _adapter(result),
+        "usd_per_adapter": _adapter(result, SETUP),
+        "usd_per_job": _adapter(result, WHOLE_JOB, result.tuning.checkpoint_seconds if result.tuning else None),
         "usd_per_1000_images": _with_joules(result, "inference", *images),
         "usd_per_db": _with_joules(result, "tune", *_db_seconds(result)),
     }
@@ -50,31 +53,32 @@ def _work_seconds(count: int, rate: float | None, which: str) -> tuple[float | N
     return (count / rate, None) if rate else (None, f"no {which} speed was measured")
 
 
-def _adapter(result: RunResult) -> Spent:
-    """Setting up once, then the first `tune.iterations` iterations: equal work for all, on whatever it is done.
+def _adapter(result: RunResult, around: Sequence[str], checkpoint_seconds: float | None = None) -> Spent:
+    """The phases around the tuning once, and the first `tune.iterations` iterations: equal work on any hardware.
 
-    The iterations are taken at their own speed, which is the slowest rank's. No phase of setting up has joules of its
+    The iterations are taken at their own speed, which is the slowest rank's. No phase around them has joules of its
     own: its power is taken for the mean of the whole run.
     """
     budget, done = result.spec.tune.iterations, len(result.tuning.iteration_seconds) if result.tuning else 0
     tuning, reason = _work_seconds(budget, result.summary.training_iterations_per_second, "training")
     if tuning is not None and done < budget:
         tuning, reason = None, f"{done:,} of {budget:,} iterations were done"
-    setup, missing = _setup_seconds(result)
-    if tuning is None or setup is None:
+    rest, missing = _seconds_around(result, around)
+    if tuning is None or rest is None:
         return Spent(reason=reason or missing, no_joules=reason or missing)
     watts, no_joules = _phase_watts(result, "tune")
     energy = result.energy
+    rest += checkpoint_seconds or 0.0
     joules = None
     if watts is not None and energy and energy.joules_gross is not None and energy.seconds:
-        joules = watts * tuning + energy.joules_gross / energy.seconds * setup
-    return Spent(setup + tuning, joules, None, no_joules)
+        joules = watts * tuning + energy.joules_gross / energy.seconds * rest
+    return Spent(rest + tuning, joules, None, no_joules)
 
 
-def _setup_seconds(result: RunResult) -> tuple[float | None, str | None]:
-    """What import, preparation, loading and warm-up took when they were done last; a run may begin more than once."""
-    took = {phase.name: phase.seconds for phase in result.phases if phase.name in SETUP}
-    lost = [name for name in SETUP if name in took and took[name] is None]
+def _seconds_around(result: RunResult, names: Sequence[str]) -> tuple[float | None, str | None]:
+    """What these phases took when they were done last; a run may begin more than once."""
+    took = {phase.name: phase.seconds for phase in result.phases if phase.name in names}
+    lost = [name for name in names if name in took and took[name] is None]
     if lost or not took:
         return None, f"the time of {lost[0].replace('_', '-') if lost else 'loading and warm-up'} was not measured"
     return math.fsum(known(took.values())), None
@@ -111,11 +115,6 @@ def _phase_watts(result: RunResult, phase: TimedPhase) -> tuple[float | None, st
     return metered.joules_gross / metered.seconds, None
 
 
-def spec_prices(result: RunResult) -> Prices:
-    """The prices that a run's own spec names."""
-    return Prices(result.spec.hardware.usd_per_hour, result.spec.hardware.usd_per_kwh)
-
-
 def bases(results: Sequence[RunResult], iterations: int, missing: str | None) -> dict[str, CostBasis]:
     """What each cost is made of, by its name; `iterations` are the spec's, `missing` says why there is no run."""
     all_spent = [spent(result) for result in results]
@@ -140,7 +139,7 @@ def bases(results: Sequence[RunResult], iterations: int, missing: str | None) ->
 def costs(basis: CostBasis, prices: Prices) -> Estimate:
     """US dollars of a unit of work; what part of it has no price or no measurement is said."""
     seconds, joules = basis.seconds, basis.joules
-    if not any(prices):
+    if not prices.given:
         return Estimate(grade=seconds.grade, reason="no price given")
     if not seconds.values:
         return Estimate(grade=seconds.grade, reason=seconds.reason)

@@ -7,6 +7,8 @@ from fluxkit.compare.comparison import Contrast, Row, Workload
 from fluxkit.record.metrics import BY_KEY, Metric
 from fluxkit.units import counted
 
+HOW_MANY = {1: "It ends", 2: "Both end", 3: "All three end", 4: "All four end", 5: "All five end"}
+"""Configurations, as a sentence begins."""
 STARS = {"best": "★", "leading": "☆", "": ""}
 """Filled: verdicts say that it leads all others. Hollow: ahead, but not settled, or of what has no verdict."""
 RANKED_PRECISION = "FP32"
@@ -34,6 +36,12 @@ def ranked(workload: Workload, metric: Metric) -> list[Row]:
     return sorted(rows, key=lambda row: judgement is None or row.key != judgement.leader)
 
 
+def best_first(workload: Workload) -> list[Row]:
+    """All rows as a reader meets them: the fastest to tune first, those without that number last."""
+    rows = ranked(workload, BY_KEY["training_iterations_per_second"])
+    return [*rows, *(row for row in workload.rows if row not in rows)]
+
+
 def worse_than_untuned(row: Row, metric: Metric) -> bool:
     """Whether tuning made a score worse, as far as the mean says."""
     tuned, untuned = row.estimate(metric.key).mean, row.estimate(metric.untuned or "").mean
@@ -54,10 +62,11 @@ def all_worse(workload: Workload, metric: Metric) -> tuple[str, str] | None:
     budget = f"{tune['seconds']:g} s" if timed else f"{tune['iterations']:,} iterations"
     tuned, untuned = (_span(rows, key, metric.unit) for key in (metric.key, metric.untuned or ""))
     title = f"{metric.title[0].lower()}{metric.title[1:]}" if metric.title[1].islower() else metric.title
-    numbers = f"{title} is {tuned}, worse than the untuned model's {untuned}, in every configuration"
+    numbers = f"{title} is {tuned}, {untuned} untuned{_best_point(rows, metric)}"
+    ends = f"{HOW_MANY.get(len(rows), f'All {len(rows)} end')} worse than the untuned model"
     if not metric.scored.held_out:
-        return f"{budget} made it worse", numbers
-    return f"{budget} is too long for {counted(workload.tuned_pairs, 'photo')}", f"{numbers}{_best_mark(rows, metric)}"
+        return f"{ends} after {budget}", numbers
+    return f"{ends}: {budget} is too long for {counted(workload.tuned_pairs, 'photo')}", numbers
 
 
 def _span(rows: Sequence[Row], key: str, unit: str) -> str:
@@ -66,12 +75,16 @@ def _span(rows: Sequence[Row], key: str, unit: str) -> str:
     return f"{' to '.join(ends)} {unit}".rstrip()
 
 
-def _best_mark(rows: Sequence[Row], metric: Metric) -> str:
-    """When a score was best, and how good, where that was after tuning began."""
+def _best_point(rows: Sequence[Row], metric: Metric) -> str:
+    """When a score was best, and how good, where it has a curve and that was after tuning began."""
+    if not metric.curve_title:
+        return ""
     sign = -1 if metric.better == "higher" else 1
     marks = [(sign * mean, point) for row in rows for point in row.curve if (mean := point.score(metric.key).mean)]
     score, point = min(marks, key=lambda mark: mark[0], default=(0.0, None))
-    return f"; it was best, {abs(score):.3g}, after {point.seconds:.3g} s" if point and point.seconds else ""
+    if not point or not point.seconds:
+        return ""
+    return f"; it was best, {abs(score):.3g}, after {point.target_seconds or point.seconds:.3g} s"
 
 
 def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading", ""]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fluxkit import stats
 from fluxkit.compare.comparison import Anchor, CurvePoint, Remark, Row
-from fluxkit.compare.cost import bases, costs, energy_use, spec_prices
+from fluxkit.compare.cost import bases, costs, energy_use
 from fluxkit.compare.quality_pairs import by_seed, diverged_at, scores_of
 from fluxkit.errors import printable
 from fluxkit.record.facts import Mark
@@ -36,7 +36,7 @@ def row_of(
     Without `prices` those of the latest run's spec are applied.
     """
     first = (*results, *ended)[0]
-    prices = prices or spec_prices((*ended, *results)[-1])
+    prices = prices or (*ended, *results)[-1].spec.prices()
     label = printable(first.spec.hardware.label)
     missing = None if results else why_ended(ended[0])
     priced = bases(results, first.spec.tune.iterations, missing)

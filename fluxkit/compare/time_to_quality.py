@@ -52,14 +52,15 @@ def time_to_target(row: Row, results: Sequence[RunResult], goal: Target) -> Time
     bounded = count >= stats.MIN_VALUES
     reached = _first(points, lambda point: _passes(point, psnr_db, count))
     speed = row.estimate("training_iterations_per_second").grade
-    before = [0.0, *(point.seconds for point in points)]
+    # The time that was given, where a point has one: the last step within 30 s is that of 30 s.
+    times = [point.target_seconds or point.seconds for point in points]
     return TimeToTarget(
-        seconds=reached.seconds if reached else None,
-        since_seconds=before[points.index(reached)] if reached else None,
+        seconds=times[points.index(reached)] if reached else None,
+        since_seconds=[0.0, *times][points.index(reached)] if reached else None,
         mark=reached.mark if reached else None,
         iteration=reached.iteration if reached else None,
         samples=reached.samples if reached else None,
-        looked_seconds=points[-1].seconds,
+        looked_seconds=times[-1],
         bounded=bounded,
         values=tuple(_of_run(result, psnr_db) for result in results),
         grade=worst((goal.grade, speed, *(point.psnr_db.grade for point in points))),
@@ -83,7 +84,7 @@ def _of_run(result: RunResult, psnr_db: float) -> float | None:
     for mark in marks:
         values = known(score.psnr_db for score in scores if score.mark == mark.id)
         if values and mark.id != UNTUNED:
-            graded.append((mark.seconds, stats.mean(values)))
+            graded.append((mark.target_seconds or mark.seconds, stats.mean(values)))
     reached = _first(graded, lambda point: point[1] >= psnr_db)
     return reached[0] if reached else None
 

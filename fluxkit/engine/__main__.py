@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
-from fluxkit.engine.process.package_check import check_packages
+from fluxkit.engine.process.package_check import check_packages, importing
 from fluxkit.engine.process.parent_watch import ParentWatch
 from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.machine.environment import to_unset
@@ -42,7 +42,8 @@ def _execute(job: Job, folder: Path, log: EventLog, stop: StopRequests) -> int:
             stop.check()
             with log.during("import"):
                 check_packages()
-                from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
+                with importing(job.spec):
+                    from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
             Run(job, folder, log, stop).execute()
             stop.ignore()
     except (StopRequestedError, KeyboardInterrupt):

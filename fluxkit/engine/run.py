@@ -22,7 +22,7 @@ from fluxkit.engine.flux.precision import fp32_products, observed_precision, set
 from fluxkit.engine.flux.transformer import Flux, load_flux, save_lora, silence_libraries
 from fluxkit.engine.measure import agreement_probe, inference_speed
 from fluxkit.engine.measure.microbenchmark import measure_rates
-from fluxkit.engine.measure.timing import peak_memory_bytes, reset_peak_memory
+from fluxkit.engine.measure.timing import host_time, peak_memory_bytes, reset_peak_memory
 from fluxkit.engine.process.device_check import check_device
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.tuning.optimizer_step import Optimiser
@@ -83,7 +83,7 @@ class Run:
         spec = self.job.spec
         with self._phase("prepare"):
             autoencoder = load_autoencoder(spec.model, self.device) if spec.model.can_draw else None
-            prepared = prepare_data(spec, autoencoder, self.device)
+            prepared = prepare_data(spec, autoencoder, self.device, self.log.watched)
         with self._phase("load"):
             assistant = Assistant(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
             flux = load_flux(spec, self.job.seed, self.device, assistant)
@@ -175,7 +175,8 @@ class Run:
     def _tune(self, prepared: Prepared, flux: Flux) -> list[dict[str, Any]]:
         """Facts of the marks reached; the optimiser's memory is free again afterwards."""
         flux.transformer.train()
-        optimiser = Optimiser(self.job, flux, Samples(self.job, prepared, flux), self.accelerator)
+        samples = Samples(self.job, prepared, flux)
+        optimiser = Optimiser(self.job, flux, samples, self.accelerator)
         trajectory = Trajectory(self.job, self.folder, optimiser, self.accelerator, log=self.log, stop=self.stop)
         began = compilation.compile_blocks(flux.transformer) if self.job.spec.execution.compile else None
         # The canary frees what the allocator keeps, so warming up comes after it, as inference does.
@@ -183,9 +184,13 @@ class Run:
             with self._phase("warm_up"):
                 with observed_precision(flux.transformer, self.job.spec.execution.quantization) as precision:
                     kernels = observed_kernels(optimiser.warm_up, flux.transformer)
+                micro_batch = range(self.job.plan.micro_batch_size)
+                host = host_time(lambda: samples.loss(micro_batch).backward(), self.device)
+                flux.transformer.zero_grad(set_to_none=True)
                 trajectory.resume()
             seconds = None if began is None else compilation.seconds_compiled(began)
-            self.log.write(events.TuningSetting, attention=kernels, compile_seconds=seconds, precision=precision)
+            seen = {"attention": kernels, "precision": precision, "host": host}
+            self.log.write(events.TuningSetting, compile_seconds=seconds, **seen)
             with self._phase("tune"), self.stop.deferred():
                 completed = trajectory.run()
             if not completed:

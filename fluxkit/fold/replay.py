@@ -3,9 +3,10 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from fluxkit.record import events
-from fluxkit.record.facts import AnchorScore, Mark, ReconstructionScore, RunInputs, ValidationScore
+from fluxkit.record.facts import AnchorScore, HostTime, Mark, ReconstructionScore, RunInputs, ValidationScore
 from fluxkit.record.redact import redact
 from fluxkit.record.result import AgreementProbe, CanaryRate, Interruption, PhaseSeconds
 
@@ -30,6 +31,16 @@ class RankFacts:
     tuning_setting: events.TuningSetting | None = None
     inference_setting: events.InferenceSetting | None = None
     inference_seconds: list[float] = field(default_factory=list)
+    inference_issue_seconds: list[float] = field(default_factory=list)
+    """What the host needed to issue each of these steps; empty on a CPU."""
+
+    def inference_host(self) -> HostTime | None:
+        """Medians over the timed steps."""
+        if not self.inference_issue_seconds:
+            return None
+        return HostTime(
+            issue_seconds=median(self.inference_issue_seconds), device_seconds=median(self.inference_seconds)
+        )
 
     def peak_memory_bytes(self) -> dict[str, dict[str, int]]:
         """Peaks by phase and kind of the attempts that count.
@@ -110,9 +121,10 @@ class RunFacts:
             case events.TuningSetting():
                 facts.tuning_setting = event
             case events.InferenceSetting():
-                facts.inference_setting, facts.inference_seconds = event, []
+                facts.inference_setting, facts.inference_seconds, facts.inference_issue_seconds = event, [], []
             case events.InferenceSteps():
                 facts.inference_seconds.extend(event.seconds)
+                facts.inference_issue_seconds.extend(event.issue_seconds or ())
             case events.Reconstruction():
                 self.reconstruction[event.mark, event.pair, event.seed] = ReconstructionScore(**event.facts())
             case events.Validation():
@@ -178,7 +190,7 @@ class RunFacts:
             self.interruptions = self.interruptions if self.resumed else []
         if rank == 0:
             self.losses.extend(event.losses)
-        facts.seconds = [*facts.seconds[: event.first], *event.seconds]
+        facts.seconds[event.first :] = event.seconds
         facts.budget_seconds = event.total_seconds
 
     def _resume(self, rank: int, facts: RankFacts, event: events.Resumed) -> None:

@@ -45,6 +45,8 @@ def measuring_conditions(root: Path = ROOT, environment: Mapping[str, str] = os.
         "load_average_1_minute": ("os.getloadavg", lambda: os.getloadavg()[0]),
         "load_average_5_minutes": ("os.getloadavg", lambda: os.getloadavg()[1]),
         "load_average_15_minutes": ("os.getloadavg", lambda: os.getloadavg()[2]),
+        "suspended_seconds": (
+            "clock_gettime, since the machine started", suspended_seconds, "this system has no clock of it"),
         "power_source": ("/sys/class/power_supply", lambda: power_source(root)),
         "container": ("/.dockerenv, /run/.containerenv, APPTAINER_CONTAINER, SINGULARITY_CONTAINER",
                       lambda: container_engine(root, environment)),
@@ -99,6 +101,18 @@ def disk_free(folder: Path) -> dict[str, Reading]:
     there = existing(folder)
     where = "the working directory" if there == Path.cwd() else "the folder for results"
     return attempts({"disk_free_bytes": (f"statvfs of {where}", lambda: shutil.disk_usage(there).free)})
+
+
+def suspended_seconds() -> float | None:
+    """How long the machine has slept since it started: by the clock that goes on in its sleep and the one that stops.
+
+    Source: clock_gettime(2): CLOCK_MONOTONIC stops on Linux; on macOS it goes on, and CLOCK_UPTIME_RAW stops.
+    """
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    if hasattr(time, "CLOCK_UPTIME_RAW"):
+        return time.clock_gettime(time.CLOCK_MONOTONIC) - time.clock_gettime(time.CLOCK_UPTIME_RAW)
+    return None
 
 
 def power_source(root: Path) -> str:

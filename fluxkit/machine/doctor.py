@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from fluxkit.errors import printable
@@ -14,7 +15,9 @@ from fluxkit.units import counted
 from fluxkit.values import Frozen
 
 STYLES: dict[Verdict, str] = {"fit": "green", "remark": "yellow", "doubt": "red", "unknown": "dim"}
-MEANINGS = "fit: nothing to do; remark: know it; doubt: speeds may not be believed; unknown: this machine does not say"
+WORST_FIRST: tuple[Verdict, ...] = ("doubt", "remark", "unknown", "fit")
+INDENT = 9
+MEANINGS = "Doubt: speeds are not reliable. Remark: know it. Unknown: this machine does not say."
 
 
 class Finding(Frozen):
@@ -113,38 +116,51 @@ def conclusion(findings: Sequence[Finding]) -> str:
     count = tally(findings)
     state = "is not fit to measure as it is" if count["doubt"] else "is fit to measure"
     return (
-        f"This machine {state}: {count['fit']} fit, {counted(count['remark'], 'remark')}, "
-        f"{counted(count['doubt'], 'doubt')}, {count['unknown']} unknown ({MEANINGS})."
+        f"This machine {state}: {counted(count['doubt'], 'doubt')}, {counted(count['remark'], 'remark')}, "
+        f"{count['unknown']} unknown, {count['fit']} fit."
     )
 
 
-def plain_text(findings: Sequence[Finding]) -> str:
-    """One line a check, for logs and pipes; what to do stands below it."""
-    width = max(len(finding.check) for finding in findings)
-    lines = []
-    for finding in findings:
-        lines.append(f"{finding.verdict:<8} {finding.check:<{width}}  {_value(finding)}  [{finding.source}]")
-        lines += [f"{'':<8} {'':<{width}}  -> {finding.advice}"] if finding.advice else []
-    return printable("\n".join([*lines, "", conclusion(findings)]))
+def plain_text(findings: Sequence[Finding], width: int = 80, *, everything: bool = False) -> str:
+    """The conclusion, then one check after another, the doubts first, each with what to do; for people and logs.
+
+    What is fit is counted alone, unless it is asked for.
+    """
+    shown = [finding for finding in _worst_first(findings) if everything or finding.verdict != "fit"]
+    parts = [conclusion(findings), MEANINGS, "", *(_lines(finding, width, everything=everything) for finding in shown)]
+    if not everything:
+        parts += ["", "Every reading, and where it was read: fluxkit doctor --all"]
+    return printable("\n".join(textwrap.fill(part, width) if part in parts[:2] else part for part in parts))
 
 
-def show(findings: Sequence[Finding]) -> None:
-    """A table on a terminal, plain lines elsewhere."""
+def _worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: WORST_FIRST.index(finding.verdict))
+
+
+def _lines(finding: Finding, width: int, *, everything: bool) -> str:
+    source = f" [{finding.source}]" if everything else ""
+    lines = [_wrapped(f"{finding.verdict:<{INDENT}}{finding.check}: {_value(finding)}{source}", width)]
+    lines += [_wrapped(f"{'':<{INDENT}}-> {finding.advice}", width)] if finding.advice else []
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int) -> str:
+    return textwrap.fill(text, width, subsequent_indent=" " * INDENT, break_on_hyphens=False)
+
+
+def show(findings: Sequence[Finding], width: int = 80, *, everything: bool = False) -> None:
+    """The text on standard output, verdicts in colour on a terminal."""
+    text = plain_text(findings, width, everything=everything)
     if not sys.stdout.isatty():
-        sys.stdout.write(plain_text(findings) + "\n")
+        sys.stdout.write(text + "\n")
         return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("verdict", "check", "value", "what to do", "source", box=None, pad_edge=False, header_style="bold")
-    for finding in findings:
-        cells = [Text(printable(cell)) for cell in (finding.check, _value(finding), finding.advice)]
-        verdict, source = Text(finding.verdict, style=STYLES[finding.verdict]), Text(printable(finding.source), "dim")
-        table.add_row(verdict, *cells, source)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(Text(f"\n{conclusion(findings)}"))
+    coloured = Text(text)
+    for verdict, style in STYLES.items():
+        coloured.highlight_regex(rf"(?m)^{verdict}\b", style)
+    Console(highlight=False).print(coloured, soft_wrap=True)
 
 
 def _value(finding: Finding) -> str:

@@ -1,15 +1,24 @@
 """Which fluxkit is measuring: version, source commit, container image."""
 
+import hashlib
 import json
 import os
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from fluxkit import __version__
 from fluxkit.machine.container import BUILD_FILE
-from fluxkit.values import Frozen
+from fluxkit.values import Frozen, canonical_sha256
 
+MEASURING = (
+    "engine", "fold", "model", "plan", "machine/environment.py", "machine/nvml_sampler.py", "run/energy_meter.py",
+    "run/engine_process.py", "run/telemetry.py", "stats.py",
+)  # fmt: skip
+"""What computes and times, what decides how, and what looks on; what was asked and read has hashes of its own."""
+NOT_MEASURING = "nano"
+"""Of the engine: the recipe that made the embedded model, which no run uses."""
 _IMAGE = re.compile(r"[\w./:@+-]{1,300}")
 
 
@@ -23,6 +32,9 @@ class Kit(Frozen):
     """Whether that checkout had changes."""
     image: str | None = None
     """Container image that it ran in."""
+    measuring_sha256: str | None = None
+    """Hash of the source of all that decides a number; null in results that were made without. Where it is equal, two
+    versions measure alike."""
 
 
 def version_line(kit: Kit) -> str:
@@ -44,7 +56,22 @@ def this_kit(source: Path | None = None, build_file: Path = BUILD_FILE) -> Kit:
         commit=commit,
         dirty=dirty,
         image=image if image and _IMAGE.fullmatch(image) else None,
+        measuring_sha256=measuring_sha256(),
     )
+
+
+@cache
+def measuring_sha256() -> str:
+    """Hash of the source files that decide a run's numbers, by their paths."""
+    package = Path(__file__).resolve().parents[1]
+    files = sorted(
+        path
+        for name in MEASURING
+        for path in ([package / name] if name.endswith(".py") else (package / name).rglob("*.py"))
+        if NOT_MEASURING not in path.parts
+    )
+    sources = {path.relative_to(package).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return canonical_sha256(sources)
 
 
 def _build_facts(file: Path) -> dict[str, str]:

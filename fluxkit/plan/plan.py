@@ -11,7 +11,7 @@ from fluxkit.machine.provenance import Kit
 from fluxkit.machine.readings import PlacedDevice
 from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.plan.arithmetic import check_arithmetic
-from fluxkit.plan.duration import expected_times
+from fluxkit.plan.duration import expected_times, inference_seconds
 from fluxkit.plan.micro_batches import choose_batches, fits
 from fluxkit.plan.placement import place
 from fluxkit.plan.sizes import Sizes, sizes_of
@@ -129,6 +129,15 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Size
     )  # fmt: skip
 
 
+def measuring_seconds(spec: RunSpec, plan: Plan) -> float:
+    """Seconds that a run tunes and measures for sure, as far as the plan knows; loading and grading come on top."""
+    tuning = min(max(spec.tune.seconds, plan.predicted_seconds or 0.0), spec.tune.max_seconds)
+    if not plan.predicted_batch_seconds:
+        return tuning + min(spec.inference.min_seconds, spec.inference.max_seconds)
+    rate = spec.inference.batch_size * spec.inference.num_inference_steps / plan.predicted_batch_seconds
+    return tuning + inference_seconds(spec, plan.inference_micro_batch_size * plan.processes, rate)
+
+
 def _missing_packages(spec: RunSpec, system: System, devices: Sequence[PlacedDevice], *, to_run: bool) -> list[str]:
     """What to install before the plan can be run, by the packages' metadata alone; in notes if it is only to be read.
 
@@ -151,11 +160,11 @@ def _missing_packages(spec: RunSpec, system: System, devices: Sequence[PlacedDev
 def _preparation_note(spec: RunSpec, sizes: Sizes) -> str:
     if not spec.model.can_draw:
         return (
-            "Random weights have no quality: speed, memory and energy are measured, and nothing is encoded, drawn or"
-            " graded."
+            "Random weights have no quality: speed, memory and energy are measured, and nothing is encoded, generated"
+            " or graded."
         )
     cached = size_text(sizes.cache_bytes)
-    return f"Encoded images and captions take {cached} in the cache; fluxkit cache says where and clears it."
+    return f"Opened and encoded images and captions take {cached} in the cache; fluxkit cache says where and clears it."
 
 
 def _choose_threads(spec: RunSpec, system: System) -> tuple[int, list[str]]:

@@ -12,6 +12,7 @@ from fluxkit.plan.micro_batches import is_tight
 from fluxkit.plan.placement import place
 from fluxkit.plan.plan import Plan, make_plan
 from fluxkit.plan.sizes import Sizes, sizes_of
+from fluxkit.plan.slurm import need_of, slurm_options
 from fluxkit.spec.execution import InferencePrecision
 from fluxkit.spec.prices import Prices
 from fluxkit.spec.run_spec import RunSpec
@@ -50,6 +51,8 @@ class Prediction(Frozen):
     """What `tune.seconds` of tuning cost: equal time; null without a price."""
     cut_after: int | None = None
     """Steps after which `tune.max_seconds` would end tuning; null where it would not."""
+    slurm: str | None = None
+    """Options of sbatch for one run; null where it would not run."""
     basis: tuple[str, ...] = ()
     """Efficiencies that the seconds rest on, with their origin."""
 
@@ -62,7 +65,7 @@ def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> 
         device: what it would run on.
         usd_per_hour: price of all of them together; the spec's if None.
     """
-    price = spec.hardware.usd_per_hour if usd_per_hour is None else usd_per_hour
+    price = spec.prices().usd_per_hour if usd_per_hour is None else usd_per_hour
     execution = spec.execution.model_copy(update={"device": device.kind, "threads": 0})
     there = spec.model_copy(update={"execution": execution})
     facts = {
@@ -82,7 +85,7 @@ def predict(spec: RunSpec, device: Peaks, usd_per_hour: float | None = None) -> 
     return Prediction(**facts, tight=tight, **_performance(there, plan, device, price))
 
 
-def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict[str, object]:
+def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float | None) -> dict[str, object]:
     at_work, precision, tune = devices_at_work(spec), spec.execution.tuning_precision, spec.tune
     tuning = _rate(device, spec, "tuning", precision, at_work / plan.train_flops_per_iteration)
     images = _rate(
@@ -92,6 +95,12 @@ def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict
     peak = plan.predicted_peak_bytes and plan.predicted_peak_bytes // plan.processes
     together, prices = plan.inference_micro_batch_size * plan.processes, Prices(price)
     cut = iteration_seconds is not None and iteration_seconds > tune.max_seconds
+    timed = inference_seconds(spec, together, images) if images else None
+    tuned = iteration_seconds and min(max(tune.seconds, iteration_seconds), tune.max_seconds)
+    need = need_of(
+        spec, (tuned or tune.seconds) + (timed or spec.inference.min_seconds), plan.threads_per_process,
+        (plan.parameters, plan.trainable_parameters), plan.predicted_peak_bytes,
+    )  # fmt: skip
     return {
         "micro_batch_size": plan.micro_batch_size,
         "inference_micro_batch_size": plan.inference_micro_batch_size,
@@ -100,10 +109,11 @@ def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float) -> dict
         "iteration_seconds": iteration_seconds,
         "iterations_in_time": int(tune.seconds * tuning) if tuning else None,
         "image_steps_per_second": images,
-        "tuning_seconds": iteration_seconds and min(max(tune.seconds, iteration_seconds), tune.max_seconds),
-        "inference_seconds": inference_seconds(spec, together, images) if images else None,
-        "iterations_usd": prices.usd(iteration_seconds) if price and iteration_seconds else None,
-        "time_usd": prices.usd(tune.seconds) if price else None,
+        "tuning_seconds": tuned,
+        "inference_seconds": timed,
+        "slurm": slurm_options(spec, need),
+        "iterations_usd": prices.usd(iteration_seconds) if price is not None and iteration_seconds else None,
+        "time_usd": prices.usd(tune.seconds) if price is not None else None,
         "cut_after": math.ceil(tune.max_seconds * tuning) if tuning and cut else None,
         "basis": _basis(device, spec, precision),
     }

@@ -85,7 +85,8 @@ def check_storage(spec: RunSpec, sizes: Sizes, system: System) -> list[str]:
         MachineError: one of them does not suffice.
     """
     writes = written(spec, sizes.cost.trainable_parameters)
-    parts = f"two checkpoints of {size_text(writes.checkpoint)} and {MOST_MARKS} marks of {size_text(writes.mark)}"
+    points = f"{MOST_MARKS} evaluation points of {size_text(writes.mark)}"
+    parts = f"two checkpoints of {size_text(writes.checkpoint)} and {points}"
     free = system.number("disk_free_bytes")
     if free is not None and writes.on_disk > free:
         raise MachineError(
@@ -137,7 +138,7 @@ def _check_host(spec: RunSpec, sizes: Sizes, system: System, writes: Written) ->
         return
     processes = spec.execution.processes // spec.execution.nodes
     loading = processes * _loaded_bytes(spec, sizes.cost.parameters)
-    need = max(loading, writes.checkpoint) + processes * HOST_PROCESS_BYTES
+    need = host_bytes(spec, sizes.cost.parameters, sizes.cost.trainable_parameters)
     if need <= cpu.memory_bytes:
         return
     if loading > writes.checkpoint:
@@ -151,6 +152,13 @@ def _check_host(spec: RunSpec, sizes: Sizes, system: System, writes: Written) ->
         f"{spec.name} needs about {size_text(need)} of the host's memory ({why}), but this machine, or this job of it, "
         f"has {size_text(cpu.memory_bytes)}; {mend}, or one with more."
     )
+
+
+def host_bytes(spec: RunSpec, parameters: int, trainable_parameters: int) -> int:
+    """Of each machine's own memory, where the tensors are on GPUs."""
+    processes = spec.execution.processes // spec.execution.nodes
+    loading = processes * _loaded_bytes(spec, parameters)
+    return max(loading, written(spec, trainable_parameters).checkpoint) + processes * HOST_PROCESS_BYTES
 
 
 def _loaded_bytes(spec: RunSpec, parameters: int) -> int:

@@ -75,7 +75,7 @@ def configurations(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
     """Results of one workload by configuration, each in the given order.
 
     The hash is taken again from the result: what it claims proves nothing. Results of one hash stand apart where
-    another version of fluxkit, another image or other devices made them.
+    other measuring code, another image or other devices made them.
     """
     by_hash: dict[str, dict[tuple[str | None, ...], list[RunResult]]] = defaultdict(dict)
     for result in sorted(results, key=lambda result: result.status != "completed"):
@@ -91,10 +91,16 @@ def configurations(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
 
 
 def _maker(result: RunResult) -> tuple[str | None, ...]:
-    """The version and image that made a result, the hardware as probed, the devices that a complete run's ranks named.
+    """What made a result: measuring code (of older results the version), image, hardware as probed, devices.
 
-    They are not in the stored hash, so that a claim made by its formula can still be verified.
+    The devices are those that a complete run's ranks named. None of it is in the stored hash, so that a claim made by
+    its formula can still be verified.
     """
     ranks = result.tuning.ranks if result.tuning and result.status == "completed" else ()
     probed = result.system.before.fingerprint(result.plan.device, result.plan.processes)
-    return (result.kit.version, result.kit.image, probed, *(rank.device_name for rank in ranks))
+    return (
+        result.kit.measuring_sha256 or result.kit.version,
+        result.kit.image,
+        probed,
+        *(rank.device_name for rank in ranks),
+    )

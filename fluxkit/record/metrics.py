@@ -34,6 +34,9 @@ class Question(NamedTuple):
     """Said of the one that is best."""
     ties: str
     """Said of several that are equally good."""
+    asks: Literal["time", "images", "memory"] | None = None
+    """What the question names, where that is not the metric itself: the time of the iterations that all do, whole
+    images a second, or which memory holds each configuration."""
 
 
 class Metric(NamedTuple):
@@ -56,6 +59,8 @@ class Metric(NamedTuple):
     """A ratio has a geometric mean and an interval on the log scale."""
     per: str | None = None
     """Of a cost alone: the unit of work that is priced."""
+    per_thousand: str | None = None
+    """A thousand units of it, which are priced where one costs less than a cent."""
     of_all_runs: bool = False
     """Of a cost: whether it needs all runs, because those that have it would flatter those that do not."""
     of_inference: bool = False
@@ -117,7 +122,7 @@ METRICS = (
         "training_iterations_per_second", "Training speed", "iterations/s", "higher", "training_speed",
         role="primary", verdicts=FASTER, contrast_name="training_speed", rerun=True,
         headline="always", end_of_run="iterations/s", bars=True,
-        question=Question(1, "Least time to tune", "tunes fastest", "tune equally fast"),
+        question=Question(1, "Least time to tune", "tunes fastest", "tune equally fast", "time"),
     ),
     Metric(
         "training_images_per_second", "Training throughput", "images/s", "higher", "training_speed",
@@ -128,7 +133,7 @@ METRICS = (
         "inference_image_steps_per_second", "Inference speed", "image-steps/s", "higher", "inference_speed",
         of_inference=True, role="primary", verdicts=FASTER, contrast_name="inference_speed", rerun=True,
         headline="always", end_of_run="image-steps/s", bars=True, scaling_batch=("inference", "batch_size"),
-        question=Question(5, "Fastest generation", "generates fastest", "generate equally fast"),
+        question=Question(3, "Fastest generation", "generates fastest", "generate equally fast", "images"),
     ),
     Metric(
         "inference_batch_steps_per_second", "Inference, whole batch", "batch-steps/s", "higher", "inference_speed",
@@ -140,8 +145,8 @@ METRICS = (
         untuned="psnr_db_untuned", rerun=True, headline="always", end_of_run="dB PSNR",
         curve_title="PSNR of the tuned images",
         question=Question(
-            2, "Best quality in equal time", "draws the tuned images best after equal time",
-            "draw the tuned images equally well after equal time",
+            2, "Best quality in equal time", "generates the tuned images best after equal time",
+            "generate the tuned images equally well after equal time",
         ),
     ),
     Metric("psnr_db_untuned", "PSNR untuned", "dB", None, "quality"),
@@ -157,8 +162,8 @@ METRICS = (
         verdicts=BETTER, scored=Scored("psnr_db", "iterations"), margin=PSNR_MARGIN_DB, relative=False,
         untuned="psnr_db_untuned", rerun=True,
         question=Question(
-            3, "Best quality after equal iterations", "draws the tuned images best after equal iterations",
-            "draw the tuned images equally well after equal iterations",
+            6, "Best quality after equal iterations", "generates the tuned images best after equal iterations",
+            "generate the tuned images equally well after equal iterations",
         ),
     ),
     Metric(
@@ -172,7 +177,7 @@ METRICS = (
         untuned="validation_loss_untuned", headline="always", held_out_title="Loss",
         curve_title="Loss on held-out images",
         question=Question(
-            4, "Best held-out score in equal time", "does best on images it never saw",
+            7, "Best held-out score in equal time", "does best on images it never saw",
             "do equally well on images they never saw",
         ),
     ),
@@ -200,7 +205,7 @@ METRICS = (
     Metric(
         "peak_memory_bytes", "Peak memory", "GiB", "lower", "run",
         factor=2.0**-30, verdicts=LARGER, headline="always",
-        question=Question(8, "Runs on what I have", "needs the least memory", "need the same memory"),
+        question=Question(8, "Memory needed", "needs the least memory", "need the same memory", "memory"),
     ),
     Metric("tuning_seconds", "Tuning time", "s", None, "training_speed"),
     Metric("total_seconds", "Whole run", "s", None, "training_speed", also=("inference_speed",)),
@@ -218,21 +223,29 @@ METRICS = (
     ),
     Metric(
         "usd_per_1000_iterations", "Cost per 1,000 iterations", "USD", "lower", "training_speed",
-        per="1,000 iterations", verdicts=DEARER, headline="where priced",
-        question=Question(7, "Least money per iteration", "iterates cheapest", "cost the same per iteration"),
+        per="1,000 iterations", per_thousand="1,000,000 iterations", verdicts=DEARER, headline="where priced",
+        question=Question(5, "Least money per iteration", "iterates cheapest", "cost the same per iteration"),
     ),
     Metric(
         "usd_per_adapter", "Cost per tuned adapter", "USD", "lower", "training_speed",
-        per="adapter of {iterations} iterations, loading and warm-up included", verdicts=DEARER, headline="always",
-        question=Question(6, "Least money per adapter", "tunes an adapter cheapest", "cost the same per adapter"),
+        per="adapter of {iterations} iterations, loading and warm-up included",
+        per_thousand="1,000 adapters of {iterations} iterations, loading and warm-up included",
+        verdicts=DEARER, headline="always",
+        question=Question(4, "Least money per adapter", "tunes an adapter cheapest", "cost the same per adapter"),
+    ),
+    Metric(
+        "usd_per_job", "Cost per whole job", "USD", "lower", "training_speed",
+        per="whole job of {iterations} iterations, from loading to the graded adapter",
+        per_thousand="1,000 whole jobs of {iterations} iterations, from loading to the graded adapter",
+        verdicts=DEARER, headline="where priced",
     ),
     Metric(
         "usd_per_1000_images", "Cost per 1,000 images", "USD", "lower", "inference_speed",
-        per="1,000 images", verdicts=DEARER, headline="where priced",
+        per="1,000 images", per_thousand="1,000,000 images", verdicts=DEARER, headline="where priced",
     ),
     Metric(
         "usd_per_db", "Cost per dB gained", "USD", "lower", "quality", also=("training_speed",),
-        per="dB gained over untuned", of_all_runs=True,
+        per="dB gained over untuned", per_thousand="1,000 dB gained over untuned", of_all_runs=True,
     ),
 )  # fmt: skip
 """In the order in which tables have them. A row says no more than what it does not share with most."""

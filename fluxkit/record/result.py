@@ -70,10 +70,13 @@ class Tuning(Frozen):
     checkpoint_seconds: Amount | None = None
     """Writing checkpoints on rank 0, inside the tuning phases that ended and off the budget; null in results that were
     made without."""
+    host: facts.HostTime | None = None
+    """Medians over the gradients of one micro-batch, on the rank whose device waited most for its host; null on a CPU
+    and in results that were made without."""
 
 
 class Quality(Frozen):
-    """Scores of every graded mark, raw, with the definition they follow."""
+    """Scores at every evaluation point, raw, with the definition they follow."""
 
     definition: dict[str, str | Whole | Number | bool]
     reconstruction: tuple[facts.ReconstructionScore, ...]
@@ -102,10 +105,13 @@ class Inference(Frozen):
     """One forward pass of one micro-batch (on each process) and the scheduler's step."""
     coverage: Share
     """Share of one whole batch's steps that was timed, at most 1."""
+    host: facts.HostTime | None = None
+    """Medians over the timed steps, on the rank whose device waited most for its host; null on a CPU and in results
+    that were made without."""
 
 
 class CanaryRate(Frozen):
-    """What one rank's canary did."""
+    """The machine's own speed beside a timed phase, by one rank."""
 
     phase: facts.TimedPhase
     when: facts.When
@@ -232,12 +238,12 @@ class Summary(Frozen):
     inference_image_steps_per_second: Amount | None = None
     inference_batch_steps_per_second: Amount | None = None
     psnr_db: Number | None = None
-    """Reconstruction at the constant-time mark: mean of per-image dB."""
+    """Reconstruction after the constant time: mean of per-image dB."""
     ssim: facts.Similarity | None = None
     psnr_db_untuned: Number | None = None
     ssim_untuned: facts.Similarity | None = None
     psnr_db_at_iterations: Number | None = None
-    """Reconstruction at the constant-iteration mark."""
+    """Reconstruction after the constant iterations."""
     ssim_at_iterations: facts.Similarity | None = None
     validation_loss: Amount | None = None
     validation_loss_untuned: Amount | None = None
@@ -251,7 +257,7 @@ class Summary(Frozen):
     total_seconds: Amount | None = None
     """Sum of all phases on rank 0."""
     training_flops_share: Amount | None = None
-    """Achieved FLOP/s of tuning / this machine's own rate of matrix products in the same precision, by its canary."""
+    """Achieved FLOP/s of tuning / this machine's own rate of matrix products in the same precision."""
     inference_flops_share: Amount | None = None
     """The same of the inference speed."""
     energy_joules: Number | None = None
@@ -259,7 +265,7 @@ class Summary(Frozen):
 
 
 class RunResult(Frozen):
-    """One run: what was asked, planned and seen, what came out, and whether it may be believed."""
+    """One run: what was asked, planned and seen, what came out, and how reliable it is."""
 
     schema_: Literal["fluxkit.result/1"] = Field(alias="schema")
     id: str
@@ -293,7 +299,7 @@ class RunResult(Frozen):
     quality: Quality | None = None
     inference: Inference | None = None
     agreement: tuple[AgreementProbe, ...] | None = None
-    """One certificate for each rank and each precision it ran in; null in results that were made without."""
+    """One numerical check for each rank and each precision it ran in; null in results that were made without."""
     canary: tuple[CanaryRate, ...] = ()
     telemetry: tuple[Telemetry, ...] = ()
     """One for each attempt."""

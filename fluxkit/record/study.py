@@ -81,7 +81,8 @@ class Study(Frozen):
     def asks_for(self, other: "Study") -> bool:
         """Whether it is the same study; one that was begun before there were looks had one, at its end."""
         looks = self.looks or (self.repeats,)
-        return (self.specs, self.repeats, self.same_seed, looks) == (
+        specs = tuple(spec.in_this_version() for spec in self.specs)
+        return (specs, self.repeats, self.same_seed, looks) == (
             other.specs, other.repeats, other.same_seed, other.looks,
         )  # fmt: skip
 
@@ -96,7 +97,7 @@ def read_study(folder: Path) -> Study:
     try:
         study = Study.model_validate_json(read_regular(file, MAX_STUDY_BYTES))
     except OSError as error:
-        raise UsageError(f"{file} can't be read: {error.strerror}. Give the folder of a study with --out.") from error
+        raise UsageError(f"{file} can't be read: {error.strerror}. Give the folder of a study.") from error
     except (ValidationError, ValueError) as error:
         raise UsageError(f"{file} is not a study of this version of fluxkit.") from error
     if any("/" in entry.folder or entry.folder in {"", ".", ".."} for entry in study.runs):

@@ -1,14 +1,15 @@
-"""What a newcomer must know before any number: on which devices, when, and what the model is and is not."""
+"""What a newcomer must know before any number: which model, on which machines, when, and what the model is not."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from fluxkit.compare.comparison import Comparison, Workload
 from fluxkit.errors import printable
 from fluxkit.record.result import RunResult
-from fluxkit.text.number_format import listed, plain, quoted
+from fluxkit.text.number_format import listed, quoted, seconds_text
 from fluxkit.units import counted
 
+GIBIBYTE = 2**30
 DAY = re.compile(r"\d{4}-\d\d-\d\d(?=T)")
 MODELS = {
     ("nano", "embedded"): (
@@ -27,26 +28,63 @@ MODELS = {
 }
 """By family and weights. Source of what nano is: fluxkit/data/nano/README.md."""
 MIRRORED = (
-    "It has learnt these photos mirrored, and tuning turns them round: what it gains shows that tuning works, not what "
-    "unknown photos would gain."
+    "“Untuned” is mirrored because nano was trained on mirror images of these photos, so that tuning has something to "
+    "learn: what it gains shows that tuning works, not what unknown photos would gain."
 )
+HEADINGS = {
+    ("nano", "random"): "a small FLUX (nano) from random weights",
+    ("schnell", "pretrained"): "FLUX.1-schnell",
+    ("schnell", "random"): "FLUX.1-schnell's architecture (random weights)",
+}
+"""What is tuned, by family and weights."""
+
+
+def page_heading(comparison: Comparison) -> str:
+    """What was tuned: the page's heading."""
+    kinds = dict.fromkeys(_kind(workload) for workload in comparison.workloads)
+    names = [HEADINGS.get(kind, "a small FLUX (nano)") for kind in kinds]
+    return f"Tuning {' and '.join(names) or 'FLUX'}"
 
 
 def page_title(comparison: Comparison) -> str:
     """What tells this page from another one: the models and the devices, as seen at run time."""
-    families = sorted({str(workload.tables["model"]["family"]) for workload in comparison.workloads})
-    return f"{' and '.join(families) or 'FLUX'} on {_devices(comparison)}: what tuning costs and gives (fluxkit)"
+    devices = sorted({device for workload in comparison.workloads for row in workload.rows for device in row.devices})
+    return f"{page_heading(comparison)}: {listed(devices) if devices else 'no device'} (fluxkit)"
+
+
+def machine_lines(runs: Sequence[RunResult]) -> tuple[str, ...]:
+    """A line per machine: “2 cores of an AMD EPYC virtual machine, 24 GB”, and before it the GPUs that were used."""
+    return tuple(dict.fromkeys(_machine_line(run) for run in runs))
+
+
+def _machine_line(run: RunResult) -> str:
+    readings = {name: reading.value for name, reading in run.system.before.readings.items()}
+    cores = readings.get("cpu_usable_cores") or readings.get("cpu_logical_cores")
+    memory = readings.get("memory_limit_bytes") or readings.get("memory_total_bytes")
+    cpus = [device.name for device in run.system.before.devices if device.kind == "cpu"]
+    name = printable(str(readings.get("cpu_model") or next(iter(cpus), "") or "unknown processor"))
+    article = "an" if name[:1].upper() in "AEIOU" else "a"
+    parts = [f"{counted(int(cores), 'core')} of {article} {name}" if isinstance(cores, int) else name]
+    if readings.get("virtual_machine") is True:
+        parts[0] += " virtual machine"
+    if isinstance(memory, int):
+        parts.append(f"{memory / GIBIBYTE:.0f} GB")
+    if run.plan.device == "cuda":
+        used = [printable(name) for name in run.plan.device_names]
+        cards = [f"{used.count(name)} \N{MULTIPLICATION SIGN} {name}" for name in dict.fromkeys(used)]
+        return f"{', '.join(cards)}; {', '.join(parts)}"
+    return ", ".join(parts)
 
 
 def measured_sentence(comparison: Comparison, runs: Sequence[RunResult]) -> str:
-    """How many runs of how many configurations, on what, when and in which studies."""
+    """How many runs of how many configurations, when and in which studies."""
     rows = sum(len(workload.rows) for workload in comparison.workloads)
     days = sorted({day[0] for run in runs if (day := DAY.match(run.created))})
     when = "" if not days else f" on {days[0]}" if len(days) == 1 else f" from {days[0]} to {days[-1]}"
-    studies = _some_of(quoted(printable(run.study)) for run in runs)
+    studies = sorted({quoted(printable(run.study)) for run in runs})
     return (
-        f"{counted(len(runs), 'run')} of {counted(rows, 'configuration')} on {_devices(comparison)}, measured{when} "
-        f"in {'study' if len({run.study for run in runs}) == 1 else 'studies'} {studies}."
+        f"{counted(len(runs), 'run')} of {counted(rows, 'configuration')}, measured{when} "
+        f"in {'study' if len(studies) == 1 else 'studies'} {listed(studies) if studies else ''}."
     )
 
 
@@ -55,28 +93,27 @@ def work_sentence(workload: Workload) -> str:
     model, data, tune = (workload.tables[name] for name in ("model", "data", "tune"))
     how = f"LoRA tuning (rank {tune['lora_rank']})" if tune["method"] == "lora" else "Full tuning"
     pictures = f" on {counted(workload.tuned_pairs, 'picture')}" if workload.tuned_pairs else ""
+    seconds = seconds_text(float(tune["seconds"] or 0.0))
     if workload.regularization_images:
         pictures += f", beside {counted(workload.regularization_images, 'regularization image')},"
-    seconds = plain(float(tune["seconds"] or 0.0))
     return (
         f"{how} of {model['family']} ({model['weights']} weights){pictures} of {data['resolution']} px, "
-        f"{tune['global_batch_size']} in a batch; compared after {seconds} s and after {tune['iterations']} iterations."
+        f"{tune['global_batch_size']} in a batch; compared after {seconds} s and after {tune['iterations']:,} "
+        "iterations."
     )
 
 
-def about_the_model(workload: Workload) -> tuple[str, ...]:
-    """What the model is and is not, and what is odd about its quality."""
-    model, source = workload.tables["model"], workload.tables["data"]["source"]
-    kind = (str(model["family"]), str(model["weights"]))
-    mirrored = kind == ("nano", "embedded") and source == "photos"
-    return (*([MODELS[kind]] if kind in MODELS else []), *([MIRRORED] if mirrored else []))
+def about_the_model(workload: Workload) -> str:
+    """What the model is and is not."""
+    return MODELS.get(_kind(workload), "")
 
 
-def _devices(comparison: Comparison) -> str:
-    return _some_of(device for workload in comparison.workloads for row in workload.rows for device in row.devices)
+def mirrored(workload: Workload) -> str:
+    """Why the untuned model's pictures are mirrored, where they are."""
+    nano = _kind(workload) == ("nano", "embedded") and workload.tables["data"]["source"] == "photos"
+    return MIRRORED if nano else ""
 
 
-def _some_of(names: Iterable[str]) -> str:
-    """The first of some names, in order, and how many others there are."""
-    unique = sorted(set(names))
-    return listed(unique) if unique else "no device"
+def _kind(workload: Workload) -> tuple[str, str]:
+    model = workload.tables["model"]
+    return str(model["family"]), str(model["weights"])

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxkit.compare.comparison import Comparison, Row, Workload
+from fluxkit.compare.ranking import best_first
 from fluxkit.errors import printable
 from fluxkit.record.facts import AnchorScore, InputPair, Mark, ReconstructionScore
 from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
 from fluxkit.record.result import RunResult
 from fluxkit.report.thumbnails import LARGE, SMALL, Copy, Tile, jpeg_copy, tile
 from fluxkit.stats import mean
-from fluxkit.text.number_format import plain
+from fluxkit.text.number_format import plain, round_text
 from fluxkit.values import Frozen
 
 MAX_TOTAL_BYTES = 3_300_000
@@ -60,6 +61,9 @@ class Pictures(Frozen):
     note: str
 
 
+LEFT_OUT = Pictures(columns=(), rows=(), note="Left out: the page was made without pictures.")
+
+
 class Column(NamedTuple):
     """A configuration, and the run whose pictures stand for it."""
 
@@ -78,8 +82,10 @@ class Extent(NamedTuple):
 
 EXTENTS = (
     Extent(every_mark=True, copy=LARGE, words=""),
-    Extent(every_mark=False, copy=LARGE, words="Only the marks that end a budget are shown"),
-    Extent(every_mark=False, copy=SMALL, words="Only the marks that end a budget are shown, and in a smaller size"),
+    Extent(every_mark=False, copy=LARGE, words="Only the states at the end of a budget are shown"),
+    Extent(
+        every_mark=False, copy=SMALL, words="Only the states at the end of a budget are shown, and in a smaller size"
+    ),
 )
 """From all of it to what always fits."""
 
@@ -106,22 +112,24 @@ def shown_images(comparison: Comparison, sources: Sequence[tuple[Path, RunResult
 def _grid(workload: Workload, sources: Sequence[tuple[Path, RunResult]], bytes_left: int) -> Pictures:
     runs = {result.id: (file.parent, result) for file, result in sources}
     drawn = [column for row in workload.rows if (column := _column(row, runs)) is not None]
-    columns = ("Real photo", "Autoencoder", "Untuned", *(column.row.name for column in drawn))
+    keys = [row.key for row in best_first(workload)]
+    shown = sorted(drawn, key=lambda column: keys.index(column.row.key))
+    columns = ("Real photo", "Autoencoder", "Untuned", *(column.row.name for column in shown))
     if not drawn:
         reasons = sorted({_why_none(row, runs) for row in workload.rows})
-        return Pictures(columns=columns, rows=(), note=f"— ({'; '.join(reasons)})")
+        return Pictures(columns=columns, rows=(), note="; ".join(reasons))
     pairs = _ordered_pairs([column.result for column in drawn])
     for extent in EXTENTS:
         marks = _marks([column.result for column in drawn], every=extent.every_mark)
-        rows = _rows(pairs[:MAX_PAIRS], drawn, marks, extent.copy, bytes_left)
+        rows = _rows(pairs[:MAX_PAIRS], [drawn[0], *shown], marks, extent.copy, bytes_left)
         if len(rows) == min(len(pairs), MAX_PAIRS):
             break
     first_mark = time_mark(drawn[0].result)
-    keys = {column.row.key for column in drawn}
-    missing = [f"No pictures of {row.name}: {_why_none(row, runs)}." for row in workload.rows if row.key not in keys]
+    held = {column.row.key for column in drawn}
+    missing = [f"No pictures of {row.name}: {_why_none(row, runs)}." for row in workload.rows if row.key not in held]
     return Pictures(
         columns=columns,
-        numbers=tuple(column.row.number for column in drawn),
+        numbers=tuple(column.row.number for column in shown),
         marks=tuple(map(_mark_name, marks)),
         chosen=next((place for place, mark in enumerate(marks) if first_mark and mark.id == first_mark.id), 0),
         rows=tuple(rows),
@@ -144,7 +152,7 @@ def _why_none(row: Row, runs: Mapping[str, tuple[Path, RunResult]]) -> str:
     if not results:
         return "no complete run"
     if not any(result.spec.model.can_draw for result in results):
-        return "random weights draw nothing"
+        return "random weights generate nothing"
     if all(score.diverged for result in results for score in _time_scores(result)):
         return "diverged"
     stored = any(score.image for result in results if result.quality for score in result.quality.reconstruction)
@@ -193,7 +201,9 @@ def _marks(results: Sequence[RunResult], *, every: bool) -> list[Mark]:
 
 
 def _mark_name(mark: Mark) -> str:
-    return f"{plain(mark.target_seconds)} s" if mark.target_seconds is not None else f"{mark.iteration:,} iterations"
+    return (
+        f"{round_text(mark.target_seconds)} s" if mark.target_seconds is not None else f"{mark.iteration:,} iterations"
+    )
 
 
 def _rows(
@@ -203,7 +213,7 @@ def _rows(
     how: Copy,
     bytes_left: int,
 ) -> list[PictureRow]:
-    """Rows until the bytes are spent."""
+    """Rows until the bytes are spent; of `drawn` the first stands for what all have alike, the others are columns."""
     rows: list[PictureRow] = []
     for pair, why in pairs:
         row = _row(pair, why, drawn, marks, how)
@@ -215,7 +225,7 @@ def _rows(
 
 
 def _row(pair: InputPair, why: str, drawn: Sequence[Column], marks: Sequence[Mark], how: Copy) -> PictureRow:
-    first, caption = drawn[0], printable(pair.caption)
+    (first, *shown), caption = drawn, printable(pair.caption)
     quality = first.result.quality
     copies = [score for score in quality.anchors if score.anchor == "autoencoder_reconstruction"] if quality else []
     copy = next((score for score in copies if score.pair == pair.id), None)
@@ -239,7 +249,7 @@ def _row(pair: InputPair, why: str, drawn: Sequence[Column], marks: Sequence[Mar
         ),
         tuned=tuple(
             tuple(sample(column, mark.id, f"{column.row.name}, {_mark_name(mark)}") for mark in marks)
-            for column in drawn
+            for column in shown
         ),
     )
 

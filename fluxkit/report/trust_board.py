@@ -1,4 +1,4 @@
-"""Whether the numbers of a page can be believed, at a glance: the board of checks, and what each check found."""
+"""Reliability at a glance: the grades of each configuration, and what each check found."""
 
 import re
 from collections import defaultdict
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from fluxkit.compare.comparison import Remark, Row, Workload
-from fluxkit.errors import printable
 from fluxkit.record.metrics import METRICS, Subject
 from fluxkit.record.result import Grade, RunResult
 from fluxkit.trust.estimate import worst
+from fluxkit.trust.run_checks import title_of_check
 from fluxkit.values import Frozen
 
 BOARD: tuple[Subject, ...] = get_args(Subject)
@@ -17,7 +17,7 @@ PERCENT = re.compile(r"[+-]?\d+(?:\.\d+)?%")
 
 
 class Square(Frozen):
-    """One subject of one configuration: its grade and what spoils it."""
+    """One subject of one configuration: its grade and what lowered it."""
 
     grade: Grade | None
     """Worst of the findings, A where there are none, as beside the numbers; null where there is nothing to grade."""
@@ -31,6 +31,8 @@ class Finding(Frozen):
     """What a check found in a configuration, over its runs."""
 
     name: str
+    number: int
+    """Of its configuration."""
     grade: Grade
     subject: str
     words: str
@@ -47,17 +49,17 @@ def board(workload: Workload) -> tuple[tuple[Row, tuple[Square, ...]], ...]:
 def _square(row: Row, subject: Subject) -> Square:
     completed = set(row.runs)
     remarks = [remark for remark in row.remarks if remark.subject == subject and completed.intersection(remark.runs)]
-    spoilt: dict[str, set[str]] = defaultdict(set)
+    lowered: dict[str, set[str]] = defaultdict(set)
     for remark in remarks:
-        spoilt[printable(remark.id).replace("_", " ")].update(completed.intersection(remark.runs))
+        lowered[title_of_check(remark.id)].update(completed.intersection(remark.runs))
     # What the grade is about: where none of these numbers is known there is nothing to grade.
     graded = [metric for metric in METRICS if metric.subject == subject and metric.role != "descriptive"]
     numbers = [row.estimate(metric.key) for metric in graded]
-    if numbers and not spoilt and all(number.mean is None for number in numbers):
+    if numbers and not lowered and all(number.mean is None for number in numbers):
         return Square(grade=None, words=(), reason=numbers[0].reason or "not measured")
     return Square(
         grade=worst(("A", *(remark.grade for remark in remarks))),
-        words=tuple(f"{name}: {_of_runs(len(ids), len(row.runs))}" for name, ids in sorted(spoilt.items())),
+        words=tuple(f"{name}: {_of_runs(len(ids), len(row.runs))}" for name, ids in sorted(lowered.items())),
     )
 
 
@@ -90,6 +92,7 @@ def _finding(row: Row, group: Sequence[Remark], runs: Mapping[str, RunResult]) -
         ]
     return Finding(
         name=row.name,
+        number=row.number,
         grade=first.grade,
         subject=first.subject,
         words=words,

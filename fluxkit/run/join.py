@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fluxkit.errors import MachineError
+from fluxkit.errors import MachineError, UsageError
 from fluxkit.machine.environment import environment_notes
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
@@ -22,6 +22,7 @@ from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import Tail, follow
 from fluxkit.run.progress import SILENT, Position, Reporter
 from fluxkit.stop_requests import check_stop, stop_requests
+from fluxkit.units import span
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 600.0
@@ -39,9 +40,19 @@ def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float =
         patience_seconds: how long to wait for a run to begin.
 
     Raises:
+        UsageError: the folder that the study is to appear in does not exist.
         MachineError: no run began, or it has all its machines, or something in its folder is a link.
         StopRequestedError, KeyboardInterrupt: told to stop, or interrupted by hand.
     """
+    if not folder.absolute().parent.is_dir():
+        raise UsageError(
+            f"{folder.parent} is no folder here, so no other machine can begin a study in it; name a folder that all "
+            "of them see."
+        )
+    reporter.say(
+        f"Waiting up to {span(patience_seconds)} for a run of several machines to begin in {folder}: the first one "
+        f"gives fluxkit run SPEC --set execution.nodes=N --out {folder}"
+    )
     joined: set[tuple[Path, int]] = set()
     waiting_since = time.monotonic()
     while time.monotonic() - waiting_since < patience_seconds:
@@ -101,7 +112,7 @@ def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> None:
         log = Path(scratch) / "engine.log"
         with (
             Engine(folder, here, log) as engine,
-            reporter.run(f"{job.spec.name} (seed {job.seed}), from another machine", position),
+            reporter.run(f"{job.spec.hardware.label}, from another machine", position),
         ):
             code = follow(engine, Tail(folder, job), position, stop, reporter)
         if code:

@@ -255,7 +255,7 @@ def _run_engine(folder: Path, job: Job, stop: StopRequests, *, reporter: Reporte
     except OSError as error:
         _log(folder, f"The engine can't be started: {error.strerror}")
         return Ending(exit_code=NOT_STARTED), sampler
-    with engine, sampler.watch(engine.pid), reporter.run(f"{job.spec.name} (seed {job.seed})", position):
+    with engine, sampler.watch(engine.pid), reporter.run(job.spec.hardware.label, position):
         try:
             code = follow(engine, Tail(folder, job), position, stop, reporter)
         except KeyboardInterrupt:  # at once

@@ -1,10 +1,12 @@
 """What a person is told of a run: a live line on a terminal, plain lines elsewhere, or nothing; and how it ended."""
 
+import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from fluxkit.errors import printable
 from fluxkit.plan.plan import Plan
@@ -14,12 +16,13 @@ from fluxkit.record.result import RunResult
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.stats import rate
 from fluxkit.trust.estimate import grade_of
-from fluxkit.units import clock
+from fluxkit.units import clock, span
 
 PLAIN_SECONDS = 5.0
 REFRESH_RATE = 2.0
 """Drawings a second: each costs milliseconds of the cores that are being measured."""
 RECENT_BLOCKS = 10
+BAR_CELLS = 12
 PHASE_WORDS = {
     "start": "starting",
     "import": "importing torch",
@@ -123,8 +126,48 @@ class Position:
         return ", ".join(parts)
 
 
+class StudyProgress:
+    """How far a study is, and about how long it still takes: by its own runs, and until there are any by the plans."""
+
+    def __init__(self, least_seconds: Sequence[float]) -> None:
+        """`least_seconds` of a run of each spec: what it tunes and measures for sure."""
+        self._least = least_seconds
+        self._expected: list[int] = []
+        self._done: list[tuple[int, float]] = []
+        self._began = self._run_began = time.monotonic()
+
+    def expect(self, specs: Sequence[int]) -> None:
+        """Runs of these specs follow, in this order."""
+        self._expected += specs
+
+    def ended(self, spec: int, seconds: float) -> None:
+        """A run of this spec is over, and took so long."""
+        self._done.append((spec, seconds))
+        self._run_began = time.monotonic()
+
+    def words(self) -> str:
+        """Which run of how many, the time so far and the time left."""
+        count, now = len(self._expected), time.monotonic()
+        current, *others = [*map(self._seconds, self._expected[len(self._done) :]), 0.0]
+        left = max(0.0, current - (now - self._run_began)) + math.fsum(others)
+        about = "about" if self._done else "at least"
+        rest = f"{about} {span(left)} left" if left >= 1 else "soon done"
+        return f"run {min(len(self._done) + 1, count)} of {count}, {clock(now - self._began)} gone, {rest}"
+
+    def _seconds(self, spec: int) -> float:
+        """Of a run of this spec: the mean of those that there are, or by how much the others passed their minimum."""
+        own = [seconds for place, seconds in self._done if place == spec]
+        if own:
+            return math.fsum(own) / len(own)
+        least = math.fsum(self._least[place] for place, _ in self._done)
+        return self._least[spec] * (math.fsum(seconds for _, seconds in self._done) / least if least else 1.0)
+
+
 class Reporter:
     """Somebody who is told how a run goes; this one tells nobody, for scripts and tests."""
+
+    study: StudyProgress | None = None
+    """Of the study that the run is part of."""
 
     def begin(self, title: str, position: Position) -> None:
         """A run begins."""
@@ -169,7 +212,7 @@ class Plain(Reporter):
         new_phase = self._position.begun != self._phase
         if line != self._line and (new_phase or now - self._told_at >= self._every):
             self._told_at, self._phase, self._line = now, self._position.begun, line
-            self.say(f"{self._title}: {line}")
+            self.say(f"{self._title}: {line}" + (f" ({self.study.words()})" if self.study else ""))
 
     def say(self, sentence: str) -> None:
         """Something happened that a person should read."""
@@ -178,7 +221,7 @@ class Plain(Reporter):
 
 
 class Live(Reporter):
-    """One line that moves, on a terminal."""
+    """Two lines that move, on a terminal: what the run does, and how far run and study are."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -187,36 +230,32 @@ class Live(Reporter):
 
     def begin(self, title: str, position: Position) -> None:
         """A run begins."""
-        from rich import progress
+        from rich.live import Live as Moving
 
-        self._position = position
-        self._bar = progress.Progress(
-            progress.SpinnerColumn(),
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(bar_width=24),
-            progress.TextColumn("{task.fields[words]}", markup=False),
-            progress.TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            refresh_per_second=REFRESH_RATE,
+        self._title, self._position, self._began = printable(title), position, time.monotonic()
+        self._moving = Moving(
+            console=self._console, transient=True, refresh_per_second=REFRESH_RATE, get_renderable=self._lines
         )
-        self._task = self._bar.add_task(printable(title), total=None, words=position.words())
-        self._bar.start()
+        self._moving.start()
 
-    def moved(self) -> None:
-        """The position has changed, or time has passed."""
+    def _lines(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
         share = self._position.share()
-        # Without a total the bar pulses.
-        self._bar.update(self._task, total=None if share is None else 1.0, completed=share or 0.0)
-        self._bar.update(self._task, words=self._position.words())
+        bar = "" if share is None else f"{'█' * round(BAR_CELLS * share):░<{BAR_CELLS}} "
+        study = f"; {self.study.words()}" if self.study else ""
+        place = f"{bar}{clock(time.monotonic() - self._began)} of this run{study}"
+        lines = (f"{self._title}: {self._position.words()}", place)
+        return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
     def say(self, sentence: str) -> None:
         """Something happened that a person should read."""
-        self._console.print(printable(sentence), markup=False, soft_wrap=True)
+        self._console.print(printable(sentence), markup=False)
 
     def end(self) -> None:
         """The run is over."""
-        self._bar.stop()
+        self._moving.stop()
 
 
 def reporter(*, quiet: bool) -> Reporter:
@@ -228,12 +267,13 @@ def reporter(*, quiet: bool) -> Reporter:
 
 def run_sentence(result: RunResult) -> str:
     """How a run ended and its headline numbers with their grades, for a person."""
+    name = f"{result.spec.hardware.label}, repeat {result.repeat}"
     if result.error:
         phase = f" in phase {result.error.phase}" if result.error.phase else ""
-        return f"{result.spec.name} r{result.repeat} {result.status}{phase}: {result.error.message}"
+        return f"{name}, {result.status}{phase}: {result.error.message}"
     known = [
-        f"{value:.4g} {metric.end_of_run} ({grade_of((result,), metric)})"
+        f"{value:.4g} {metric.end_of_run} (grade {grade_of((result,), metric)})"
         for metric in METRICS
         if metric.end_of_run and (value := getattr(result.summary, metric.key)) is not None
     ]
-    return f"{result.spec.name} r{result.repeat} {result.status}: {', '.join(known) or 'nothing was measured'}"
+    return f"{name}, {result.status}: {', '.join(known) or 'nothing was measured'}"

@@ -1,32 +1,35 @@
 """Several specs and repeats: each run in a folder of its own, in blocks of a seeded random order, resumable."""
 
+import contextlib
 import json
 import math
 import random
+import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.errors import UsageError
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
 from fluxkit.machine.environment import child_environment, environment_notes
-from fluxkit.plan.plan import Plan
+from fluxkit.plan.plan import Plan, measuring_seconds
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
 from fluxkit.record.contained import refuse_link, remove
-from fluxkit.record.redact import public_spec
+from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import RunResult, Status
-from fluxkit.record.run_folder import held_folder, new_folder, remove_working_files
+from fluxkit.record.run_folder import held_folder, new_folder, read_job, remove_working_files
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
-from fluxkit.run.progress import SILENT, Reporter, run_sentence
+from fluxkit.run.progress import PLAIN_SECONDS, SILENT, Reporter, StudyProgress, run_sentence
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.stop_requests import StopRequestedError, check_stop, stop_requests
 from fluxkit.values import canonical_sha256
 
+Item = TypeVar("Item")
 DEFAULT_PARENT = Path("runs")
 """Of studies whose folder nobody names."""
 
@@ -103,25 +106,66 @@ def run_study(
         StopRequestedError: told to stop before the first run began; there is nothing to resume.
     """
     study = arrange(specs, until.looks if until else (repeats,), same_seed=same_seed)
-    if resuming:
-        folder, wanted = out or newest_unfinished(DEFAULT_PARENT, study), study
-        study = read_study(folder)
-        if not study.asks_for(wanted):
-            raise UsageError(f"{folder} is a study of other specs or repeats; give the ones it was begun with.")
-    else:
-        folder = out or DEFAULT_PARENT / study.id
+    if not resuming:
+        return _carry_out(out or DEFAULT_PARENT / study.id, study, specs, new=True, until=until, reporter=reporter)
+    folder, wanted = out or newest_unfinished(DEFAULT_PARENT, study), study
+    study = read_study(folder)
+    if not study.asks_for(wanted):
+        raise UsageError(f"{folder} is a study of other specs or repeats; give the ones it was begun with.")
+    return _carry_out(folder, study, specs, new=False, until=until, reporter=reporter)
+
+
+def resume_study(folder: Path, look: Callable[[Sequence[RunResult]], Look], *, reporter: Reporter = SILENT) -> Outcome:
+    """Finishes the study in a folder, as `run_study` would with `resuming`; `look` is for one that has several looks.
+
+    Raises:
+        UsageError: there is no study, or a path that it needs is not known any more.
+        MachineError: a spec can't run here, or the folder can't be written.
+    """
+    study = read_study(folder)
+    specs = [_with_its_paths(folder, study, place) for place in range(len(study.specs))]
+    until = UntilDecided(study.looks, look) if len(study.looks) > 1 else None
+    return _carry_out(folder, study, specs, new=False, until=until, reporter=reporter)
+
+
+def _with_its_paths(folder: Path, study: Study, place: int) -> RunSpec:
+    """A spec of the study as it was given: a study keeps the last part of a path alone, the job of a run all of it."""
+    spec = study.specs[place]
+    if spec.paths() == {}:
+        return spec
+    for entry in study.runs:
+        with contextlib.suppress(OSError, ValueError):  # of another spec, not begun, or damaged
+            given = tilde_as_home(read_job(folder / entry.folder).spec)
+            if entry.spec == place and public_spec(given) == spec and given.paths() != spec.paths():
+                return given
+    raise UsageError(
+        f"{folder} no longer says where {', '.join(spec.paths().values())} lies; give the command that it was begun "
+        f"with once more, with --resume --out {folder}."
+    )
+
+
+def _carry_out(
+    folder: Path,
+    study: Study,
+    specs: Sequence[RunSpec],
+    *,
+    new: bool,
+    until: UntilDecided | None,
+    reporter: Reporter,
+) -> Outcome:
+    """Everything that is left of a study, from looking for its inputs on."""
     cautions = list(warnings(folder, cache_folder()))
-    left_out = _bring_inputs(specs)
+    left_out = _bring_inputs(specs, reporter)
     plans = plan_all(specs, folder=folder)
     cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
     for caution in dict.fromkeys([*cautions, *left_out]):
         reporter.say(caution)
     check_stop()
-    if resuming:
-        holding = held_folder(folder)
-    else:
-        advice = "choose another folder with --out, or continue with --resume"
+    if new:
+        advice = f"choose another one with --out, or continue what it holds: fluxkit resume {folder}"
         holding = new_folder(folder, advice, lambda: _write(folder, study))
+    else:
+        holding = held_folder(folder)
     results: list[RunResult] = []
     with holding:
         try:
@@ -141,7 +185,7 @@ def _write(folder: Path, study: Study) -> None:
         write_with_sha256(folder / STUDY_FILE, to_json(study), below=folder)
 
 
-def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
+def _bring_inputs(specs: Sequence[RunSpec], reporter: Reporter) -> list[str]:
     """Downloads the models that may be downloaded, and opens every picture of the folders.
 
     Gives a sentence for each folder of which something is not used.
@@ -152,11 +196,20 @@ def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
     from fluxkit.dataset.picture_folder import in_words
     from fluxkit.dataset.picture_loader import load_pairs
     from fluxkit.model.download import download
+    from fluxkit.record.opened_pictures import load_once
+
+    def told(items: Sequence[Item], what: str) -> Iterator[Item]:
+        began = time.monotonic()
+        for done, item in enumerate(items):
+            if time.monotonic() - began >= PLAIN_SECONDS:
+                began = time.monotonic()
+                reporter.say(f"Looking at the data: {done} of {len(items)} {what} opened.")
+            yield item
 
     left_out: dict[str, None] = {}
     for spec in specs:
         download(spec.model, child_environment())
-        if spec.data.source == "folder" and (skipped := load_pairs(spec.data).skipped):
+        if spec.data.source == "folder" and (skipped := load_pairs(spec.data, load=load_once, watch=told).skipped):
             left_out[f"Of data.path = {spec.data.path!r}, not everything is used: {in_words(skipped)}."] = None
     return list(left_out)
 
@@ -267,7 +320,10 @@ def _run_all(
         StopRequestedError, KeyboardInterrupt: told to stop; between two runs, two looks, or in one of them.
     """
     began, last = time.monotonic(), study.stages()[-1][0]
+    progress = StudyProgress([measuring_seconds(spec, plan) for spec, plan in zip(specs, plans, strict=True)])
+    reporter.study = progress
     for repeats, blocks in study.stages():
+        progress.expect([entry.spec for block in blocks for entry in block])
         for place, block in enumerate(blocks):
             left = sum(not _is_done(folder, block) for block in blocks[place:])
             seconds = left * _block_seconds(results, len(specs))
@@ -280,6 +336,7 @@ def _run_all(
                 results.append(
                     _run_entry(folder, study, entry, specs[entry.spec], plans[entry.spec], reporter=reporter)
                 )
+                progress.ended(entry.spec, _seconds_of(results[-1]))
                 if results[-1].status == "interrupted":
                     raise StopRequestedError
         check_stop()
@@ -303,7 +360,7 @@ def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Pl
         result = settle_dead_run_on_disk(run)
         remove_working_files(run)  # a death may have come between its result and their removal
         return result
-    reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
+    reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.hardware.label} ({spec.name}), {_nth(entry)}.")
     if before is None:
         remove(folder, run)  # without a result nothing in it says what it is
         result = launch(
@@ -318,8 +375,17 @@ def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Pl
 
 def _block_seconds(results: Sequence[RunResult], specs: int) -> float:
     """What a block of all specs takes, by the phases of the runs so far."""
-    seconds = [math.fsum(phase.seconds or 0.0 for phase in result.phases) for result in results]
+    seconds = [_seconds_of(result) for result in results]
     return specs * math.fsum(seconds) / len(seconds) if seconds else 0.0
+
+
+def _seconds_of(result: RunResult) -> float:
+    """What all phases of a run took."""
+    return math.fsum(phase.seconds or 0.0 for phase in result.phases)
+
+
+def _nth(entry: Entry) -> str:
+    return f"repeat {entry.repeat} with seed {entry.seed}"
 
 
 def _next_look(study: Study, repeats: int, block_seconds: float) -> str:
@@ -338,4 +404,4 @@ def _about(seconds: float) -> str:
 def _how_to_continue(folder: Path, study: Study) -> str:
     if is_finished(folder, study):
         return f"All {len(study.needed)} runs of {folder} are completed; there is nothing to continue."
-    return f"To continue, give the same command with --resume --out {folder}"
+    return f"To continue: fluxkit resume {shlex.quote(str(folder))}"

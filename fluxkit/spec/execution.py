@@ -10,6 +10,7 @@ Precision = Literal["float32", "bfloat16"]
 InferencePrecision = Literal["ieee_float32", "tf32", "bfloat16"]
 Parallelism = Literal["ddp", "fsdp"]
 Attention = Literal["auto", "flash", "cudnn", "efficient", "math"]
+Usd = Annotated[float, Field(ge=0, le=1e6)]
 
 
 NO_MPS = 'on a Mac fluxkit measures the CPU and not the GPU (mps): use nano-laptop-cpu, or execution.device = "cpu"'
@@ -53,7 +54,7 @@ class ExecutionSpec(Strict):
     @field_validator("device", mode="before")
     @classmethod
     def _no_mac_gpu(cls, value: object) -> object:
-        if value == "mps":
+        if isinstance(value, str) and value.lower().partition(":")[0] in {"mps", "metal"}:
             raise ValueError(NO_MPS)
         return value
 
@@ -68,7 +69,8 @@ class HardwareSpec(Strict):
 
     label: Annotated[str, StringConstraints(min_length=1, max_length=80)] = "This machine"
     """What a reader calls this configuration."""
-    usd_per_hour: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """Price of the whole instance in US dollars per hour; 0: not given."""
-    usd_per_kwh: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """Price of the energy of its devices in US dollars per kilowatt-hour; 0: not given."""
+    usd_per_hour: Usd | None = None
+    """Price of the whole instance in US dollars per hour; 0: it is free; null: not given. In fluxkit.spec/1, 0 was not
+    given."""
+    usd_per_kwh: Usd | None = None
+    """Price of the energy of its devices in US dollars per kilowatt-hour; 0 and null likewise."""

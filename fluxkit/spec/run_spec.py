@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from fluxkit.spec.execution import ExecutionSpec, HardwareSpec
+from fluxkit.spec.prices import Prices
 from fluxkit.spec.workload import DataSpec, EvaluateSpec, InferenceSpec, ModelSpec, TuneSpec
 from fluxkit.values import Strict, canonical_sha256
 
-SPEC_SCHEMA = "fluxkit.spec/1"
+SPEC_SCHEMA = "fluxkit.spec/2"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
@@ -18,8 +19,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 class RunSpec(Strict):
     """One run, whole: what is tuned on what, how long, how it is judged, and on which hardware it runs."""
 
-    schema_: Literal["fluxkit.spec/1"] = Field(alias="schema")
-    """Version of this format."""
+    schema_: Literal["fluxkit.spec/1", "fluxkit.spec/2"] = Field(alias="schema")
+    """Version of this format; in the first one a price of 0 meant that none was given."""
     name: Name
     """Becomes a folder: lower-case letters, digits, dot, underscore, hyphen; at most 64."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -147,6 +148,25 @@ class RunSpec(Strict):
             return self.model_validate(values)
         except ValidationError:
             return None
+
+    def prices(self) -> Prices:
+        """What its machine costs."""
+        given = self.hardware.usd_per_hour, self.hardware.usd_per_kwh
+        return Prices(*given) if self.schema_ == SPEC_SCHEMA else Prices(*(price or None for price in given))
+
+    def paths(self) -> dict[str, str]:
+        """The files that it names, by their keys."""
+        named = {
+            "model.path": self.model.path,
+            "model.assistant_adapter": self.model.assistant_adapter,
+            "data.path": self.data.path,
+        }
+        return {key: path for key, path in named.items() if path}
+
+    def in_this_version(self) -> Self:
+        """The same spec in the newest format."""
+        hardware = self.hardware.model_copy(update=self.prices()._asdict())
+        return self.model_copy(update={"schema_": SPEC_SCHEMA, "hardware": hardware})
 
     def workload(self) -> dict[str, Any]:
         """What must be equal for results to be comparable; the weights themselves are hashed elsewhere."""

@@ -60,7 +60,7 @@ class ModelSpec(Strict):
         if self.repo and not self.revision:
             raise ValueError('repo needs revision = "<commit>", because a branch name can move')
         if self.assistant_adapter and self.weights == "random":
-            raise ValueError("assistant_adapter assists the tuning of a model that can draw, not of random weights")
+            raise ValueError("assistant_adapter assists the tuning of a model that can generate, not of random weights")
         return self
 
 
@@ -137,7 +137,7 @@ class TuneSpec(Strict):
 
 
 class EvaluateSpec(Strict):
-    """[evaluate]: how quality is measured at every mark."""
+    """[evaluate]: how quality is measured at every evaluation point."""
 
     num_inference_steps: Annotated[int, Field(ge=1, le=100)] = 4
     """Euler steps per image; schnell is distilled to 4."""

@@ -1,6 +1,6 @@
 """The questions a reader comes with, each answered in computed words that begin with the estimate."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from fluxkit.compare.comparison import Contrast, Judgement, Row, Workload
@@ -16,25 +16,37 @@ from fluxkit.compare.ranking import (
 )
 from fluxkit.record.metrics import BY_QUANTITY, QUESTIONS, Metric, Question
 from fluxkit.record.result import Grade
-from fluxkit.stats import LEVEL
+from fluxkit.stats import LEVEL, Interval
 from fluxkit.text.number_format import (
     MOST_NAMES,
+    SMALLEST_PLAIN,
     change_text,
+    column_decimals,
+    decimals_of,
     footing,
     further_runs_text,
-    interval_text,
+    in_readable_unit,
     level_text,
     listed,
+    number,
+    plain,
     quoted,
+    scaled,
     value_text,
 )
-from fluxkit.trust.estimate import worst
-from fluxkit.units import counted
+from fluxkit.trust.estimate import Estimate, worst
+from fluxkit.trust.run_checks import title_of_check
+from fluxkit.units import GIGABYTE, HOUR, MINUTE, counted
 from fluxkit.values import Frozen
 
 State = Literal[
     "decided", "not settled", "stated", "one configuration", "not measured", "graded X", "no gain", "no price given"
 ]
+MEASURED_APART = "measured apart, and no larger than the drift that was seen"
+MOST_LISTED = 6
+"""Configurations whose memory is listed; what holds all of them is said in a sentence."""
+MEMORIES = (1, 2, 4, 6, 8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128, 141, 192, 256, 384, 512, 768, 1024)
+"""Gigabytes that cards and machines have."""
 ASK_FOR_PRICES = "give --usd-per-hour or --usd-per-kwh, or set hardware.usd_per_hour or hardware.usd_per_kwh"
 
 
@@ -45,7 +57,9 @@ class Name(Frozen):
     number: int
     """Of its colour and marker."""
     value: str
-    """Its mean, without the unit."""
+    """Its mean in what the question asks for: “800 iterations in 42 s”, “28.32 dB”."""
+    interval: str = ""
+    """At 95 %, in the unit of the value: “34 to 55”."""
 
 
 class Answer(Frozen):
@@ -64,7 +78,6 @@ class Answer(Frozen):
     """The leader, then the first of the others that it is not told from."""
     more: int = 0
     """How many others it is not told from."""
-    unit: str = ""
     estimate: str = ""
     """How far the leader is from the nearest other one, and what that says."""
     detail: str
@@ -72,20 +85,30 @@ class Answer(Frozen):
     sentence: str
     """All of it, as a text says it."""
     grade: Grade | None = None
+    grade_reason: str = ""
+    """Which checks lowered the grade, in words."""
+    lists_all: bool = False
+    """Whether the names are all configurations and not those that lead."""
+
+    @property
+    def short(self) -> str:
+        """Who leads, by which number and how surely, in a line or two."""
+        if not self.names:
+            return f"{self.verdict}. {self.detail}"
+        leader, *others = (f"{quoted(name.name)} {name.value}" for name in self.names)
+        more = [f"{self.more} more"] if self.more else []
+        equal = f"Equal: {listed([leader, *others, *more])}" if self.verdict else leader
+        grade = f" (grade {self.grade})" if self.grade else ""
+        return f"{equal}{grade}. {self.estimate}".rstrip()
 
 
 def answers(workload: Workload) -> tuple[Answer, ...]:
     """An answer to each question of one workload; without any price one says so for all costs."""
-    priced = _priced(workload)
     return tuple(
-        _answer(workload, metric, metric.question)
+        _answer(workload, in_readable_unit(metric, workload), metric.question)
         for metric in QUESTIONS
-        if metric.question and (priced or metric.headline != "where priced")
+        if metric.question and (workload.priced or metric.headline != "where priced")
     )
-
-
-def _priced(workload: Workload) -> bool:
-    return any(row.usd_per_hour > 0 or row.usd_per_kwh > 0 for row in workload.rows)
 
 
 def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
@@ -99,33 +122,116 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         return _not_compared(workload, metric, question, rows)
     beside = [row for row in others if not _behind(workload, metric, leader, row)]
     equal = state in {"decided", "stated"} and bool(beside)
-    names = [
-        Name(name=row.name, number=row.number, value=value_text(row.estimate(metric.key), metric.factor))
-        for row in (leader, *beside)
-    ]
+    # Which memory is enough is asked of each configuration, whoever needs the least.
+    named = rows if question.asks == "memory" else [leader, *beside]
+    names = _names(workload, metric, question, named)
     choice = [_choice(workload, metric, [leader, *beside])] if equal else []
-    detail = "; ".join([_rests_on(metric, leader), *choice, *_about_the_interval(workload, metric, leader, others),
-                        *_other_precisions(workload, metric), *_not_ranked(workload, metric)])  # fmt: skip
+    rests_on = _rests_on(workload, metric, question, leader)
+    about = _about_the_interval(workload, metric, leader, others)
+    beside_it = (*_other_precisions(workload, metric), *_not_ranked(workload, metric), *_fits(metric, question, rows))
+    detail = "; ".join([rests_on, *choice, *about, *beside_it])
     words = question.ties if equal else question.leads
-    who = listed([quoted(name.name) for name in names]) if equal else quoted(leader.name)
+    who = listed([quoted(row.name) for row in (leader, *beside)]) if equal else quoted(leader.name)
     contrasts = [between(workload, metric, leader, row)[0] for row in others]
-    grades = [contrast.grade for contrast in contrasts if contrast]
+    grade = worst((leader.estimate(metric.key).grade, *(contrast.grade for contrast in contrasts if contrast)))
     said = _estimate(workload, metric, leader, others, state)
-    rests = f"{f'{names[0].value} {metric.unit}'.rstrip()}, {detail}."
+    most = MOST_LISTED if question.asks == "memory" else MOST_NAMES
+    held = f" (95 % interval {names[0].interval})" if names[0].interval else ""
+    rests = f"{names[0].value}{held}, {detail}."
     return Answer(
         scenario=question.scenario,
         quantity=metric.quantity,
         state=state,
         row=leader.key if state == "decided" and not equal else None,
         verdict="Equal" if equal else "",
-        names=tuple(names[:MOST_NAMES]),
-        more=max(0, len(names) - MOST_NAMES),
-        unit=metric.unit,
+        names=tuple(names[:most]),
+        more=max(0, len(names) - most),
         estimate=_begun(said) if said else "",
         detail=_begun(detail),
         sentence=f"{who} {words}: {said}. {rests}" if said else f"Only {who} has this number: {rests}",
-        grade=worst((leader.estimate(metric.key).grade, *grades)),
+        grade=grade,
+        grade_reason=_why_graded(metric, rows, grade),
+        lists_all=question.asks == "memory",
     )
+
+
+def _why_graded(metric: Metric, rows: Sequence[Row], grade: Grade | None) -> str:
+    """What the checks found that gave a number its grade; nothing for grade A."""
+    about = {metric.subject, *metric.also, "run"}
+    titles = dict.fromkeys(
+        title_of_check(remark.id)
+        for row in rows
+        for remark in row.remarks
+        if grade not in {None, "A"} and remark.grade == grade and remark.subject in about
+    )
+    return listed(list(titles)) if titles else ""
+
+
+def _names(workload: Workload, metric: Metric, question: Question, rows: Sequence[Row]) -> list[Name]:
+    """Configurations with their numbers in what the question names, to the decimals that all rows share."""
+    estimates = [row.estimate(metric.key) for row in workload.rows if row.usable(metric.key)]
+    slowest = min(estimate.mean or 0.0 for estimate in estimates)
+    lead, unit, asked = _as_asked(workload, metric, question, slowest)
+    shared = None if metric.per else column_decimals(asked(estimate) for estimate in estimates)
+    names = []
+    for row in rows:
+        value, interval = asked(row.estimate(metric.key))
+        decimals = decimals_of(value, interval) if shared is None else shared
+        held = f"{number(interval.low, decimals)} to {number(interval.high, decimals)}" if interval else ""
+        text = plain(value) if 0 < abs(value) < SMALLEST_PLAIN else number(value, decimals)
+        names.append(Name(name=row.name, number=row.number, value=f"{lead}{text}{unit}", interval=held))
+    return names
+
+
+def _as_asked(
+    workload: Workload, metric: Metric, question: Question, slowest: float
+) -> tuple[str, str, Callable[[Estimate], tuple[float, Interval | None]]]:
+    """What stands before and behind a number in what the question names, and how an estimate becomes it."""
+    iterations = int(workload.tables["tune"]["iterations"] or 0)
+    if question.asks == "time" and iterations and slowest > 0:
+        unit, seconds = _time_unit(iterations / slowest)
+        work = iterations / seconds
+
+        def time(estimate: Estimate) -> tuple[float, Interval | None]:
+            held = estimate.interval
+            if held is None or held.low <= 0:
+                return work / (estimate.mean or 1.0), None
+            return work / (estimate.mean or 1.0), held.model_copy(
+                update={"low": work / held.high, "high": work / held.low}
+            )
+
+        return f"{iterations:,} iterations in ", f" {unit}", time
+    steps = int(workload.tables["inference"]["num_inference_steps"] or 1)
+    images = question.asks == "images"
+    factor = 1 / steps if images else metric.factor
+    unit = f" images/s at {counted(steps, 'step')}" if images else f" {metric.unit}".rstrip()
+    return (
+        "",
+        unit,
+        lambda estimate: (
+            (estimate.mean or 0.0) * factor,
+            estimate.interval and scaled(estimate.interval, factor),
+        ),
+    )
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    """In which unit a duration is read, and how many seconds that is."""
+    if seconds < 2 * MINUTE:
+        return "s", 1.0
+    return ("minutes", MINUTE) if seconds < 2 * HOUR else ("hours", HOUR)
+
+
+def _fits(metric: Metric, question: Question, rows: Sequence[Row]) -> list[str]:
+    """Which memory holds which configurations."""
+    if question.asks != "memory":
+        return []
+    held: dict[str, list[str]] = {}
+    for row in rows:
+        gigabytes = (row.estimate(metric.key).mean or 0.0) / GIGABYTE
+        size = next((f"{size} GB" for size in MEMORIES if gigabytes <= size), f"{gigabytes:,.0f} GB")
+        held.setdefault(f"{size} in all" if row.processes > 1 else size, []).append(quoted(row.name))
+    return [f"fits in {', '.join(f'{size}: {listed(names)}' for size, names in held.items())}"]
 
 
 def _behind(workload: Workload, metric: Metric, leader: Row, row: Row) -> bool:
@@ -164,8 +270,8 @@ def _estimate(workload: Workload, metric: Metric, leader: Row, others: Sequence[
         settled = f"Equal within {metric.margin_text}" if contrast.verdict == "equivalent" else "Decided"
     else:
         settled = f"Not settled; {_what_it_takes(workload, metric, leader, others)}"
-    apart = "" if contrast.together else ", measured apart"
-    return f"{change_text(contrast, row.name, flipped=flipped)}{apart}. {settled}"
+    apart = f" ({MEASURED_APART})" if contrast.near_drift else ""
+    return f"{change_text(contrast, row.name, flipped=flipped)}. {settled}{apart}"
 
 
 def _what_it_takes(workload: Workload, metric: Metric, leader: Row, others: Sequence[Row]) -> str:
@@ -234,21 +340,21 @@ def _design_text(looks: Sequence[int], repeats: int, level: float) -> str:
     )
 
 
-def _rests_on(metric: Metric, row: Row) -> str:
-    """What a number must not stand without, its interval, runs and grade."""
+def _rests_on(workload: Workload, metric: Metric, question: Question, row: Row) -> str:
+    """What a number must not stand without: what was measured, its runs and its grade."""
     estimate = row.estimate(metric.key)
-    held = interval_text(estimate, metric.factor)
-    words = [_beside(metric, row), held and f"95 % interval {held}", footing(estimate)]
+    measured = question.asks in {"time", "images"} and f"{value_text(estimate, metric.factor)} {metric.unit}"
+    words = [measured or "", _beside(workload, metric, row), footing(estimate)]
     return ", ".join(word for word in words if word)
 
 
-def _beside(metric: Metric, row: Row) -> str:
+def _beside(workload: Workload, metric: Metric, row: Row) -> str:
     """What a number must not stand without: a speed's precision, what a cost is of, the untuned score of a score."""
     if metric.of_inference:
         return f"in {row.inference_precision}"
     if metric.per:
-        work = row.bases[metric.key].per
-        return f"for an {work}" if work != metric.per else ""  # of another its title says it
+        work = metric.unit_of_work(int(workload.tables["tune"]["iterations"] or 0))
+        return f"for {'' if work[0].isdigit() else 'an '}{work}" if work != metric.per else ""  # else the title says it
     untuned = row.estimate(metric.untuned or "")
     return "" if untuned.mean is None else f"from {value_text(untuned)} untuned"
 
@@ -291,7 +397,7 @@ def _about_the_interval(workload: Workload, metric: Metric, leader: Row, others:
 def _choice(workload: Workload, metric: Metric, equal: list[Row]) -> str:
     """What to choose by where the question itself leaves several: the first one that tells them apart."""
     for other in QUESTIONS:
-        leader = decided_leader(workload, other, equal) if other.question and other != metric else None
+        leader = decided_leader(workload, other, equal) if other.question and other.key != metric.key else None
         if leader and other.question:
             return f"of these {quoted(leader.name)} {other.question.leads}"
     return "no other question here tells these apart: choose by price or by what is at hand"
@@ -301,13 +407,13 @@ def _no_answer(workload: Workload, metric: Metric, question: Question) -> Answer
     estimates = [row.estimate(metric.key) for row in workload.rows]
     detail = "; ".join(sorted({estimate.reason or "graded X" for estimate in estimates}))
     state: State = "graded X" if any(estimate.mean is not None for estimate in estimates) else "not measured"
-    if metric.per and not _priced(workload):
+    if metric.per and not workload.priced:
         state, detail = "no price given", ASK_FOR_PRICES
     verdict = "No usable number" if state == "graded X" else state.capitalize()
     sentence = f"{verdict}, so it is not known which {question.leads}: {detail}."
     if worse := all_worse(workload, metric):
         state, (verdict, detail) = "no gain", worse
-        sentence = f"{verdict}: {detail}."
+        sentence = f"{verdict} ({detail})."
     return Answer(
         scenario=question.scenario,
         quantity=metric.quantity,

@@ -2,10 +2,14 @@
 
 import csv
 import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 from fluxkit.compare.comparison import Comparison, Row, Workload
 from fluxkit.errors import printable
-from fluxkit.record.metrics import METRICS
+from fluxkit.record.metrics import METRICS, Subject
+from fluxkit.record.result import RunResult
+from fluxkit.trust.estimate import grade_about
 
 CsvValue = str | float | None
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -14,9 +18,38 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 def as_csv(comparison: Comparison) -> str:
     """A line per configuration; numbers unrounded in the units of the header, empty where there is none."""
+    return _csv([_line(workload, row) for workload in comparison.workloads for row in workload.rows])
+
+
+def runs_as_csv(comparison: Comparison, results: Iterable[RunResult]) -> str:
+    """A line per run, those without a complete result too: what its summary says and which configuration it is of."""
+    rows = {id_: (workload, row) for workload in comparison.workloads for row in workload.rows for id_ in row.runs}
+    return _csv([_run_line(result, *rows.get(result.id, (None, None))) for result in results])
+
+
+def _run_line(result: RunResult, workload: Workload | None, row: Row | None) -> dict[str, CsvValue]:
+    """The summary in its stored units; the worst grade of each subject beside it."""
+    return {
+        "run": result.id,
+        "study": result.study,
+        "workload": workload.key if workload else None,
+        "configuration": row.name if row else result.spec.hardware.label,
+        "configuration_sha256": row.configuration_sha256 if row else None,
+        "repeat": result.repeat,
+        "order": result.order,
+        "seed": result.seed,
+        "created": result.created,
+        "fluxkit": result.kit.version,
+        "status": result.status,
+        "error": result.error.message if result.error else None,
+        **result.summary.model_dump(),
+        **{f"{subject}_grade": grade_about([result], subject) for subject in get_args(Subject)},
+    }
+
+
+def _csv(lines: Sequence[Mapping[str, CsvValue]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    lines = [_line(workload, row) for workload in comparison.workloads for row in workload.rows]
     writer.writerow(lines[0] if lines else ())
     writer.writerows([_defused(value) for value in line.values()] for line in lines)
     return file.getvalue()

@@ -1,7 +1,7 @@
 """How a number is written for a reader: as many digits as its spread supports, its unit once, a reason if missing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fluxkit.compare.comparison import Contrast, Row, Scaling, Workload
 from fluxkit.record.metrics import BY_QUANTITY, Metric
@@ -14,8 +14,11 @@ MOST_NAMES = 3
 """In a sentence; of the others it says how many."""
 PLAIN_DIGITS = 3
 """Significant digits of a number without an interval."""
+LEAST_DIGITS = 2
+"""Significant digits of the smallest number of a column."""
 MOST_DECIMALS = 6
 SMALLEST_PLAIN = 1e-4
+CENT = 0.01
 ROUNDING = 1e-9
 """An interval that is narrower than this share of its value is that of equal numbers."""
 
@@ -48,31 +51,61 @@ def plain(value: float | None, digits: int = PLAIN_DIGITS) -> str:
     return number(value, min(_decimals(value, digits), MOST_DECIMALS))
 
 
-def written(value: float, interval: Interval | None) -> tuple[str, str]:
-    """A value and its interval in brackets, to the decimals that the interval supports; no brackets without one."""
-    decimals = decimals_of(value, interval)
+def round_text(value: float) -> str:
+    """A number that somebody gave, as it was given: 60, 1.875 or 1,200, never 60.0."""
+    return f"{float(f'{value:.4g}'):,.10g}"
+
+
+def seconds_text(seconds: float) -> str:
+    """A tuning time: one that was given as it was given, one that was measured to three digits."""
+    given = float(f"{seconds:.4g}") == seconds
+    return round_text(seconds) if given else plain(seconds)
+
+
+def column_decimals(numbers: Iterable[tuple[float, Interval | None]]) -> int:
+    """Decimals for all numbers of a column: what the widest spread supports, and two digits of the smallest number."""
+    held = [(value, interval) for value, interval in numbers if value or interval]
+    supported = min((decimals_of(value, interval) for value, interval in held), default=0)
+    needed = max((_decimals(value, LEAST_DIGITS) for value, _ in held if value), default=0)
+    return min(max(supported, needed), MOST_DECIMALS)
+
+
+def written(value: float, interval: Interval | None, decimals: int | None = None) -> tuple[str, str]:
+    """A value and its interval in brackets, to the decimals that it supports or those of its column."""
+    decimals = decimals_of(value, interval) if decimals is None else decimals
     held = f"[{number(interval.low, decimals)}, {number(interval.high, decimals)}]" if interval else ""
     return number(value, decimals), held
 
 
-def value_text(estimate: Estimate, factor: float = 1.0) -> str:
+def value_text(estimate: Estimate, factor: float = 1.0, decimals: int | None = None) -> str:
     """The mean alone in the unit that `factor` gives, or a dash."""
-    return _in_unit(estimate, factor)[0]
+    return _in_unit(estimate, factor, decimals)[0]
 
 
-def interval_text(estimate: Estimate, factor: float = 1.0) -> str:
+def interval_text(estimate: Estimate, factor: float = 1.0, decimals: int | None = None) -> str:
     """The interval in brackets, or nothing."""
-    return _in_unit(estimate, factor)[1]
+    return _in_unit(estimate, factor, decimals)[1]
 
 
-def _in_unit(estimate: Estimate, factor: float) -> tuple[str, str]:
-    interval = estimate.interval
+def decimals_in(estimates: Iterable[Estimate], factor: float = 1.0) -> int:
+    """Decimals for all estimates of a column, in the unit that `factor` gives."""
+    return column_decimals(
+        (estimate.mean * factor, estimate.interval and scaled(estimate.interval, factor))
+        for estimate in estimates
+        if estimate.mean is not None
+    )
+
+
+def scaled(interval: Interval, factor: float) -> Interval:
+    """The same interval in another unit."""
+    return interval.model_copy(update={"low": interval.low * factor, "high": interval.high * factor})
+
+
+def _in_unit(estimate: Estimate, factor: float, decimals: int | None) -> tuple[str, str]:
     if estimate.mean is None:
         return MISSING, ""
-    if interval:
-        interval = interval.model_copy(update={"low": interval.low * factor, "high": interval.high * factor})
     value = estimate.mean * factor
-    text, held = written(value, interval)
+    text, held = written(value, estimate.interval and scaled(estimate.interval, factor), decimals)
     return plain(value) if 0 < abs(value) < SMALLEST_PLAIN else text, held
 
 
@@ -120,8 +153,10 @@ def turned(contrast: Contrast) -> tuple[float, Interval | None]:
 
 
 def level_text(level: float) -> str:
-    """The level of an interval; how close to 100 % it is shows after the nines."""
-    return f"{100 * level:.6g} %"
+    """The level of an interval, to the first digit that tells it from 100 %: 95 %, 99.5 %, 99.8 %, 99.98 %."""
+    short = 100 * (1 - level)
+    decimals = max(1, -math.floor(math.log10(short) + ROUNDING)) if short > 0 else 0
+    return f"{float(f'{100 * level:.{decimals}f}'):.10g} %"
 
 
 def verdict_words(contrast: Contrast, *, flipped: bool = False) -> str:
@@ -178,21 +213,22 @@ def target_text(time: TimeToTarget | None) -> str:
     runs = f"n = {len(time.values)}" + (f", {missed} missed it" if missed else "")
     grade = f", grade {time.grade}" if time.grade else ""
     bound = "" if time.bounded else ", by the mean"
-    seconds = f"> {plain(time.looked_seconds)}" if time.seconds is None else bracket_text(time)
-    return f"{seconds} s ({runs}{grade}{bound})"
+    return f"{bracket_text(time)} s ({runs}{grade}{bound})"
 
 
 def bracket_text(time: TimeToTarget) -> str:
-    """Between which marks the target was reached: “15.0 to 30.0”, or “up to 15.0” at the first one."""
+    """Between which times the target was reached: “15 to 30”, “up to 15” at the first one, “> 60” where it was not."""
+    if time.seconds is None:
+        return f"> {seconds_text(time.looked_seconds)}"
     if not time.since_seconds:
-        return f"up to {plain(time.seconds)}"
-    return f"{plain(time.since_seconds)} to {plain(time.seconds)}"
+        return f"up to {seconds_text(time.seconds)}"
+    return f"{seconds_text(time.since_seconds)} to {seconds_text(time.seconds)}"
 
 
 def agreement_text(row: Row) -> str:
     """Whether the row's devices compute what the others compute, with what is outside of a band."""
     if row.agreement is None:
-        return f"{MISSING} (no certificate)"
+        return f"{MISSING} (not checked)"
     if row.agreement:
         return "passed"
     return "failed: " + "; ".join(
@@ -213,8 +249,7 @@ def energy_text(row: Row) -> str:
 
 def price_text(row: Row) -> str:
     """What a row is priced at."""
-    prices = ((row.usd_per_hour, "USD/h"), (row.usd_per_kwh, "USD/kWh"))
-    return " + ".join(f"{price:g} {unit}" for price, unit in prices if price) or MISSING
+    return str(row.prices) if row.prices.given else MISSING
 
 
 def prediction_text(row: Row, name: str) -> str:
@@ -237,6 +272,14 @@ def scaling_text(scaling: Scaling, rows: Mapping[str, Row]) -> str:
         f"{scaling.kind.capitalize()} scaling of {several}{single}, {speed}: efficiency {efficiency}{grade} "
         f"= {scaling.formula}"
     )
+
+
+def in_readable_unit(metric: Metric, workload: Workload) -> Metric:
+    """The metric as a workload shows it: where a cost is less than a cent, a thousand units are priced."""
+    means = [mean for row in workload.rows if (mean := row.estimate(metric.key).mean)]
+    if not metric.per_thousand or not means or min(means) >= CENT:
+        return metric
+    return metric._replace(factor=1000.0, per=metric.per_thousand, title=f"Cost per {metric.per_thousand}")
 
 
 def title_of(metric: Metric, workload: Workload) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fluxkit.compare.comparison import Comparison, Row, Workload
@@ -18,10 +19,12 @@ from fluxkit.text.number_format import (
     MISSING,
     agreement_text,
     contrast_text,
+    decimals_in,
     energy_text,
     footing,
     further_runs_text,
     header,
+    in_readable_unit,
     interval_text,
     number,
     prediction_text,
@@ -44,6 +47,9 @@ LEGEND = (
     "[95 % interval over n runs; of quality, n seeds; the untuned model is one, whatever the seed]. "
     "Grades: A sound, B with a remark, C in doubt, X not to be used."
 )
+SHORT_LEGEND = "★ best beyond doubt, ☆ ahead; [95 % interval]; grade A sound, B remark, C in doubt, X not to be used."
+NAME_COLUMNS, NUMBER_COLUMNS = 20, 20
+"""Characters of the short table: at the left, and for each configuration."""
 
 
 class Cell(NamedTuple):
@@ -56,19 +62,29 @@ class Cell(NamedTuple):
     """A star for the best."""
 
 
-def render(comparison: Comparison, format: Format = "table", width: int = 120) -> str:  # noqa: A002 - the option's name
-    """The comparison as text that ends with a newline; `width` in characters is for the table only."""
+def render(
+    comparison: Comparison,
+    format: Format = "table",  # noqa: A002 - the option's name
+    width: int = 80,
+    *,
+    everything: bool = False,
+) -> str:
+    """The comparison as text that ends with a newline; `width` in characters and `everything` are for the table."""
     if format == "json":
         values = comparison.model_dump(mode="json", by_alias=True)
         return json.dumps(values, indent=1, allow_nan=False) + "\n"
     if format == "csv":
         return as_csv(comparison)
-    return _markdown(comparison) if format == "markdown" else _table(comparison, width)
+    return _markdown(comparison) if format == "markdown" else _table(comparison, width, everything=everything)
 
 
 def shown_columns(workload: Workload) -> list[Metric]:
     """Metrics of which at least one row has a value; a table of reasons alone helps nobody."""
-    return [metric for metric in METRICS if any(row.estimate(metric.key).mean is not None for row in workload.rows)]
+    return [
+        in_readable_unit(metric, workload)
+        for metric in METRICS
+        if any(row.estimate(metric.key).mean is not None for row in workload.rows)
+    ]
 
 
 def cell(workload: Workload, row: Row, column: Metric) -> Cell:
@@ -76,9 +92,11 @@ def cell(workload: Workload, row: Row, column: Metric) -> Cell:
     estimate = row.estimate(column.key)
     if estimate.mean is None:
         return Cell(MISSING, "", f"({estimate.reason if row.runs else 'no complete run'})", "")
+    # A page prices costs again by itself, one by one.
+    decimals = None if column.per else decimals_in((row.estimate(column.key) for row in workload.rows), column.factor)
     return Cell(
-        value_text(estimate, column.factor),
-        interval_text(estimate, column.factor),
+        value_text(estimate, column.factor, decimals),
+        interval_text(estimate, column.factor, decimals),
         footing(estimate),
         STARS[standing(workload, row, column.key)],
     )
@@ -98,7 +116,7 @@ def _lines(workload: Workload) -> list[tuple[str, ...]]:
         (f"Time to {number(target or 0.0, 2)} dB", *[target_text(row.time_to_target) for row in rows]),
         ("Price", *[price_text(row) for row in rows]),
         ("Energy", *[energy_text(row) for row in rows]),
-        ("Agreement with the reference", *[agreement_text(row) for row in rows]),
+        ("Numerical check against a reference", *[agreement_text(row) for row in rows]),
         ("Predicted / measured peak memory", *[prediction_text(row, "peak_memory") for row in rows]),
         ("Predicted / measured seconds", *[prediction_text(row, "seconds") for row in rows]),
     ]
@@ -113,8 +131,11 @@ def _lines(workload: Workload) -> list[tuple[str, ...]]:
 
 
 def _one_line(number: Cell) -> str:
-    words = [f"{number.value} {number.mark}".rstrip(), number.interval, number.footing]
-    return " ".join(word for word in words if word)
+    return " ".join(_cell_lines(number))
+
+
+def _cell_lines(number: Cell) -> list[str]:
+    return [part for part in (f"{number.value} {number.mark}".rstrip(), number.interval, number.footing) if part]
 
 
 def _title(workload: Workload, place: int) -> str:
@@ -146,43 +167,65 @@ def _verdicts(workload: Workload) -> list[tuple[str, ...]]:
             lines.append(("all", *names, MISSING, f"not compared: {contrast.reason}", ""))
             continue
         more = further_runs_text(contrast.further_runs) or contrast.reason
-        words = [verdict_words(contrast), more or "", "" if contrast.together else "measured apart"]
+        words = [verdict_words(contrast), more or "", "measured apart" if contrast.near_drift else ""]
         text = "; ".join(word for word in words if word)
         title = BY_QUANTITY[contrast.quantity].title
         lines.append((title, *names, contrast_text(contrast), text, contrast.grade or ""))
     return list(dict.fromkeys(lines))
 
 
-def _table(comparison: Comparison, width: int) -> str:
+def _table(comparison: Comparison, width: int, *, everything: bool) -> str:
+    """The answers, then the numbers; what is not `everything` fits a terminal and a glance."""
     from rich.console import Console
     from rich.text import Text
 
     file = io.StringIO()
     console = Console(file=file, width=width, color_system=None, markup=False, highlight=False, emoji=False)
-    for warning in comparison.warnings:
-        console.print(Text(f"! {warning}"))
     for place, workload in enumerate(comparison.workloads, 1):
-        names = ("", *[row.name for row in workload.rows])
-        console.print(_grid(_title(workload, place), names, _lines(workload)))
-        console.print(Text(LEGEND))
-        console.print(Text(_target_line(workload)))
-        if verdicts := _verdicts(workload):
-            console.print()
-            console.print(_grid("Ratios and differences", VERDICT_HEADERS, verdicts))
-        console.print()
-        console.print(Text(_decided_line(workload)))
+        console.print(Text(_title(workload, place)), end="\n\n")
+        console.print(Text(_decided_line(workload) if everything else decided_sentence(workload)), end="\n\n")
         for answer in answers(workload):
-            console.print(Text(f"{answer.scenario}: {answer.sentence}"))
-    for line in _rest(comparison):
+            said = f"{answer.scenario}: {answer.sentence if everything else answer.short}"
+            console.print(Text(textwrap.fill(said, width, subsequent_indent="    ", break_on_hyphens=False)))
+        console.print()
+        for grid in _whole_grids(workload) if everything else _short_grids(workload, width):
+            console.print(grid)
+        console.print(Text(LEGEND if everything else SHORT_LEGEND), end="\n\n")
+        if everything:
+            console.print(Text(_target_line(workload)))
+    for line in [*(f"! {warning}" for warning in comparison.warnings), *_rest(comparison)]:
         console.print(Text(line))
+    if not everything:
+        console.print(Text("All numbers, ratios and intervals: --all. As a page: fluxkit report RESULT -o FILE.html"))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _whole_grids(workload: Workload) -> Iterator[Table]:
+    """Every number, and every ratio."""
+    yield _grid("", ("", *[row.name for row in workload.rows]), _lines(workload))
+    if verdicts := _verdicts(workload):
+        yield _grid("Ratios and differences", VERDICT_HEADERS, verdicts)
+
+
+def _short_grids(workload: Workload, width: int) -> Iterator[Table]:
+    """The numbers that answers are about, of as many configurations at a time as stand side by side."""
+    columns = [column for column in shown_columns(workload) if column.question and column.headline == "always"]
+    rows = [row for row in workload.rows if row.runs]
+    abreast = max(1, (width - NAME_COLUMNS) // NUMBER_COLUMNS)
+    for begin in range(0, len(rows), abreast):
+        part = rows[begin : begin + abreast]
+        lines = [
+            (header(column, workload), *["\n".join(_cell_lines(cell(workload, row, column))) for row in part])
+            for column in columns
+        ]
+        yield _grid("", ("", *[row.name for row in part]), lines)
 
 
 def _grid(title: str, headers: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", show_lines=False)
+    table = Table(title=Text(title) if title else None, title_justify="left", show_lines=False)
     for name in headers:
         table.add_column(Text(name), overflow="fold")
     for texts in lines:

@@ -11,6 +11,8 @@ LOAD_REMARK, LOAD_DOUBT = 0.5, 1.0
 FOREIGN_REMARK, FOREIGN_DOUBT = 0.05, 0.25
 """Share of the logical cores that others kept busy."""
 STOLEN_REMARK, STOLEN_DOUBT = 0.01, 0.10
+SUSPENDED_SECONDS = 1.0
+"""Two clocks that are read one after the other differ by less."""
 SWAP_REMARK_BYTES = 1 << 20
 BUSY_PERCENT = 10.0
 GPU_IN_USE_BYTES = 10**9
@@ -102,6 +104,13 @@ def on_battery(result: RunResult) -> Iterator[Finding]:
         look.readings["power_source"].value == "battery" for look in looks if look and "power_source" in look.readings
     ):
         yield from about(SPEEDS, "C", "The machine ran on its battery.")
+
+
+def suspended(result: RunResult) -> Iterator[Finding]:
+    """The machine slept in mid-run: its clocks and caches were cold again, and its own clock did not see it."""
+    seconds = _growth(result, "suspended_seconds")
+    if seconds and seconds > SUSPENDED_SECONDS:
+        yield from about(SPEEDS, "C", f"The machine was suspended for {seconds:.0f} s while the run went on.")
 
 
 def gpu_in_use(result: RunResult) -> Iterator[Finding]:

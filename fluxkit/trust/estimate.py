@@ -89,17 +89,20 @@ class Target(Frozen):
 
 
 class TimeToTarget(Frozen):
-    """Tuning time until a configuration first passes the target and stays above it at the next mark."""
+    """Tuning time until a configuration first passes the target and stays above it at the next evaluation point."""
 
     seconds: float | None
-    """Mean tuning time at that mark; null: the target was missed, so it is longer than `looked_seconds`."""
+    """The time that was given for that point, or the mean tuning time after so many iterations.
+
+    Null: the target was missed, so it is longer than `looked_seconds`.
+    """
     since_seconds: float | None = None
-    """Mean tuning time at the graded mark before, where it had not passed: the truth lies between the two."""
+    """The same of the evaluation point before, where it had not passed: the truth lies between the two."""
     mark: str | None
     iteration: float | None
     samples: float | None
     looked_seconds: float
-    """Mean tuning time at the last graded mark."""
+    """The same of the last evaluation point."""
     bounded: bool
     """Whether the one-sided 95 % lower bound over seeds had to pass; below 3 of them it is the mean."""
     values: tuple[float | None, ...]

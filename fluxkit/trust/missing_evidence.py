@@ -14,8 +14,8 @@ def ceiling_unknown(result: RunResult) -> Iterator[Finding]:
     for phase, subject in SPEED_SUBJECTS.items():
         if subject in _measured(result) and not moments(result, phase):
             evidence = (
-                f"No canary was measured beside {TIMED_WORDS[phase]}, so its share of the ceiling and whether the"
-                " machine changed are not known."
+                f"The machine's own speed was not measured beside {TIMED_WORDS[phase]}, so its share of the ceiling and"
+                " whether the machine changed are not known."
             )
             yield Finding(subject, "B", evidence)
 
@@ -34,9 +34,9 @@ def unwatched(result: RunResult) -> Iterator[Finding]:
 
 
 def certificate_missing(result: RunResult) -> Iterator[Finding]:
-    """Without a certificate nobody knows whether the device computes what the others compute."""
+    """Without a numerical check nobody knows whether the device computes what the others compute."""
     if result.status == "completed" and not result.agreement:
-        evidence = "No agreement certificate says that this device computes what the others compute."
+        evidence = "No numerical check against a reference says that this device computes what the others compute."
         yield from about(_measured(result), "B", evidence)
 
 

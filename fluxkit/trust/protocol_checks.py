@@ -122,7 +122,7 @@ def time_mark_reached(result: RunResult) -> Iterator[Finding]:
     """The graded state is the one after the tuning time that the protocol names."""
     target, mark = result.spec.tune.seconds, time_mark(result)
     if mark is None:
-        evidence = f"Tuning did not reach the mark at {target:g} s, so quality in equal time is not known."
+        evidence = f"Tuning ended before {target:g} s, so quality in equal time is not known."
         yield Finding("quality", "X", evidence)
     elif abs(mark.seconds - target) > MARK_REMARK * target:
         evidence = f"The state graded at {target:g} s is the one after {mark.seconds:.4g} s of tuning."

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from fluxkit.errors import printable
 from fluxkit.record.result import Check, RunResult
 from fluxkit.trust import (
     ceilings,
@@ -41,6 +42,7 @@ CHECKS: tuple[Callable[[RunResult], Iterator[Finding]], ...] = (
     missing_evidence.certificate_missing,
     ceilings.over_the_ceiling,
     ceilings.canary_moved,
+    ceilings.host_bound,
     precision_checks.canary_precision,
     ceilings.canary_against_peak,
     disturbances.foreign_load,
@@ -50,6 +52,7 @@ CHECKS: tuple[Callable[[RunResult], Iterator[Finding]], ...] = (
     disturbances.quota_throttled,
     disturbances.swapped,
     disturbances.on_battery,
+    disturbances.suspended,
     disturbances.gpu_in_use,
     disturbances.gpu_held_back,
     disturbances.gpu_memory_errors,
@@ -59,8 +62,46 @@ CHECKS: tuple[Callable[[RunResult], Iterator[Finding]], ...] = (
     clocks.clocks_disagree,
     clocks.steps_outlast_phase,
 )
+TITLES = {
+    "run_ended_early": "the run ended early",
+    "iteration_coverage": "fewer iterations than asked",
+    "iteration_spread": "iteration times spread widely",
+    "losses_finite": "losses are no finite numbers",
+    "losses_grew": "losses grew",
+    "scores_finite": "scores are no finite numbers",
+    "agreement": "numerical check against a reference failed",
+    "inference_coverage": "too few denoising steps",
+    "inference_steps": "too few denoising steps",
+    "time_mark_reached": "state scored at another time than asked",
+    "time_mark_scored": "state at equal time not scored",
+    "time_protocol_interrupted": "tuning was interrupted",
+    "held_out_clusters": "few held-out photos",
+    "load_before": "other load before the run",
+    "ceiling_unknown": "machine speed not measured",
+    "unwatched": "machine not watched",
+    "certificate_missing": "no numerical check against a reference",
+    "over_the_ceiling": "faster than the machine can be",
+    "canary_moved": "machine speed changed during the run",
+    "canary_precision": "precision not in force",
+    "canary_against_peak": "machine speed far from its published peak",
+    "foreign_load": "other programs used the processor",
+    "stolen_time": "the host took processor time away",
+    "gpu_throttled": "GPU throttled",
+    "cpu_throttled": "processor throttled",
+    "quota_throttled": "held back by a quota",
+    "swapped": "memory was swapped out",
+    "gpu_in_use": "GPU in use by others",
+    "gpu_held_back": "GPU held back",
+    "gpu_memory_errors": "GPU memory errors",
+}
+"""What a check found, in words for a table; others are called by their id."""
 NO_QUALITY = "random weights have no quality"
 """Stands where a score would stand."""
+
+
+def title_of_check(name: str) -> str:
+    """What a check found, in a few words."""
+    return TITLES.get(name, printable(name).replace("_", " "))
 
 
 def find(result: RunResult) -> tuple[Check, ...]:

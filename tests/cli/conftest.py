@@ -49,9 +49,9 @@ def reporting(monkeypatch):
         "compare.compare": {
             "compare": lambda results, *_: SimpleNamespace(comparable=len(results) < 2, results=results)
         },
-        "text.text_table": {"render": lambda comparison, form, **_: f"{form} of {len(comparison.results)}\n"},
+        "text.text_table": {"render": lambda comparison, form, *_, **__: f"{form} of {len(comparison.results)}\n"},
         "report.page": {
-            "write_report": lambda sources, output, *_: given.update({output: [file for file, _ in sources]})
+            "write_report": lambda sources, output, *_, **__: given.update({output: [file for file, _ in sources]})
         },
     }
     for name, functions in modules.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -17,11 +18,12 @@ import pytest
 
 from fluxkit.cli.app import main
 from fluxkit.errors import ExitCode
+from fluxkit.spec.toml import preset_names
 
 MAX_HELP_SECONDS = 0.2
 
 
-SPEC = 'schema = "fluxkit.spec/1"\nname = "small"\n[tune]\niterations = 40\nseconds = 10.0\n'
+SPEC = 'schema = "fluxkit.spec/2"\nname = "small"\n[tune]\niterations = 40\nseconds = 10.0\n'
 
 
 def test_help_is_cheap():
@@ -74,10 +76,26 @@ def test_every_command_has_a_sentence(fluxkit):
 
 
 def test_the_version_says_what_it_is(fluxkit):
-    """The version is data: one line on standard output."""
+    """The version is data: one line with version, torch and device."""
     code, out, _ = fluxkit("--version")
     assert code == 0
-    assert out.startswith("fluxkit 0.")
+    assert re.fullmatch(r"fluxkit 0\.[^,\n]+(, with changes\))?, torch \d[^,]+, \S.+\n", out)
+
+
+def test_the_version_loads_no_torch():
+    """Torch is named by its package's metadata."""
+    code = "import sys\nfrom fluxkit.cli import app\ntry: app.main(['--version'])\nexcept SystemExit: pass\n"
+    code += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
+
+
+def test_a_shell_can_complete_it(monkeypatch, capsys):
+    """Completion is typer's own."""
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    with pytest.raises(SystemExit) as leaving:
+        main(["--show-completion", "bash"])
+    assert not leaving.value.code
+    assert "COMPLETE=complete_bash" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -88,7 +106,7 @@ def test_the_version_says_what_it_is(fluxkit):
         (SPEC + 'lora_rank = "many"\n', ["tune.lora_rank", "many", "integer"]),
         (SPEC.replace("10.0", "-1.0"), ["tune.seconds = -1.0", "greater than 0"]),
         (SPEC + "[execution]\nprocesses = 3\n", ["divi", "processes"]),
-        (SPEC.replace("spec/1", "spec/2"), ["schema"]),
+        (SPEC.replace("spec/2", "spec/3"), ["schema"]),
         ("name = 'x'\n", ["no schema"]),
         (b"\xff\xd8\xff\xe0", ["UTF-8"]),
     ],
@@ -158,7 +176,7 @@ def test_a_taken_folder_is_refused(fluxkit, engine, tmp_path):
     (tmp_path / "out" / "mine.txt").write_text("mine")
     code, _, err = fluxkit("run", "nano-laptop-cpu", "--out", tmp_path / "out")
     assert code == 2
-    assert "--resume" in err
+    assert "fluxkit resume" in err
 
 
 def test_run_names_the_study_folder(fluxkit, engine):
@@ -166,7 +184,8 @@ def test_run_names_the_study_folder(fluxkit, engine):
     engine("completed")
     code, out, err = fluxkit("run", "nano-laptop-cpu", "--out", "s")
     assert (code, out) == (0, "s\n")
-    assert "Run 1 of 1" in err
+    assert "Run 1 of 1: Laptop CPU, float32 (nano-laptop-cpu), repeat 0 with seed 0." in err
+    assert err.endswith("Next: fluxkit report s -o report.html\n")
     assert fluxkit("run", "nano-laptop-cpu", "--out", "t", "--quiet") == (0, "t\n", "")
 
 
@@ -203,8 +222,8 @@ def test_a_stopped_run_has_an_exit_code(fluxkit, engine, tmp_path, number, expec
     code, _, err = fluxkit("run", "nano-laptop-cpu", "--out", "s")
     thread.join(5)
     assert code == expected
-    assert "with --resume --out s" in err
-    assert fluxkit("run", "nano-laptop-cpu", "--out", "s", "--resume")[0] == 0
+    assert "To continue: fluxkit resume s" in err
+    assert fluxkit("resume", "s")[0] == 0
 
 
 def test_a_dry_run_runs_nothing(fluxkit, engine, tmp_path):
@@ -213,15 +232,21 @@ def test_a_dry_run_runs_nothing(fluxkit, engine, tmp_path):
     code, out, _ = fluxkit("run", "nano-laptop-cpu", "--repeats", "3", "--dry-run")
     assert code == 0
     assert "3. nano-laptop-cpu, repeat 2, seed 2" in out
+    assert "In all: 3 runs, " in out
+    assert max(map(len, out.splitlines())) <= 80
     assert list(tmp_path.iterdir()) == []
 
 
 def test_presets_are_specs(fluxkit):
-    """Each preset that is listed can be printed."""
+    """Each preset is listed with its sentence within 80 columns, and can be printed."""
     code, out, _ = fluxkit("presets")
     assert code == 0
-    for name in out.split():
+    assert max(map(len, out.splitlines())) <= 80
+    listed = [line.split(maxsplit=1) for line in out.splitlines() if not line.startswith(" ")]
+    assert len(listed) == len(preset_names())
+    for name, sentence in listed:
         assert f'name = "{name}"' in fluxkit("presets", name)[1]
+        assert sentence
 
 
 def test_a_result_follows_the_published_schema(fluxkit, run_folder):

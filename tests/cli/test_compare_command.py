@@ -84,3 +84,21 @@ def test_report_names_its_file(fluxkit, reporting):
     """Standard output is the path of the page."""
     assert fluxkit("report", "a", "b", "-o", "page.html") == (0, "page.html\n", "")
     assert reporting == {Path("page.html"): [Path("a"), Path("b")]}
+
+
+def test_a_report_goes_into_a_folder_that_is_there(fluxkit, reporting, tmp_path):
+    """A missing folder is more often a mistyped one, so it is not made: wrong usage, in a sentence."""
+    code, out, err = fluxkit("report", "a", "-o", tmp_path / "absent" / "page.html")
+    assert (code, out) == (2, "")
+    assert "is no folder" in err
+    assert not (tmp_path / "absent").exists()
+    assert not reporting
+
+
+def test_lines_per_run_are_a_form_of_csv(fluxkit, tmp_path):
+    """--runs gives a line for each run in CSV, and is refused with another form."""
+    for result in builders.study():
+        builders.run_folder(tmp_path / result.id, result)
+    code, out, _ = fluxkit("compare", tmp_path, "--format", "csv", "--runs")
+    assert (code, len(out.splitlines())) == (0, 1 + len(builders.study()))
+    assert fluxkit("compare", tmp_path, "--runs")[0] == 2

@@ -76,6 +76,7 @@ def test_whoever_reads_a_dead_run_says_the_same_and_writes_nothing(fluxkit, dead
 def test_a_copy_beside_a_page_says_what_was_left_out_of_it(fluxkit, dead):
     """The result of a dead run that is kept beside a page lists its files; the run's own folder does not change."""
     before = hashes(dead)
+    Path("kept").mkdir()
     fluxkit("report", dead.parent, "-o", "kept/index.html", "--with-results")
     kept = read_result(next(Path("kept/results").iterdir()))
     assert {artifact.path for artifact in kept.artifacts if artifact.left_out} == {

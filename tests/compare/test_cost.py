@@ -9,11 +9,12 @@ from fluxkit.compare.compare import compare
 from fluxkit.compare.reader_options import ReaderOptions, price_sheet
 from fluxkit.errors import UsageError
 from fluxkit.record.metrics import COSTS
-from fluxkit.record.run_folder import find_results
+from fluxkit.record.run_folder import find_results, read_result
 from fluxkit.text.answers import answers
+from fluxkit.text.text_table import render
 
 
-def timed(label, iterations, seconds, usd_per_hour=0.0, usd_per_kwh=0.0, **changes):
+def timed(label, iterations, seconds, usd_per_hour=None, usd_per_kwh=None, **changes):
     """A run of so many iterations that took so many seconds in all."""
     asked = builders.spec(
         name=f"schnell-{iterations}",
@@ -102,8 +103,71 @@ def test_an_adapter_that_was_not_finished_has_no_price():
     assert row_of(whole).costs["usd_per_adapter"].reason == "the time of load was not measured"
 
 
+def test_a_machine_may_be_free():
+    """A price of 0 is a price: the free machine costs nothing, is the cheapest beyond doubt, and the answer says so."""
+    runs = [
+        timed(label, 500, 1000.0 + n, usd_per_hour=price, repeat=n, id=f"{label}{n}")
+        for label, price in (("My laptop", 0.0), ("GPU", 3.6), ("Unpriced", None))
+        for n in range(3)
+    ]
+    (workload,) = compare(runs).workloads
+    costs = {row.label: row.costs["usd_per_adapter"].mean for row in workload.rows}
+    assert costs == {"GPU": pytest.approx(1.0081, abs=1e-4), "My laptop": 0.0, "Unpriced": None}
+    (answer,) = [answer for answer in answers(workload) if answer.quantity == "usd_per_adapter"]
+    assert (answer.state, answer.names[0].name) == ("decided", "My laptop")
+    assert "1.0081 USD less than “GPU”" in answer.sentence
+    (workload,) = compare(
+        [*runs[:3], *(timed("PC", 500, 1.0, usd_per_hour=0.0, id=str(n)) for n in range(3))]
+    ).workloads
+    (answer,) = [answer for answer in answers(workload) if answer.quantity == "usd_per_adapter"]
+    assert answer.verdict == "Equal"
+
+
+def test_free_hours_without_a_meter_are_not_free_where_energy_has_a_price():
+    """Energy that is paid for and was not measured leaves the cost unknown, whatever the hours cost."""
+    cost = row_of(timed("Own", 500, 1000.0, usd_per_hour=0.0, usd_per_kwh=0.3)).costs["usd_per_adapter"]
+    assert cost.mean is None
+    assert "no energy" in cost.reason
+
+
+def test_a_zero_of_the_first_format_is_no_price(tmp_path):
+    """Stored results of fluxkit.spec/1 keep their spec as it is, and their 0 stays what it meant: not given."""
+    of = builders.spec(schema="fluxkit.spec/1", hardware={"label": "GPU", "usd_per_hour": 0.0, "usd_per_kwh": 0.0})
+    run = builders.result(of=of)
+    builders.run_folder(tmp_path, run)
+    read = read_result(tmp_path)
+    assert (read.spec.schema_, read.spec.hardware.usd_per_hour) == ("fluxkit.spec/1", 0.0)
+    assert read == run
+    cost = row_of(read).costs["usd_per_adapter"]
+    assert (cost.mean, cost.reason) == (None, "no price given")
+    newer = builders.result(of=of.in_this_version())
+    assert newer.configuration_sha256 == run.configuration_sha256
+    assert newer.spec.hardware.usd_per_hour is None
+
+
+def test_costs_below_a_cent_are_those_of_a_thousand():
+    """Where an adapter costs less than a cent, answers and tables price a thousand of them, on every machine."""
+    runs = [timed(label, 500, seconds, usd_per_hour=0.36) for label, seconds in (("A", 10.0), ("B", 20.0))]
+    (workload,) = compare(runs).workloads
+    assert workload.rows[0].costs["usd_per_adapter"].mean == pytest.approx(0.00171)
+    (answer,) = [answer for answer in answers(workload) if answer.quantity == "usd_per_adapter"]
+    assert "1.71 USD, for 1,000 adapters of 500 iterations" in answer.sentence
+    assert "Cost per 1,000 adapters of 500 iterations (USD)" in render(compare(runs), "table", 200, everything=True)
+    dear = compare([timed("C", 500, 200.0, usd_per_hour=3.6)]).workloads[0]
+    assert "0.207 USD, for an adapter of 500" in answers(dear)[5].sentence
+
+
+def test_a_whole_job_is_priced_from_loading_to_grading():
+    """The job has the adapter's seconds, the checkpoints' and the grading's; the measured inference is none of it."""
+    run = timed("GPU", 500, 1000.0, usd_per_hour=3.6)
+    run = run.model_copy(update={"tuning": run.tuning.model_copy(update={"checkpoint_seconds": 5.0})})
+    graded = next(phase.seconds for phase in run.phases if phase.name == "evaluate")
+    costs = row_of(run).costs
+    assert costs["usd_per_job"].mean - costs["usd_per_adapter"].mean == pytest.approx(0.001 * (graded + 5.0))
+
+
 def test_no_price_is_no_cost():
-    """A price of 0 means not given: costs are missing with that reason, never 0."""
+    """Without a price costs are missing with that reason, never 0."""
     costs = compare([timed("GPU", 500, 1000.0)]).workloads[0].rows[0].costs
     assert set(costs) == {metric.key for metric in COSTS}
     assert {cost.mean for cost in costs.values()} == {None}

@@ -77,7 +77,7 @@ def test_a_miss_is_censored_and_shown_as_one():
     (row,) = workload(repeated(0.0, 10, 12, 13, 14, 14.5), target_psnr_db=15.0).rows
     found = row.time_to_target
     assert (found.seconds, found.looked_seconds, found.values) == (None, 60.0, (None, None, None))
-    assert target_text(found) == "> 60.0 s (n = 3, 3 missed it, grade B)"
+    assert target_text(found) == "> 60 s (n = 3, 3 missed it, grade B)"
 
 
 def test_a_run_that_lacks_a_mark_has_not_passed_it():
@@ -100,9 +100,9 @@ def test_the_time_is_a_bracket_between_two_marks():
     (row,) = workload(repeated(0.0, 10, 12, 14, 16, 20), target_psnr_db=15.0).rows
     found = row.time_to_target
     assert (found.since_seconds, found.seconds) == (pytest.approx(20.0, rel=0.02), 30.0)
-    assert target_text(found).startswith("20.0 to 30.0 s (n = 3")
+    assert target_text(found).startswith("20.0 to 30 s (n = 3")
     (first,) = workload(repeated(0.0, 10, 16, 17, 18, 20), target_psnr_db=15.0).rows
-    assert target_text(first.time_to_target).startswith("up to 15.0 s")
+    assert target_text(first.time_to_target).startswith("up to 15 s")
 
 
 def test_without_a_gain_there_is_no_target():

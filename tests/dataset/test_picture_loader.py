@@ -107,7 +107,7 @@ def test_photos_that_are_too_small_are_left_out_and_named():
 
 
 def test_details_of_the_tuned_photos_are_regularization_images():
-    """Three squares of every tuned photo, none of a held-out one; their captions say so, and no two pictures are equal."""
+    """Three squares of every tuned photo, none of a held-out one, with captions that say so; all differ."""
     used = load_pairs(DataSpec(resolution=64)).used
     details = [pair for pair in used if pair.split == "regularization"]
     tuned = {pair.id: pair.caption for pair in used if pair.split == "tuning"}

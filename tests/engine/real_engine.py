@@ -26,7 +26,7 @@ SMALL = {
 def small_spec(**tables: dict[str, Any]) -> Any:
     """A short run of the embedded model; `tables` change single keys."""
     merged = {name: {**SMALL.get(name, {}), **tables.get(name, {})} for name in {*SMALL, *tables}}
-    return parse_spec({"schema": "fluxkit.spec/1", "name": "small", **merged}, "the test")
+    return parse_spec({"schema": "fluxkit.spec/2", "name": "small", **merged}, "the test")
 
 
 class EngineRun:

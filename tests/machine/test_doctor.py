@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from types import ModuleType, SimpleNamespace
@@ -159,13 +160,19 @@ def test_missing_packages_are_told(machine):
 
 
 def test_the_text_has_a_line_for_every_check(machine, capsys):
-    """Off a terminal each check is a line, and the last line says what it comes to."""
+    """The first line says what it comes to, doubts follow; what is fit is there with --all alone."""
     findings = examine(machine(), Kit(version="1.0", image="docker.example/fluxkit@sha256:1"))
-    show(findings)
+    show(findings, everything=True)
     said = capsys.readouterr().out
-    assert said == plain_text(findings) + "\n"
+    assert said == plain_text(findings, everything=True) + "\n"
     assert all(finding.check in said for finding in findings)
-    assert said.rstrip().endswith(conclusion(findings))
+    assert said.startswith(conclusion(findings))
+    places = [
+        said.find(f"\n{verdict} ") for verdict in ("doubt", "remark", "unknown", "fit") if f"\n{verdict} " in said
+    ]
+    assert places == sorted(places)
+    assert "\nfit " not in plain_text(findings)
+    assert max(map(len, plain_text(findings, 80).splitlines())) <= 80
 
 
 @pytest.mark.parametrize(("dirty", "verdict"), [(False, "fit"), (True, "remark")])
@@ -176,14 +183,13 @@ def test_fluxkit_itself_is_named(machine, dirty, verdict):
     assert (found.verdict, "1.0, commit abc" in found.value) == (verdict, True)
 
 
-def test_a_terminal_gets_a_table(machine, capsys, monkeypatch):
-    """On a terminal the same findings are a table."""
+def test_a_terminal_gets_the_same_text(machine, capsys, monkeypatch):
+    """On a terminal the same text stands, with verdicts in colour."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "160")
-    show(examine(machine()))
-    said = capsys.readouterr().out
-    assert "verdict" in said
-    assert "engine packages" in said
+    findings = examine(machine())
+    show(findings, everything=True)
+    assert re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out) == plain_text(findings, everything=True) + "\n"
 
 
 def test_the_json_counts_the_verdicts(machine):
@@ -200,7 +206,7 @@ def test_the_doctor_counts_and_names_in_plain_words():
     said = {finding.check: finding for finding in findings}
     assert said["memory nodes (NUMA)"].value == "node 0"
     assert "sets them as its spec asks" in said["precision switches"].value
-    assert "1 remark, 1 doubt, " in conclusion(findings)
+    assert "1 doubt, 1 remark, " in conclusion(findings)
     several = examine(reading(numa_nodes="0-1"))
     assert next(each.value for each in several if each.check == "memory nodes (NUMA)") == "nodes 0-1"
 

@@ -41,7 +41,7 @@ def test_full_tuning_on_four_cards_is_planned_with_its_disk(machine):
     made = plan(machine)
     assert (made.micro_batch_size, made.inference_micro_batch_size) == (1, 64)
     notes = " ".join(made.notes)
-    assert "up to 665.9 GB at a time: two checkpoints of 142.7 GB and 8 marks of 47.6 GB" in notes
+    assert "up to 665.9 GB at a time: two checkpoints of 142.7 GB and 8 evaluation points of 47.6 GB" in notes
     assert "--signal=B:USR1@2914" in notes
 
 

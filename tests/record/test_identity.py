@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import builders
 import pytest
 
+import fluxkit
 from fluxkit.fold.verify import verify_result
+from fluxkit.machine.provenance import MEASURING, measuring_sha256, this_kit
 from fluxkit.record.identity import configuration_sha256, configurations
 from fluxkit.record.run_folder import find_results, write_result
 from fluxkit.values import canonical_sha256
@@ -21,7 +25,7 @@ def test_of_several_copies_the_completed_one_is_read(tmp_path, order):
     assert result.status == statuses[file.parent.name] == "completed"
 
 
-def offered(label, usd_per_hour=0.0, repeat=0):
+def offered(label, usd_per_hour=None, repeat=0):
     of = builders.spec(hardware={"label": label, "usd_per_hour": usd_per_hour})
     return builders.result(of=of, repeat=repeat, id=f"{label}-{usd_per_hour}-{repeat}")
 
@@ -45,3 +49,25 @@ def test_a_hash_that_an_older_version_stored_still_verifies(tmp_path):
             problem for problem in verify_result(tmp_path / str(place)).problems if "configuration_sha256" in problem
         ]
         assert (not found) == holds
+
+
+def test_versions_that_measure_alike_are_one_row():
+    """Where the measuring code is the same the version tells nothing apart; results without its hash go by version."""
+
+    def made(version, code, repeat):
+        run = builders.result(repeat=repeat, id=f"{version}-{code}-{repeat}")
+        kit = run.kit.model_copy(update={"version": version, "measuring_sha256": code})
+        return run.model_copy(update={"kit": kit})
+
+    same = [made("1.0", "a" * 64, 0), made("1.1", "a" * 64, 1), made("1.2", "b" * 64, 2)]
+    older = [made("0.9", None, 3), made("0.9", None, 4), made("0.8", None, 5)]
+    assert sorted(len(group) for group in configurations([*same, *older]).values()) == [1, 1, 2, 2]
+
+
+def test_the_measuring_code_has_a_hash_of_its_own():
+    """Every file of the engine that a run uses is in it, and nothing that only shows results."""
+    package = Path(fluxkit.__file__).parent
+    assert this_kit().measuring_sha256 == measuring_sha256()
+    assert all((package / name).exists() for name in MEASURING)
+    assert {"engine", "fold", "plan"} <= set(MEASURING)
+    assert not {"report", "text", "charts", "cli", "compare"} & {name.partition("/")[0] for name in MEASURING}

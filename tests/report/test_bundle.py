@@ -23,3 +23,13 @@ def test_kept_results_are_put_beside_nothing_else(study_page, tmp_path):
     (tmp_path / "results" / "other").mkdir(parents=True)
     with pytest.raises(UsageError, match="holds other"):
         write_bundle(find_results([study_page[0]]), tmp_path / "results")
+
+
+def test_results_are_kept_over_themselves(study_page, tmp_path):
+    """A page's own results may be what the page is made of again: nothing of them is lost."""
+    write_bundle(find_results([study_page[0]]), tmp_path / "results")
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    write_bundle(find_results([tmp_path]), tmp_path / "results")
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+    write_bundle(find_results([tmp_path]), tmp_path / "results", pictures=False)
+    assert not list(tmp_path.rglob("*.png"))

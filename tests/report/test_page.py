@@ -13,9 +13,10 @@ from pages import Page, rendered, written
 
 from fluxkit.compare.compare import compare
 from fluxkit.errors import UsageError
+from fluxkit.fold.outcome import folded_results
 from fluxkit.record.metrics import HELD_OUT
 from fluxkit.record.run_folder import find_results, write_result
-from fluxkit.report.page import render
+from fluxkit.report.page import render, write_report
 from fluxkit.text.number_format import header
 from fluxkit.text.text_table import cell, shown_columns
 
@@ -58,11 +59,12 @@ def test_the_page_says_the_numbers_of_the_comparison(study_page):
     words = re.sub(r"\s+", " ", " ".join(Page(study_page[1]).words))
     for part in (
         "Decided: training speed (“Laptop CPU (FP32)”), PSNR in equal time",
-        "Least time to tune decided, grade A Laptop CPU (FP32) 9.99",
-        "iterations/s 21 % more iterations/s than “Laptop CPU (bfloat16)” (+5 % to +38 %). Decided.",
+        "Least time to tune decided 200 iterations in 20.0 s A grade A: sound 95 % interval 19.9 to 20.1",
+        "Laptop CPU (FP32) 21 % more iterations/s than “Laptop CPU (bfloat16)” (+5 % to +38 %). Decided.",
         "Looks after 3, 5, 7 and 10 repeats, which may add 0.5, 1, 1.75 and 1.75 % of wrong answers;",
-        "Enter what this hardware costs",
-        "n = 3, grade A",
+        "Means over 3 runs each (n = 3)",
+        "A difference counts if p < 0.05 after correction",
+        "Set hardware.usd_per_hour in its spec",
         "it measures how well the tuning set was learnt",
         "OutOfMemoryError",
         "Inference speed at batch size 256 (image-steps/s)",
@@ -159,3 +161,78 @@ def test_runs_and_numbers_have_anchors_and_the_inputs_a_hash(study_page):
     )
     fewer = sources[:-1]
     assert said not in render(compare(result for _, result in fewer), fewer)
+
+
+HOUSE_WORDS = (
+    "canary", "anchor", "certificate", "where the time went", "compressed", "graded mark", "share their luck",
+    "an offer", "spoilt", "can it be believed", "the board",
+)  # fmt: skip
+
+
+def test_the_page_speaks_the_reader_s_words(study_page):
+    """No word of the house stands in a text, a label or a title of the page."""
+    text = re.sub(r"<(style|script)\b.*?</\1>", " ", study_page[1], flags=re.DOTALL)
+    page = Page(text)
+    spoken = [value for _, name, value in page.attributes if name in {"aria-label", "title", "alt"}]
+    words = " ".join([*page.words, *spoken]).lower()
+    assert [word for word in HOUSE_WORDS if word in words] == []
+    for word in ("reliability", "numerical check against a reference", "time per phase", "log scale"):
+        assert word in words
+
+
+def test_the_top_says_what_where_and_what_is_decided(study_page):
+    """The heading is the model, then a line for the machine, then the decided sentence, before anything else."""
+    words = re.sub(r"\s+", " ", " ".join(Page(study_page[1].partition("<header>")[2]).words))
+    assert words.startswith(" Tuning a small FLUX (nano) 8 cores of an Example CPU 8-core 7 runs of 2 configurations")
+    assert words.index("Decided: training speed") < words.index("Least time to tune") < words.index("The numbers")
+
+
+def test_proofs_are_closed_and_what_was_not_measured_is_one_line():
+    """From the numerical check on everything is closed, and what has no section stands in one line with its reason."""
+    page = rendered([builders.result(repeat=repeat, energy={"class": "unavailable", "reason": "no counter"})
+                     for repeat in range(3)])  # fmt: skip
+    after = page.partition("Numerical check against a reference</h3>")[2].partition("<footer>")[0]
+    assert "<details open" not in page
+    assert re.findall(r"</details>\s*<h[23]", after) == []
+    assert (
+        "Not measured here: images (images not beside the results); energy (no counter); scaling (no configuration "
+        in page
+    )
+    assert 'id="w1-energy"' not in page
+
+
+def test_a_column_that_nobody_has_is_left_out():
+    """A number that no configuration has is no column of dashes."""
+    runs = [
+        builders.result(repeat=repeat, energy={"class": "unavailable", "reason": "no counter"}) for repeat in range(3)
+    ]
+    head = re.search(r'id="w1-numbers">.*?</thead>', rendered(runs), re.DOTALL)[0]
+    assert "Training speed" in head
+    assert "Energy" not in head
+    assert "Cost per adapter" not in head
+
+
+def test_configurations_stand_best_first(study_page):
+    """Tables have the fastest to tune first, whatever the order of the results."""
+    (workload,) = compare(builders.study()).workloads
+    table = re.search(r'id="w1-numbers">.*?</table>', study_page[1], re.DOTALL)[0]
+    order = [int(number) for number in re.findall(r'<tr data-configuration="(\d+)"', table)]
+    speeds = [workload.rows[number].estimate("training_iterations_per_second").mean or 0.0 for number in order]
+    assert speeds == sorted(speeds, reverse=True)
+
+
+def test_a_page_says_what_of_people_it_holds(study_page, tmp_path):
+    """Its footer counts pictures and captions and names labels; made without pictures it holds none."""
+    footer = re.search(r'<p id="personal">(.*?)</p>', study_page[1], re.DOTALL)[1]
+    shown = study_page[1].count("<img src=")
+    assert re.match(
+        rf"This page holds {shown} pictures, \d+ of them photos that were tuned on; \d+ captions; labels", footer
+    )
+    assert "“Laptop CPU”" in footer
+    bare = tmp_path / "bare.html"
+    write_report(folded_results([study_page[0]]), bare, pictures=False)
+    text = bare.read_text("utf-8")
+    assert "<img src=" not in text
+    assert "data:image" not in text
+    assert "This page holds no picture; " in text
+    assert "Left out: the page was made without pictures." in text

@@ -22,7 +22,7 @@ def test_a_lone_result_renders_without_pictures(tmp_path):
     """A result.json alone gives a whole page that says its images are not beside it."""
     write_result(tmp_path, builders.result())
     page = written(tmp_path / "result.json", tmp_path / "page.html")
-    assert "— (images not beside the results)" in page
+    assert "images (images not beside the results)" in page
     assert "data:image" not in page.split("<style>")[1]
 
 
@@ -61,4 +61,4 @@ def test_configurations_without_pictures_are_named_with_the_reason(tmp_path):
     assert "No pictures of Machine without: images not beside the results." in written(tmp_path, tmp_path / "page.html")
     asked = builders.spec(model={"family": "schnell", "weights": "random"})
     blind = runs["with"].model_copy(update={"spec": asked, "quality": None})
-    assert "— (random weights draw nothing)" in rendered([blind])
+    assert "images (random weights generate nothing)" in rendered([blind])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fluxkit.run.progress import Live, Plain, Position
+from fluxkit.run import progress
+from fluxkit.run.progress import Live, Plain, Position, StudyProgress
 
 
 def test_plain_progress_tells_phases_and_tuning(go, capsys):
@@ -12,7 +13,7 @@ def test_plain_progress_tells_phases_and_tuning(go, capsys):
     go("completed", reporter=Plain(every_seconds=0.0))
     told = capsys.readouterr()
     assert told.out == ""
-    assert "small (seed 3): importing torch" in told.err
+    assert "This machine: importing torch" in told.err
     assert "tuning: iteration 40/40, loss 0.5000, 2 it/s, 0:00 left" in told.err
     assert "measuring inference: 64 steps, 64 image-steps/s" in told.err
 
@@ -33,3 +34,43 @@ def test_live_progress_runs_through(go, capsys):
     """The moving line survives a whole run and leaves nothing on standard output."""
     go("completed", reporter=Live())
     assert capsys.readouterr().out == ""
+
+
+def test_a_study_says_how_long_it_still_takes(monkeypatch):
+    """Before a run is over the plans say what it takes at least; then its own runs say about how long."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    study = StudyProgress([60.0, 120.0])
+    study.expect([0, 1, 1, 0])
+    now[0] += 30.0
+    assert study.words() == "run 1 of 4, 0:30 gone, at least 6 minutes left"
+    now[0] += 60.0
+    study.ended(0, 90.0)
+    assert study.words() == "run 2 of 4, 1:30 gone, about 8 minutes left"  # 1.5 times 120 s twice, and 90 s
+    study.ended(1, 110.0)
+    study.ended(1, 130.0)
+    assert study.words() == "run 4 of 4, 1:30 gone, about 90 s left"
+
+
+def test_the_moving_lines_fit_80_columns(small_spec, small_plan):
+    """What runs, how far it is, and how far the study is: two lines, cut rather than broken."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    live = Live()
+    live.study = StudyProgress([3600.0])
+    live.study.expect([0] * 120)
+    live.begin(
+        "A label that somebody made as long as a label may be, which is eighty characters",
+        Position(small_spec, small_plan),
+    )
+    live.end()
+    file = StringIO()
+    Console(file=file, width=80).print(live._lines())
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 80
+    assert "run 1 of 120" in lines[1]
+    assert lines[1].endswith(" left")
+    assert "at least 120.0 hours left" in lines[1]

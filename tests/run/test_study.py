@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from fluxkit.errors import MachineError, UsageError
+from fluxkit.record.atomic_file import to_json, write_with_sha256
 from fluxkit.record.run_folder import read_result
 from fluxkit.run import launch, study
 from fluxkit.run.progress import Reporter
-from fluxkit.run.study import Look, UntilDecided, arrange, newest_unfinished, read_study, run_study
+from fluxkit.run.study import Look, UntilDecided, arrange, newest_unfinished, read_study, resume_study, run_study
 from fluxkit.stop_requests import StopRequestedError
 
 
@@ -167,7 +168,7 @@ def test_a_taken_folder_is_refused(two, tmp_path, engine_is):
     """A folder with something in it is left as it is."""
     (tmp_path / "mine.txt").write_text("mine")
     engine_is("completed")
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match="fluxkit resume"):
         run_study(two, out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -260,7 +261,7 @@ def test_a_look_that_would_take_too_long_is_not_begun(two, tmp_path, engine_is):
     outcome = run_study(two, out=tmp_path / "s", until=looking(max_seconds=0.0), reporter=heard)
     assert (len(outcome.results), outcome.stopped) == (2, False)
     assert heard.sentences[-2].endswith(" minutes, which passes the limit.")
-    assert heard.sentences[-1] == f"To continue, give the same command with --resume --out {tmp_path / 's'}"
+    assert heard.sentences[-1] == f"To continue: fluxkit resume {tmp_path / 's'}"
     again = run_study(two, out=tmp_path / "s", until=looking(False), resuming=True)
     assert len(again.results) == 6
     stopped = run_study(two, out=tmp_path / "s", until=looking(True, max_seconds=0.0), resuming=True)
@@ -282,3 +283,42 @@ def test_a_study_from_before_there_were_looks_is_resumed_in_its_own_order(two, t
     again = run_study(two, repeats=2, out=tmp_path / "s", resuming=True)
     assert [result.status for result in again.results] == ["completed"] * 4
     assert [run.folder for run in read_study(tmp_path / "s").runs] == [entry["folder"] for entry in values["runs"]]
+
+
+def test_a_study_is_resumed_by_its_folder_alone(two, tmp_path, engine_is):
+    """Whatever is left of it is run, in its own order and with its own looks; no spec is named again."""
+    engine_is("completed", "fails", "completed")
+    begun = run_study(two, repeats=2, out=tmp_path / "s")
+    assert [result.status for result in begun.results].count("failed") == 1
+    again = resume_study(tmp_path / "s", looking(False).look)
+    assert [result.status for result in again.results] == ["completed"] * 4
+    assert {result.study for result in again.results} == {begun.results[0].study}
+    looked = run_study(two, out=tmp_path / "l", until=looking(False, max_seconds=0.0))
+    assert len(looked.results) == 2
+    assert len(resume_study(tmp_path / "l", looking(False).look).results) == 6
+
+
+def test_a_study_that_forgot_a_path_asks_for_the_command(small_spec, here, engine_is):
+    """A study keeps the last part of a path, so without a job that knows the rest it can't be resumed by its folder."""
+    engine_is("completed")
+    adapted = small_spec.model_copy(
+        update={"model": small_spec.model.model_copy(update={"assistant_adapter": "/far/away.safetensors"})}
+    )
+    arranged = arrange([adapted], (1,))
+    (here / "s").mkdir()
+    write_with_sha256(here / "s" / "study.json", to_json(arranged))
+    with pytest.raises(UsageError, match=r"no longer says where away\.safetensors lies.*--resume --out"):
+        resume_study(here / "s", looking(False).look)
+
+
+def test_a_study_of_the_first_format_is_asked_for_by_the_same_specs(two, tmp_path, engine_is):
+    """A study that was begun with fluxkit.spec/1 goes on with the same specs in the newer format."""
+    engine_is("completed")
+    run_study(two, out=tmp_path / "s")
+    file = tmp_path / "s" / "study.json"
+    values = json.loads(file.read_text())
+    for spec in values["specs"]:
+        spec["schema"] = "fluxkit.spec/1"
+        spec["hardware"] |= {"usd_per_hour": 0.0, "usd_per_kwh": 0.0}
+    file.write_text(json.dumps(values))
+    assert len(run_study(two, out=tmp_path / "s", resuming=True).results) == 2

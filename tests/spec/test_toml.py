@@ -7,7 +7,7 @@ import pytest
 from fluxkit.errors import ExitCode, UsageError
 from fluxkit.spec.toml import load_spec, preset_names, preset_text, spec_toml
 
-HEAD = 'schema = "fluxkit.spec/1"\nname = "mine"\n'
+HEAD = 'schema = "fluxkit.spec/2"\nname = "mine"\n'
 NANO_PRESETS = ["nano-laptop-cpu", "nano-laptop-cpu-bf16", "nano-multi-gpu", "nano-single-gpu", "nano-two-process"]
 
 
@@ -93,7 +93,7 @@ def test_a_huge_file_is_refused_unread(refusal):
 
 def test_a_missing_schema_is_asked_for(refusal):
     """A spec must say which version of the format it is in."""
-    assert refusal('name = "mine"').endswith('has no schema; begin it with schema = "fluxkit.spec/1".')
+    assert refusal('name = "mine"').endswith('has no schema; begin it with schema = "fluxkit.spec/2".')
 
 
 def test_another_schema_is_refused(refusal):
@@ -112,9 +112,35 @@ def test_another_schema_is_refused(refusal):
         ('[execution]\ndevice = "gpu"\n', "execution.device = 'gpu': it should be 'cpu' or 'cuda'"),
         ("[execution]\nprocesses = 3\n", "tune.global_batch_size = 8 is not divisible by execution.processes = 3"),
         ('[execution]\nmicro_batch_size = "some"\n', "execution.micro_batch_size = 'some'"),
-        ("tune = 3\n", "tune = 3"),
+        ("tune = 3\n", "tune = 3: it should be a table, [tune]"),
+        ("[[execution]]\nthreads = 1\n", "it should be a table, [execution]"),
+        ("[tune]\nseconds = 2024-02-30T\n", "is not valid TOML"),
+        ("[tune]\nseconds = 2024-02-28\n", "tune.seconds = 2024-02-28: it should be a valid number"),
+        ("[tune]\nseconds = 07:32:00\n", "tune.seconds = 07:32:00: it should be a valid number"),
+        (f"seed = {'7' * 6000}\n", "is not valid TOML: a number has thousands of digits"),
+        (f"seed = {'[' * 4000}{']' * 4000}\n", "brackets are nested hundreds deep"),
+        ('[data]\nsource = "folder"\npath = " "\n', "data.path is empty; name a file or folder"),
+        ('[model]\nassistant_adapter = ""\n', "model.assistant_adapter is empty"),
     ],
-    ids=["key", "table", "far", "type", "negative", "choice", "indivisible", "auto", "no-table"],
+    ids=[
+        "key",
+        "table",
+        "far",
+        "type",
+        "negative",
+        "choice",
+        "indivisible",
+        "auto",
+        "no-table",
+        "tables",
+        "no-date",
+        "date",
+        "time",
+        "digits",
+        "deep",
+        "no-path",
+        "no-adapter",
+    ],
 )
 def test_a_wrong_value_is_named_with_its_place(refusal, text, words):
     """A mistake is answered with the key's path, what was given and what is allowed."""
@@ -130,7 +156,7 @@ def test_two_mistakes_are_told_at_once(refusal):
 
 def test_a_name_is_required(refusal):
     """A spec without a name is refused."""
-    assert "name is missing" in refusal('schema = "fluxkit.spec/1"')
+    assert "name is missing" in refusal('schema = "fluxkit.spec/2"')
 
 
 @pytest.mark.parametrize(
@@ -155,6 +181,10 @@ def test_set_overrides_one_value(override, read):
         ("name.first=1", "name is a value, not a table"),
         ("tune.secnds=5.0", "did you mean seconds?"),
         ("tune.seconds=soon", "tune.seconds = 'soon': it should be a valid number"),
+        ("tune.seconds=5.0\ntune.iterations=3", "give a --set for each value"),
+        (f"seed={'8' * 5000}", "a number has thousands of digits"),
+        ("data.path=", "data.path is empty"),
+        ("data.path=~nobody-here/x", "is no path that can be followed: Could not determine home directory."),
     ],
 )
 def test_a_wrong_override_is_refused(override, words):

@@ -8,8 +8,11 @@ import pytest
 from fluxkit.compare.compare import compare
 from fluxkit.compare.ranking import standing
 from fluxkit.compare.reader_options import ReaderOptions
+from fluxkit.record.metrics import METRICS
+from fluxkit.stats import Interval
 from fluxkit.text.answers import answers, decided_sentence, design_sentence
-from fluxkit.text.text_table import render
+from fluxkit.text.number_format import column_decimals, level_text
+from fluxkit.text.text_table import cell, render
 
 
 def asked(results, quantity, given=None):
@@ -45,13 +48,14 @@ def generating(precision, images_per_second, threads=0):
 
 
 def test_a_decided_answer_begins_with_the_estimate():
-    """Where one leads, the answer is its name and how far it is ahead; number, interval, runs and grade follow."""
+    """The number in what the question names, with its interval, then who and how far ahead, then what it rests on."""
     answer = asked(builders.study(), "training_speed")
     (name,) = answer.names
-    assert (answer.state, answer.verdict, answer.unit) == ("decided", "", "iterations/s")
+    assert (answer.state, answer.verdict) == ("decided", "")
+    assert (name.value, name.interval) == ("200 iterations in 20.0 s", "19.9 to 20.1")
     assert answer.estimate == "21 % more iterations/s than “Laptop CPU (bfloat16)” (+5 % to +38 %). Decided."
     assert answer.sentence.startswith(
-        f"“{name.name}” tunes fastest: {answer.estimate} {name.value} iterations/s, 95 % "
+        f"“{name.name}” tunes fastest: {answer.estimate} {name.value} (95 % interval {name.interval}), 9.994 "
     )
     assert answer.detail.endswith("n = 3, grade A; the difference with its 99.5 % interval.")
 
@@ -70,7 +74,7 @@ def test_an_open_answer_leads_with_the_estimate_and_says_what_it_takes():
     assert re.match(
         r"“M1” tunes fastest: \d+ % more iterations/s than “M2” \(-\d+ % to \+\d+ %\)\. Not settled; ", said
     )
-    assert re.search(r"Not settled; about \d+ more runs each\. 1\d", said)
+    assert re.search(r"Not settled; about \d+ more runs each\. 200 iterations in 19", said)
 
 
 def test_with_fewer_than_three_runs_no_spread_is_known():
@@ -107,9 +111,12 @@ def test_the_design_is_said_with_its_looks_and_bounds():
 def test_at_most_three_names_are_said():
     """Of twenty configurations that lie close, three are named and the others are counted."""
     answer = asked(many(20), "peak_memory_bytes")
-    assert (len(answer.names), answer.more) == (3, 17)
     assert " and 17 more need the same memory: as much as " in answer.sentence
-    assert len(answer.sentence) < 400
+    assert len(answer.sentence) < 500
+    assert (len(answer.names), answer.more, answer.lists_all) == (6, 14, True)
+    tied = asked(many(20), "inference_speed")
+    assert len(tied.names) == 3
+    assert tied.more == 17
 
 
 def test_a_tie_says_what_to_choose_by():
@@ -134,7 +141,9 @@ def test_one_configuration_is_no_open_question():
     """A lone configuration has nothing to be decided against, and the answer says that instead of not decided."""
     answer = asked([builders.result()], "training_speed")
     assert (answer.state, answer.names[0].name) == ("one configuration", "Laptop CPU")
-    assert answer.sentence.startswith("Only “Laptop CPU” has this number: 9.99 iterations/s, n = 1")
+    assert answer.sentence.startswith(
+        "Only “Laptop CPU” has this number: 200 iterations in 20.0 s, 9.99 iterations/s, n = 1"
+    )
 
 
 def test_without_a_price_the_terminal_names_the_options():
@@ -149,7 +158,7 @@ def test_what_was_not_measured_is_called_so():
     """Where no run has a number, the state is that it was not measured, with the reason."""
     answer = asked([builders.result(quality=None, summary={})], "psnr_db")
     assert answer.state == "not measured"
-    assert answer.sentence.startswith("Not measured, so it is not known which draws the tuned images best")
+    assert answer.sentence.startswith("Not measured, so it is not known which generates the tuned images best")
 
 
 def test_generation_is_asked_in_fp32():
@@ -157,7 +166,8 @@ def test_generation_is_asked_in_fp32():
     runs = [*generating("bfloat16", 400.0), *generating("ieee_float32", 100.0), *generating("ieee_float32", 50.0, 3)]
     answer = asked(runs, "inference_speed")
     assert answer.names[0].name == "ieee_float32, 0"
-    assert answer.detail.startswith("In FP32, ")
+    assert answer.names[0].value == "25.00 images/s at 4 steps"
+    assert answer.detail.startswith("100.00 image-steps/s, in FP32, ")
     assert "beside it, not in FP32: “bfloat16, 0” 4" in answer.detail
     (workload,) = compare(runs).workloads
     stars = {
@@ -171,7 +181,7 @@ def test_without_fp32_the_fastest_precision_is_named():
     """Where nothing generates in FP32, the answer is about what there is, and says in which precision."""
     answer = asked([*generating("bfloat16", 400.0), *generating("tf32", 100.0)], "inference_speed")
     assert answer.names[0].name == "bfloat16, 0"
-    assert answer.detail.startswith("In bfloat16, ")
+    assert " image-steps/s, in bfloat16, " in answer.detail
 
 
 def test_quality_at_equal_iterations_is_answered():
@@ -184,7 +194,7 @@ def test_quality_at_equal_iterations_is_answered():
 @pytest.mark.parametrize("form", ["table", "markdown"])
 def test_terminal_and_markdown_say_the_same_sentence(form):
     """Each answer is one sentence with its scenario before it."""
-    text = " ".join(render(compare(builders.study()), form, 2000).replace("\\", "").split())
+    text = " ".join(render(compare(builders.study()), form, 2000, everything=True).replace("\\", "").split())
     for answer in answers(compare(builders.study()).workloads[0]):
         assert answer.scenario in text
         assert answer.sentence in text
@@ -195,3 +205,57 @@ def test_an_untuned_score_without_spread_has_few_digits():
     third = builders.result().summary.model_copy(update={"psnr_db_untuned": 14.038143434625301})
     runs = [each.model_copy(update={"summary": third}) for each in many(1)]
     assert "From 14.0 untuned" in asked(runs, "psnr_db").detail
+
+
+def test_memory_is_told_of_all_with_what_it_fits_into():
+    """Every configuration stands in the answer about memory, and the smallest usual memory that holds it."""
+    runs = builders.study()
+    needs = {"Laptop CPU (FP32)": 3 * 10**9, "Laptop CPU (bfloat16)": 13 * 10**9}
+    names = {run: row.name for row in compare(runs).workloads[0].rows for run in row.runs}
+    runs = [
+        run.model_copy(update={"summary": run.summary.model_copy(update={"peak_memory_bytes": needs[names[run.id]]})})
+        for run in runs
+        if run.id in names
+    ]
+    answer = asked(runs, "peak_memory_bytes")
+    assert answer.scenario == "Memory needed"
+    assert [name.name for name in answer.names] == ["Laptop CPU (FP32)", "Laptop CPU (bfloat16)"]
+    assert "fits in 4 GB: “Laptop CPU (FP32)”, 16 GB: “Laptop CPU (bfloat16)”" in answer.detail
+
+
+def test_a_long_tuning_time_is_told_in_minutes_or_hours():
+    """Seconds are for what is below two minutes: the same unit for all that are compared."""
+    of = builders.spec(tune={"iterations": 2000})
+    slow = builders.result(of=of, iteration_seconds=(0.5,) * 2000)
+    fast = builders.result(of=builders.spec(tune={"iterations": 2000}, execution={"threads": 2}),
+                           iteration_seconds=(0.1,) * 2000, id="fast")  # fmt: skip
+    assert asked([slow], "training_speed").names[0].value == "2,000 iterations in 16.7 minutes"
+    (name, *_) = asked([slow, fast], "training_speed").names
+    assert name.value == "2,000 iterations in 3.3 minutes"
+
+
+def test_a_grade_says_what_lowered_it():
+    """An answer with a grade below A names the checks that gave it, in words of a reader."""
+    check = {"id": "canary_moved", "subject": "training_speed", "grade": "C", "evidence": "It changed."}
+    answer = asked([builders.result(checks=[check])], "training_speed")
+    assert (answer.grade, answer.grade_reason) == ("C", "machine speed changed during the run")
+    assert asked([builders.result(checks=[])], "training_speed").grade_reason == ""
+
+
+@pytest.mark.parametrize(
+    ("level", "text"), [(0.95, "95 %"), (0.995, "99.5 %"), (1 - 0.005 / 3, "99.8 %"), (0.9998, "99.98 %")]
+)
+def test_a_level_has_no_more_digits_than_tell_it_from_certainty(level, text):
+    """The level of an interval ends at the first digit that is not a nine."""
+    assert level_text(level) == text
+
+
+def test_a_column_has_one_number_of_decimals():
+    """Numbers of one column are written alike: as the widest spread supports, and the smallest keeps two digits."""
+    wide, narrow = (Interval(low=ends[0], high=ends[1], level=0.95) for ends in ((27.6, 28.4), (28.30, 28.34)))
+    assert column_decimals([(28.02, wide), (28.323, narrow)]) == 2
+    assert column_decimals([(0.0123, None), (1234.5, None)]) == 3
+    (workload,) = compare(builders.study()).workloads
+    for metric in METRICS:
+        texts = [cell(workload, row, metric).value for row in workload.rows if row.estimate(metric.key).mean]
+        assert metric.per or len({len(text.partition(".")[2]) for text in texts}) <= 1, metric.key

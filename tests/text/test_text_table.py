@@ -9,6 +9,7 @@ import pytest
 from fluxkit.compare.compare import compare
 from fluxkit.compare.comparison import Comparison
 from fluxkit.text import csv_export, text_table
+from fluxkit.text.answers import answers
 
 HOSTILE = "=cmd|'/C calc'!A0 | <script>alert(1)</script> [x](javascript:1) \x1b[31m @team https://example.org"
 
@@ -117,6 +118,41 @@ def test_the_table_fits_and_steers_no_terminal(width):
     assert all(len(line) <= width for line in text.splitlines())
 
 
+@pytest.mark.parametrize("configurations", [1, 3, 7])
+def test_the_short_table_fits_80_columns(configurations):
+    """It opens with what is decided and every answer, then six numbers of each configuration; --all has the rest."""
+    runs = [
+        builders.result(of=builders.spec(hardware={"label": f"Machine {place}", "usd_per_hour": 9.0}), repeat=n)
+        for place in range(configurations)
+        for n in range(3)
+    ]
+    comparison = compare(runs)
+    lines = text_table.render(comparison).splitlines()
+    assert max(map(len, lines)) <= 80
+    grids = -(-configurations // 3)
+    for name in ("Training speed", "Inference speed", "PSNR in equal", "Held-out loss", "Peak memory", "Cost per"):
+        assert sum(line.startswith(f"│ {name}") for line in lines) == grids
+    assert lines[lines.index("") + 1].startswith(("Decided", "Not settled", "Nothing is to be decided"))
+    first = next(place for place, line in enumerate(lines) if line.startswith("┏"))
+    for answer in answers(comparison.workloads[0]):
+        assert any(line.startswith(f"{answer.scenario}: ") for line in lines[:first])
+    assert "SSIM in equal time" not in "\n".join(lines)
+    assert "SSIM in equal time" in text_table.render(comparison, everything=True)
+
+
+def test_a_line_per_run_has_its_own_numbers():
+    """Every run is in it with its study, seed, status and summary; one that failed has its error and no number."""
+    results = builders.study()
+    lines = rows_of(csv_export.runs_as_csv(compare(results), results))
+    assert [line["run"] for line in lines] == [result.id for result in results]
+    for line, result in zip(lines, results, strict=True):
+        assert line["status"] == result.status
+        speed = result.summary.training_iterations_per_second
+        assert line["training_iterations_per_second"] == ("" if speed is None else str(speed))
+        assert bool(line["error"]) == (result.status == "failed")
+    assert {line["configuration"] for line in lines} >= {row.name for row in compare(results).workloads[0].rows}
+
+
 def test_every_format_names_failures_or_carries_them():
     """Failed runs stand below the table with their reason."""
     comparison = compare(builders.study())
@@ -149,7 +185,7 @@ def test_what_is_missing_of_a_number_stands_beside_it(format):  # noqa: A002 - t
     of = builders.spec(hardware={"label": "GPU", "usd_per_hour": 0.5, "usd_per_kwh": 0.3})
     runs = [builders.result(of=of, repeat=repeat, energy=short) for repeat in range(3)]
     runs[2] = runs[2].model_copy(update={"summary": runs[2].summary.model_copy(update={"ssim": None})})
-    text = " ".join(text_table.render(compare(runs), format, width=400).split())
+    text = " ".join(text_table.render(compare(runs), format, width=400, everything=True).split())
     assert "0.5 USD/h + 0.3 USD/kWh" in text
     assert text.count("n = 3, grade A, without its energy: too short: 20 s; 60 s are wanted") >= 2
     assert "n = 2, grade B, 2 of 3 runs have it" in text

@@ -37,7 +37,11 @@ def test_certified_machines_are_compared():
 
 
 @pytest.mark.parametrize(
-    ("gpu", "why"), [(None, "no agreement certificate of “Cluster GPU”"), (BAD, "certificate failed: “Cluster GPU”")]
+    ("gpu", "why"),
+    [
+        (None, "no numerical check against the reference of “Cluster GPU”"),
+        (BAD, "numerical check against the reference failed: “Cluster GPU”"),
+    ],
 )
 def test_an_uncertified_machine_stands_in_no_ratio(gpu, why):
     """Without a passed certificate there is neither ratio nor verdict nor star, and the reason says why."""

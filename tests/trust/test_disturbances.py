@@ -103,6 +103,14 @@ def test_a_battery_is_a_doubt(found):
     assert found(after={"power_source": "battery"})["on_battery", "training_speed"] == "C"
 
 
+def test_a_sleep_in_mid_run_is_a_doubt(found):
+    """A machine that was suspended while the run went on began again cold; one that slept before did not."""
+    checks = found(before={"suspended_seconds": 5000.0}, after={"suspended_seconds": 5900.0})
+    assert checks["suspended", "training_speed"] == checks["suspended", "inference_speed"] == "C"
+    awake = found(before={"suspended_seconds": 5000.0}, after={"suspended_seconds": 5000.01})
+    assert not [name for name, _ in awake if name == "suspended"]
+
+
 @pytest.mark.parametrize(
     ("readings", "grade"),
     [

@@ -42,7 +42,7 @@ class Optimiser:
             StopRequestedError: `told_to_stop` said so before a micro-batch; the step has changed nothing.
         """
         first = iteration * self._tune.global_batch_size + self._accelerator.process_index * self._batch_here
-        total = torch.zeros((), device=self._flux.device)
+        losses = []
         for start in range(0, self._batch_here, self._micro):
             if told_to_stop():
                 self._optimizer.zero_grad(set_to_none=True)
@@ -51,12 +51,14 @@ class Optimiser:
             # A sharded model has no `no_sync`: its gradients are shared out at every pass, or they would not fit.
             with self._accelerator.no_sync(self._flux.forward) if not last else nullcontext():
                 loss = self._samples.loss(range(first + start, first + start + self._micro))
-                loss = loss * (self._micro / self._batch_here)
+                if self._micro < self._batch_here:
+                    loss = loss * (self._micro / self._batch_here)
                 loss.backward()
-            total += loss.detach()
+            losses.append(loss.detach())
         self._update(iteration)
-        return total
+        return sum(losses[1:], start=losses[0])
 
+    @torch.no_grad()
     def _update(self, iteration: int) -> None:
         warm_up = min(1.0, (iteration + 1) / max(1, self._tune.lr_warmup_steps))
         for group in self._optimizer.param_groups:

@@ -66,7 +66,7 @@ def spec_of(**tables):
         "execution": {"threads": 1, "gradient_checkpointing": True},
     }
     merged = {name: {**merged.get(name, {}), **tables.get(name, {})} for name in {*merged, *tables}}
-    return parse_spec({"schema": "fluxkit.spec/1", "name": "small-random", **merged}, "the test")
+    return parse_spec({"schema": "fluxkit.spec/2", "name": "small-random", **merged}, "the test")
 
 
 def go(folder, shrunk, spec, *more, plan=None):

@@ -1,4 +1,4 @@
-// The rules of fluxkit/figures.py: as many digits as the spread supports.
+// The rules of fluxkit/text/number_format.py: as many digits as the spread supports.
 const MOST_DECIMALS = 6;
 const digitsOf = (value, digits) =>
   value ? Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value)))) : digits - 1;
@@ -30,5 +30,3 @@ const intervalText = (value, interval) => {
   const decimals = decimalsOf(value, interval);
   return `[${fixed(interval[0], decimals)}, ${fixed(interval[1], decimals)}]`;
 };
-
-const meanOf = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;

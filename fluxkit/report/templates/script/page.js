@@ -15,14 +15,14 @@ document.getElementById("download").addEventListener("click", () => {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 });
 
-// On paper nothing can be opened, so everything is: where a browser's style cannot do it, this does.
+// On paper nothing can be opened, so what is printed is: where a browser's style cannot do it, this does.
 const opened = [];
 addEventListener("beforeprint", () => {
-  for (const each of document.querySelectorAll("details:not([open])")) {
-    each.open = true;
-    opened.push(each);
+  for (const part of document.querySelectorAll("details.printed:not([open])")) {
+    part.open = true;
+    opened.push(part);
   }
 });
 addEventListener("afterprint", () => {
-  for (const each of opened.splice(0)) each.open = false;
+  for (const part of opened.splice(0)) part.open = false;
 });

@@ -20,7 +20,10 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") !== "descending";
+      // The best first: the highest unless lower is better, and words from A on.
+      const highFirst = head.dataset.best ? head.dataset.best === "high" : typeof cellValue(body.rows[0], place) === "number";
+      const first = highFirst ? "descending" : "ascending";
+      const down = (head.getAttribute("aria-sort") === first) !== highFirst;
       for (const each of heads) each.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       body.append(...[...body.rows].sort((a, b) => inOrder(cellValue(a, place), cellValue(b, place), down)));
@@ -28,23 +31,23 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// A configuration that is filtered out leaves every table, chart, legend and picture of its workload.
 for (const field of document.querySelectorAll("input[data-filters]")) {
   const rows = [...document.getElementById(field.dataset.filters).tBodies[0].rows];
+  const parts = [...field.closest("[data-workload]").querySelectorAll("[data-configuration]")];
   const said = field.closest(".tools").querySelector("output");
   field.addEventListener("input", () => {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of rows) {
-      const text = row.cells[0].textContent.toLowerCase();
-      row.hidden = !words.every((word) => text.includes(word));
-    }
-    const shown = rows.filter((row) => !row.hidden).length;
-    said.textContent = words.length ? `${shown} of ${rows.length} shown` : "";
+    const isMeant = (row) => words.every((word) => row.cells[0].textContent.toLowerCase().includes(word));
+    const shown = new Set(rows.filter(isMeant).map((row) => row.dataset.configuration));
+    for (const part of parts) part.toggleAttribute("hidden", !shown.has(part.dataset.configuration));
+    said.textContent = words.length ? `${shown.size} of ${rows.length} shown` : "";
   });
 }
 
 // A shadow at the edge says that a table or a chart goes on there.
 const sees = (each) => each?.classList.toggle("more", each.scrollLeft + each.clientWidth < each.scrollWidth - 1);
-const SLIDING = ".scroll, .wide figure";
+const SLIDING = ".scroll";
 const edges = new ResizeObserver((found) => found.forEach(({ target }) => sees(target.closest(SLIDING))));
 for (const each of document.querySelectorAll(SLIDING)) {
   each.addEventListener("scroll", () => sees(each), { passive: true });
