@@ -38,9 +38,9 @@ check:
     mypy
     lint-imports
 
-# Measure what looking at the machine costs, as a share of a run of two minutes.
-bench:
-    python tests/cost_of_looking.py
+# Measure fluxkit's speed against other ways to do the same work; add it to reports/bench/MACHINE.json.
+bench *arguments:
+    PYTHONPATH="tests${PYTHONPATH:+:$PYTHONPATH}" python -m bench "$@"
 
 # Write the pinned files of tests/golden/ anew; look at the difference before committing it.
 golden:

@@ -1,5 +1,17 @@
-"""`python -m fluxkit`: the command line."""
+"""`python -m fluxkit` and `fluxkit`: the command line, which hears that it is to stop from its first moment."""
 
-from fluxkit.cli.app import main
+from typing import NoReturn
 
-main()
+from fluxkit.stop_requests import StopRequests
+
+
+def main() -> NoReturn:
+    """The command `fluxkit`."""
+    StopRequests.listen()  # loading the command line takes longer than a signal
+    from fluxkit.cli.app import main as command
+
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -43,13 +43,22 @@ class RunError(FluxkitError):
     exit_code = ExitCode.RUN_FAILED
 
 
-_HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 """Control codes, overrides of the reading direction, halves of pairs, and what XML forbids.
 
 Joiners (ZWJ, ZWNJ), direction marks and characters newer than this Python are part of how people write.
 """
 
 
+_DRIVE = re.compile(r"(?:^|/)([A-Za-z]):[\\/]")
+
+
+def drive_hint(path: str) -> str:
+    """What to add about a path that is not there because it is one of Windows; empty for others."""
+    drive = _DRIVE.search(path)
+    return f"; inside WSL 2 the drive {drive[1].upper()}: is /mnt/{drive[1].lower()}" if drive else ""
+
+
 def printable(text: str) -> str:
     """`text` without what could steer the reader's terminal or break a page; new lines and tabs stay."""
-    return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text)

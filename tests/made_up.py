@@ -53,6 +53,7 @@ def write_pipeline(folder: Path, transformer: dict[str, Any] = NANO_SIZES, *, lo
         "text_encoder_2/config.json": {"num_layers": 1, "d_model": 8, "d_ff": 16, "num_heads": 2, "d_kv": 4},
         "tokenizer/tokenizer.json": {"model": {"vocab": {"a": 0}}},
         "tokenizer_2/tokenizer.json": {"model": {"vocab": [["a", 0]]}},
+        "tokenizer/tokenizer_config.json": {"model_max_length": 77},
         "tokenizer_2/tokenizer_config.json": {"model_max_length": longest},
         "scheduler/scheduler_config.json": {},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxkit.errors import UsageError, printable
+from fluxkit.errors import UsageError, drive_hint, printable
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,13 @@ def test_what_could_harm_is_replaced(character):
     """Control codes, overrides of direction, halves of characters, and what no XML may hold."""
     assert printable(f"a{character}b") == "a\N{REPLACEMENT CHARACTER}b"
     str(UsageError(f"a{character}b")).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "drive"), [("C:\\Users\\me", "C: is /mnt/c"), ("/home/me/d:/cats", "D: is /mnt/d"), ("/home/c/x", ""),
+                        ("https://host/x", ""), ("C:", "")],
+)  # fmt: skip
+def test_a_path_of_windows_is_told_where_it_lies(path, drive):
+    """Who works inside WSL 2 learns where the drive is; nobody else is told anything."""
+    assert drive_hint(path).endswith(drive)
+    assert bool(drive_hint(path)) == bool(drive)

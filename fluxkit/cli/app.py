@@ -14,11 +14,11 @@ import typer
 from fluxkit.cli import compare_command, machine, proof
 from fluxkit.cli.options import Json, Out, Quiet, Schema, Sets, Specs, Unfinished, terminal_width
 from fluxkit.errors import ExitCode, FluxkitError, MachineError, printable
+from fluxkit.stop_requests import StopRequestedError, stop_requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxkit.record.result import RunResult
     from fluxkit.run.study import Outcome
     from fluxkit.spec.run_spec import RunSpec
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     help="What does tuning FLUX.1-schnell cost and give on this hardware, compared with that hardware?\n\n"
     "Start with: fluxkit demo",
     epilog="Exit codes: 0 done; 2 wrong usage or spec; 3 this machine refuses; 4 a run failed; 5 not comparable, "
-    "drifted or not verified; 75 checkpointed, run again to continue; 130 interrupted by hand.",
+    "drifted or not verified; 75 told to stop, run again to continue; 130 interrupted by hand.",
     # Rich help would cost more than the rest of the command together.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -73,10 +73,12 @@ def demo(out: Out = None, sets: Sets = None, quiet: Quiet = False) -> None:
     from fluxkit.run.progress import reporter
 
     outcome, page = run_demo(out=out, overrides=sets or (), reporter=reporter(quiet=quiet))
+    if outcome.stopped:
+        _leave(outcome)
     if not quiet:
         _tell(f"The report is {page}.")
     typer.echo(printable(str(page)))
-    _leave(outcome.results)
+    _leave(outcome)
 
 
 @app.command()
@@ -117,6 +119,9 @@ def run(  # noqa: PLR0917 - each is an option of the command
     The study's folder is printed. Configurations are interleaved in a seeded random order, so that a drift of the
     machine does not look like a difference. A failed run does not stop the others. With --resume, completed runs are
     kept, interrupted ones continue from their checkpoint, and failed ones are run again.
+
+    Told to stop (SIGTERM, SIGUSR1, SIGHUP, ...), it ends the micro-batch it is in, writes a checkpoint and leaves with
+    75. Slurm waits 30 s by itself and docker stop 10: enough for nano; where it is not, the plan says what is.
 
     Example: fluxkit run nano-laptop-cpu nano-laptop-cpu-bf16 --until-decided --max-hours 2
     """
@@ -212,26 +217,52 @@ def schema(which: Annotated[Schema, typer.Argument(metavar="spec|result", help="
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe."""
-    from fluxkit.machine.environment import settle_home
+    """The command `fluxkit`: never a traceback for a user's mistake, nothing at all for a closed pipe.
+
+    A request to stop is one for the whole command, whenever it comes.
+    """
+    with stop_requests() as stop:
+        try:
+            with stop.at_once():
+                stop.check()
+                code = _exit_code(arguments)
+                stop.ignore()
+            if code != ExitCode.CHECKPOINTED:
+                stop.check()
+        except StopRequestedError:
+            stop.ignore()
+            _tell(f"Stopped by {stop.name}; nothing is left half done. Give the same command again.")
+            code = ExitCode.CHECKPOINTED
+        except KeyboardInterrupt:
+            stop.ignore()
+            code = ExitCode.INTERRUPTED
+        _flush()
+        sys.exit(code)
+
+
+def _exit_code(arguments: Sequence[str] | None) -> int | str | None:
+    """Runs the command; what a user can cause is one sentence."""
+    from fluxkit.machine.environment import settle_home, to_unset
 
     settle_home()
-    code: int | str | None = ExitCode.DONE
     try:
         app(args=arguments)
     except SystemExit as leaving:
-        code = leaving.code
+        return leaving.code
     except FluxkitError as error:
         _tell(str(error))
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        return error.exit_code
+    except ImportError as error:
+        variables = to_unset(str(error))
+        if not variables:
+            raise
+        _tell(f"A package can't be imported: {error}. It may come of the environment: unset {', '.join(variables)}.")
+        return ExitCode.MACHINE
     except OSError as error:  # a full disk, a folder made immutable: of this machine, and no fault of fluxkit's
         where = f"{error.filename} can't be used" if error.filename else "A file can't be used"
         _tell(printable(f"{where}: {error.strerror or error}."))
-        code = ExitCode.MACHINE
-    _flush()
-    sys.exit(code)
+        return ExitCode.MACHINE
+    return ExitCode.DONE
 
 
 def _flush() -> None:
@@ -265,12 +296,12 @@ def _end(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
     typer.echo(outcome.to_json() if as_json else printable(folder))
     if not (quiet or outcome.stopped) and any(result.status == "completed" for result in outcome.results):
         typer.echo(printable(f"Next: fluxkit report {shlex.quote(folder)} -o report.html"), err=True)
-    _leave(outcome.results)
+    _leave(outcome)
 
 
-def _leave(results: Sequence[RunResult]) -> None:
+def _leave(outcome: Outcome) -> None:
     """Ends with the exit code that fits how the runs ended."""
-    if any(result.status == "interrupted" for result in results):
+    if outcome.stopped:
         raise typer.Exit(ExitCode.CHECKPOINTED)
-    if any(result.status == "failed" for result in results):
+    if any(result.status == "failed" for result in outcome.results):
         raise typer.Exit(ExitCode.RUN_FAILED)

@@ -16,7 +16,7 @@ REPORT_FILE = "report.html"
 def run_demo(
     *, out: Path | None = None, overrides: Sequence[str] = (), reporter: Reporter = SILENT
 ) -> tuple[Outcome, Path]:
-    """Runs the study and writes its report, whatever became of the runs.
+    """Runs the study and writes its report, whatever became of the runs, unless it was told to stop.
 
     Args:
         out: the study's folder; `runs/<time>-demo` if None.
@@ -30,5 +30,6 @@ def run_demo(
     folder = out or DEFAULT_PARENT / dated_name("demo")
     outcome = run_study(specs, out=folder, reporter=reporter)
     page = outcome.folder / REPORT_FILE
-    write_report(folded_results([outcome.folder]), page)
+    if not outcome.stopped:
+        write_report(folded_results([outcome.folder]), page)
     return outcome, page

@@ -45,5 +45,5 @@ def clear_cache() -> CacheSize:
     return size
 
 
-KINDS = ("latents", "captions", "hashes")
+KINDS = ("latents", "captions", "hashes", "pictures")
 """Folders that belong to fluxkit inside the cache folder."""

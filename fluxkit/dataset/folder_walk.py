@@ -129,11 +129,18 @@ def _blobs_of(folder: Path) -> Path | None:
     """Where the hub cache that the folder lies in keeps its files: REPOSITORY/blobs of REPOSITORY/snapshots/REVISION.
 
     Raises:
-        MachineError: the folder is REPOSITORY itself, which holds every file twice.
+        MachineError: the folder is REPOSITORY itself or above it, and so holds every file twice.
     """
-    if (folder / "snapshots").is_dir() and (folder / "blobs").is_dir():
-        revisions = " or ".join(sorted(path.name for path in (folder / "snapshots").iterdir())) or "REVISION"
-        raise MachineError(f"data.path = {str(folder)!r} is the top of a hub cache: give its snapshots/{revisions}.")
+    for pattern in ("snapshots/*", "*/snapshots/*", "hub/*/snapshots/*"):
+        paths = (path for path in folder.glob(pattern) if (path.parent.parent / "blobs").is_dir())
+        if revisions := sorted(path.relative_to(folder).as_posix() for path in paths):
+            raise MachineError(
+                f"data.path = {str(folder)!r} is the top of a hub cache: give its {' or '.join(revisions[:3])}."
+            )
+    if folder.name == "snapshots" and (folder.parent / "blobs").is_dir():
+        raise MachineError(
+            f"data.path = {str(folder)!r} is a part of a hub cache: give the folder of a revision in it."
+        )
     for revision in (folder, *folder.parents):
         if revision.parent.name == "snapshots" and (blobs := revision.parent.parent / "blobs").is_dir():
             return blobs.resolve()

@@ -29,8 +29,8 @@ class Row(NamedTuple):
     file_name: str
     caption: str | None
     group: str | None
-    columns: str
-    """Names of what the line has, for a sentence."""
+    without: str
+    """Why there is no caption, where there is none, as words that follow the place."""
 
 
 def read_metadata(path: Path, suffix: str) -> list[Row | Problem]:
@@ -66,14 +66,14 @@ def _row(place: str, values: Any) -> Row | Problem:
     file_name = next((keys[key] for key in FILE_COLUMNS if isinstance(keys.get(key), str) and keys[key].strip()), None)
     if file_name is None:
         return Problem(place, f"has no file_name: its columns are {columns}; {WANTED}")
-    captions = (_first_text(keys[key]) for key in CAPTION_COLUMNS if key in keys)
+    captions = {key: _first_text(keys[key]) for key in CAPTION_COLUMNS if key in keys}
     group = keys.get("group")
     return Row(
         place,
         file_name,
-        next(filter(None, captions), None),
+        next(filter(None, captions.values()), None),
         group if isinstance(group, str) and group else None,
-        columns,
+        f"has no text in {next(iter(captions))}" if captions else f"has the columns {columns}; {WANTED}",
     )
 
 
@@ -84,14 +84,20 @@ def _first_text(value: Any) -> str | None:
 
 
 def _json_lines(text: str) -> Iterator[tuple[str, Any]]:
+    with suppress(ValueError, RecursionError):
+        whole = json.loads(text)
+        if whole and "\n" in text.strip():  # one list or object, laid out over lines
+            rows = whole if isinstance(whole, list) else [whole]
+            yield from ((f"entry {number}", row) for number, row in enumerate(rows, 1))
+            return
     # Other line separators than \n are letters of a JSON string.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield f"line {number}", _parsed(f"line {number}", line)
+            yield f"line {number}", _parsed(f"line {number}", line.strip().removesuffix(","))
 
 
 def _json(text: str) -> Iterator[tuple[str, Any]]:
-    """A list of rows, a mapping of names to captions or rows, or one row a line after all.
+    """A list of rows, a mapping of names to captions or rows, or one row a line, whatever the suffix says.
 
     Raises:
         UnusableError: it is none of them.
@@ -99,11 +105,13 @@ def _json(text: str) -> Iterator[tuple[str, Any]]:
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if not isinstance(_parsed("", text.strip().split("\n", 1)[0]), dict):
+        if not isinstance(_parsed("", text.strip().split("\n", 1)[0].strip().removesuffix(",")), dict):
             raise UnusableError(f"is not JSON in line {getattr(error, 'lineno', 1)}") from error
         yield from _json_lines(text)
         return
     if isinstance(whole, dict) and not {str(key).strip().casefold() for key in whole} & set(FILE_COLUMNS):
+        if not all(isinstance(row, dict) or _first_text(row) for row in whole.values()):
+            raise UnusableError(f"has the keys {', '.join(map(str, whole))}, and they are no names of files; {WANTED}")
         rows = [{"file_name": name} | (row if isinstance(row, dict) else {"text": row}) for name, row in whole.items()]
     else:
         rows = whole if isinstance(whole, list) else [whole]
@@ -113,8 +121,9 @@ def _json(text: str) -> Iterator[tuple[str, Any]]:
 def _parsed(place: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
-        return Problem(place, "not JSON")
+    except (ValueError, RecursionError) as error:
+        found = f": {error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        return Problem(place, f"not JSON{found}")
 
 
 def _table(text: str) -> Iterator[tuple[str, Any]]:
@@ -131,7 +140,10 @@ def _table(text: str) -> Iterator[tuple[str, Any]]:
         header: list[str] = []
         with suppress(csv.Error):  # another delimiter may make sense of it
             header = next((cells for cells in lines if cells and not cells[0].startswith("sep=")), [])
-        if {cell.strip().casefold() for cell in header} & set(FILE_COLUMNS):
+        names = [cell.strip().casefold() for cell in header]
+        if set(names) & set(FILE_COLUMNS):
+            if twice := [name for name in (*FILE_COLUMNS, *CAPTION_COLUMNS) if names.count(name) > 1]:
+                raise UnusableError(f"has the column {twice[0]} twice; {WANTED}")
             yield from _table_rows(lines, header)
             return
     columns = ", ".join(re.split("[,;\t]", text.strip().split("\n", 1)[0].strip()))
@@ -144,7 +156,8 @@ def _table_rows(lines: Any, header: list[str]) -> Iterator[tuple[str, Any]]:
         try:
             cells = next(lines, None)
         except csv.Error as error:
-            yield place, Problem(place, f"not CSV: {error}")
+            reason = "a quote is never closed" if "end of data" in str(error) else str(error)
+            yield place, Problem(place, f"not CSV: {reason}")
             continue
         if cells is None:
             return

@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from fluxkit.model.pipeline_files import is_lfs_pointer
+
 PLUGINS = ("pillow_heif.HeifImagePlugin", "pillow_jxl")
 """Packages that teach Pillow a format when they are imported, where a person has installed them."""
 NOT_PIXELS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
@@ -28,6 +30,12 @@ ADVICE = {
     **dict.fromkeys((".xcf", ".kra", ".exr", ".hdr"), "is a picture that Pillow does not open: save it as PNG"),
 }
 """What would help with a picture whose suffix is not among the openable ones."""
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""What stands behind `ftyp` in a photograph of a phone."""
+JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
+PAGE_STARTS = (b"<!doctype html", b"<html")
+SEQUENCES = frozenset({"GIF", "WEBP", "AVIF", "TIFF"})
+"""Formats whose other frames are pictures too, and no preview, layer or second size of the first."""
 MAX_PNG_BYTES = 2**30
 MAX_PROFILE_BYTES = 2**26
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -53,12 +61,53 @@ def openable_suffixes() -> frozenset[str]:
 
 
 def looks_like_picture(path: Path) -> bool:
-    """Whether a file of any name begins as a picture does."""
+    """Whether a file of any name begins as a picture does, be it one that this Pillow opens or not."""
+    with suppress(OSError):
+        if what_it_is(path) in {_HEIF, _JXL}:
+            return True
+    return _opens(path)
+
+
+def _opens(path: Path) -> bool:
     from PIL import Image
 
     with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(path, formats=SNIFFED):
         return True
     return False
+
+
+def refusal(path: Path, suffix: str) -> str | None:
+    """Why a picture of a suffix in `ADVICE` can't be opened, and what would help; None where its content can."""
+    # A JPEG that a phone or a download has named .heic is a JPEG; a raw file holds a small TIFF or JPEG of itself.
+    return ADVICE[suffix] if ADVICE[suffix] == _RAW or not _opens(path) else None
+
+
+def what_it_is(path: Path) -> str:
+    """What a file is that Pillow does not open, by its first bytes, as words that follow its name.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    if is_lfs_pointer(path):
+        return "is a Git LFS pointer, not the picture itself: run git lfs pull there"
+    with path.open("rb") as file:
+        start = file.read(32)
+    if not start:
+        return "is empty"
+    if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
+        return _HEIF
+    if start.startswith(JXL_STARTS):
+        return _JXL
+    if start.lstrip().lower().startswith(PAGE_STARTS):
+        return "is a web page, not a picture: download it again"
+    return "is not an image in a format that Pillow reads"
+
+
+def frame_count(image: Any) -> int:
+    """Frames or pages of an opened picture that are pictures themselves."""
+    with suppress(Exception):  # only the first is used, so damage in the others is none
+        return int(image.n_frames) if image.format in SEQUENCES else 1
+    return 1
 
 
 def open_picture(path: Path) -> Any:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from fluxkit.dataset import metadata_file
 from fluxkit.dataset.folder_walk import Aside, Problem, Tree, UnusableError, follow, walk
-from fluxkit.dataset.picture_file import ADVICE, looks_like_picture, openable_suffixes
-from fluxkit.errors import MachineError, printable
-from fluxkit.spec.plain_text import NotTextError, read_text
+from fluxkit.dataset.picture_file import ADVICE, looks_like_picture, openable_suffixes, refusal
+from fluxkit.errors import MachineError, drive_hint, printable
+from fluxkit.spec.plain_text import NO_TEXT, NotTextError, read_text
 from fluxkit.spec.workload import MAX_CAPTION, DataSpec
 
 SIDE_CARS = (".txt", ".caption")
@@ -27,8 +27,6 @@ MAX_SIDE_CAR_BYTES = 4 * MAX_CAPTION + 4
 """The longest caption, in UTF-8 or in UTF-16 with its mark."""
 REPEATS = re.compile(r"(\d+)_.")
 """How the names of kohya's folders begin: 10_cat is shown ten times an epoch."""
-NO_TEXT = re.compile("[\0\ud800-\udfff]")
-"""What JSON can spell and no file or tokenizer can hold: NUL, and halves of pairs."""
 NAMED = 100
 """So many problems are named in one sentence."""
 MAX_WORDS = 300
@@ -54,7 +52,9 @@ def list_folder(spec: DataSpec) -> tuple[list[Listed], list[Problem]]:
     try:
         tree = walk(Path(str(spec.path)))
     except OSError as error:
-        raise MachineError(f"data.path = {spec.path!r} can't be read: {error.strerror}.") from error
+        raise MachineError(
+            f"data.path = {spec.path!r} can't be read: {error.strerror}{drive_hint(str(spec.path))}."
+        ) from error
     except (RuntimeError, ValueError) as error:  # a loop of links, a NUL
         raise MachineError(f"data.path = {spec.path!r} can't be read: {error}.") from error
     stock = _StockTaking(spec, tree)
@@ -158,23 +158,29 @@ class _StockTaking:
         metadata, file = self._governing(name), posixpath.basename(name).lower()
         if metadata and (file in metadata_file.NAMES or file.endswith(SIDE_CARS)):
             return f"is not read, because {metadata} is"
+        if file.startswith("metadata."):
+            return f"is not read: wanted is one of {', '.join(metadata_file.NAMES)}"
         return "is a caption without an image of its name" if file.endswith(SIDE_CARS) else "is no image"
 
     def _of_row(self, folder: str, metadata: str, row: metadata_file.Row) -> Listed | Problem:
         try:
             name, file = self._located(folder, row.file_name)
-            without = f"has no caption: {metadata}, {row.place}, has the columns {row.columns}; {metadata_file.WANTED}"
+            without = f"has no caption: {metadata}, {row.place}, {row.without}"
             return self._usable(file, name, row.caption, row.group, without)
         except UnusableError as reason:
             return Problem(folder + row.file_name, str(reason))
 
     def _of_file(self, name: str) -> Listed | Problem:
         try:
+            metadata = self._governing(name)
+            side_car = None if metadata else self._side_car(name)
             file = self._readable(name)
-            if metadata := self._governing(name):
+            if metadata:
                 return Aside(name, f"is in no line of {metadata}")
             without = "has no caption; add a .txt file beside it, or set data.caption"
-            return self._usable(file, name, self._side_car(name), None, without)
+            if side_car:
+                without = f"has its caption in {side_car}, which is empty"
+            return self._usable(file, name, self._text(side_car), None, without)
         except UnusableError as reason:
             return Problem(name, str(reason))
 
@@ -215,19 +221,23 @@ class _StockTaking:
         return name, target
 
     def _side_car(self, image: str) -> str | None:
+        """The name of the file that holds the caption of an image."""
         stem = posixpath.splitext(image)[0]
         for candidate in (*(stem + suffix for suffix in SIDE_CARS), *(image + suffix for suffix in SIDE_CARS)):
-            name = self._find(candidate)
-            if name is None:
-                continue
-            self._taken.add(name)
-            try:
-                return read_text(self._readable(name), MAX_SIDE_CAR_BYTES)
-            except (UnusableError, NotTextError) as reason:
-                raise UnusableError(f"has its caption in {name}, which {reason}") from None
-            except OSError as error:
-                raise UnusableError(f"has its caption in {name}, which can't be read: {error.strerror}") from error
+            if name := self._find(candidate):
+                self._taken.add(name)
+                return name
         return None
+
+    def _text(self, side_car: str | None) -> str | None:
+        if side_car is None:
+            return None
+        try:
+            return read_text(self._readable(side_car), MAX_SIDE_CAR_BYTES)
+        except (UnusableError, NotTextError) as reason:
+            raise UnusableError(f"has its caption in {side_car}, which {reason}") from None
+        except OSError as error:
+            raise UnusableError(f"has its caption in {side_car}, which can't be read: {error.strerror}") from error
 
     def _usable(self, file: Path, name: str, written: str | None, group: str | None, without: str) -> Listed:
         """The image with its caption as it is tuned on.
@@ -235,13 +245,16 @@ class _StockTaking:
         Raises:
             UnusableError: Pillow does not open its kind, or the caption can't be used; `without` where there is none.
         """
-        if (suffix := _suffix(name)) in ADVICE and suffix not in self._openable:
-            raise UnusableError(ADVICE[suffix])
+        suffix = _suffix(name)
+        if suffix in ADVICE and suffix not in self._openable and (reason := refusal(file, suffix)):
+            raise UnusableError(reason)
         caption = (written or "").strip() or self._spec.caption
         if not caption:
             raise UnusableError(without)
         if NO_TEXT.search(caption + (group or "")):
-            raise UnusableError("has a caption or group with NUL or half of a character in it, which is no text")
+            raise UnusableError(
+                "has a caption or group with control characters or half of a character in it, which is no text"
+            )
         if TRIGGER in caption and self._spec.trigger is None:
             raise UnusableError(f"has {TRIGGER} in its caption, but data.trigger is not set")
         caption = " ".join(caption.replace(TRIGGER, self._spec.trigger or "").split())

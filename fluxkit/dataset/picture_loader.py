@@ -7,16 +7,18 @@ import io
 import math
 import re
 import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fluxkit.dataset.folder_walk import Aside, Problem, UnusableError
 from fluxkit.dataset.photos import Photo, Split, Square, photo_path, photos
-from fluxkit.dataset.picture_file import open_picture, orientation
+from fluxkit.dataset.picture_file import frame_count, open_picture, orientation, what_it_is
 from fluxkit.dataset.picture_folder import Listed, in_words, list_folder, one_line
 from fluxkit.errors import MachineError
 from fluxkit.spec.workload import DataSpec
+from fluxkit.stop_requests import check_stop
 from fluxkit.units import counted
 
 if TYPE_CHECKING:
@@ -24,7 +26,16 @@ if TYPE_CHECKING:
 
 PIXEL_CAP = 89_478_485
 """Most pixels a file may hold: Pillow's own guard against decompression bombs (0.25 GiB of 24-bit pixels)."""
+NO_WHITE = "has floating-point or 32-bit pixels, which have no agreed white: save it with 8 or 16 bits"
+FRAMES = "frames"
+"""Key of a picture's `info`."""
 TOO_MANY_PIXELS = f"has more than {PIXEL_CAP} pixels: scale it down first"
+
+
+Loader = Callable[[Path, int, bool, Square | None], "Image.Image"]
+"""Opens a file at a resolution; whether it may be enlarged, and the detail that is meant, if it is not the whole."""
+Watch = Callable[[Sequence[Any], str], Iterable[Any]]
+"""Gives back what it was given, one by one, and tells somebody how far it is; the last: what they are."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,8 @@ class Pair:
     """Pairs of one cluster are not independent: they are tuned on or held out together."""
     image: Image.Image
     pixels_sha256: str
+    name: str = ""
+    """Of its file, relative to a person's folder."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +62,42 @@ class Pairs:
     skipped: tuple[Problem, ...] = ()
 
 
-def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
+def load_square(path: Path, resolution: int, enlarge: bool, detail: Square | None = None) -> Image.Image:
+    """The file as `load_image` gives it; its `info` says how many frames it holds.
+
+    Raises:
+        UnusableError: it can't be; in words that follow its name.
+    """
+    return _load(path, resolution, enlarge=enlarge, detail=detail)
+
+
+def load_pairs(
+    spec: DataSpec, *, enlarge: bool = False, load: Loader = load_square, watch: Watch = lambda items, _what: items
+) -> Pairs:
     """The pairs that the spec names, in an order that does not depend on the machine.
 
     Photos smaller than the resolution are left out, or enlarged where only their number and size matter.
+
+    Args:
+        spec: which pictures.
+        enlarge: whether photos that are too small are used.
+        load: opens a picture.
+        watch: gives the pictures of a folder back one by one, and tells how far it is.
 
     Raises:
         MachineError: an image or caption can't be used and `on_error` is not `skip`, or nothing is left to tune on.
     """
     if spec.source == "photos":
-        return _embedded(spec.resolution, enlarge=enlarge)
+        return _embedded(spec.resolution, load, enlarge=enlarge)
     listed, problems = list_folder(spec)
     pairs: list[Pair] = []
-    for image in listed:
+    for image in watch(listed, "pictures"):
+        check_stop()
         try:
-            pairs.append(_of_folder(image, spec.resolution))
+            picture = load(image.file, spec.resolution, False, None)
+            pairs.append(_of_folder(image, picture))
+            if (frames := picture.info[FRAMES]) > 1:
+                problems.append(one_line(Aside(image.name, f"is read, but of its {frames} frames only the first")))
         except UnusableError as reason:
             problems.append(one_line(Problem(image.name, str(reason))))
     split = _split(_named_apart(pairs), spec.held_out)
@@ -78,13 +112,13 @@ def load_pairs(spec: DataSpec, *, enlarge: bool = False) -> Pairs:
     return Pairs(split, tuple(problems))
 
 
-def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
+def _embedded(resolution: int, load: Loader, *, enlarge: bool) -> Pairs:
     used: list[Pair] = []
     small: list[Problem] = []
     for photo in photos():
         for name, part in ((photo.file, None), *((f"a detail of {photo.file}", detail) for detail in photo.details)):
             try:
-                used.append(_of_photo(photo, part, resolution, enlarge=enlarge))
+                used.append(_of_photo(photo, part, load(photo_path(photo), resolution, enlarge, part)))
             except UnusableError as reason:
                 small.append(Problem(name, str(reason).partition(":")[0]))
     if not any(pair.split == "tuning" for pair in used):
@@ -95,21 +129,19 @@ def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
     return Pairs(tuple(used), tuple(small))
 
 
-def _of_photo(photo: Photo, detail: Square | None, resolution: int, *, enlarge: bool) -> Pair:
-    image = _load(photo_path(photo), resolution, enlarge=enlarge, detail=detail)
+def _of_photo(photo: Photo, detail: Square | None, image: Image.Image) -> Pair:
     if detail is None:
         return Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image))
     name = f"{photo.id}-detail-{photo.details.index(detail) + 1}"
     return Pair(name, f"a detail of {photo.caption}", "regularization", photo.id, image, pixel_sha256(image))
 
 
-def _of_folder(listed: Listed, resolution: int) -> Pair:
-    image = _load(listed.file, resolution)
+def _of_folder(listed: Listed, image: Image.Image) -> Pair:
     digest = pixel_sha256(image)
     stem = re.sub(r"[^a-z0-9]+", "-", listed.file.stem.lower()).strip("-")[:40]
     name = f"{stem or 'image'}-{digest[:8]}"
     # Copies of one picture are one cluster, or tuning would see what is held out.
-    return Pair(name, listed.caption, "tuning", listed.group or digest, image, digest)
+    return Pair(name, listed.caption, "tuning", listed.group or digest, image, digest, listed.name)
 
 
 def _named_apart(pairs: list[Pair]) -> tuple[Pair, ...]:
@@ -166,7 +198,9 @@ def _load(path: Path, resolution: int, *, enlarge: bool = False, detail: Square 
                     left, top, side = detail
                     rgb = rgb.crop((left, top, left + side, top + side))
                     _refuse_size(rgb.size, 0 if enlarge else resolution)
-                return _square(rgb, resolution)
+                square = _square(rgb, resolution)
+                square.info[FRAMES] = frame_count(opened)
+                return square
     except UnusableError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -176,7 +210,7 @@ def _load(path: Path, resolution: int, *, enlarge: bool = False, detail: Square 
     except PermissionError:
         raise UnusableError("may not be read by this user") from None
     except UnidentifiedImageError:
-        raise UnusableError("is not an image in a format that Pillow reads") from None
+        raise UnusableError(what_it_is(path)) from None
     except Exception as error:  # noqa: BLE001 - whatever a decoder has against a picture is that picture's problem
         raise UnusableError(f"is a truncated or broken image ({type(error).__name__})") from None
 
@@ -236,12 +270,12 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed white")
+        raise UnusableError(NO_WHITE)
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:  # noqa: PLR2004  (the largest 16-bit value)
-        raise ValueError("32-bit pixels have no agreed white")
+        raise UnusableError(NO_WHITE)
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 

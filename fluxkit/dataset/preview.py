@@ -1,6 +1,7 @@
 """Which pictures of a folder a run would use, as lines for the terminal."""
 
-from fluxkit.dataset.folder_walk import Aside
+from fluxkit.dataset.folder_walk import Aside, Problem
+from fluxkit.dataset.picture_folder import one_line
 from fluxkit.dataset.picture_loader import load_pairs
 from fluxkit.errors import printable
 from fluxkit.spec.workload import DataSpec
@@ -16,11 +17,16 @@ def preview(spec: DataSpec) -> str:
     unusable = [problem for problem in pairs.skipped if not isinstance(problem, Aside)]
     asides = [problem for problem in pairs.skipped if isinstance(problem, Aside)]
     parts = {
-        "images tuned on": [f"{pair.id}: {pair.caption}" for pair in pairs.used if pair.split == "tuning"],
-        "images held out": [f"{pair.id}: {pair.caption}" for pair in pairs.used if pair.split == "held_out"],
-        "images left out": [f"{problem.name}: {problem.reason}" for problem in unusable],
+        "images tuned on": [_line(pair.name, pair.caption) for pair in pairs.used if pair.split == "tuning"],
+        "images held out": [_line(pair.name, pair.caption) for pair in pairs.used if pair.split == "held_out"],
+        "images left out": [_line(*problem) for problem in unusable],
     }
     if asides:
-        parts["other things in the folder"] = [f"{problem.name}: {problem.reason}" for problem in asides]
+        parts["other things in the folder"] = [_line(*problem) for problem in asides]
     blocks = ["\n  ".join([f"{len(lines)} {title}:", *lines]) for title, lines in parts.items()]
     return printable("\n".join(blocks))
+
+
+def _line(name: str, words: str) -> str:
+    """One line, whatever a stranger's name is made of."""
+    return ": ".join(one_line(Problem(name, words)))

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
-from fluxkit.engine.process.package_check import check_packages
+from fluxkit.engine.process.package_check import check_packages, importing
 from fluxkit.engine.process.parent_watch import ParentWatch
-from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.machine.environment import to_unset
 from fluxkit.plan.plan import Job
@@ -18,48 +17,61 @@ from fluxkit.plan.storage import grace_seconds
 from fluxkit.record.events import Failed, Finished
 from fluxkit.record.lock import rank_lock
 from fluxkit.record.run_folder import read_job
+from fluxkit.stop_requests import StopRequestedError, StopRequests, stop_requests
 
 
 def main(folder: Path) -> int:
     """Executes the job in `folder`, which is this rank's while it does; gives the exit code."""
     rank = int(os.environ.get("RANK", "0"))
     # First the lock, then the look at the parents: whoever resumes a run whose launcher is gone sees one or the other.
-    with rank_lock(folder, rank):
+    with stop_requests() as stop, rank_lock(folder, rank):
         parents = ParentWatch()
         job = read_job(folder)
         log = EventLog(folder, rank=rank, attempt=job.attempt)
-        stop = StopSignal()
         parents.start(lambda: stop.requested, grace_seconds(job.spec, job.plan.trainable_parameters))
         code = _execute(job, folder, log, stop)
         # After a crash the other ranks may wait for this one in a collective, and leaving would wait for them.
         if code != ExitCode.RUN_FAILED:
-            with stop.deferred():  # a second signal changes nothing any more
-                _leave_group()
-        return code
+            _leave_group()
+    return code
 
 
-def _execute(job: Job, folder: Path, log: EventLog, stop: StopSignal) -> int:
+def _execute(job: Job, folder: Path, log: EventLog, stop: StopRequests) -> int:
     try:
-        with log.during("import"):
-            check_packages()
-            from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
-        Run(job, folder, log, stop).execute()
-    except StopRequestedError:
-        log.write(Finished, outcome="checkpointed")
-        log.flush_to_disk()
-        return ExitCode.CHECKPOINTED
+        with stop.at_once():
+            stop.check()
+            with log.during("import"):
+                check_packages()
+                with importing(job.spec):
+                    from fluxkit.engine.run import Run  # seconds of torch, and they are one of the phases
+            Run(job, folder, log, stop).execute()
+            stop.ignore()
+    except (StopRequestedError, KeyboardInterrupt):
+        return _stopped(log, stop)
     except Exception as error:  # noqa: BLE001 - whatever it was, the result must say so
-        return _fail(log, error)
+        if not stop.requested:
+            stop.ignore()
+            return _fail(log, error)
+        # Told to stop as well: a rank that heard it sooner has left the collective that this one was waiting in.
+        traceback.print_exception(error)
+        return _stopped(log, stop)
     log.write(Finished, outcome="completed")
     log.flush_to_disk()
     return ExitCode.DONE
+
+
+def _stopped(log: EventLog, stop: StopRequests) -> int:
+    stop.ignore()
+    log.write(Finished, outcome="checkpointed")
+    log.flush_to_disk()
+    return ExitCode.CHECKPOINTED
 
 
 def _leave_group() -> None:
     """Leaves the other processes in order, or NCCL warns of resources that leaked."""
     # Not by an import: where torch was not loaded, or only half of it, no group was joined.
     distributed = sys.modules.get("torch.distributed")
-    if distributed and distributed.is_initialized():
+    if distributed and getattr(distributed, "is_initialized", bool)():
         distributed.destroy_process_group()
 
 
@@ -76,8 +88,13 @@ def _fail(log: EventLog, error: Exception) -> int:
 
 
 if __name__ == "__main__":
+    StopRequests.listen()
     try:
-        sys.exit(main(Path(sys.argv[1])))
+        exit_code = main(Path(sys.argv[1]))
     except FluxkitError as error:  # before there are events that could tell
         sys.stderr.write(f"{error}\n")
-        sys.exit(error.exit_code)
+        exit_code = error.exit_code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is on disk. Taking Python and torch apart costs 1.5 s of a core, and not everybody waits so long.
+    os._exit(exit_code)

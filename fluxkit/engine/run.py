@@ -22,27 +22,26 @@ from fluxkit.engine.flux.precision import fp32_products, observed_precision, set
 from fluxkit.engine.flux.transformer import Flux, load_flux, save_lora, silence_libraries
 from fluxkit.engine.measure import agreement_probe, inference_speed
 from fluxkit.engine.measure.microbenchmark import measure_rates
-from fluxkit.engine.measure.timing import peak_memory_bytes, reset_peak_memory
+from fluxkit.engine.measure.timing import host_time, peak_memory_bytes, reset_peak_memory
 from fluxkit.engine.process.device_check import check_device
 from fluxkit.engine.process.event_log import EventLog
-from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
-from fluxkit.engine.tuning.trajectory import SNAPSHOTS, Trajectory, snapshot_path
+from fluxkit.engine.tuning.trajectory import Trajectory, snapshot_path
 from fluxkit.machine.environment import recorded
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
-from fluxkit.record.atomic_file import CHECKPOINT_FILE, written_whole
-from fluxkit.record.contained import remove
+from fluxkit.record.atomic_file import written_whole
 from fluxkit.record.facts import InputPair, TimedPhase, When
 from fluxkit.record.input_files import input_files
 from fluxkit.record.redact import redact
+from fluxkit.stop_requests import StopRequestedError, StopRequests, check_stop
 
 
 class Run:
     """What the phases of a run share."""
 
-    def __init__(self, job: Job, folder: Path, log: EventLog, stop: StopSignal) -> None:
+    def __init__(self, job: Job, folder: Path, log: EventLog, stop: StopRequests) -> None:
         silence_libraries()
         self.job, self.folder, self.log, self.stop = job, folder, log, stop
         torch.set_num_threads(job.plan.threads_per_process)
@@ -84,7 +83,7 @@ class Run:
         spec = self.job.spec
         with self._phase("prepare"):
             autoencoder = load_autoencoder(spec.model, self.device) if spec.model.can_draw else None
-            prepared = prepare_data(spec, autoencoder, self.device)
+            prepared = prepare_data(spec, autoencoder, self.device, self.log.watched)
         with self._phase("load"):
             assistant = Assistant(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
             flux = load_flux(spec, self.job.seed, self.device, assistant)
@@ -107,19 +106,20 @@ class Run:
             self._phase("inference"),
         ):
             inference_speed.measure(self.job, flux, prepared, self.accelerator, self.log)
-        self._tidy()
 
     def _attention(self, precision: str) -> AbstractContextManager[None]:
         return attention_backends(self.device, precision, self.job.spec.execution.attention)
 
     @contextmanager
     def _phase(self, phase: events.Phase) -> Iterator[None]:
-        """A phase with its own memory peak; all ranks leave it together."""
+        """A phase with its own memory peak; all ranks leave it together. Its two ends are boundaries."""
+        check_stop()
         reset_peak_memory(self.device)
         with self.log.during(phase):
             yield
             self.accelerator.wait_for_everyone()
             self.log.write(events.Memory, phase=phase, peak_bytes=peak_memory_bytes(self.device))
+        check_stop()
 
     @contextmanager
     def _between_canaries(self, phase: TimedPhase, precision: str) -> Iterator[None]:
@@ -175,7 +175,8 @@ class Run:
     def _tune(self, prepared: Prepared, flux: Flux) -> list[dict[str, Any]]:
         """Facts of the marks reached; the optimiser's memory is free again afterwards."""
         flux.transformer.train()
-        optimiser = Optimiser(self.job, flux, Samples(self.job, prepared, flux), self.accelerator)
+        samples = Samples(self.job, prepared, flux)
+        optimiser = Optimiser(self.job, flux, samples, self.accelerator)
         trajectory = Trajectory(self.job, self.folder, optimiser, self.accelerator, log=self.log, stop=self.stop)
         began = compilation.compile_blocks(flux.transformer) if self.job.spec.execution.compile else None
         # The canary frees what the allocator keeps, so warming up comes after it, as inference does.
@@ -183,9 +184,13 @@ class Run:
             with self._phase("warm_up"):
                 with observed_precision(flux.transformer, self.job.spec.execution.quantization) as precision:
                     kernels = observed_kernels(optimiser.warm_up, flux.transformer)
+                micro_batch = range(self.job.plan.micro_batch_size)
+                host = host_time(lambda: samples.loss(micro_batch).backward(), self.device)
+                flux.transformer.zero_grad(set_to_none=True)
                 trajectory.resume()
             seconds = None if began is None else compilation.seconds_compiled(began)
-            self.log.write(events.TuningSetting, attention=kernels, compile_seconds=seconds, precision=precision)
+            seen = {"attention": kernels, "precision": precision, "host": host}
+            self.log.write(events.TuningSetting, compile_seconds=seconds, **seen)
             with self._phase("tune"), self.stop.deferred():
                 completed = trajectory.run()
             if not completed:
@@ -203,9 +208,11 @@ class Run:
         for mark in reached:
             by_iteration.setdefault(mark["iteration"], []).append(mark["id"])
         states = sorted(by_iteration.items())
-        for iteration, marks in states if evaluator else states[-1:]:
-            distributed.copy_weights(flux.trainable(), TensorFile(snapshot_path(self.folder, iteration)))
-            if evaluator:
+        for iteration, marks in states:
+            ungraded = evaluator is not None and not evaluator.has_graded(marks)
+            if ungraded or iteration == states[-1][0]:
+                distributed.copy_weights(flux.trainable(), TensorFile(snapshot_path(self.folder, iteration)))
+            if evaluator and ungraded:
                 evaluator.grade(flux, iteration, marks)
         if self.accelerator.is_main_process:
             self._save_tuned(flux)
@@ -218,11 +225,3 @@ class Run:
             return
         with written_whole(self.folder / "adapter", below=self.folder) as temporary:
             save_lora(flux.transformer, temporary)
-
-    def _tidy(self) -> None:
-        """Removes what only an interrupted run needs."""
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            with suppress(OSError):  # what stays is listed like any other file
-                remove(self.folder, (self.folder / CHECKPOINT_FILE).parent)
-                remove(self.folder, self.folder / SNAPSHOTS)

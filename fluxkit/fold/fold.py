@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fluxkit.fold.replay import RankFacts, RunFacts, replay
-from fluxkit.record.facts import RunFailure
+from fluxkit.record.facts import HostTime, RunFailure
 from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
 from fluxkit.record.result import Inference, Quality, Rank, RunResult, Summary, Tuning
 from fluxkit.spec.evaluation_definition import quality_definition
@@ -169,7 +169,14 @@ def _tuning(base: RunResult, told: RunFacts) -> Tuning | None:
         attention=settings[0].attention if 0 in settings else None,
         compile_seconds=max(compiling, default=None),
         checkpoint_seconds=math.fsum(seconds for attempt, seconds in told.checkpoints if attempt in ended),
+        host=_most_bound(setting.host for setting in settings.values()),
     )
+
+
+def _most_bound(hosts: Iterable[HostTime | None]) -> HostTime | None:
+    """That of the rank whose device waited most for its host."""
+    known = [host for host in hosts if host and host.device_seconds]
+    return max(known, key=lambda host: host.issue_seconds / host.device_seconds, default=None)
 
 
 def _precision(facts: RankFacts) -> dict[str, str]:
@@ -205,6 +212,7 @@ def _inference(base: RunResult, told: RunFacts) -> Inference | None:
         processes=base.plan.processes,
         step_seconds=tuple(steps),
         coverage=min(1.0, setting.micro_batch_size * base.plan.processes * len(steps) / whole),
+        host=_most_bound(facts.inference_host() for facts in told.ranks.values()),
         **setting.facts(),
     )
 

@@ -25,8 +25,18 @@ from fluxkit.record.facts import RunFailure
 from fluxkit.record.lock import RunLock, is_held
 from fluxkit.record.redact import home_as_tilde, public_spec, redact, redact_file
 from fluxkit.record.result import FinalStatus, RunResult
-from fluxkit.record.run_folder import find_results, folder_of, manifest, read_job, read_result, write_result
+from fluxkit.record.run_folder import (
+    find_results,
+    folder_of,
+    manifest,
+    read_job,
+    read_result,
+    remove_working_files,
+    write_result,
+)
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.stop_requests import STOP_SIGNALS
+from fluxkit.units import counted, span
 from fluxkit.values import read_regular
 
 LOG_LINES = 8
@@ -36,7 +46,6 @@ MAX_LOG_BYTES = 100_000_000
 _LOST_RANK = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 # Source: the same, errors/__init__.py; here the rank counts over all machines.
 _ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s+: (\d+) \(.*?exitcode\s+: (-?\d+) ", re.DOTALL)
-_POLITE_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Ending(NamedTuple):
@@ -115,8 +124,11 @@ def settle_on_disk(folder: Path, result: RunResult, ending: Ending, after: Syste
     folded = _folded(folder, result.model_copy(update={"system": looks}), ending)
     # Until it is completed, a resumed attempt needs to find the weights.
     _rewrite_job(folder, public_spec if folded.status == "completed" else home_as_tilde)
-    settled = folded.model_copy(update={"artifacts": manifest(folder)})
+    completed = folded.status == "completed"
+    settled = folded.model_copy(update={"artifacts": manifest(folder, completed=completed)})
     write_result(folder, settled)
+    if completed:
+        remove_working_files(folder)
     return settled
 
 
@@ -134,7 +146,9 @@ def folded_if_dead(folder: Path, result: RunResult, *, with_manifest: bool = Fal
     if not _is_dead(folder, result):
         return result
     folded = _folded(folder, result, Ending(exit_code=None))
-    return folded.model_copy(update={"artifacts": manifest(folder)}) if with_manifest else folded
+    if not with_manifest:
+        return folded
+    return folded.model_copy(update={"artifacts": manifest(folder, completed=folded.status == "completed")})
 
 
 def _folded(folder: Path, result: RunResult, ending: Ending) -> RunResult:
@@ -146,17 +160,22 @@ def _folded(folder: Path, result: RunResult, ending: Ending) -> RunResult:
 def status_and_error(
     folder: Path, result: RunResult, run: RunFacts, ending: Ending
 ) -> tuple[FinalStatus, RunFailure | None]:
-    """Status and, unless it completed, where and why it ended."""
+    """Status and, unless it completed, where and why it ended.
+
+    Events outrank exit codes: what all ranks say they have done is done, however their processes ended.
+    """
     if failure := unreadable(run):
         return "failed", failure
     outcomes = [run.outcomes.get(rank) for rank in range(result.plan.processes)]
-    if run.failures and not ending.signal_name:
-        return "failed", _first_failure(folder, result, run, ending)
-    if all(outcome == "completed" for outcome in outcomes) and not ending.exit_code:
+    if all(outcome == "completed" for outcome in outcomes):
         return "completed", None
-    checkpointed = all(outcome == "checkpointed" for outcome in outcomes)
-    politely = ending.exit_code is not None and -ending.exit_code in _POLITE_SIGNALS
-    if checkpointed or ending.exit_code == ExitCode.CHECKPOINTED or ending.signal_name or politely:
+    # A rank that was told to stop alone leaves the others in a collective, and they complain of it.
+    told = bool(ending.signal_name) or "checkpointed" in outcomes
+    if run.failures and not told:
+        return "failed", _first_failure(folder, result, run, ending)
+    politely = ending.exit_code is not None and -ending.exit_code in STOP_SIGNALS
+    if told or politely or ending.exit_code == ExitCode.CHECKPOINTED:
+        checkpointed = all(outcome == "checkpointed" for outcome in outcomes)
         return "interrupted", _interruption(run, ending, checkpointed=checkpointed)
     if ending.exit_code is None:
         message = "The run ended without a word, with the process that watched it: killed, or the machine stopped."
@@ -167,10 +186,23 @@ def status_and_error(
 def _interruption(run: RunFacts, ending: Ending, *, checkpointed: bool) -> RunFailure:
     """Told to stop from outside: nothing is wrong with the run."""
     by = f" by {ending.signal_name}" if ending.signal_name else ""
-    how = "and stopped at a checkpoint" if checkpointed else "and ended before it could write a last checkpoint"
-    message = f"The run was told to stop{by} {how}; fluxkit resume continues it."
+    late = ", and was ended before it had" if ending.exit_code == -signal.SIGKILL and not checkpointed else ""
+    if late and run.seconds:
+        late += f" (its longest step took {span(max(run.seconds))})"
+    message = f"The run was told to stop{by}{late}; {_saved(run)}. fluxkit resume continues it."
     kind = "Checkpointed" if checkpointed else "Stopped"
     return RunFailure(phase=run.phase, kind=kind, message=message, exit_code=ending.exit_code)
+
+
+def _saved(run: RunFacts) -> str:
+    """How much of its tuning the last checkpoint holds, by the events."""
+    steps = len(run.losses)
+    if not steps:
+        return "it had not begun to tune"
+    if run.checkpoint is None:
+        return f"of {counted(steps, 'step')} none was saved yet"
+    share = "all" if run.checkpoint == steps else f"{run.checkpoint} of"
+    return f"its checkpoint holds {share} {counted(steps, 'step')}"
 
 
 def _first_failure(folder: Path, result: RunResult, run: RunFacts, ending: Ending) -> RunFailure:

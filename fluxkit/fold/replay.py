@@ -3,9 +3,10 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from fluxkit.record import events
-from fluxkit.record.facts import AnchorScore, Mark, ReconstructionScore, RunInputs, ValidationScore
+from fluxkit.record.facts import AnchorScore, HostTime, Mark, ReconstructionScore, RunInputs, ValidationScore
 from fluxkit.record.redact import redact
 from fluxkit.record.result import AgreementProbe, CanaryRate, Interruption, PhaseSeconds
 
@@ -30,6 +31,16 @@ class RankFacts:
     tuning_setting: events.TuningSetting | None = None
     inference_setting: events.InferenceSetting | None = None
     inference_seconds: list[float] = field(default_factory=list)
+    inference_issue_seconds: list[float] = field(default_factory=list)
+    """What the host needed to issue each of these steps; empty on a CPU."""
+
+    def inference_host(self) -> HostTime | None:
+        """Medians over the timed steps."""
+        if not self.inference_issue_seconds:
+            return None
+        return HostTime(
+            issue_seconds=median(self.inference_issue_seconds), device_seconds=median(self.inference_seconds)
+        )
 
     def peak_memory_bytes(self) -> dict[str, dict[str, int]]:
         """Peaks by phase and kind of the attempts that count.
@@ -57,6 +68,8 @@ class RunFacts:
     interruptions: list[Interruption] = field(default_factory=list)
     checkpoints: list[tuple[int, float]] = field(default_factory=list)
     """Attempt, and the seconds of writing one in it."""
+    checkpoint: int | None = None
+    """Steps that the last checkpoint holds; None where there is none to go on from."""
     losses: list[float | None] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
     reconstruction: dict[tuple[str, str, int], ReconstructionScore] = field(default_factory=dict)
@@ -108,9 +121,10 @@ class RunFacts:
             case events.TuningSetting():
                 facts.tuning_setting = event
             case events.InferenceSetting():
-                facts.inference_setting, facts.inference_seconds = event, []
+                facts.inference_setting, facts.inference_seconds, facts.inference_issue_seconds = event, [], []
             case events.InferenceSteps():
                 facts.inference_seconds.extend(event.seconds)
+                facts.inference_issue_seconds.extend(event.issue_seconds or ())
             case events.Reconstruction():
                 self.reconstruction[event.mark, event.pair, event.seed] = ReconstructionScore(**event.facts())
             case events.Validation():
@@ -137,16 +151,23 @@ class RunFacts:
             case events.Inputs():
                 facts_of_result = event.facts()
                 self.files = facts_of_result.pop("files") or {}
-                self.inputs = RunInputs(**facts_of_result)
+                self._begin_with(RunInputs(**facts_of_result))
             case events.PhaseStarted():
                 self.phases.append(PhaseSeconds(name=event.phase, attempt=self.attempt, seconds=None))
             case events.PhaseEnded():
                 self._end_phase(event)
             case events.CheckpointWritten():
                 self.checkpoints.append((self.attempt, event.seconds))
+                self.checkpoint = event.iteration
             case events.MarkReached():
                 self.marks.pop(event.id, None)  # a mark that is reached again stands at its new place
                 self.marks[event.id] = Mark(**event.facts())
+
+    def _begin_with(self, inputs: RunInputs) -> None:
+        """A run that was begun afresh may have other pictures or weights, and scores of its own."""
+        before, self.inputs = self.inputs, inputs
+        if before and (before.dataset_sha256, before.weights_sha256) != (inputs.dataset_sha256, inputs.weights_sha256):
+            self.reconstruction, self.validation, self.anchors = {}, {}, {}
 
     def _end_phase(self, event: events.PhaseEnded) -> None:
         for place in reversed(range(len(self.phases))):
@@ -165,10 +186,11 @@ class RunFacts:
         if rank == 0 and event.first < len(self.losses):
             # Begun again without a checkpoint: the trajectory is whole, nothing of the earlier attempt is in it.
             self._rewind(event.first)
+            self.checkpoint = None
             self.interruptions = self.interruptions if self.resumed else []
         if rank == 0:
             self.losses.extend(event.losses)
-        facts.seconds = [*facts.seconds[: event.first], *event.seconds]
+        facts.seconds[event.first :] = event.seconds
         facts.budget_seconds = event.total_seconds
 
     def _resume(self, rank: int, facts: RankFacts, event: events.Resumed) -> None:

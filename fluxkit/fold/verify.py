@@ -14,7 +14,7 @@ from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, RESULT_FILE, file_sha
 from fluxkit.record.identity import configuration_sha256, unlabelled_configuration_sha256
 from fluxkit.record.redact import public_spec, redact
 from fluxkit.record.result import RunResult
-from fluxkit.record.run_folder import files_of, folder_of, inside_run_folder, read_job, read_result
+from fluxkit.record.run_folder import files_of, folder_of, inside_run_folder, is_working_file, read_job, read_result
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.values import read_regular
 
@@ -188,7 +188,9 @@ def _files(folder: Path, result: RunResult) -> Iterator[str]:
         elif path.stat().st_size != artifact.bytes or file_sha256(path) != artifact.sha256:
             yield f"{artifact.path} was changed: its hash is not the manifest's"
     for path in files_of(folder):
-        if path not in listed:
+        # A death may have come between a result and the removal of what it no longer needs.
+        left_over = result.status == "completed" and is_working_file(folder, path)
+        if path not in listed and not left_over:
             yield f"{path.relative_to(folder)} is not in the manifest"
 
 

@@ -62,9 +62,21 @@ class Efficiency(Frozen):
     """Measured where, published where, or assumed why."""
 
 
+class Saturation(Frozen):
+    """With how many tokens in one pass a kind of device denoises an image no faster than with more; and the source."""
+
+    family: Literal["nano", "schnell"]
+    kind: Literal["cpu", "cuda"]
+    tokens: int
+    """Of all images of a pass together."""
+    origin: str
+    """Measured where, published where, or assumed why."""
+
+
 class _File(Frozen):
     device: tuple[Peaks, ...]
     efficiency: tuple[Efficiency, ...]
+    saturation: tuple[Saturation, ...]
 
 
 @cache
@@ -107,6 +119,11 @@ def efficiency(device: Peaks, family: str, work: Work, precision: InferencePreci
         if kind == (family, work, precision) and device.name in entry.devices:
             return entry
     return None
+
+
+def saturation(family: str, kind: str) -> Saturation:
+    """What saturates a kind of device; stated for every family and kind."""
+    return next(entry for entry in _file().saturation if (entry.family, entry.kind) == (family, kind))
 
 
 def flops_per_second(device: Peaks, family: str, work: Work, precision: InferencePrecision) -> float | None:

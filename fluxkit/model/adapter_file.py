@@ -8,13 +8,14 @@ Source: the converters in diffusers' `lora_conversion_utils` and the key maps of
 
 import json
 import re
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fluxkit.errors import MachineError
+from fluxkit.errors import MachineError, drive_hint
 from fluxkit.model.pipeline_files import read_json
-from fluxkit.model.tensor_names import DOUBLE_BLOCK, EDGES, SINGLE_BLOCK
+from fluxkit.model.tensor_names import DOUBLE_BLOCK, EDGES, SINGLE_BLOCK, module_shapes, parts_of
+from fluxkit.model.transformer_size import Transformer
 from fluxkit.model.weight_files import DTYPES, check_safetensors
 
 CONFIG_FILE = "adapter_config.json"
@@ -38,8 +39,12 @@ REFUSED = {
     r"bias$": "it changes biases too",
 }
 """What is known of tensors that are not read."""
-CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "eva")
+CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "eva", "lora_ga")
 """Ways of peft to begin a LoRA that change the base as well, or may."""
+OTHER_PRODUCTS = ("use_qalora", "use_bdlora", "alora_invocation_tokens", "arrow_config", "layer_replication",
+                  "target_parameters")  # fmt: skip
+"""Keys of peft's configuration under which the two matrices are not simply multiplied and added to a layer."""
+PLAIN = "Give a plain LoRA for the FLUX transformer."
 
 
 class AdapterLayer(NamedTuple):
@@ -48,6 +53,8 @@ class AdapterLayer(NamedTuple):
     down: str
     up: str
     alpha: str | None
+    inputs: int
+    outputs: int
 
 
 class AdapterFile(NamedTuple):
@@ -78,7 +85,7 @@ def adapter_files(path: str) -> list[Path]:
             )
         given = files[0]
     elif not given.is_file():
-        raise MachineError(f"{title} is not there; give a LoRA file, or the folder that holds it.")
+        raise MachineError(f"{title} is not there{drive_hint(path)}; give a LoRA file, or the folder that holds it.")
     if given.suffix != ".safetensors":
         raise MachineError(f"{title} is no .safetensors file; others may hold pickled code and are never loaded.")
     config = given.with_name(CONFIG_FILE)
@@ -105,8 +112,14 @@ def read_adapter(path: str) -> AdapterFile:
         parts[layer][role] = key
     if not parts:
         raise MachineError(_refusal(file, "it holds no tensor", file.name))
-    config = read_json(configs[0]) if configs else _embedded_config(header.get("__metadata__"))
+    config = read_json(configs[0], PLAIN) if configs else _embedded_config(file, header.get("__metadata__"))
     _check_config(file, config)
+    modules: dict[str, str] = {}
+    for layer in parts:
+        for module in parts_of(layer):  # one may be named in both layouts
+            if other := modules.get(module):
+                raise MachineError(_refusal(file, f"it changes {module} twice", f"as {other} and {layer}"))
+            modules[module] = layer
     return AdapterFile(file, {name: _layer(file, header, keys) for name, keys in parts.items()}, config)
 
 
@@ -158,18 +171,32 @@ def _layer(file: Path, header: dict[str, Any], keys: dict[str, str]) -> AdapterL
     alpha = keys.get("alpha")
     if alpha and prod(header[alpha].get("shape")) != 1:
         raise MachineError(_refusal(file, "its alpha is no number", alpha))
-    return AdapterLayer(keys["down"], keys["up"], alpha)
+    return AdapterLayer(keys["down"], keys["up"], alpha, inputs=down[1], outputs=up[0])
 
 
-def _embedded_config(metadata: object) -> dict[str, Any]:
+def _embedded_config(file: Path, metadata: object) -> dict[str, Any]:
     text = metadata.get(CONFIG_KEY) if isinstance(metadata, dict) else None
     try:
-        values = json.loads(text) if text else {}
-    except (TypeError, ValueError, RecursionError):
-        values = {}
-    return (
-        {key.removeprefix("transformer."): value for key, value in values.items()} if isinstance(values, dict) else {}
-    )
+        values = dict(json.loads(text)) if text else {}
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MachineError(_refusal(file, "its configuration is damaged", CONFIG_KEY)) from error
+    return {key.removeprefix("transformer."): value for key, value in values.items()}
+
+
+def check_fit(adapter: AdapterFile, sizes: Transformer) -> None:
+    """Whether a transformer of these sizes has every layer that the adapter changes.
+
+    Raises:
+        MachineError: it has not, or in another size.
+    """
+    shapes = module_shapes(sizes)
+    for name, layer in adapter.layers.items():
+        parts = [shapes.get(part, (0, 0)) for part in parts_of(name)]
+        if {layer.inputs} != {part[-1] for part in parts} or layer.outputs != sum(part[0] for part in parts):
+            raise MachineError(
+                f"{adapter.file} can't assist tuning: it changes {name} with {layer.inputs} inputs and {layer.outputs} "
+                f"outputs, which this transformer has not in that size. {PLAIN}"
+            )
 
 
 def _check_config(file: Path, config: dict[str, Any]) -> None:
@@ -177,7 +204,7 @@ def _check_config(file: Path, config: dict[str, Any]) -> None:
     kinds = {
         "it is a DoRA, whose magnitudes belong to the weights that it was trained on": config.get("use_dora"),
         "it changes biases too": config.get("lora_bias") or config.get("bias", "none") != "none",
-        "it is no plain LoRA": config.get("peft_type", "LORA") != "LORA",
+        "it is no plain LoRA": config.get("peft_type", "LORA") != "LORA" or any(map(config.get, OTHER_PRODUCTS)),
         "it changed its base when it was begun": str(config.get("init_lora_weights")).lower().startswith(CHANGED_BASE),
     }
     for why, is_so in kinds.items():
@@ -185,9 +212,14 @@ def _check_config(file: Path, config: dict[str, Any]) -> None:
             raise MachineError(_refusal(file, why, "by its configuration"))
     patterns = config.get("alpha_pattern") or {}
     numbers = [config.get("lora_alpha", 1), *(patterns.values() if isinstance(patterns, dict) else [patterns])]
-    if not all(isinstance(number, int | float) for number in numbers):
+    if not all(type(number) in {int, float} and isfinite(number) for number in numbers):
         raise MachineError(_refusal(file, "its alpha is no number", "by its configuration"))
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise MachineError(_refusal(file, f"{pattern!r} is no pattern", "alpha_pattern")) from error
 
 
 def _refusal(file: Path, why: str, where: str) -> str:
-    return f"{file} can't assist tuning: {why} ({where}). Give a plain LoRA for the FLUX transformer."
+    return f"{file} can't assist tuning: {why} ({where}). {PLAIN}"

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fluxkit.errors import MachineError
+from fluxkit.errors import MachineError, drive_hint
 from fluxkit.model.transformer_size import Transformer
 from fluxkit.spec.workload import ModelSpec
 from fluxkit.values import read_regular
@@ -115,20 +115,21 @@ def read_sizes(folder: Path, transformer_config: dict[str, Any] | None = None) -
     )
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file of reasonable size.
+def read_json(file: Path, advice: str = ADVICE) -> dict[str, Any]:
+    """A JSON object from a file of reasonable size, in UTF-8 without a mark, as the libraries read it.
 
     Raises:
         MachineError: it is missing, too large or something else.
     """
     try:
-        values = json.loads(read_regular(file, MAX_JSON_BYTES))
+        values = json.loads(read_regular(file, MAX_JSON_BYTES).decode("utf-8"))
     except OSError as error:
-        raise MachineError(f"{file} can't be read: {error.strerror}. {ADVICE}") from error
+        raise MachineError(f"{file} can't be read: {error.strerror}. {advice}") from error
     except (ValueError, RecursionError) as error:
-        raise MachineError(not_here(file) if is_lfs_pointer(file) else f"{file} is not JSON. {ADVICE}") from error
+        found = f"{file} is not JSON in UTF-8 without a byte order mark. {advice}"
+        raise MachineError(not_here(file) if is_lfs_pointer(file) else found) from error
     if not isinstance(values, dict):
-        raise MachineError(f"{file} is not a JSON object. {ADVICE}")
+        raise MachineError(f"{file} is not a JSON object. {advice}")
     return values
 
 
@@ -149,7 +150,7 @@ def not_here(file: Path) -> str:
 def _recognised(folder: Path, title: str) -> Path:
     missing = [name for name in LANDMARKS if not (folder / name).is_file()]
     if missing and not folder.exists():
-        raise MachineError(f"{title} is not there{_meant_repository(folder)}. {ADVICE}")
+        raise MachineError(f"{title} is not there{_meant_repository(folder)}{drive_hint(str(folder))}. {ADVICE}")
     if missing:
         raise MachineError(
             f"{title} is not a pipeline folder in the diffusers layout: {' and '.join(missing)} "

@@ -6,8 +6,9 @@ length, a JSON header with offsets, then the tensors.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ STEMS = {
 }
 """How the weight files of a component begin: other names are not looked at by the libraries that load them."""
 WEIGHTED = tuple(STEMS)
+INSIDE = {"vae": ("encoder.", "decoder."), "text_encoder": ("encoder.",), "text_encoder_2": ("encoder.block.",)}
+"""How names of tensors begin that the libraries must have a place for; what else is in a file, such as T5's decoder,
+does not matter. Of a transformer that is every name."""
+SCHNELL_AXES = (16, 56, 56)
+"""What diffusers takes for axes_dims_rope where a configuration does not say it."""
+MAX_TOKENS = 1_000_000
+"""Where a tokenizer states no length transformers takes 1e30, which its own code can't count to."""
 DTYPES = ("F32", "F16", "BF16", "F64")
 """Precisions, as safetensors writes them, that are loaded as they are; others need a scale beside them."""
 LIBRARIES = ("diffusers", "transformers")
@@ -63,8 +71,8 @@ def check_pipeline(folder: Path, *, without: Iterable[str] = ()) -> None:
     for component, kind in wanted.items():
         _check_component(folder, component, kind, index.get(component))
     read_json(folder / "scheduler" / "scheduler_config.json")
-    _check_tokenizer(folder / "tokenizer", ("vocab.json", "merges.txt"))
-    _check_tokenizer(folder / "tokenizer_2", ("spiece.model",))
+    _check_tokenizer(folder / "tokenizer", dict, ("vocab.json", "merges.txt"))
+    _check_tokenizer(folder / "tokenizer_2", list, ("spiece.model",))
     for component in WEIGHTED:
         if component in wanted:
             _check_weights(folder / component)
@@ -88,19 +96,30 @@ def _check_component(folder: Path, component: str, wanted: str | None, entry: ob
         raise MachineError(f"{folder} has a {kind} as its {component}, where FLUX has a {wanted}. {ADVICE}")
 
 
-def _check_tokenizer(folder: Path, instead: tuple[str, ...]) -> None:
-    """Without a vocabulary transformers makes a tokenizer of nothing, and every caption becomes the same."""
-    file = folder / "tokenizer.json"
+def _check_tokenizer(folder: Path, vocabulary: type, instead: tuple[str, ...]) -> None:
+    """Without a vocabulary transformers makes a tokenizer of nothing, and every caption becomes the same.
+
+    CLIP's maps pieces to numbers, T5's is a list of pieces with their scores.
+    """
+    settings, file = folder / "tokenizer_config.json", folder / "tokenizer.json"
+    longest = read_json(settings).get("model_max_length")
+    if not isinstance(longest, int) or not 0 < longest <= MAX_TOKENS:
+        raise MachineError(f"{settings} does not state model_max_length, the longest caption; download it again.")
     if file.is_file():
         model = read_json(file).get("model")
-        if not isinstance(model, dict) or not model.get("vocab"):
+        pieces = model.get("vocab") if isinstance(model, dict) else None
+        if not pieces:
             raise MachineError(f"{file} holds no vocabulary; download it again.")
+        if not isinstance(pieces, vocabulary):
+            raise MachineError(f"{file} is that of another text encoder; download it again.")
         return
     for name in instead:
         if not (folder / name).is_file():
             raise MachineError(f"{folder} has no tokenizer.json; download it again. {ADVICE}")
         if is_lfs_pointer(folder / name):
             raise MachineError(not_here(folder / name))
+        if name.endswith(".json") and not read_json(folder / name):
+            raise MachineError(f"{folder / name} holds no vocabulary; download it again.")
     if "spiece.model" in instead and find_spec("sentencepiece") is None:
         raise MachineError(
             f"{folder} has no tokenizer.json, and spiece.model is read only with sentencepiece; download "
@@ -126,7 +145,9 @@ def _expected(component: Path, config: dict[str, Any]) -> dict[str, Shape | None
     """Tensors that a component must have, of the autoencoder without their shapes."""
     kind, source = component.name, component / "config.json"
     if kind == "transformer":
-        return dict(transformer_tensors(Transformer.from_config(config, str(source))))
+        sizes = Transformer.from_config(config, str(source))
+        _check_layout(config, source)
+        return dict(transformer_tensors(sizes))
     try:
         if kind == "vae":
             return dict.fromkeys(vae_tensors(config))
@@ -135,18 +156,39 @@ def _expected(component: Path, config: dict[str, Any]) -> dict[str, Shape | None
         raise MachineError(f"{source} does not describe this part of FLUX ({error}); download it again.") from error
 
 
+def _check_layout(config: dict[str, Any], source: Path) -> None:
+    """Refuses a transformer that diffusers builds otherwise than FLUX is, which it tells only when it computes."""
+    axes = config.get("axes_dims_rope") or SCHNELL_AXES
+    if config.get("out_channels") not in {None, config.get("in_channels")} or config.get("patch_size", 1) != 1:
+        raise MachineError(f"{source} does not describe a FLUX transformer: out_channels or patch_size is another's.")
+    if not isinstance(axes, list | tuple) or sum(axes) != config.get("attention_head_dim"):
+        raise MachineError(
+            f"{source} does not describe a FLUX transformer: axes_dims_rope = {axes!r} does not add up to "
+            f"attention_head_dim = {config.get('attention_head_dim')!r}."
+        )
+
+
 def check_tensors(owner: Path, tensors: Mapping[str, Any], expected: Mapping[str, Shape | None]) -> None:
     """Whether headers hold every expected tensor, in its shape where that is known, in a precision that is loaded.
 
     Raises:
-        MachineError: one is missing, or is another.
+        MachineError: one is missing, or is another, or would be left out without a word.
     """
-    stored = {name.removeprefix("text_model."): entry for name, entry in tensors.items()}
+    prefix = "text_model." if owner.name == "text_encoder" else ""
+    stored = {name.removeprefix(prefix): entry for name, entry in tensors.items() if name != "__metadata__"}
     if owner.name == "text_encoder_2" and not {"shared.weight", "encoder.embed_tokens.weight"} & stored.keys():
         raise MachineError(_missing(owner, ["shared.weight"], ""))
     lacking = [name for name in expected if name not in stored]
     if lacking:
         raise MachineError(_missing(owner, lacking, ""))
+    inside = INSIDE.get(owner.name, ("",))
+    if strangers := [name for name in stored if name not in expected and name.startswith(inside)]:
+        if "guidance" in " ".join(strangers):
+            raise MachineError(guided(owner))
+        more = f" and {counted(len(strangers) - 1, 'other tensor')}" if len(strangers) > 1 else ""
+        raise MachineError(
+            f"{owner} holds the tensor {strangers[0]}{more}, which its sizes have no place for. {ADVICE}"
+        )
     for name, shape in expected.items():
         dtype, real = stored[name].get("dtype"), tuple(stored[name].get("shape", ()))
         if dtype not in DTYPES:
@@ -216,10 +258,28 @@ def check_safetensors(file: Path) -> dict[str, Any]:
             raise MachineError(f"{file} is cut short or no safetensors file; download it again.")
         try:
             header = json.loads(stream.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            expected = LENGTH_BYTES + length + max(ends, default=0)
+            entries = [entry for name, entry in header.items() if name != "__metadata__"]
+            expected = LENGTH_BYTES + length + _covered_bytes(entries)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise MachineError(f"{file} has a damaged header; download it again.") from error
     if size < expected:
         raise MachineError(f"{file} is cut short: {size} of {expected} bytes; download it again.")
+    if size > expected:
+        raise MachineError(f"{file} is longer than its header says: {size} of {expected} bytes; download it again.")
     return dict(header)
+
+
+def _covered_bytes(entries: Sequence[dict[str, Any]]) -> int:
+    """Bytes of tensors that lie one behind the other, which is all that the library reads.
+
+    Raises:
+        ValueError: they overlap, leave a hole, or one is not as long as its shape says.
+    """
+    end = 0
+    for entry in sorted(entries, key=lambda entry: tuple(entry["data_offsets"])):
+        begin, stop = entry["data_offsets"]
+        width = int(entry["dtype"].lstrip("BF")) // 8 if entry["dtype"] in DTYPES else None
+        if begin != end or (width is not None and stop - begin != width * prod(entry["shape"])):
+            raise ValueError("the tensors do not lie one behind the other")
+        end = stop
+    return end

@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from fluxkit.errors import MachineError
+from fluxkit.machine.device_peaks import saturation
 from fluxkit.machine.readings import PlacedDevice
 from fluxkit.model.memory_formula import Peak, PeakBytes, predicted_peaks
 from fluxkit.plan.arithmetic import lacking
@@ -16,10 +17,6 @@ from fluxkit.plan.sizes import Sizes
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted, size_text
 
-NANO_CPU_MICRO_BATCH = 64
-"""Measured on two cores: 1.4 x the speed of one pass over 256 images, whose activations do not fit the caches."""
-SCHNELL_CPU_MICRO_BATCH = 2
-"""Measured on one of schnell's blocks: from two samples on a CPU multiplies no faster, and a pass takes minutes."""
 CONTEXT_BYTES = 1_000_000_000
 """Of a GPU's memory that no tensor can have: the driver's context, kernels and workspaces. Set aside, not measured."""
 NCCL_BYTES = 700_000_000
@@ -76,7 +73,7 @@ class Room(NamedTuple):
 
 
 def choose_batches(spec: RunSpec, sizes: Sizes, devices: Sequence[PlacedDevice]) -> Batches:
-    """The micro-batches of tuning and inference, as asked, or the largest that fit.
+    """The micro-batches of tuning and inference, as asked, or the largest that fit and make it faster.
 
     Raises:
         MachineError: what is asked, or even one sample at a time, does not fit; with what would.
@@ -91,11 +88,12 @@ def choose_batches(spec: RunSpec, sizes: Sizes, devices: Sequence[PlacedDevice])
         notes.append(f"Tuning takes {counted(tuning, 'sample')} per pass: {why}.")
     if inference == "auto":
         share = spec.inference.batch_size // spec.execution.processes
-        of_a_cpu = {"nano": NANO_CPU_MICRO_BATCH, "schnell": SCHNELL_CPU_MICRO_BATCH}[spec.model.family]
-        limit = of_a_cpu if spec.execution.device == "cpu" else share
-        inference = largest_divisor(share, limit, lambda size: room.holds(peaks.inference[size]))
+        enough = largest_divisor(share, saturating_images(spec, sizes))
+        inference = largest_divisor(share, enough, lambda size: room.holds(peaks.inference[size]))
         images = counted(inference, "image")
-        notes.append(f"Inference takes {images} per pass of the {share} that each process denoises.")
+        why = "more are no faster" if inference == enough < share else "all of them"
+        why = why if inference == enough else "the most that fit"
+        notes.append(f"Inference takes {images} per pass of the {share} that each process denoises: {why}.")
     needs = peaks.tuning[tuning], peaks.inference[inference]
     while_tuning, in_inference = (size_text(need.total) for need in needs)
     notes.append(f"Predicted peak of each process: {while_tuning} while tuning, {in_inference} in inference.")
@@ -148,6 +146,11 @@ def _room_of(spec: RunSpec, devices: Sequence[PlacedDevice]) -> Room:
         return Room(smallest.name, memory and memory // (processes // spec.execution.nodes))
     reserved = CONTEXT_BYTES + smallest.reserved_bytes + (NCCL_BYTES if processes > 1 else 0)
     return Room(smallest.name, memory, reserved)
+
+
+def saturating_images(spec: RunSpec, sizes: Sizes) -> int:
+    """Images of one pass with which the device denoises each of them no faster than with more."""
+    return saturation(spec.model.family, spec.execution.device).tokens // sizes.sample.tokens
 
 
 def largest_divisor(share: int, limit: int, fits: Callable[[int], bool] = lambda _size: True) -> int:

@@ -15,7 +15,7 @@ from fluxkit.plan.duration import expected_times, inference_seconds
 from fluxkit.plan.micro_batches import choose_batches, fits
 from fluxkit.plan.placement import place
 from fluxkit.plan.sizes import Sizes, sizes_of
-from fluxkit.plan.storage import check_storage
+from fluxkit.plan.storage import check_storage, stop_note
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.units import counted, size_text
 from fluxkit.values import Amount, Frozen, Share, Whole
@@ -79,6 +79,8 @@ class Job(Frozen):
     """Which fluxkit began the run."""
     attempt: Whole = 0
     """0 at first, one more for every resume; a resumed attempt continues from `checkpoint/`."""
+    graded_since: Whole = 0
+    """The first attempt whose scores count: those before it graded in other micro-batches, or on other files."""
 
 
 def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Sizes | None = None) -> Plan:
@@ -101,6 +103,7 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Size
     cores, name = threads * spec.execution.processes, placement.devices[0].name
     times = expected_times(spec, sizes, name, cores=cores, micro_batch=batches.inference)
     preparation = _preparation_note(spec, sizes)
+    stopping = stop_note(spec, sizes, (times.tuning_seconds or 0.0) / spec.tune.iterations, batches.tuning)
     return Plan(
         device=spec.execution.device,
         device_names=tuple(device.name for device in placement.devices),
@@ -119,8 +122,11 @@ def make_plan(spec: RunSpec, system: System, *, to_run: bool = True, sizes: Size
         predicted_seconds=times.tuning_seconds,
         predicted_batch_seconds=times.batch_seconds,
         predicted_inference_coverage=times.inference_coverage,
-        notes=(*placement.notes, *missing, *batches.notes, *storage, preparation, *about_threads, *times.notes),
-    )
+        notes=(
+            *placement.notes, *missing, *batches.notes, *storage, preparation, *about_threads, *times.notes,
+            *([stopping] if stopping else ()),
+        ),
+    )  # fmt: skip
 
 
 def measuring_seconds(spec: RunSpec, plan: Plan) -> float:
@@ -158,7 +164,7 @@ def _preparation_note(spec: RunSpec, sizes: Sizes) -> str:
             " or graded."
         )
     cached = size_text(sizes.cache_bytes)
-    return f"Encoded images and captions take {cached} in the cache; fluxkit cache says where and clears it."
+    return f"Opened and encoded images and captions take {cached} in the cache; fluxkit cache says where and clears it."
 
 
 def _choose_threads(spec: RunSpec, system: System) -> tuple[int, list[str]]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from fluxkit.dataset.photos import photos
 from fluxkit.dataset.picture_folder import list_folder
 from fluxkit.errors import MachineError
-from fluxkit.model.adapter_file import read_adapter
+from fluxkit.model.adapter_file import check_fit, read_adapter
 from fluxkit.model.memory_formula import FLOAT32, ForwardPass
 from fluxkit.model.pipeline_files import PACK, pipeline_folder, read_sizes, single_file
 from fluxkit.model.single_file import check_model, transformer_config
@@ -28,7 +28,7 @@ class Sizes(NamedTuple):
     caption_numbers: int
     """Numbers of all encoded captions together, the empty one included."""
     cache_bytes: int
-    """Of the encoded images and captions that a run keeps for the next."""
+    """Of the opened pictures, and of the encoded images and captions, that a run keeps for the next."""
 
 
 def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
@@ -41,18 +41,19 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
     Raises:
         MachineError: files are missing or damaged, the resolution does not suit the model, or there is no picture.
     """
-    config = None
+    config = adapter = None
     if folder is None:
         if spec.model.weights == "pretrained":
             folder, config = check_model(spec.model)
         else:
             folder = pipeline_folder(spec.model)
-        if spec.model.assistant_adapter:
-            read_adapter(spec.model.assistant_adapter)
+        adapter = read_adapter(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
     elif spec.model.weights == "pretrained" and (file := single_file(spec.model)):
         config = transformer_config(file, folder)
     pipeline = read_sizes(folder, config)
     transformer, unit = pipeline.transformer, pipeline.vae_factor * PACK
+    if adapter:
+        check_fit(adapter, transformer)
     if spec.data.resolution % unit:
         raise MachineError(
             f"data.resolution = {spec.data.resolution} is not divisible by {unit}, the pixels per token of this model."
@@ -73,5 +74,6 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
             gradient_checkpointing=spec.execution.gradient_checkpointing,
         ),
         caption_numbers=captions,
-        cache_bytes=latents * FLOAT32 + captions * TEXT_BYTES[spec.model.family] if spec.model.can_draw else 0,
+        cache_bytes=pictures * 3 * spec.data.resolution**2
+        + (latents * FLOAT32 + captions * TEXT_BYTES[spec.model.family] if spec.model.can_draw else 0),
     )

@@ -28,6 +28,10 @@ LEAST_PATIENCE_SECONDS = 600.0
 """That processes wait for each other before they give up: what torch's NCCL does by itself."""
 LEAST_GRACE_SECONDS = 60.0
 """That an engine gets to write a checkpoint after it was told to stop."""
+STEPS_OF_GRACE = 3
+"""Optimiser steps that it gets beside: the one it is in, and the time of a picture of four denoising steps."""
+SLURM_SECONDS, DOCKER_SECONDS = 30, 10
+"""What Slurm (KillWait) and docker stop wait by themselves between telling a process to stop and ending it."""
 
 
 class Written(NamedTuple):
@@ -59,9 +63,13 @@ def checkpoint_interval_seconds(spec: RunSpec, trainable_parameters: int) -> flo
     return max(spec.execution.checkpoint_seconds, writing / CHECKPOINT_SHARE)
 
 
-def grace_seconds(spec: RunSpec, trainable_parameters: int) -> float:
-    """What an engine gets to write a checkpoint after it was told to stop, even on a slow disk."""
-    return LEAST_GRACE_SECONDS + written(spec, trainable_parameters).checkpoint / SLOW_BYTES_PER_SECOND
+def grace_seconds(spec: RunSpec, trainable_parameters: int, step_seconds: float = 0.0) -> float:
+    """What an engine gets to stop after it was told to, even on a slow disk.
+
+    It ends the step that it is in, or the picture, which takes less than two steps more, and writes a checkpoint.
+    """
+    writing = written(spec, trainable_parameters).checkpoint / SLOW_BYTES_PER_SECOND
+    return LEAST_GRACE_SECONDS + STEPS_OF_GRACE * step_seconds + writing
 
 
 def patience_seconds(spec: RunSpec, parameters: int, trainable_parameters: int) -> float:
@@ -89,14 +97,38 @@ def check_storage(spec: RunSpec, sizes: Sizes, system: System) -> list[str]:
     if writes.on_disk < WORTH_A_NOTE_BYTES:
         return []
     interval = span(checkpoint_interval_seconds(spec, sizes.cost.trainable_parameters))
-    writing, slow = writes.checkpoint / DISK_BYTES_PER_SECOND, grace_seconds(spec, sizes.cost.trainable_parameters)
+    writing, slow = (writes.checkpoint / rate for rate in (DISK_BYTES_PER_SECOND, SLOW_BYTES_PER_SECOND))
     return [
         f"On disk it takes up to {size_text(writes.on_disk)} at a time: {parts}.",
         (
             f"A checkpoint comes every {interval} of tuning. Writing it takes about {span(writing)}, on a slow disk up"
-            f" to {span(slow)}; a job is to be told so long before its end (Slurm: --signal=B:USR1@{slow:.0f})."
+            f" to {span(slow)}."
         ),
     ]
+
+
+def stop_note(spec: RunSpec, sizes: Sizes, step_seconds: float, micro_batch: int) -> str:
+    """How long a stop takes, where that is longer than `docker stop` waits by itself; else nothing.
+
+    Args:
+        spec: what is asked.
+        sizes: of its model.
+        step_seconds: of an optimiser step, as predicted; 0 where it is not.
+        micro_batch: samples of a pass on each process; between two passes a step may be dropped.
+    """
+    parameters = sizes.cost.trainable_parameters
+    samples = spec.tune.global_batch_size // spec.execution.processes
+    seconds = step_seconds * micro_batch / samples + written(spec, parameters).checkpoint / DISK_BYTES_PER_SECOND
+    if seconds < DOCKER_SECONDS:
+        return ""
+    grace = round(grace_seconds(spec, parameters, step_seconds))
+    sooner = " (sooner with execution.micro_batch_size = 1)" if micro_batch > 1 else ""
+    return (
+        f"Told to stop while it tunes, it ends its micro-batch and writes a checkpoint, in about {span(seconds)}"
+        f"{sooner}. It is given {grace} s; let a job be told so long before its end (Slurm: --signal=B:USR1@{grace},"
+        f" docker stop --time {grace}). By themselves Slurm waits {SLURM_SECONDS} s (KillWait) and docker stop"
+        f" {DOCKER_SECONDS}, and then what was tuned since the last checkpoint is lost."
+    )
 
 
 def _check_host(spec: RunSpec, sizes: Sizes, system: System, writes: Written) -> None:

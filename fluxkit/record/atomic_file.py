@@ -16,6 +16,8 @@ from fluxkit.record.contained import parent_below, remove, remove_at, walked
 RESULT_FILE = "result.json"
 JOB_FILE = "job.json"
 CHECKPOINT_FILE = "checkpoint/tuning.safetensors"
+SNAPSHOTS = "snapshots"
+"""Where the states to be graded lie until the run is completed."""
 LOCK_FILE = "run.lock"
 LOCKS = re.compile(r"run(\.(rank|join)-\d{1,4})?\.lock")
 """Names of files that say who is at work: the one that runs it, each rank, each further machine."""
@@ -50,7 +52,7 @@ def sha256_beside(path: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: Path, *, below: Path | None = None) -> Iterator[Path]:
+def written_whole(path: Path, *, below: Path | None = None, durable: bool = True) -> Iterator[Path]:
     """A free path for the block to make a file or folder at, which then takes the place of `path`.
 
     Until the last moment what was there before stays; if the block fails, nothing changes.
@@ -59,6 +61,8 @@ def written_whole(path: Path, *, below: Path | None = None) -> Iterator[Path]:
         path: of the file or folder.
         below: the folder that a person named. All that lies between it and `path` may be a stranger's, so no part of
             it is followed if it is a link. None: the one that `path` lies in.
+        durable: False: a power loss may cut it short, and its own hash tells. Waiting for the disk would be most of
+            the time of ten thousand small files.
 
     Raises:
         MachineError: a part of the way is a link.
@@ -69,7 +73,7 @@ def written_whole(path: Path, *, below: Path | None = None) -> Iterator[Path]:
     with parent_below(folder, path, make=True) as parent:
         try:
             yield temporary
-            for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
+            for file in temporary.rglob("*") if temporary.is_dir() else [temporary] * durable:
                 if file.is_dir():
                     continue
                 with file.open("rb") as written:
@@ -77,7 +81,8 @@ def written_whole(path: Path, *, below: Path | None = None) -> Iterator[Path]:
             if temporary.is_dir():  # a folder can't be replaced by another in one step
                 remove_at(parent, path.name)
             os.replace(temporary, path.name, dst_dir_fd=parent)
-            os.fsync(parent)  # or a power loss could take the file's name with it
+            if durable:
+                os.fsync(parent)  # or a power loss could take the file's name with it
         finally:
             remove(folder, temporary)
 

@@ -126,6 +126,8 @@ class TuningSetting(Setting):
     """How tuning runs on this rank, seen while it warmed up."""
 
     event: Literal["tuning_setting"] = "tuning_setting"
+    host: facts.HostTime | None = None
+    """Of the gradients of one micro-batch; null on a CPU."""
     precision: dict[str, str] | None = None
     """Dtype of the last block's output, autocast inside the model, and backend switches, read in a pass."""
 
@@ -146,6 +148,8 @@ class InferenceSteps(TimedEvent):
 
     event: Literal["inference_steps"] = "inference_steps"
     seconds: tuple[Amount, ...]
+    issue_seconds: tuple[Amount, ...] | None = None
+    """What the host needed to issue each of them; null on a CPU."""
 
 
 class Memory(TimedEvent):

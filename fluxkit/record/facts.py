@@ -79,6 +79,16 @@ class RunInputs(Frozen):
     trainable_parameters: Whole
 
 
+class HostTime(Frozen):
+    """How long a GPU's host needs to issue a pass, against how long the device takes until the pass is done."""
+
+    issue_seconds: Amount
+    """By the host's clock, before it waits for the device. An upper bound: where the device is far behind, the host
+    waits for room in the driver's queue."""
+    device_seconds: Amount
+    """From the first of the pass until the device has done all of it, with the time in which it waits for the host."""
+
+
 class Mark(Frozen):
     """A graded state of the trajectory."""
 

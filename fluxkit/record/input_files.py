@@ -11,7 +11,7 @@ from fluxkit.dataset.picture_folder import list_folder
 from fluxkit.model.adapter_file import adapter_files
 from fluxkit.model.pipeline_files import pipeline_folder, single_file
 from fluxkit.model.weight_files import COMPONENTS
-from fluxkit.record.atomic_file import file_sha256, write_atomically
+from fluxkit.record.atomic_file import file_sha256, written_whole
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.workload import ModelSpec
 
@@ -30,7 +30,7 @@ def input_files(spec: RunSpec) -> dict[str, str]:
     if spec.data.source == "folder":
         for image in list_folder(spec.data)[0]:
             # Two lines of metadata may give one picture two captions.
-            parts = (files.get(f"data/{image.name}"), file_sha256(image.file), image.caption, image.group)
+            parts = (files.get(f"data/{image.name}"), cached_file_sha256(image.file), image.caption, image.group)
             files[f"data/{image.name}"] = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
     files |= {name: cached_file_sha256(path) for name, path in _weights(spec.model)}
     return {name.encode("utf-8", "backslashreplace").decode(): sha256 for name, sha256 in files.items()}
@@ -59,8 +59,9 @@ def cached_file_sha256(path: Path) -> str:
     # What is written again within a tick of the file system's clock would bear the same stamp.
     old_enough = time.time() - file.stat().st_ctime > SETTLED_SECONDS
     if old_enough and _stamp(file) == before:
-        with suppress(OSError):  # a cache that can't be written only costs time
-            write_atomically(note, f"{digest} {_check(key, digest)}\n")
+        # A cache that can't be written only costs time.
+        with suppress(OSError), written_whole(note, durable=False) as temporary:
+            temporary.write_text(f"{digest} {_check(key, digest)}\n", "ascii")
     return digest
 
 

@@ -70,6 +70,9 @@ class Tuning(Frozen):
     checkpoint_seconds: Amount | None = None
     """Writing checkpoints on rank 0, inside the tuning phases that ended and off the budget; null in results that were
     made without."""
+    host: facts.HostTime | None = None
+    """Medians over the gradients of one micro-batch, on the rank whose device waited most for its host; null on a CPU
+    and in results that were made without."""
 
 
 class Quality(Frozen):
@@ -102,6 +105,9 @@ class Inference(Frozen):
     """One forward pass of one micro-batch (on each process) and the scheduler's step."""
     coverage: Share
     """Share of one whole batch's steps that was timed, at most 1."""
+    host: facts.HostTime | None = None
+    """Medians over the timed steps, on the rank whose device waited most for its host; null on a CPU and in results
+    that were made without."""
 
 
 class CanaryRate(Frozen):

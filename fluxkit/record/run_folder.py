@@ -1,8 +1,10 @@
 """A run folder on disk: result, events, samples, adapter; read, written whole or not at all, and found."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
@@ -11,10 +13,12 @@ from fluxkit.errors import FluxkitError, MachineError, UsageError
 from fluxkit.machine.container import unwritable
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import (
+    CHECKPOINT_FILE,
     JOB_FILE,
     LOCK_FILE,
     LOCKS,
     RESULT_FILE,
+    SNAPSHOTS,
     file_sha256,
     to_json,
     write_with_sha256,
@@ -30,6 +34,7 @@ MAX_RESULT_VALUES = 10_000_000
 """Numbers, texts and lists in a result: a few bytes each on disk are a hundred in memory."""
 MAX_JOB_BYTES = 10_000_000
 SHA256_FILE, SIGNATURE_FILE = f"{RESULT_FILE}.sha256", f"{RESULT_FILE}.sig"
+_WORKING_FILE = re.compile(rf"{re.escape(CHECKPOINT_FILE)}|{SNAPSHOTS}/iteration-\d{{8}}\.safetensors")
 MAX_DEPTH = 3
 """A study folder's results lie at most so many folders below it."""
 
@@ -224,13 +229,29 @@ def safe_path(folder: Path, relative: str) -> Path:
     return path
 
 
-def manifest(folder: Path) -> tuple[Artifact, ...]:
-    """Every regular file of the folder except the result itself, its hash and the locks; by path."""
+def manifest(folder: Path, *, completed: bool = False) -> tuple[Artifact, ...]:
+    """Every regular file of the folder except the result itself, its hash and the locks; by path.
+
+    Of a completed run without what only one that goes on needs, which is removed once the result is written.
+    """
     return tuple(
         Artifact(path=path.relative_to(folder).as_posix(), sha256=file_sha256(path), bytes=path.stat().st_size)
         for path in files_of(folder)
-        if path.is_file() and not path.is_symlink()
+        if path.is_file() and not path.is_symlink() and not (completed and is_working_file(folder, path))
     )
+
+
+def is_working_file(folder: Path, file: Path) -> bool:
+    """Whether a file of a run folder is the checkpoint, or a state that is still to be graded."""
+    return bool(_WORKING_FILE.fullmatch(file.relative_to(folder).as_posix()))
+
+
+def remove_working_files(folder: Path) -> None:
+    """Removes what only a run that is to go on needs; its result has to be on disk first."""
+    for path in filter(partial(is_working_file, folder), files_of(folder)):
+        with suppress(OSError):
+            remove(folder, path)
+            path.parent.rmdir()  # once it is empty
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Comparison and results as JSON inside a page: nothing in it ends its element, and it never makes the page heavy."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 
 from fluxkit.compare.comparison import Comparison
 from fluxkit.compare.published import Published
+from fluxkit.errors import HARMFUL
 from fluxkit.record.result import RunResult
 from fluxkit.values import Frozen
 
@@ -21,6 +23,7 @@ RAW: dict[str, Any] = {
     "artifacts": True,
 }
 """What is left out of a page that would be too heavy: series, and the list of the files that hold them."""
+_ESCAPED = re.compile(f"[<>&]|{HARMFUL.pattern}")
 
 
 class Embedded(Frozen):
@@ -58,6 +61,7 @@ def _json(value: BaseModel, without: Any = None) -> str:
 def inside_script(text: str) -> str:
     """JSON that can stand inside a script element: no character in it can begin a tag, a comment or an entity.
 
-    JSON has these characters in strings alone, where their escapes mean the same.
+    Nor does one steer who reads the page's source. JSON has these characters in strings alone, where their escapes
+    mean the same.
     """
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return _ESCAPED.sub(lambda character: f"\\u{ord(character[0]):04x}", text)

@@ -117,8 +117,8 @@ class Engine:
         if not ranks:
             _quietly(self._process.send_signal, signal.SIGTERM if self._several else number)
 
-    def kill(self) -> None:
-        """Ends the whole family at once; harmless when it is gone."""
+    def kill(self) -> int:
+        """Ends the whole family at once; harmless when it is gone. Gives the exit code."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         for _ in range(KILL_LOOKS):  # one that is waiting for a broken disk can't be ended
@@ -127,7 +127,7 @@ class Engine:
             for process in family:
                 _quietly(process.kill)
             time.sleep(LOOK_SECONDS)
-        self._process.wait()
+        return self._process.wait()
 
     def _await_ranks(self) -> None:
         """Ranks whose torchrun was killed have been told to stop with it, and get the time to write a checkpoint."""

@@ -19,8 +19,9 @@ from fluxkit.record.lock import machine_lock
 from fluxkit.record.run_folder import read_job, read_result
 from fluxkit.record.study import STUDY_FILE, read_study
 from fluxkit.run.engine_process import Engine
-from fluxkit.run.follow import StopRequests, Tail, follow
+from fluxkit.run.follow import Tail, follow
 from fluxkit.run.progress import SILENT, Position, Reporter
+from fluxkit.stop_requests import check_stop, stop_requests
 from fluxkit.units import span
 
 LOOK_SECONDS = 0.5
@@ -29,6 +30,7 @@ PATIENCE_SECONDS = 600.0
 LOG_LINES = 12
 
 
+@stop_requests()
 def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float = PATIENCE_SECONDS) -> int:
     """Takes part in every run of the study in `folder` until it is over; gives how many it took part in.
 
@@ -40,7 +42,7 @@ def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float =
     Raises:
         UsageError: the folder that the study is to appear in does not exist.
         MachineError: no run began, or it has all its machines, or something in its folder is a link.
-        KeyboardInterrupt: interrupted by hand.
+        StopRequestedError, KeyboardInterrupt: told to stop, or interrupted by hand.
     """
     if not folder.absolute().parent.is_dir():
         raise UsageError(
@@ -57,10 +59,9 @@ def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float =
         run, job = next(((run, job) for run, job in _begun(folder) if (run, job.attempt) not in joined), (None, None))
         if run and job:
             joined.add((run, job.attempt))
-            told_to_stop = _take_part(run, job, reporter=reporter)
+            _take_part(run, job, reporter=reporter)
             waiting_since = time.monotonic()
-            if told_to_stop:
-                break
+            check_stop()
         elif joined and _is_over(folder):
             break
         time.sleep(LOOK_SECONDS)
@@ -93,8 +94,8 @@ def _is_over(folder: Path) -> bool:
     return "interrupted" in ended or (len(ended) == len(runs) and "started" not in ended)
 
 
-def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
-    """Runs this machine's processes of one run; gives whether they were told to stop."""
+def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> None:
+    """Runs this machine's processes of one run to their end, also where they are told to stop."""
     from fluxkit.machine.system import probe
 
     refuse_links(folder)
@@ -105,7 +106,8 @@ def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
     with (
         machine_lock(folder, plan.nodes),
         tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch,
-        StopRequests() as stop,
+        stop_requests() as stop,
+        stop.deferred(),
     ):
         log = Path(scratch) / "engine.log"
         with (
@@ -116,4 +118,3 @@ def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
         if code:
             lines = log.read_text("utf-8", errors="replace").splitlines()[-LOG_LINES:]
             reporter.say("\n".join([f"This machine's part of {folder.name} ended with exit code {code}:", *lines]))
-    return stop.count > 0

@@ -24,11 +24,12 @@ from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import Energy, Looks, RunResult
 from fluxkit.record.run_folder import held_folder, new_folder, read_job, read_result, write_result
 from fluxkit.run.engine_process import Engine
-from fluxkit.run.follow import StopRequests, Tail, follow
+from fluxkit.run.follow import Tail, follow
 from fluxkit.run.out_of_memory import attempt_of, killed_for_memory, smaller
 from fluxkit.run.progress import SILENT, Position, Reporter
 from fluxkit.run.telemetry import Sampler
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.stop_requests import StopRequests, stop_requests
 
 NOT_STARTED = 127
 """The shell's exit code of a command that can't be started."""
@@ -85,7 +86,11 @@ def launch(
         plan=plan,
         system=Looks(before=before),
     )
-    with new_folder(folder, "a run makes its own folder", lambda: _write_down(folder, job, result)):
+    with (
+        stop_requests() as stop,
+        stop.deferred(),  # what is begun is also ended, and its result says how
+        new_folder(folder, "a run makes its own folder", lambda: _write_down(folder, job, result)),
+    ):
         return _attempts(folder, job, result, reporter=reporter)
 
 
@@ -101,10 +106,12 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         UsageError: the folder holds no run, or one that is completed.
         MachineError: it is in use, can't be written, or was begun on other hardware, with other packages or files.
     """
-    read_result(folder)  # a folder that holds no run gets no lock
-    with held_folder(folder):
+    before = read_result(folder).status  # a folder that holds no run gets no lock
+    with stop_requests() as stop, held_folder(folder):
         result = settle_held(folder)
         if result.status == "completed":
+            if before == "started":  # all that it lacked was to be written down
+                return result
             raise UsageError(f"{folder} is completed; there is nothing to resume.")
         refuse_links(folder)
         job = _next_job(folder, result)
@@ -114,13 +121,15 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         if not afresh:
             _refuse_other_inputs(folder, job.spec)
         else:
+            job = job.model_copy(update={"graded_since": job.attempt})
             remove(folder, folder / "checkpoint")
         result = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
-        try:
-            _write_down(folder, job, result)
-        except OSError as error:
-            raise MachineError(unwritable(folder, error)) from error
-        return _attempts(folder, job, result, reporter=reporter)
+        with stop.deferred():
+            try:
+                _write_down(folder, job, result)
+            except OSError as error:
+                raise MachineError(unwritable(folder, error)) from error
+            return _attempts(folder, job, result, reporter=reporter)
 
 
 def _write_down(folder: Path, job: Job, result: RunResult) -> None:
@@ -194,7 +203,7 @@ def _attempts(folder: Path, job: Job, result: RunResult, *, reporter: Reporter) 
     from fluxkit.machine.system import probe
 
     whole = job.attempt == 0
-    with StopRequests() as stop:
+    with stop_requests() as stop:
         try:
             while True:
                 kills = killed_for_memory()
@@ -211,7 +220,10 @@ def _attempts(folder: Path, job: Job, result: RunResult, *, reporter: Reporter) 
                 whole = plan.micro_batch_size != job.plan.micro_batch_size
                 if whole:
                     remove(folder, folder / "checkpoint")
-                job = job.model_copy(update={"plan": plan, "attempt": job.attempt + 1})
+                next_attempt = job.attempt + 1
+                # What was graded whole counts; a part of it in batches of another size would not.
+                since = next_attempt if attempt.phase == "evaluate" else job.graded_since
+                job = job.model_copy(update={"plan": plan, "attempt": next_attempt, "graded_since": since})
                 result = result.model_copy(update={"plan": plan})
                 _write_down(folder, job, result)
             settled = settle_on_disk(folder, result, ending, after=probe())
@@ -244,7 +256,11 @@ def _run_engine(folder: Path, job: Job, stop: StopRequests, *, reporter: Reporte
         _log(folder, f"The engine can't be started: {error.strerror}")
         return Ending(exit_code=NOT_STARTED), sampler
     with engine, sampler.watch(engine.pid), reporter.run(job.spec.hardware.label, position):
-        return Ending(follow(engine, Tail(folder, job), position, stop, reporter), stop.name), sampler
+        try:
+            code = follow(engine, Tail(folder, job), position, stop, reporter)
+        except KeyboardInterrupt:  # at once
+            code = engine.kill()
+        return Ending(code, stop.name), sampler
 
 
 def _log(folder: Path, line: str) -> None:

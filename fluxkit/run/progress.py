@@ -41,6 +41,8 @@ class Position:
     def __init__(self, spec: RunSpec, plan: Plan) -> None:
         self._spec, self._plan = spec, plan
         self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT_BLOCKS)
+        self.step_seconds = (plan.predicted_seconds or 0.0) / spec.tune.iterations
+        """Of the longest optimiser step; as planned before the first."""
         self.phase: str | None = None
         """The phase that is going on, as the events name it; None before the first and between two."""
         self.begun = "start"
@@ -59,6 +61,8 @@ class Position:
                 self.phase = self._detail = None
             case Iterations():
                 self._iteration, self._seconds = event.first + len(event.seconds), event.total_seconds
+                measured = self.step_seconds if self._recent else 0.0
+                self.step_seconds = max(measured, *event.seconds, 0.0)
                 self._recent.append((len(event.seconds), sum(event.seconds)))
                 self._loss = event.losses[-1] if event.losses else self._loss
             case Resumed():
@@ -70,6 +74,11 @@ class Position:
                 self._inference_seconds += sum(event.seconds)
             case _:
                 pass
+
+    @property
+    def micro_batch_seconds(self) -> float:
+        """After which a step may stop: its part for one forward and backward pass."""
+        return self.step_seconds / self._plan.accumulation_steps
 
     def words(self) -> str:
         """Phase and place in it, as a line."""

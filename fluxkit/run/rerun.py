@@ -28,6 +28,7 @@ from fluxkit.run.rerun_verdict import (
 from fluxkit.run.study import DEFAULT_PARENT, dated_name, plan_all, run_study
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.toml import PATHS, override_spec
+from fluxkit.stop_requests import StopRequestedError
 
 VERDICT_FILE = "rerun.json"
 
@@ -89,10 +90,13 @@ def run_again(
 
     Raises:
         RunError: a run did not complete, so there is nothing to compare.
+        StopRequestedError: told to stop.
         MachineError: it can't run here.
     """
     folder = out or DEFAULT_PARENT / dated_name(f"rerun-{rerun.spec.name}")
     outcome = run_study([rerun.spec], repeats=repeats, out=folder, same_seed=True, reporter=reporter)
+    if outcome.stopped:
+        raise StopRequestedError
     lost = next((result for result in outcome.results if result.status != "completed"), None)
     if lost:
         raise RunError(f"There is no verdict, because a run did not complete: {run_sentence(lost)}")

@@ -6,10 +6,10 @@ import math
 import random
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from fluxkit.dataset.cache import cache_folder
 from fluxkit.errors import UsageError
@@ -21,13 +21,15 @@ from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
 from fluxkit.record.contained import refuse_link, remove
 from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import RunResult, Status
-from fluxkit.record.run_folder import held_folder, new_folder, read_job
+from fluxkit.record.run_folder import held_folder, new_folder, read_job, remove_working_files
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
-from fluxkit.run.progress import SILENT, Reporter, StudyProgress, run_sentence
+from fluxkit.run.progress import PLAIN_SECONDS, SILENT, Reporter, StudyProgress, run_sentence
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.stop_requests import StopRequestedError, check_stop, stop_requests
 from fluxkit.values import canonical_sha256
 
+Item = TypeVar("Item")
 DEFAULT_PARENT = Path("runs")
 """Of studies whose folder nobody names."""
 
@@ -56,7 +58,7 @@ class Outcome(NamedTuple):
     results: tuple[RunResult, ...]
     """In the order of the study; fewer than planned if it was told to stop."""
     stopped: bool
-    """Whether it was told to stop (SIGTERM, SIGUSR1) and can be resumed."""
+    """Whether it was told to stop and can be resumed."""
 
     def to_json(self) -> str:
         """For scripts."""
@@ -74,6 +76,7 @@ class Outcome(NamedTuple):
         return json.dumps({"study": str(self.folder), "stopped": self.stopped, "runs": runs}, indent=1)
 
 
+@stop_requests()
 def run_study(
     specs: Sequence[RunSpec],
     *,
@@ -100,6 +103,7 @@ def run_study(
         UsageError: the folder is taken, or there is no such study to resume.
         MachineError: a spec can't run here, or the folder can't be written; nothing was run.
         KeyboardInterrupt: interrupted by hand; what was done is written.
+        StopRequestedError: told to stop before the first run began; there is nothing to resume.
     """
     study = arrange(specs, until.looks if until else (repeats,), same_seed=same_seed)
     if not resuming:
@@ -151,26 +155,37 @@ def _carry_out(
 ) -> Outcome:
     """Everything that is left of a study, from looking for its inputs on."""
     cautions = list(warnings(folder, cache_folder()))
-    left_out = _bring_inputs(specs)
+    left_out = _bring_inputs(specs, reporter)
     plans = plan_all(specs, folder=folder)
     cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
     for caution in dict.fromkeys([*cautions, *left_out]):
         reporter.say(caution)
+    check_stop()
     if new:
         advice = f"choose another one with --out, or continue what it holds: fluxkit resume {folder}"
         holding = new_folder(folder, advice, lambda: _write(folder, study))
     else:
         holding = held_folder(folder)
+    results: list[RunResult] = []
     with holding:
-        study = read_study(folder)
-        return _run_all(folder, study, specs, plans, until=until, reporter=reporter)
+        try:
+            _run_all(folder, read_study(folder), specs, plans, results, until=until, reporter=reporter)
+            check_stop()  # it may have come while the last run was folded
+        except StopRequestedError:
+            reporter.say(_how_to_continue(folder, study))
+            return Outcome(folder, tuple(results), stopped=True)
+        except KeyboardInterrupt:
+            reporter.say(_how_to_continue(folder, study))
+            raise
+    return Outcome(folder, tuple(results), stopped=False)
 
 
 def _write(folder: Path, study: Study) -> None:
-    write_with_sha256(folder / STUDY_FILE, to_json(study), below=folder)
+    with stop_requests() as stop, stop.deferred():
+        write_with_sha256(folder / STUDY_FILE, to_json(study), below=folder)
 
 
-def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
+def _bring_inputs(specs: Sequence[RunSpec], reporter: Reporter) -> list[str]:
     """Downloads the models that may be downloaded, and opens every picture of the folders.
 
     Gives a sentence for each folder of which something is not used.
@@ -181,11 +196,20 @@ def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
     from fluxkit.dataset.picture_folder import in_words
     from fluxkit.dataset.picture_loader import load_pairs
     from fluxkit.model.download import download
+    from fluxkit.record.opened_pictures import load_once
+
+    def told(items: Sequence[Item], what: str) -> Iterator[Item]:
+        began = time.monotonic()
+        for done, item in enumerate(items):
+            if time.monotonic() - began >= PLAIN_SECONDS:
+                began = time.monotonic()
+                reporter.say(f"Looking at the data: {done} of {len(items)} {what} opened.")
+            yield item
 
     left_out: dict[str, None] = {}
     for spec in specs:
         download(spec.model, child_environment())
-        if spec.data.source == "folder" and (skipped := load_pairs(spec.data).skipped):
+        if spec.data.source == "folder" and (skipped := load_pairs(spec.data, load=load_once, watch=told).skipped):
             left_out[f"Of data.path = {spec.data.path!r}, not everything is used: {in_words(skipped)}."] = None
     return list(left_out)
 
@@ -285,11 +309,16 @@ def _run_all(
     study: Study,
     specs: Sequence[RunSpec],
     plans: Sequence[Plan],
+    results: list[RunResult],
     *,
     until: UntilDecided | None,
     reporter: Reporter,
-) -> Outcome:
-    results: list[RunResult] = []
+) -> None:
+    """Appends the result of every run to `results`, up to the look or the limit that ends it.
+
+    Raises:
+        StopRequestedError, KeyboardInterrupt: told to stop; between two runs, two looks, or in one of them.
+    """
     began, last = time.monotonic(), study.stages()[-1][0]
     progress = StudyProgress([measuring_seconds(spec, plan) for spec, plan in zip(specs, plans, strict=True)])
     reporter.study = progress
@@ -300,16 +329,17 @@ def _run_all(
             seconds = left * _block_seconds(results, len(specs))
             if until and seconds and time.monotonic() - began + seconds > until.max_seconds:
                 reporter.say(f"The look after {repeats} repeats would take {_about(seconds)}, which passes the limit.")
-                reporter.say(_how_to_continue(folder))
-                return Outcome(folder, tuple(results), stopped=False)
+                reporter.say(_how_to_continue(folder, study))
+                return
             for entry in block:
+                check_stop()
                 results.append(
                     _run_entry(folder, study, entry, specs[entry.spec], plans[entry.spec], reporter=reporter)
                 )
                 progress.ended(entry.spec, _seconds_of(results[-1]))
                 if results[-1].status == "interrupted":
-                    reporter.say(_how_to_continue(folder))
-                    return Outcome(folder, tuple(results), stopped=True)
+                    raise StopRequestedError
+        check_stop()
         if until and blocks:
             look = until.look(results)
             reporter.say(f"After {repeats} repeats. {look.sentence}")
@@ -319,7 +349,6 @@ def _run_all(
                 reporter.say(f"The other {len(study.runs) - len(study.needed)} runs are not needed.")
                 break
             reporter.say(_next_look(study, repeats, _block_seconds(results, len(specs))))
-    return Outcome(folder, tuple(results), stopped=False)
 
 
 def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Plan, *, reporter: Reporter) -> RunResult:
@@ -328,20 +357,18 @@ def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Pl
     refuse_link(folder, run)
     before = _status(run)
     if before == "completed":
-        return settle_dead_run_on_disk(run)
+        result = settle_dead_run_on_disk(run)
+        remove_working_files(run)  # a death may have come between its result and their removal
+        return result
     reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.hardware.label} ({spec.name}), {_nth(entry)}.")
-    try:
-        if before is None:
-            remove(folder, run)  # without a result nothing in it says what it is
-            result = launch(
-                spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
-                looks=study.looks, reporter=reporter,
-            )  # fmt: skip
-        else:
-            result = resume(run, afresh=before == "failed", reporter=reporter)
-    except KeyboardInterrupt:
-        reporter.say(_how_to_continue(folder))
-        raise
+    if before is None:
+        remove(folder, run)  # without a result nothing in it says what it is
+        result = launch(
+            spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
+            looks=study.looks, reporter=reporter,
+        )  # fmt: skip
+    else:
+        result = resume(run, afresh=before == "failed", reporter=reporter)
     reporter.say(run_sentence(result))
     return result
 
@@ -374,5 +401,7 @@ def _about(seconds: float) -> str:
     return f"about {minutes:,.0f} minutes" if minutes >= 10 else f"about {minutes:.1f} minutes"  # noqa: PLR2004
 
 
-def _how_to_continue(folder: Path) -> str:
+def _how_to_continue(folder: Path, study: Study) -> str:
+    if is_finished(folder, study):
+        return f"All {len(study.needed)} runs of {folder} are completed; there is nothing to continue."
     return f"To continue: fluxkit resume {shlex.quote(str(folder))}"

@@ -54,7 +54,7 @@ class ExecutionSpec(Strict):
     @field_validator("device", mode="before")
     @classmethod
     def _no_mac_gpu(cls, value: object) -> object:
-        if value == "mps":
+        if isinstance(value, str) and value.lower().partition(":")[0] in {"mps", "metal"}:
             raise ValueError(NO_MPS)
         return value
 

@@ -2,11 +2,19 @@
 
 import codecs
 import errno
+import re
 from pathlib import Path
 
 from fluxkit.values import read_regular
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+RICH_TEXT = "{\\rtf"
+"""How the files of word processors begin, whatever their suffix."""
+NO_TEXT = re.compile("[\0-\x08\x0e-\x1f\ud800-\udfff]")
+"""Controls that no editor writes, and halves of pairs, which JSON can spell and no file can hold.
+
+They tell UTF-16 without its mark and UTF-32 (NUL), JIS (ESC) and what is no text at all.
+"""
 
 
 class NotTextError(Exception):
@@ -30,6 +38,8 @@ def read_text(path: Path, max_bytes: int) -> str:
         text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise NotTextError("is not a text file in UTF-8: save it as UTF-8") from error
-    if "\0" in text:  # UTF-16 without its mark, UTF-32, or no text at all
-        raise NotTextError("is not a text file in UTF-8, it holds NUL: save it as UTF-8")
-    return text
+    if NO_TEXT.search(text):
+        raise NotTextError("is not a text file in UTF-8, it holds control characters: save it as UTF-8")
+    if text.startswith(RICH_TEXT):
+        raise NotTextError("is rich text: save it as plain text in UTF-8")
+    return text.lstrip("\ufeff")  # a second mark, where a file was appended to an empty one

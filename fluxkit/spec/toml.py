@@ -7,6 +7,7 @@ import re
 import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
+from datetime import date, time
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -71,7 +72,7 @@ def load_spec(source: str, overrides: Sequence[str] = ()) -> RunSpec:
     text = _text_of(source)
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{source} is not valid TOML: {_toml_fault(text, error)}.") from error
     _anchor_paths(values, Path(source).parent)
     return override_spec(values, overrides, source)
@@ -110,16 +111,22 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
     for table, key in PATHS:
         named = values.get(table)
         if isinstance(named, dict) and isinstance(path := named.get(key), str):
+            if not path.strip():  # it would be the folder that one stands in
+                raise UsageError(f"{table}.{key} is empty; name a file or folder, or leave it out.")
             if _CONTROL.search(path):  # "C:\new" is a C, a colon and a new line
                 raise UsageError(f"{table}.{key} = {path!r} holds a control character: {ESCAPES}.")
             try:
                 named[key] = str((folder / Path(path).expanduser()).resolve())
             except (OSError, RuntimeError, ValueError) as error:  # no such user, a loop of links, too long
-                raise UsageError(f"{table}.{key} = {path!r} is no path that can be followed: {error}.") from error
+                raise UsageError(
+                    f"{table}.{key} = {path!r} is no path that can be followed: {str(error).rstrip('.')}."
+                ) from error
 
 
-def _toml_fault(text: str, error: tomllib.TOMLDecodeError) -> str:
+def _toml_fault(text: str, error: ValueError | RecursionError) -> str:
     """What the parser found; with what to do where it stumbled over a backslash in double quotes."""
+    if not isinstance(error, tomllib.TOMLDecodeError):
+        return "a number has thousands of digits, or brackets are nested hundreds deep"
     line = re.search(r"at line (\d+)", str(error))
     if line and re.search(r'"[^"]*\\', text.split("\n")[int(line[1]) - 1]):
         return f"{ESCAPES} (line {line[1]})"
@@ -172,13 +179,16 @@ def _setting(override: str) -> tuple[str, Any]:
     if not separator or not key.strip():
         raise UsageError(f"--set {override}: write it as table.key=value, for example --set tune.seconds=60.")
     try:
-        return key.strip(), tomllib.loads(f"value = {literal}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        if literal.strip()[:1] in {'"', "'"}:  # a quoted text that is none, not a plain one
+        values = tomllib.loads(f"value = {literal}")
+    except (ValueError, RecursionError) as error:
+        if literal.strip()[:1] in {'"', "'"} or not isinstance(error, tomllib.TOMLDecodeError):  # no plain text
             raise UsageError(
                 f"--set {override}: not valid TOML: {_toml_fault(f'value = {literal}', error)}."
             ) from error
         return key.strip(), literal.strip()
+    if len(values) > 1:
+        raise UsageError(f"--set {key.strip()} is followed by more lines; give a --set for each value.")
+    return key.strip(), values["value"]
 
 
 def _apply(values: dict[str, Any], key: str, value: Any) -> None:
@@ -198,9 +208,12 @@ def _sentence(detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{where} is missing"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
+    if detail["type"] == "model_type":
+        message = f"it should be a table, [{where}]"
     if detail["type"] == "value_error":
         return message if not where else f"[{where}] {message}"
-    return f"{where} = {detail['input']!r}: {message[:1].lower()}{message[1:]}"
+    given = detail["input"] if isinstance(detail["input"], date | time) else repr(detail["input"])
+    return f"{where} = {given}: {message[:1].lower()}{message[1:]}"
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fluxkit.machine.device_peaks import peaks_of
-from fluxkit.record.facts import TIMED_WORDS, TimedPhase, When
+from fluxkit.record.facts import TIMED_WORDS, HostTime, TimedPhase, When
 from fluxkit.record.result import CanaryRate, PredictedOverMeasured, RunResult
 from fluxkit.trust.finding import SPEED_SUBJECTS, Finding
 
@@ -13,6 +13,13 @@ MOVED = {"cuda": 0.02, "cpu": 0.05}
 OVER_PEAK = 1.1
 """A GPU may clock a little above the boost clock that its published peak assumes; TF32 is five times float32."""
 LITTLE_OF_PEAK = 0.5
+HOST_BOUND = 0.98
+"""Share of a pass's time on a GPU that its host spends to issue it, from which on the host decides the speed.
+
+A host that is ahead leaves up to a thousand kernels in the driver's queue when it has issued a pass. Those of schnell
+have 2,600 and, with gradients, 13,000 to 19,000, so they end 5 % or more of their time after their last is issued; of
+a device that waits for its host the last kernel alone is left.
+"""
 
 
 class Moment(NamedTuple):
@@ -129,6 +136,21 @@ def canary_moved(result: RunResult) -> Iterator[Finding]:
             if words:
                 evidence = f"During {TIMED_WORDS[phase]} the machine's own rate changed: {' and '.join(words)}."
                 yield Finding(subject, "C", evidence)
+
+
+def host_bound(result: RunResult) -> Iterator[Finding]:
+    """A GPU that waits for its host to tell it what to do shows the speed of that host."""
+    hosts: dict[TimedPhase, HostTime | None] = {
+        "tune": result.tuning.host if result.tuning else None,
+        "inference": result.inference.host if result.inference else None,
+    }
+    for phase, host in hosts.items():
+        if host and host.issue_seconds > HOST_BOUND * host.device_seconds:
+            evidence = (
+                f"In {TIMED_WORDS[phase]} the host needed {host.issue_seconds:.3g} s to issue a pass that the GPU had"
+                f" done after {host.device_seconds:.3g} s: this is the speed of the host, not of the GPU."
+            )
+            yield Finding(SPEED_SUBJECTS[phase], "C", evidence)
 
 
 def canary_against_peak(result: RunResult) -> Iterator[Finding]:

@@ -42,6 +42,7 @@ CHECKS: tuple[Callable[[RunResult], Iterator[Finding]], ...] = (
     missing_evidence.certificate_missing,
     ceilings.over_the_ceiling,
     ceilings.canary_moved,
+    ceilings.host_bound,
     precision_checks.canary_precision,
     ceilings.canary_against_peak,
     disturbances.foreign_load,

@@ -296,7 +296,7 @@ def inputs(checkout):
         ("apptainer/run.sbatch", "--requeue", "--no-requeue", True),
         ("tests/containers/engines.sh", "--read-only", "", True),
         ("pyproject.toml", '"peft>=0.17"', '"peft>=0.18"', True),
-        ("pyproject.toml", 'fluxkit = "fluxkit.cli.app:main"', 'fluxkit = "fluxkit.other:main"', True),
+        ("pyproject.toml", 'fluxkit = "fluxkit.__main__:main"', 'fluxkit = "fluxkit.other:main"', True),
         ("pyproject.toml", '"pytest>=8.3"', '"pytest>=9.0"', False),
         ("pyproject.toml", "line-length = 120", "line-length = 100", False),
         ("fluxkit/machine/container.py", "import", "import sys, ", False),

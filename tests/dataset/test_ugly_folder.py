@@ -135,7 +135,14 @@ def test_without_skipping_every_unusable_picture_is_named_and_nothing_else_stops
 
 
 @pytest.mark.parametrize(
-    "content", [b"a cat", b"\xef\xbb\xbfa cat\r\n", "a cat".encode("utf-16"), b"\xfe\xff" + "a cat".encode("utf-16-be")]
+    "content",
+    [
+        b"a cat",
+        b"\xef\xbb\xbfa cat\r\n",
+        b"\xef\xbb\xbf\xef\xbb\xbfa\x0bcat",
+        "a cat".encode("utf-16"),
+        b"\xfe\xff" + "a cat".encode("utf-16-be"),
+    ],
 )
 def test_side_cars_are_decoded(draw, captions, content):
     """UTF-8 with and without a byte order mark and UTF-16 with one are the same caption."""
@@ -144,8 +151,14 @@ def test_side_cars_are_decoded(draw, captions, content):
 
 
 @pytest.mark.parametrize(
-    "content", [b"caf\xe9", "a cat".encode("utf-16-le"), "a cat".encode("utf-32"), b"\xff\xfea", b"a\0"]
-)
+    "content",
+    [
+        b"caf\xe9", "a cat".encode("utf-16-le"), "a cat".encode("utf-32"), b"\xff\xfea", b"a\0",
+        *("\u8d64\u3044\u7d0d".encode(name) for name in ("cp932", "euc_jp", "iso2022_jp", "gb18030", "big5hkscs")),
+        "caf\u00e9".encode("mac_roman"), "\u043a\u043e\u0442".encode("cp1251"), b"PK\x03\x04\x14",
+        b"a \x1b[31mred\x1b[0m cat",
+    ],
+)  # fmt: skip
 def test_other_encodings_are_named_and_not_guessed(draw, captions, content):
     """Not even a caption for all takes the place of one that can't be read."""
     draw("p.png").with_suffix(".txt").write_bytes(content)
@@ -185,6 +198,9 @@ def test_spellings_of_side_cars_are_found(draw, captions):
         ("metadata.jsonl", '{"file_name": ".\\\\p.png", "captions": ["a red barn"]}'),
         ("metadata.json", '[{"file_name": "p.png", "text": "a red barn"}]'),
         ("metadata.json", '{"p.png": "a red barn"}'),
+        ("metadata.jsonl", '{"file_name": "p.png", "text": "a red barn"},\n{"file_name": "q.png", "text": "x"},\n'),
+        ("metadata.jsonl", '[{"file_name": "p.png", "text": "a red barn"},\n {"file_name": "q.png", "text": "x"}]'),
+        ("metadata.jsonl", '{\n "file_name": "p.png",\n "text": "a red barn"\n}\n'),
         ("metadata.json", '{"p.png": {"caption": "a red barn"}}'),
         ("metadata.json", '{"file_name": "p.png", "text": "a red barn"}\n{"file_name": "q.png", "text": "x"}'),
     ],
@@ -202,6 +218,18 @@ def test_metadata_is_read_where_its_meaning_is_plain(draw, captions, name, conte
         ("metadata.csv", "a,b\n1,2\n", "metadata.csv", "in line 1 the columns a, b; wanted are file_name and text"),
         ("metadata.csv", "file_name,text\np.png,a cat, asleep\n", "metadata.csv, line 2", "3 cells under 2 columns"),
         ("metadata.csv", 'file_name,text\nq.png,x\np.png,"a cat\n', "metadata.csv, line 3", "not CSV"),
+        ("metadata.csv", 'file_name,text\np.png,"a cat\nq.png,x\n', "metadata.csv, line 2", "a quote is never closed"),
+        ("metadata.csv", "file_name,text,Text\np.png,a,b\n", "metadata.csv", "has the column text twice"),
+        ("metadata.csv", "file_name,text\np.png,\n", "p.png", "no caption: metadata.csv, line 2, has no text in text"),
+        ("metadata.jsonl", '{"image": "p.png", "caption": 7}\n', "p.png", "line 1, has no text in caption"),
+        ("metadata.jsonl", "{'file_name': 'p.png'}", "metadata.jsonl, line 1", "double quotes, column 2"),
+        (
+            "metadata.json",
+            '{"images": [{"file_name": "p.png"}], "info": {}}',
+            "metadata.json",
+            "has the keys images, info",
+        ),
+        ("metadata.jsonl.gz", "\x1f\x8b", "metadata.jsonl.gz", "is not read: wanted is one of metadata.jsonl"),
         ("metadata.csv", "file_name,label\np.png,3\n", "p.png", "line 2, has the columns file_name, label; wanted are"),
         (
             "metadata.jsonl",
@@ -345,3 +373,82 @@ def test_ten_thousand_pictures_are_listed_in_seconds_without_being_opened(tmp_pa
     began = time.process_time()
     assert len(list_folder(data(tmp_path, caption="x"))[0]) == 10_000
     assert time.process_time() - began < 5
+
+
+def test_a_caption_that_is_empty_or_rich_text_is_named_by_its_file(draw, captions):
+    """Nobody is told to add a file that lies there."""
+    draw("p.png").with_suffix(".txt").write_bytes(b"\xef\xbb\xbf \r\n")
+    draw("q.png").with_suffix(".txt").write_bytes(rb"{\rtf1\ansi a cat}")
+    assert captions()[1] == {
+        "p.png": "has its caption in p.txt, which is empty",
+        "q.png": "has its caption in q.txt, which is rich text: save it as plain text in UTF-8",
+    }
+
+
+def test_the_caption_of_a_picture_that_is_not_read_is_its_caption_still(draw, captions, tmp_path):
+    """One file, one reason: a caption is not said to lack the image that a link stands for."""
+    folder = draw("a.png").parent
+    (folder / "a.txt").write_text("a cat")
+    (tmp_path / "elsewhere.png").write_bytes((folder / "a.png").read_bytes())
+    (folder / "b.png").symlink_to(tmp_path / "elsewhere.png")
+    (folder / "b.txt").write_text("a dog")
+    listed, problems = captions()
+    assert listed == {"a.png": "a cat"}
+    assert list(problems) == ["b.png"]
+
+
+def test_content_decides_where_a_suffix_lies(draw):
+    """A JPEG named .heic is used; what a file really is is said of those that Pillow does not open."""
+    folder = draw("IMG_1.HEIC", format="JPEG").parent
+    draw("drawing.svg", format="PNG"), draw("page.exr", format="WEBP")
+    heif = b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(40)
+    contents = {
+        "phone.jpg": (heif, r"is HEIF.*fluxkit\[heif\]"), "IMG_0043": (heif, "is HEIF"),
+        "new.png": (bytes.fromhex("0000000c4a584c200d0a870a") + bytes(9), "is JPEG XL"),
+        "empty.webp": (b"", "is empty"),
+        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer.*lfs pull"),
+        "gone.jpeg": (b"\n<!DOCTYPE html><title>404", "web page"), "photo.NEF": (b"II*\0" + bytes(9), "raw file"),
+    }  # fmt: skip
+    for name, (content, _) in contents.items():
+        (folder / name).write_bytes(content)
+    Image.new("I", (48, 40), 70_000).save(folder / "deep.tif")
+    pairs = load_pairs(data(folder, caption="x"))
+    assert sorted(pair.name for pair in pairs.used) == ["IMG_1.HEIC", "drawing.svg", "page.exr"]
+    reasons = dict(pairs.skipped)
+    assert reasons.keys() == {*contents, "deep.tif"}
+    assert all(re.search(reason, reasons[name]) for name, (_, reason) in contents.items()), reasons
+    assert "8 or 16 bits" in reasons["deep.tif"]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "tiff", "avif"])
+def test_frames_that_are_not_used_are_said(draw, suffix):
+    """Of an animation or a file of pages the first is used; a phone's second copy of a photograph is no other one."""
+    frames = [Image.effect_noise((48, 40), seed).convert("RGB") for seed in (201, 202, 203)]
+    file = draw("still.png").with_name(f"moving.{suffix}")
+    frames[0].save(file, save_all=True, append_images=frames[1:])
+    frames[1].save(file.with_name("phone.jpg"), format="MPO", save_all=True, append_images=frames[2:])
+    pairs = load_pairs(data(file.parent, caption="x", on_error="stop"))
+    assert len(pairs.used) == 3
+    assert dict(pairs.skipped) == {file.name: "is read, but of its 3 frames only the first"}
+
+
+def test_a_preview_shows_names_as_people_write_them(draw):
+    """Not the names of the run's own files, which are made of a to z."""
+    for name in (f"{FAMILY}.png", f"{PERSIAN}.png", "\u8d64\u3044.png", "new\nline.png"):
+        draw(name)
+    shown = preview(data(draw("a.png").parent, caption="x")).splitlines()
+    assert {f"  {FAMILY}.png: x", f"  {PERSIAN}.png: x", "  \u8d64\u3044.png: x", "  new\ufffdline.png: x"} <= set(
+        shown
+    )
+
+
+@pytest.mark.parametrize("given", ["hub", "hub/datasets--me--cats", "hub/datasets--me--cats/snapshots", "."])
+def test_a_hub_cache_above_a_revision_is_refused_with_what_to_give(tmp_path, given):
+    """It holds every file twice: as a blob, and as the link to it that bears the name."""
+    repository = tmp_path / "hub" / "datasets--me--cats"
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    Image.effect_noise((48, 40), 9).save(repository / "blobs" / "0a", format="PNG")
+    (repository / "snapshots" / "abc" / "p.png").symlink_to("../../blobs/0a")
+    with pytest.raises(MachineError, match=r"snapshots/abc\.|the folder of a revision"):
+        list_folder(data(tmp_path / given, caption="x"))

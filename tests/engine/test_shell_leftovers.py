@@ -115,3 +115,17 @@ def test_two_processes_are_started_by_fluxkit_alone(leftovers, short_run: Engine
     assert result.status == "completed", result.error
     assert list(result.tuning.losses[:12]) == pytest.approx(short_run.losses()[:12], abs=1e-5)
     assert len(result.tuning.ranks) == 2
+
+
+@pytest.mark.parametrize("module", ["torch/__init__.py", "torch.py", "numpy/__init__.py", "skimage/__init__.py"])
+def test_another_torch_is_named_with_what_to_unset(module, tmp_path, monkeypatch):
+    """A result states the versions of what is installed: a copy that PYTHONPATH puts first is never executed."""
+    other = tmp_path / "other" / module
+    other.parent.mkdir(parents=True)
+    other.write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()\n__version__ = '9.9'\n")
+    result = run_with({"PYTHONPATH": str(tmp_path / "other")}, tmp_path, monkeypatch)
+    assert (result.status, result.error.phase) == ("failed", "import")
+    name = module.partition("/")[0].removesuffix(".py")
+    assert f"Another {name} than the installed one comes first on Python's path" in result.error.message
+    assert result.error.message.endswith("unset PYTHONPATH.")
+    assert not (tmp_path / "executed").exists()

@@ -30,14 +30,36 @@ FUSED_ON_CUDA = ("silu_backward", "mish_backward")
 kernels = torch.library.Library("aten", "IMPL")
 
 
+class Queue:
+    """When the device will have done all that it was told; never after now, unless a test gives it work."""
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Work that takes the device so long after all before it, and the host no time."""
+        self._free_at = self.now() + seconds
+
+    def now(self) -> float:
+        """The host's clock when the device has done what it was told so far."""
+        return max(self._free_at, time.perf_counter())
+
+    def wait(self) -> None:
+        """Until then."""
+        time.sleep(max(0.0, self._free_at - time.perf_counter()))
+
+
+queue = Queue()
+
+
 class Event(SimpleNamespace):
-    """A moment of the host: a device of the stand-in is never behind it."""
+    """The moment at which the device has done what it was told before."""
 
     def __init__(self, enable_timing: bool = False, **_: Any) -> None:
         super().__init__(enable_timing=enable_timing, seconds=None, waits_before=0)
 
     def record(self, _stream: object = None) -> None:
-        self.seconds, self.waits_before = time.perf_counter(), len(waits.all)
+        self.seconds, self.waits_before = queue.now(), len(waits.all)
 
     def elapsed_time(self, later: Event) -> float:
         """Milliseconds. What the host waited for in between counts as waited for within a measured time."""
@@ -155,8 +177,14 @@ def _devices(cards: Sequence[Installed]) -> dict[str, Any]:
         "get_device_name": lambda device=None: properties(device).name,
         "get_device_capability": lambda _device=None: capability,
         "is_bf16_supported": lambda *_, **__: capability >= (8, 0),
-        "synchronize": lambda _device=None: waits.note(SYNCHRONIZE),
+        "synchronize": synchronize,
     }
+
+
+def synchronize(_device: object = None) -> None:
+    """Waits for the device."""
+    waits.note(SYNCHRONIZE)
+    queue.wait()
 
 
 def _memory(cards: Sequence[Installed]) -> dict[str, Any]:

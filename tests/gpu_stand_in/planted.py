@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import torch
 
+from fluxkit.engine.measure.timing import host_time
+from gpu_stand_in.cuda import queue
 from gpu_stand_in.waits import waits
 
 
@@ -17,6 +20,19 @@ def _outcome(work: Callable[[], object]) -> str:
     except (RuntimeError, TypeError) as error:
         return str(error)[:60]
     return ", ".join(wait.kind for wait in waits.all[before:])
+
+
+def host_times() -> dict[str, list[float]]:
+    """Seconds to issue and to do work that keeps the device busy, and work that keeps only its host busy."""
+
+    def host_works() -> None:
+        until = time.perf_counter() + 5e-3
+        while time.perf_counter() < until:
+            pass
+
+    works = {"device": lambda: queue.add(5e-3), "host": host_works}
+    times = {name: host_time(work, torch.device("cuda:0")) for name, work in works.items()}
+    return {name: [one.issue_seconds, one.device_seconds] for name, one in times.items() if one}
 
 
 def outcomes() -> dict[str, str]:

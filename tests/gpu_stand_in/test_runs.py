@@ -185,6 +185,19 @@ def test_no_step_waits_for_a_copy(pair_of: Any, name: str) -> None:
         assert {kind for kind, _, _ in copies} == {"pinned copy"}, copies
 
 
+@pytest.mark.parametrize("name", ["float32", "two processes"])
+def test_a_gpu_run_states_what_its_host_needed(pair_of: Any, name: str) -> None:
+    """For tuning and for each denoising step, on every rank; on a CPU, where host and device are one, nothing."""
+    there, here = pair_of(name)
+    for rank in range(len(CASES[name].cards)):
+        host = there.events("tuning_setting", rank)[0].host
+        assert 0 < host.issue_seconds <= host.device_seconds * 1.01
+        for block in there.events("inference_steps", rank):
+            assert all(0 < issue <= done for issue, done in zip(block.issue_seconds, block.seconds, strict=True))
+    assert here.events("tuning_setting")[0].host is None
+    assert {block.issue_seconds for block in here.events("inference_steps")} == {None}
+
+
 @pytest.mark.parametrize("name", [pytest.param(name, marks=case.marks) for name, case in CASES.items()])
 def test_the_kernel_of_attention_fits_precision_and_card(pair_of: Any, name: str) -> None:
     """FP32 takes the memory-efficient one; bfloat16 cuDNN's on Hopper and flash on what is older or smaller."""

@@ -9,6 +9,8 @@ import pytest
 from gpu_stand_in import library
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gpu_stand_in.engines import Engines
 
 TWO_DEVICES = "Expected all tensors to be on the same device"
@@ -55,6 +57,16 @@ def test_memory_of_a_device_is_no_array(outcomes: dict[str, str]) -> None:
 def test_what_the_host_waits_for_is_counted(outcomes: dict[str, str], work: str, kinds: str) -> None:
     """Reads, copies by how they are made, and nothing where nobody waits."""
     assert outcomes[work] == kinds
+
+
+def test_a_device_that_waits_for_its_host_is_told_from_one_that_is_behind(engines: Engines, tmp_path: Path) -> None:
+    """What the host needs to issue work stands apart from how long the device has it."""
+    times = engines.call(tmp_path, "gpu_stand_in.planted:host_times", "H100")
+    issue, device = times["device"]
+    assert issue < 0.5 * device
+    assert device >= 5e-3
+    issue, device = times["host"]
+    assert issue == pytest.approx(device, rel=0.1)
 
 
 def test_it_is_made_for_the_torch_of_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:

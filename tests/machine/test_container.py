@@ -182,5 +182,6 @@ def test_a_mac_is_told_that_its_gpu_is_not_measured(machine):
     system = with_reading(machine(), "kernel", "Darwin 24.1.0").model_copy(update={"packages": {}})
     with pytest.raises(MachineError, match=r"no Mac has; on a Mac fluxkit measures the CPU and not the GPU \(mps\)"):
         make_plan(load_spec("nano-single-gpu"), system)
-    with pytest.raises(UsageError, match=r"measures the CPU and not the GPU \(mps\): use nano-laptop-cpu"):
-        load_spec("nano-laptop-cpu", ["execution.device=mps"])
+    for name in ("mps", "MPS", "mps:0", "Metal"):
+        with pytest.raises(UsageError, match=r"measures the CPU and not the GPU \(mps\): use nano-laptop-cpu"):
+            load_spec("nano-laptop-cpu", [f"execution.device={name}"])

@@ -61,10 +61,11 @@ def test_what_is_no_adapter_is_refused(tmp_path):
     "text", ["[", "[1]", '{"transformer.lora_alpha": "8"}', '{"transformer.alpha_pattern": {"a": []}}']
 )
 def test_a_broken_configuration_does_not_end_in_a_traceback(tmp_path, text):
-    """What is no JSON object counts as none; a number that is none is refused."""
+    """What is no JSON object says nothing of the strength, and is refused like a number that is none."""
     write_header(tmp_path / "a.safetensors", SHAPES, **{CONFIG_KEY: text})
     if text[0] == "[":
-        assert read_adapter(str(tmp_path)).config == {}
+        with pytest.raises(MachineError, match="its configuration is damaged"):
+            read_adapter(str(tmp_path))
     else:
         assert "alpha is no number" in refusal(tmp_path)
 
@@ -78,5 +79,60 @@ def test_a_misspelt_path_is_refused_by_the_plan(tmp_path, machine, spec):
     write_header(tmp_path / "assistent.safetensors", {**SHAPES, f"{LAYER}.dora_scale": (32,)})
     with pytest.raises(MachineError, match="DoRA"):
         make_plan(asked, machine())
-    write_header(tmp_path / "assistent.safetensors", SHAPES)
+    fit = {f"{LAYER}.lora_A.weight": (4, 128), f"{LAYER}.lora_B.weight": (128, 4)}
+    write_header(tmp_path / "assistent.safetensors", fit)
     assert make_plan(asked, machine()).parameters
+
+
+OTHER_SIZES = {
+    "another width": SHAPES,
+    "matrices swapped": {f"{LAYER}.lora_A.weight": (128, 4), f"{LAYER}.lora_B.weight": (4, 128)},
+    "a block that is not there": {
+        "transformer.transformer_blocks.7.attn.to_q.lora_A.weight": (4, 128),
+        "transformer.transformer_blocks.7.attn.to_q.lora_B.weight": (128, 4),
+    },
+    "dev's guidance": {
+        "transformer.time_text_embed.guidance_embedder.linear_1.lora_A.weight": (4, 256),
+        "transformer.time_text_embed.guidance_embedder.linear_1.lora_B.weight": (128, 4),
+    },
+    "rows of one of three": {
+        "diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight": (4, 128),
+        "diffusion_model.double_blocks.0.img_attn.qkv.lora_B.weight": (128, 4),
+    },
+}
+
+
+@pytest.mark.parametrize("shapes", OTHER_SIZES.values(), ids=OTHER_SIZES)
+def test_an_adapter_of_another_size_is_refused_by_the_plan(tmp_path, machine, spec, shapes):
+    """Its layers are compared with the transformer's before anything is loaded."""
+    model = {"family": "schnell", "weights": "pretrained", "path": str(write_pipeline(tmp_path / "pipeline"))}
+    write_header(tmp_path / "a.safetensors", shapes)
+    with pytest.raises(MachineError, match=r"which this transformer has not in that size\. Give a plain LoRA"):
+        make_plan(spec(model={**model, "assistant_adapter": str(tmp_path / "a.safetensors")}), machine())
+
+
+def test_a_layer_named_in_both_layouts_is_refused(tmp_path):
+    """The second would take the place of the first without a word."""
+    fused = {
+        "double_blocks.0.img_attn.qkv.lora_A.weight": (4, 32),
+        "double_blocks.0.img_attn.qkv.lora_B.weight": (96, 4),
+    }
+    write_header(tmp_path / "a.safetensors", SHAPES | fused)
+    assert "changes transformer_blocks.0.attn.to_q twice" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"lora_alpha": float("nan")}, {"lora_alpha": float("inf")}, {"lora_alpha": True}, {"lora_alpha": None},
+        {"alpha_pattern": {"to_q": float("-inf")}}, {"alpha_pattern": {"(": 3}}, {"use_qalora": True},
+        {"alora_invocation_tokens": [1]}, {"layer_replication": [[0, 4]]}, {"target_parameters": ["proj"]},
+        {"init_lora_weights": "lora_ga"}, [], "\ufeff{}",
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_configuration_that_is_not_understood_is_refused(tmp_path, config):
+    """Each asks for another product than alpha / rank times two matrices; the advice is about adapters."""
+    write_header(tmp_path / "a.safetensors", SHAPES)
+    (tmp_path / "adapter_config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    assert refusal(tmp_path).endswith("Give a plain LoRA for the FLUX transformer.")

@@ -197,8 +197,10 @@ def test_a_vocabulary_in_the_older_files_passes(folder):
     """CLIP's older pair of files is read by transformers, so it is accepted."""
     (folder / "tokenizer" / "tokenizer.json").unlink()
     for name in ("vocab.json", "merges.txt"):
-        (folder / "tokenizer" / name).write_text("{}")
+        (folder / "tokenizer" / name).write_text('{"a": 0}')
     check_pipeline(folder)
+    (folder / "tokenizer" / "vocab.json").write_text("{}")
+    assert "vocab.json holds no vocabulary" in refusal(folder)
 
 
 def test_sentencepiece_is_asked_for_before(folder, monkeypatch):
@@ -234,3 +236,113 @@ def test_a_truncated_weight_file_says_how_much_is_missing(folder):
     file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(len(header).to_bytes(8, "little") + header + b"\x00" * 10)
     assert f"is cut short: {8 + len(header) + 10} of {8 + len(header) + 16} bytes" in refusal(folder)
+
+
+EXTRA = {
+    "transformer": "transformer_blocks.9.attn.to_q.weight",
+    "vae": "decoder.up_blocks.9.resnets.0.conv1.weight",
+    "text_encoder": "text_model.encoder.layers.9.layer_norm1.weight",
+    "text_encoder_2": "encoder.block.9.layer.0.layer_norm.weight",
+}
+
+
+@pytest.mark.parametrize(("part", "name"), EXTRA.items())
+def test_a_tensor_that_the_sizes_have_no_place_for_is_refused(folder, part, name):
+    """Weights of a larger model under the configuration of a smaller one would be cut without a word."""
+    (weights,) = (folder / part).glob("*.safetensors")
+    shapes = {tensor: tuple(entry["shape"]) for tensor, entry in check_safetensors(weights).items()}
+    write_header(weights, {**shapes, name: (4,)})
+    assert f"holds the tensor {name.removeprefix('text_model.')}, which its sizes have no place for" in refusal(folder)
+
+
+def test_what_a_whole_t5_or_clip_has_beside_its_encoder_passes(folder):
+    """Decoder, head and projection of the published models are not FLUX's, and nothing hangs on them."""
+    for part, names in {
+        "text_encoder": ("logit_scale", "visual_projection.weight", "embeddings.position_ids"),
+        "text_encoder_2": (
+            "lm_head.weight",
+            "decoder.block.0.layer.0.layer_norm.weight",
+            "encoder.embed_tokens.weight",
+        ),
+    }.items():
+        (weights,) = (folder / part).glob("*.safetensors")
+        shapes = {tensor: tuple(entry["shape"]) for tensor, entry in check_safetensors(weights).items()}
+        write_header(weights, shapes | dict.fromkeys(names, (4,)))
+    check_pipeline(folder)
+
+
+def test_dev_weights_under_a_configuration_of_schnell_are_told_by_their_tensors(folder):
+    """A copied config.json does not make another model of them."""
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    shapes = {tensor: tuple(entry["shape"]) for tensor, entry in check_safetensors(weights).items()}
+    write_header(weights, {**shapes, "time_text_embed.guidance_embedder.linear_1.bias": (4,)})
+    assert "guidance-distilled FLUX (dev)" in refusal(folder)
+
+
+def test_a_prefix_is_read_of_the_part_that_may_have_it(folder):
+    """transformers takes `text_model.` off CLIP's names alone; of T5 every weight would be drawn anew."""
+    for part, passes in {"text_encoder": True, "text_encoder_2": False}.items():
+        (weights,) = (folder / part).glob("*.safetensors")
+        shapes = {tensor: tuple(entry["shape"]) for tensor, entry in check_safetensors(weights).items()}
+        write_header(weights, {f"text_model.{tensor}": shape for tensor, shape in shapes.items()})
+        if passes:
+            check_pipeline(folder)
+    assert "text_encoder_2 lacks the tensor" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "values", [{"out_channels": 32}, {"patch_size": 2}, {"axes_dims_rope": [4, 4, 4]}, {"axes_dims_rope": None}]
+)
+def test_a_transformer_that_diffusers_builds_otherwise_is_refused(folder, values):
+    """Found when it computes, minutes later, by a message about shapes."""
+    change(folder, "transformer/config.json", **values)
+    assert "does not describe a FLUX transformer" in refusal(folder)
+
+
+def test_a_tokenizer_of_the_other_encoder_is_refused(folder):
+    """CLIP's vocabulary is a mapping and T5's a list."""
+    first, second = folder / "tokenizer" / "tokenizer.json", folder / "tokenizer_2" / "tokenizer.json"
+    second.write_text(first.read_text())
+    assert "tokenizer_2/tokenizer.json is that of another text encoder" in refusal(folder)
+
+
+@pytest.mark.parametrize("longest", [None, 1e30, 10**30, "77", 0])
+def test_a_tokenizer_states_its_longest_caption(folder, longest):
+    """Without it transformers takes a number that its own code can't hold."""
+    change(folder, "tokenizer/tokenizer_config.json", model_max_length=longest)
+    assert "does not state model_max_length" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "transformer/config.json", "text_encoder/config.json"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_that_the_libraries_do_not_read_is_refused(folder, name, encoding):
+    """An editor's byte order mark ends their reading; the sentence says so."""
+    file = folder / name
+    file.write_bytes(file.read_text().encode(encoding))
+    assert f"{name} is not JSON in UTF-8 without a byte order mark" in refusal(folder)
+
+
+def written(file, *entries, data=16):
+    names = {
+        f"t{number}": dict(zip(("dtype", "shape", "data_offsets"), entry, strict=True))
+        for number, entry in enumerate(entries)
+    }
+    header = json.dumps(names).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(data))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("entries", "data", "words"),
+    [
+        ([("F32", [4], [0, 16])], 20, "longer than its header says"),
+        ([("F32", [2], [0, 8]), ("F32", [2], [4, 12])], 12, "damaged header"),
+        ([("F32", [2], [0, 8]), ("F32", [1], [12, 16])], 16, "damaged header"),
+        ([("BF16", [4], [0, 16])], 16, "damaged header"),
+        ([("F32", [4], [16, 0])], 16, "damaged header"),
+    ],
+)
+def test_a_header_that_does_not_cover_its_file_is_refused(tmp_path, entries, data, words):
+    """Overlaps, holes, other lengths than the shape's, and bytes behind the last tensor: safetensors loads none."""
+    with pytest.raises(MachineError, match=words):
+        check_safetensors(written(tmp_path / "x.safetensors", *entries, data=data))

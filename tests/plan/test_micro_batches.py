@@ -8,9 +8,10 @@ import pytest
 from made_up import SCHNELL
 
 from fluxkit.errors import MachineError
+from fluxkit.machine.device_peaks import saturation
 from fluxkit.machine.readings import Reading
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, read_sizes
-from fluxkit.plan.micro_batches import Room, largest_divisor, peak_bytes
+from fluxkit.plan.micro_batches import Room, largest_divisor, peak_bytes, saturating_images
 from fluxkit.plan.plan import make_plan
 from fluxkit.plan.sizes import sizes_of
 from fluxkit.spec.toml import load_spec
@@ -62,23 +63,52 @@ def test_one_override_plans_the_whole_architecture_without_files(machine, name):
     assert any("Random weights have no quality" in note for note in plan.notes)
 
 
-def test_the_largest_micro_batch_that_fits_is_taken(machine):
-    """More memory means larger micro-batches, always divisors, and the whole share where all of it fits."""
-    found = [make_plan(random(), with_gpus(machine, size * GB)) for size in (56, 64, 80, 141)]
+def test_what_saturates_the_device_is_taken_as_far_as_it_fits(machine):
+    """More memory means larger micro-batches, always divisors, up to the first that is published to saturate it."""
+    found = [make_plan(random(), with_gpus(machine, size * GB)) for size in (50, 52, 56, 80, 141)]
     taken = [plan.inference_micro_batch_size for plan in found]
     assert taken == sorted(taken)
-    assert taken[0] < taken[-1] == 256
+    assert taken[0] < taken[-2] == taken[-1] == 64 <= saturating_images(random(), sizes_of(random()))
     assert all(256 % each == 0 for each in taken)
     assert all(plan.micro_batch_size * plan.accumulation_steps == 4 for plan in found)
 
 
 def test_the_next_larger_one_would_not_have_fitted(machine):
     """The choice is the boundary: what was taken fits with the prediction's error, twice as much does not."""
-    spec, have = random(), 64 * GB
+    spec, have = random(), 52 * GB
     plan = make_plan(spec, with_gpus(machine, have))
     room, peaks = Room("a GPU", have, GB), peak_bytes(spec, sizes_of(spec))
     assert room.holds(peaks.inference[plan.inference_micro_batch_size])
     assert not room.holds(peaks.inference[2 * plan.inference_micro_batch_size])
+
+
+@pytest.mark.parametrize(("resolution", "size"), [(64, 64), (128, 16), (256, 4)])
+def test_an_images_tokens_decide_how_many_saturate(machine, resolution, size):
+    """The embedded model takes as many images as were measured to be fastest, and fewer where each has more tokens."""
+    plan = make_plan(load_spec("nano-laptop-cpu", [f"data.resolution={resolution}"]), machine())
+    assert plan.inference_micro_batch_size == size
+    assert f"{size} images per pass of the 256 that each process denoises: more are no faster." in " ".join(plan.notes)
+
+
+def test_what_else_uses_the_memory_now_is_no_part_of_the_choice(machine):
+    """Repeats of one configuration take equal micro-batches: size is decided by the device, not by what is free."""
+    system = machine()
+    busy = {
+        "memory_available_bytes": Reading(value=GB, source="test"),
+        "load_average_1_minute": Reading(value=9.0, source="test"),
+    }
+    less = system.model_copy(update={"readings": system.readings | busy})
+    plans = [make_plan(load_spec("nano-laptop-cpu", []), one) for one in (system, less)]
+    assert plans[0].inference_micro_batch_size == plans[1].inference_micro_batch_size
+
+
+@pytest.mark.parametrize("family", ["nano", "schnell"])
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_every_saturation_names_its_source(family, kind):
+    """No kind of device is without a number, and no number is without where it comes from."""
+    stated = saturation(family, kind)
+    assert stated.tokens > 0
+    assert stated.origin.startswith(("measured", "assumed", "diffusers-torchao"))
 
 
 def test_each_batch_is_chosen_against_its_own_peak(machine):

@@ -16,8 +16,8 @@ from fluxkit.plan.plan import make_plan
 from fluxkit.run import study
 from fluxkit.spec.toml import load_spec
 
-ROOT_FILES = ("fluxkit.units", "fluxkit.values", "fluxkit.errors")
-"""What every room uses: sizes in words, guards of paths, errors. None is a step of planning."""
+ROOT_FILES = ("fluxkit.units", "fluxkit.values", "fluxkit.errors", "fluxkit.stop_requests")
+"""What every room uses: sizes in words, guards of paths, errors, signals. None is a step of planning."""
 MOST_MODULES, MOST_ENTRIES = 15, 2
 """Of the fifteen, a folder of pictures takes three: its listing, the walk, and the suffixes that Pillow opens."""
 

@@ -199,7 +199,7 @@ def test_schnell_is_planned_from_its_folder(machine, spec, tmp_path):
     tables = {"data": {"resolution": 256}, "execution": {"inference_precision": "bfloat16", "precision": "bfloat16"}}
     plan = make_plan(schnell(spec, folder, **tables), machine(memory_bytes=64 * 10**9))
     assert plan.parameters == 11_891_178_560
-    assert (plan.micro_batch_size, plan.accumulation_steps, plan.inference_micro_batch_size) == (1, 8, 2)
+    assert (plan.micro_batch_size, plan.accumulation_steps, plan.inference_micro_batch_size) == (1, 8, 1)
 
 
 def test_what_cannot_fit_is_refused(machine, spec, tmp_path):

@@ -11,7 +11,7 @@ from fluxkit.machine.readings import Reading
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER
 from fluxkit.plan.plan import make_plan
 from fluxkit.plan.sizes import sizes_of
-from fluxkit.plan.storage import checkpoint_interval_seconds, grace_seconds, patience_seconds, written
+from fluxkit.plan.storage import checkpoint_interval_seconds, grace_seconds, patience_seconds, stop_note, written
 from fluxkit.spec.toml import load_spec
 
 GB = 10**9
@@ -80,6 +80,7 @@ def test_interval_grace_and_patience_grow_with_the_bytes():
     assert checkpoint_interval_seconds(large, PARAMETERS) == pytest.approx(10 * 142.7e9 / 5e8, rel=1e-3)
     assert grace_seconds(small, 143_360) == pytest.approx(60, abs=0.1)
     assert grace_seconds(large, PARAMETERS) > 142.7e9 / 1e8
+    assert grace_seconds(small, 143_360, step_seconds=80.0) == pytest.approx(60 + 3 * 80, abs=0.1)
     assert patience_seconds(small, 2_000_000, 143_360) == pytest.approx(600, abs=1)
     assert patience_seconds(large, PARAMETERS, PARAMETERS) > grace_seconds(large, PARAMETERS)
 
@@ -94,3 +95,23 @@ def test_the_disk_is_that_of_the_folder(tmp_path):
 def test_a_folder_that_may_not_be_looked_into_lies_on_the_disk_of_the_one_that_holds_it(tmp_path):
     """The plan of a folder whose name no disk takes is made all the same; who writes there says why it can't."""
     assert disk_free(tmp_path / ("a" * 300) / "run")["disk_free_bytes"].value > 0
+
+
+@pytest.mark.parametrize(
+    ("step_seconds", "micro_batch", "words"),
+    [
+        (1.0, 8, ""),
+        (9.0, 8, ""),
+        (79.0, 1, ""),  # eight micro-batches of less than ten seconds
+        (640.0, 1, "in about 80 s. It is given 1980 s"),
+        (80.0, 8, "in about 80 s (sooner with execution.micro_batch_size = 1). It is given 300 s"),
+    ],
+)
+def test_a_plan_says_how_long_a_stop_takes_where_it_is_longer_than_others_wait(step_seconds, micro_batch, words):
+    """A step may stop between two micro-batches; what takes longer than docker stop waits is said, with the number."""
+    spec = load_spec("nano-laptop-cpu")
+    note = stop_note(spec, sizes_of(spec), step_seconds, micro_batch)
+    assert words in note
+    assert bool(words) == bool(note)
+    if words:
+        assert all(part in note for part in ("--signal=B:USR1@", "docker stop --time", "30 s (KillWait)"))

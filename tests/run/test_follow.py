@@ -40,12 +40,30 @@ def test_a_second_interrupt_ends_it_at_once(go, tmp_path):
     assert folded_result(tmp_path / "run").status == "interrupted"
 
 
+def test_a_scheduler_that_repeats_itself_leaves_the_engine_its_time(go, tmp_path):
+    """Slurm's signal before the end and the one at the end are one request: the checkpoint is still written."""
+    with signal_when_ready(tmp_path / "run", signal.SIGUSR1, signal.SIGTERM):
+        result, folder = go("stoppable")
+    assert (result.status, result.error.kind) == ("interrupted", "Checkpointed")
+    assert (folder / "checkpoint" / "state").read_text() == "SIGUSR1"
+
+
 def test_an_engine_that_does_not_listen_is_ended(go, tmp_path, monkeypatch):
     """After the grace period the engine is ended."""
     monkeypatch.setattr(follow, "grace_seconds", lambda *_: 0.2)
     with signal_when_ready(tmp_path / "run", signal.SIGTERM):
         result, _ = go("stubborn")
     assert (result.status, result.error.kind) == ("interrupted", "Stopped")
+    assert "and was ended before it had" in result.error.message
+
+
+def test_an_engine_gets_the_time_of_its_own_steps(go, tmp_path, monkeypatch):
+    """What it is given to stop follows the longest step that was measured, and before the first the plan."""
+    steps = []
+    monkeypatch.setattr(follow, "grace_seconds", lambda _spec, _parameters, step: steps.append(step) or 0.2)
+    with signal_when_ready(tmp_path / "run", signal.SIGTERM):
+        go("stoppable")
+    assert (steps[0], steps[-1]) == (0.0, 0.5)
 
 
 def test_an_interrupt_by_hand_is_an_interrupt(go, tmp_path):

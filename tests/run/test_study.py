@@ -15,9 +15,10 @@ import pytest
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.record.atomic_file import to_json, write_with_sha256
 from fluxkit.record.run_folder import read_result
-from fluxkit.run import study
+from fluxkit.run import launch, study
 from fluxkit.run.progress import Reporter
 from fluxkit.run.study import Look, UntilDecided, arrange, newest_unfinished, read_study, resume_study, run_study
+from fluxkit.stop_requests import StopRequestedError
 
 
 @pytest.fixture
@@ -104,6 +105,37 @@ def test_a_stopped_study_continues_from_the_checkpoint(two, tmp_path, engine_is)
     again = run_study(two, out=tmp_path / "s", resuming=True)
     assert [result.status for result in again.results] == ["completed"] * 2
     assert len(again.results[0].interruptions) == 1
+
+
+def test_a_stop_while_a_run_is_folded_ends_the_study_after_it(two, tmp_path, engine_is, monkeypatch):
+    """That run is completed and written, the next one does not begin, and one more stop would change nothing."""
+    settle = launch.settle_on_disk
+
+    def stopped(*arguments, **options):
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        return settle(*arguments, **options)
+
+    monkeypatch.setattr(launch, "settle_on_disk", stopped)
+    engine_is("completed")
+    outcome = run_study(two, out=tmp_path / "s")
+    assert outcome.stopped
+    assert [result.status for result in outcome.results] == ["completed"]
+    assert len(list(tmp_path.glob("s/0*"))) == 1
+
+
+def test_a_stop_before_the_first_run_begins_leaves_nothing(two, tmp_path, engine_is, monkeypatch, small_plan):
+    """While plans are made nothing is on disk yet, and nothing comes to be."""
+
+    def plan_all(specs, **_):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return [small_plan for _ in specs]
+
+    monkeypatch.setattr(study, "plan_all", plan_all)
+    engine_is("completed")
+    with pytest.raises(StopRequestedError):
+        run_study(two, out=tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 def test_resume_finds_the_newest_unfinished_study(two, tmp_path, monkeypatch, engine_is):

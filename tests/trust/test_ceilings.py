@@ -188,3 +188,23 @@ def test_a_result_from_before_canaries_still_reads(folded, base):
     for name in ("predicted_peak_bytes", "predicted_seconds"):
         values["plan"].pop(name)
     assert RunResult.model_validate(values).canary == ()
+
+
+@pytest.mark.parametrize(("issue", "grade"), [(0.0995, "C"), (0.05, None)])
+def test_a_gpu_that_waits_for_its_host_shows_the_hosts_speed(folded, on_a_gpu, issue, grade):
+    """From the events to the grade: a pass that the host has hardly issued before it is done is the host's speed."""
+
+    def write(log):
+        on_device(log)
+        log.write("tuning_setting", attention="flash", host={"issue_seconds": issue, "device_seconds": 0.1})
+        steps(log, 0, 40)
+        infer(log, 64, 12, 0.1)
+        log.write("inference_steps", seconds=[0.1] * 200, issue_seconds=[issue] * 200)
+
+    result = folded(write, **on_a_gpu)
+    assert result.tuning.host.issue_seconds == issue
+    assert result.inference.host.device_seconds == 0.1
+    grades = found(result)
+    assert (grades.get(("host_bound", "training_speed")), grades.get(("host_bound", "inference_speed"))) == (grade,) * 2
+    told = [check.evidence for check in result.checks if check.id == "host_bound"]
+    assert all(sentence.endswith("this is the speed of the host, not of the GPU.") for sentence in told)

@@ -4,6 +4,7 @@ N images or captions, C latent channels, H and W latent height and width, T toke
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from fluxkit.dataset.folder_walk import Problem
 from fluxkit.dataset.photos import Split
-from fluxkit.dataset.picture_loader import Pair, load_pairs
+from fluxkit.dataset.picture_loader import Pair, Watch, load_pairs
 from fluxkit.engine.data.images import to_tensor
 from fluxkit.engine.data.tensor_cache import cached_tensors, computed_here
 from fluxkit.engine.data.weights_hash import component_sha256
@@ -19,7 +20,9 @@ from fluxkit.engine.flux.autoencoder import Autoencoder
 from fluxkit.engine.flux.captions import Embeddings, encode_captions
 from fluxkit.engine.flux.random_weights import random_caption, random_latents
 from fluxkit.model.pipeline_files import pipeline_folder
+from fluxkit.record.opened_pictures import load_once
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.stop_requests import check_stop
 from fluxkit.values import canonical_sha256
 
 
@@ -51,8 +54,10 @@ class Prepared:
         return canonical_sha256([(pair.id, pair.caption, pair.split, pair.pixels_sha256) for pair in self.pairs])
 
 
-def prepare_data(spec: RunSpec, autoencoder: Autoencoder | None, device: torch.device) -> Prepared:
-    """Loads the images, then encodes them and their captions.
+def prepare_data(
+    spec: RunSpec, autoencoder: Autoencoder | None, device: torch.device, watch: Watch = lambda items, _what: items
+) -> Prepared:
+    """Loads the images, then encodes them and their captions; `watch` is told how far it is.
 
     Without an autoencoder there are no encoders at all. Latents and states of the right shapes are then drawn, seeded
     by the content of each picture and caption.
@@ -60,12 +65,13 @@ def prepare_data(spec: RunSpec, autoencoder: Autoencoder | None, device: torch.d
     Raises:
         MachineError: an image or caption can't be used.
     """
-    pairs = load_pairs(spec.data, enlarge=not spec.model.can_draw)
+    pairs = load_pairs(spec.data, enlarge=not spec.model.can_draw, load=load_once, watch=watch)
     rows = list(range(len(pairs.used)))
     captions = [*(pair.caption for pair in pairs.used), ""]
     if autoencoder:
-        encoded = _encoded_captions(spec, captions, device)
-        latents_NCHW = _encoded_images(spec, pairs.used, autoencoder)
+        here = computed_here(device)
+        encoded = _encoded_captions(spec, captions, device, here, watch)
+        latents_NCHW = _encoded_images(spec, pairs.used, autoencoder, here, watch)
     else:
         folder, tokens = pipeline_folder(spec.model), spec.evaluate.max_sequence_length
         states, pooled = zip(*(random_caption(folder, tokens, caption) for caption in captions), strict=True)
@@ -76,26 +82,29 @@ def prepare_data(spec: RunSpec, autoencoder: Autoencoder | None, device: torch.d
     return Prepared(pairs.used, pairs.skipped, latents_NCHW, encoded.of(rows), encoded.of([len(rows)]))
 
 
-def _encoded_images(spec: RunSpec, pairs: tuple[Pair, ...], autoencoder: Autoencoder) -> Tensor:
-    encoder, here = component_sha256(spec.model, ("vae",)), computed_here(autoencoder.device)
+def _encoded_images(
+    spec: RunSpec, pairs: tuple[Pair, ...], autoencoder: Autoencoder, here: str, watch: Watch
+) -> Tensor:
+    encoder = component_sha256(spec.model, ("vae",))
     keys = [_cache_key(encoder, here, pair.pixels_sha256) for pair in pairs]
 
-    def make(places: list[int]) -> list[dict[str, Tensor]]:
-        return [{"latents": autoencoder.encode(to_tensor([pairs[place].image]))} for place in places]
+    def make(places: list[int]) -> Iterator[dict[str, Tensor]]:
+        for place in watch(places, "encoded pictures"):
+            check_stop()
+            yield {"latents": autoencoder.encode(to_tensor([pairs[place].image]))}
 
     return torch.cat([entry["latents"] for entry in cached_tensors("latents", keys, make)])
 
 
-def _encoded_captions(spec: RunSpec, captions: list[str], device: torch.device) -> Embeddings:
+def _encoded_captions(spec: RunSpec, captions: list[str], device: torch.device, here: str, watch: Watch) -> Embeddings:
     encoder = component_sha256(spec.model, ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
-    here, length = computed_here(device), str(spec.evaluate.max_sequence_length)
+    length = str(spec.evaluate.max_sequence_length)
     keys = [_cache_key(encoder, here, length, caption) for caption in captions]
 
-    def make(places: list[int]) -> list[dict[str, Tensor]]:
-        encoded = encode_captions(spec, [captions[place] for place in places], device)
-        # Each row is stored in a file of its own, so it must not be a view of them all.
-        rows = zip(encoded.prompt_NTE, encoded.pooled_NP, strict=True)
-        return [{"prompt": prompt_TE.clone(), "pooled": pooled_P.clone()} for prompt_TE, pooled_P in rows]
+    def make(places: list[int]) -> Iterator[dict[str, Tensor]]:
+        wanted = (captions[place] for place in watch(places, "encoded captions"))
+        for row in encode_captions(spec, wanted, device):
+            yield {"prompt": row.prompt_NTE[0], "pooled": row.pooled_NP[0]}
 
     entries = cached_tensors("captions", keys, make)
     return Embeddings(

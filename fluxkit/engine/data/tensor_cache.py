@@ -1,6 +1,6 @@
 """Tensors that are computed once per content: read from the cache, or made and written there, whole or not at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -29,21 +29,23 @@ def computed_here(device: torch.device) -> str:
 
 
 def cached_tensors(
-    kind: str, keys: Sequence[str], make: Callable[[list[int]], list[dict[str, Tensor]]]
+    kind: str, keys: Sequence[str], make: Callable[[list[int]], Iterable[dict[str, Tensor]]]
 ) -> list[dict[str, Tensor]]:
     """The entries of `keys`, in order.
 
     Args:
         kind: folder inside the cache.
         keys: hash of everything that each entry depends on.
-        make: computes the entries at the given places, called at most once and only if something is missing.
+        make: computes the entries at the given places, called at most once and only if something is missing. Each is
+            stored before the next is asked for.
     """
     stored = [_read_entry(kind, key) for key in keys]
     missing = [place for place, tensors in enumerate(stored) if tensors is None]
-    made = dict(zip(missing, make(missing), strict=True)) if missing else {}
-    for place, tensors in made.items():
+    made = dict[int, dict[str, Tensor]]()
+    for place, tensors in zip(missing, make(missing) if missing else (), strict=True):
+        made[place] = tensors
         with suppress(OSError):  # a cache that can't be written only costs time
-            save_tensors(entry(kind, keys[place]), tensors, {})
+            save_tensors(entry(kind, keys[place]), tensors, {}, durable=False)
     return [made[place] if tensors is None else tensors for place, tensors in enumerate(stored)]
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from fluxkit.engine.data.prepare import Prepared
+from fluxkit.engine.evaluate.graded import GradedBefore, Key
 from fluxkit.engine.evaluate.psnr_ssim import DIVERGED, flat_colour, score
 from fluxkit.engine.flux import flow
 from fluxkit.engine.flux.autoencoder import Autoencoder
@@ -27,6 +28,7 @@ from fluxkit.errors import RunError
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import written_whole
 from fluxkit.record.events import Anchor, Progress, Reconstruction, Validation
+from fluxkit.stop_requests import check_stop
 from fluxkit.values import finite
 
 Item = tuple[int, ...]
@@ -50,20 +52,57 @@ class Evaluator:
         self._prepared, self._autoencoder = prepared, autoencoder
         self._folder, self._log = folder, log
         self._references = [np.asarray(pair.image) for pair in prepared.pairs]
+        self._before = GradedBefore(folder, job, log.rank)
 
-    def _micro_batches(self, items: Sequence[Item], what: str) -> Iterator[Sequence[Item]]:
-        """This rank's part of the work, with its progress in the log."""
+    def _samples(self) -> list[Item]:
+        """Pair and seed of every sample."""
+        seeds = range(self._spec.num_images_per_prompt)
+        return [(place, seed) for place in self._prepared.of_split("tuning") for seed in seeds]
+
+    def _estimates(self) -> list[Item]:
+        """Pair, step of the sigmas and draw of every one-step estimate."""
+        steps, draws = range(self._spec.sigmas), range(self._spec.noise_draws)
+        held_out = self._prepared.of_split("held_out")
+        return [(place, step, draw) for place in held_out for step in steps for draw in draws]
+
+    def has_graded(self, marks: Sequence[str]) -> bool:
+        """Whether an earlier attempt has graded this rank's part of the work under each of `marks`."""
+        return not any(self._left(items, marks) for items in (self._samples(), self._estimates()))
+
+    def _left(self, items: Sequence[Item], marks: Sequence[str]) -> list[Sequence[Item]]:
+        """The micro-batches of this rank's part that no earlier attempt has graded whole.
+
+        Always cut alike, so that every picture is made beside the same others and comes out the same to the last bit.
+        """
         own, size = items[self._log.rank :: self._plan.processes], self._plan.inference_micro_batch_size
-        firsts = range(0, len(own), size)
-        for done, first in enumerate(firsts):
-            self._log.write(Progress, done=done, total=len(firsts), what=what)
-            yield own[first : first + size]
+        batches = [own[first : first + size] for first in range(0, len(own), size)]
+        return [
+            batch
+            for batch in batches
+            if not all(self._before.has_score(self._key(mark, item)) for item in batch for mark in marks)
+        ]
+
+    def _key(self, mark: str, item: Item) -> Key:
+        place, first, *draw = item
+        number = flow.midpoints(self._spec.sigmas)[first] if draw else first
+        return (mark, self._prepared.pairs[place].id, number, *draw)
+
+    def _micro_batches(self, items: Sequence[Item], marks: Sequence[str], what: str) -> Iterator[Sequence[Item]]:
+        """What is left of this rank's part, with its progress in the log; between two it may stop."""
+        left = self._left(items, marks)
+        for done, batch in enumerate(left):
+            check_stop()
+            self._log.write(Progress, done=done, total=len(left), what=what)
+            yield batch
 
     def anchors(self) -> None:
         """Scores of the autoencoder's round trip and of the flat mean colour for every pair that is scored."""
         scored = [*self._prepared.of_split("tuning"), *self._prepared.of_split("held_out")]
         for place in scored[self._log.rank :: self._plan.processes]:
             pair, reference = self._prepared.pairs[place], self._references[place]
+            if self._before.has_anchors(pair.id):
+                continue
+            check_stop()
             decoded = images_of(self._autoencoder, self._prepared.latents_NCHW[place : place + 1])[0]
             if decoded is None:
                 raise RunError(f"The autoencoder gave values that are not finite for the picture {pair.id}.")
@@ -75,13 +114,9 @@ class Evaluator:
     def grade(self, flux: Flux, iteration: int, marks: list[str]) -> None:
         """Writes the scores of the model's state after `iteration` steps under each of `marks`."""
         flux.transformer.eval()
-        seeds, draws = range(self._spec.num_images_per_prompt), range(self._spec.noise_draws)
-        items: list[Item] = [(place, seed) for place in self._prepared.of_split("tuning") for seed in seeds]
-        for batch in self._micro_batches(items, f"samples at {marks[0]}"):
+        for batch in self._micro_batches(self._samples(), marks, f"samples at {marks[0]}"):
             self._reconstruct(flux, batch, f"samples/iteration-{iteration}", marks)
-        held_out, steps = self._prepared.of_split("held_out"), range(self._spec.sigmas)
-        items = [(place, step, draw) for place in held_out for step in steps for draw in draws]
-        for batch in self._micro_batches(items, f"held-out images at {marks[0]}"):
+        for batch in self._micro_batches(self._estimates(), marks, f"held-out images at {marks[0]}"):
             self._validate(flux, batch, marks)
 
     def _noise(self, protocol: str, batch: Sequence[Item]) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from fluxkit.spec.workload import MIN_SSIM_SIDE
 
@@ -38,6 +37,8 @@ def score(image_HWC: NDArray[np.uint8], reference_HWC: NDArray[np.uint8]) -> Sco
     Raises:
         ValueError: dtype, shape or size is another, which would silently change the numbers.
     """
+    from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
+
     for array in (image_HWC, reference_HWC):
         if array.dtype != np.uint8 or array.ndim != RGB or array.shape[-1] != RGB:
             raise ValueError(f"images are uint8 (H, W, 3), not {array.dtype} {array.shape}")

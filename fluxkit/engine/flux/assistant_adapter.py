@@ -7,7 +7,7 @@ Source: ostris/ai-toolkit, issue 104, where the method for schnell is described.
 R rank, I inputs and O outputs of a linear layer.
 """
 
-import re
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,10 +68,7 @@ def _scale(adapter: AdapterFile, layer: str, rank: int, alpha: float | None) -> 
     """
     config = adapter.config
     patterns = config.get("alpha_pattern") or {}
-    try:
-        stated = patterns.get(get_pattern_key(patterns.keys(), layer), config.get("lora_alpha"))
-    except re.error as error:
-        raise MachineError(f"{adapter.file} has an alpha_pattern that is no pattern: {error}.") from error
+    stated = patterns.get(get_pattern_key(patterns.keys(), layer), config.get("lora_alpha"))
     divisor = rank**0.5 if config.get("use_rslora") else rank
     if alpha is not None and stated is not None and abs(alpha / rank - stated / divisor) > 1e-6 * abs(alpha / rank):
         raise MachineError(
@@ -79,6 +76,8 @@ def _scale(adapter: AdapterFile, layer: str, rank: int, alpha: float | None) -> 
             f"{stated:g} in its configuration. Remove one of them."
         )
     if alpha is not None:
+        if not math.isfinite(alpha):
+            raise MachineError(f"{adapter.file} has {alpha} as the alpha of {layer}, which is no number.")
         return alpha / rank
     return 1.0 if stated is None else stated / divisor
 

@@ -5,10 +5,10 @@ N captions, T tokens of the longest caption, E width of the T5 states, P width o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from diffusers import FluxPipeline
 from torch import Tensor
 
 from fluxkit.engine.flux.flow import sent
@@ -40,11 +40,13 @@ class Embeddings:
         return Embeddings(self.prompt_NTE.to(device, dtype), self.pooled_NP.to(device, dtype))
 
 
-def encode_captions(spec: RunSpec, captions: list[str], device: torch.device) -> Embeddings:
-    """Encodes captions with the pipeline's own text encoders, which are freed on return.
+def encode_captions(spec: RunSpec, captions: Iterable[str], device: torch.device) -> Iterator[Embeddings]:
+    """Encodes captions, one row each, with the pipeline's own text encoders, which are freed after the last.
 
     The encoders run in the dtype they are published in. The result is in it too, on the CPU.
     """
+    from diffusers import FluxPipeline  # half a second of text encoders, which cached captions do not need
+
     folder = pipeline_folder(spec.model)
     with reading(folder):
         text = FluxPipeline.from_pretrained(
@@ -52,10 +54,9 @@ def encode_captions(spec: RunSpec, captions: list[str], device: torch.device) ->
             use_safetensors=True, local_files_only=True,
         ).to(device)  # fmt: skip
     length = min(spec.evaluate.max_sequence_length, text.tokenizer_2.model_max_length)
-    with torch.no_grad():
-        encoded = [
-            text.encode_prompt(prompt=caption, prompt_2=None, device=device, max_sequence_length=length)[:2]
-            for caption in captions
-        ]
-    prompts, pooled = zip(*encoded, strict=True)
-    return Embeddings(torch.cat(prompts).cpu(), torch.cat(pooled).cpu())
+    for caption in captions:
+        with torch.no_grad():
+            prompt_NTE, pooled_NP, _ = text.encode_prompt(
+                prompt=caption, prompt_2=None, device=device, max_sequence_length=length
+            )
+        yield Embeddings(prompt_NTE.cpu(), pooled_NP.cpu())

@@ -58,9 +58,8 @@ def make_whole(flux: Flux, accelerator: Accelerator) -> None:
 
 
 def local_shards(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """What of each tensor lies in this process; changing it changes the tensor."""
-    detached = [tensor.detach() for tensor in tensors]
-    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in detached]
+    """What of each tensor lies in this process, for use under `no_grad`; changing it changes the tensor."""
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
 
 
 def gather_whole(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:

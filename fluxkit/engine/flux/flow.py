@@ -33,7 +33,8 @@ def noise_of(shape: Sequence[int], *parts: str | int) -> Tensor:
 
 def sent(host: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on the device; the host does not wait for it, as a GPU is sent it from pinned memory."""
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+    pinned = host.pin_memory() if device.type == "cuda" and host.device.type == "cpu" else host
+    return pinned.to(device, non_blocking=True)
 
 
 def per_sample(sigma_B: Tensor, like: Tensor) -> Tensor:
@@ -49,8 +50,12 @@ def add_noise(latents: Tensor, noise: Tensor, sigma_B: Tensor) -> Tensor:
 
 def velocity_loss(velocity: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
     """Unweighted mean squared error to the target eps - z, FP32, one value per sample: shape (B,)."""
-    error = velocity.float() - (noise.float() - latents.float())
-    return error.square().flatten(1).mean(1)
+    return squared_error(velocity, noise.float() - latents.float())
+
+
+def squared_error(velocity: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error to an FP32 target, FP32, one value per sample: shape (B,)."""
+    return (velocity.float() - target).square().flatten(1).mean(1)
 
 
 def denoised(noisy: Tensor, velocity: Tensor, sigma_B: Tensor) -> Tensor:

@@ -13,8 +13,10 @@ from diffusers import FluxTransformer2DModel
 from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE
 from diffusers.utils import logging as diffusers_logging
 from peft import LoraConfig, get_peft_model_state_dict
+from peft.tuners.lora.layer import Linear as PeftLinear
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import linear
 from transformers.utils import logging as transformers_logging
 
 from fluxkit.engine.flux import flow
@@ -59,7 +61,7 @@ class Flux:
         """What is called: the transformer itself, or its wrapper for several processes."""
         self.autocast = autocast
         self._dtype = dtype
-        self._image_ids: dict[tuple[int, int], Tensor] = {}
+        self._ids: dict[tuple[int, ...], Tensor] = {}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -83,15 +85,17 @@ class Flux:
                 guidance=None,
                 pooled_projections=captions.pooled_NP,
                 encoder_hidden_states=captions.prompt_NTE,
-                txt_ids=torch.zeros(captions.prompt_NTE.shape[1], 3, device=self.device),
-                img_ids=self._positions(size),
+                txt_ids=self._positions(captions.prompt_NTE.shape[1]),
+                img_ids=self._positions(*size),
                 return_dict=False,
             )[0]
 
-    def _positions(self, size: tuple[int, int]) -> Tensor:
-        if size not in self._image_ids:
-            self._image_ids[size] = flow.image_ids(*size).to(self.device)
-        return self._image_ids[size]
+    def _positions(self, *size: int) -> Tensor:
+        """Position ids of so many caption tokens, or of latents of that height and width."""
+        if size not in self._ids:
+            ids = flow.image_ids(*size) if len(size) > 1 else torch.zeros(*size, 3)
+            self._ids[size] = ids.to(self.device)
+        return self._ids[size]
 
     def _casting(self) -> AbstractContextManager[Any]:
         if not self.autocast:
@@ -162,6 +166,19 @@ def store_block_as_int8(block: torch.nn.Module) -> None:
     quantize_(block, Int8WeightOnlyConfig(set_inductor_config=False))
 
 
+class OneAdapterLinear(PeftLinear):  # type: ignore[misc]  # peft is untyped
+    """A linear layer with one adapter: peft's sum to the last bit, without its book of many adapters at every call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """W x + b + (alpha / r) B A x, the adapter's part in its own dtype."""
+        base = self.base_layer(x)
+        down, up = self.lora_A["default"].weight, self.lora_B["default"].weight
+        change = linear(linear(x.to(down.dtype), down), up)
+        strength = self.scaling["default"]
+        # A product with 1 changes nothing and costs a pass over memory, and another one backward.
+        return (base + (change if strength == 1 else change * strength)).to(base.dtype)
+
+
 def add_lora(transformer: FluxTransformer2DModel, rank: int, alpha: float, seed: int) -> None:
     """Adds LoRA adapters, seeded first; FP32 whatever the base is, since bfloat16 loses small updates."""
     torch.manual_seed(flow.seed_of(seed, "adapter"))
@@ -171,6 +188,9 @@ def add_lora(transformer: FluxTransformer2DModel, rank: int, alpha: float, seed:
     for parameter in transformer.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    for module in transformer.modules():
+        if type(module) is PeftLinear:  # not peft's layers of other storages
+            module.__class__ = OneAdapterLinear
 
 
 def save_lora(transformer: FluxTransformer2DModel, folder: Path) -> None:

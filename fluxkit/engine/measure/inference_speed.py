@@ -36,8 +36,9 @@ def measure(job: Job, flux: Flux, prepared: Prepared, accelerator: Accelerator, 
         compile_seconds=None if began is None else compilation.seconds_compiled(began),
     )
     accelerator.wait_for_everyone()
-    for steps in sampling.denoising_seconds(flux, batch, settings):
-        log.write(events.InferenceSteps, seconds=tuple(steps))
+    for steps in sampling.denoising_times(flux, batch, settings):
+        issued = tuple(step.issue_seconds for step in steps) if flux.device.type == "cuda" else None
+        log.write(events.InferenceSteps, seconds=tuple(step.seconds for step in steps), issue_seconds=issued)
 
 
 def as_used(job: Job, flux: Flux) -> tuple[Flux, str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.timing import LONG_SECONDS, WARM_UP_STEPS, synchronize
 from fluxkit.model.memory_formula import DECODED_LATENT_PIXELS
 from fluxkit.spec.workload import MIN_TIMED_STEPS, InferenceSpec
+from fluxkit.stop_requests import check_stop
 
 
 @torch.no_grad()
@@ -67,35 +69,50 @@ class LatentBatch:
         return noise_BCHW, self.captions.of([image % rows for image in images])
 
 
-def step_seconds(flux: Flux, batch: LatentBatch, first: int, num_inference_steps: int) -> list[float]:
-    """Seconds of each denoising step of one micro-batch: transformer and scheduler, device synchronised."""
+class StepTime(NamedTuple):
+    """One denoising step of one micro-batch: transformer and scheduler."""
+
+    issue_seconds: float
+    """Until the host had issued it."""
+    seconds: float
+    """Until the device, synchronised, had done it."""
+
+
+def step_times(flux: Flux, batch: LatentBatch, first: int, num_inference_steps: int) -> list[StepTime]:
+    """Times of each denoising step of one micro-batch."""
     noise_BCHW, captions = batch.micro_batch(first)
     noise_BCHW, captions = noise_BCHW.to(flux.device), captions.to(flux.device, flux.dtype)
-    ticks: list[float] = []
+    ticks: list[tuple[float, float]] = []
 
     def tick() -> None:
+        issued = time.perf_counter()
         synchronize(flux.device)
-        ticks.append(time.perf_counter())
+        ticks.append((issued, time.perf_counter()))
 
     tick()
     denoise(flux, noise_BCHW, captions, num_inference_steps, tick)
-    return [after - before for before, after in pairwise(ticks)]
+    return [StepTime(issued - before, after - before) for (_, before), (issued, after) in pairwise(ticks)]
 
 
 def warm_up_seconds(flux: Flux, batch: LatentBatch) -> float:
     """Seconds of the untimed steps before the timed ones, of which one is enough where it takes long."""
-    first = sum(step_seconds(flux, batch, 0, 1))
-    return first if first > LONG_SECONDS else first + sum(step_seconds(flux, batch, 0, WARM_UP_STEPS - 1))
+    first = _seconds(step_times(flux, batch, 0, 1))
+    return first if first > LONG_SECONDS else first + _seconds(step_times(flux, batch, 0, WARM_UP_STEPS - 1))
 
 
-def denoising_seconds(flux: Flux, batch: LatentBatch, settings: InferenceSpec) -> Iterator[list[float]]:
-    """Seconds of the steps of one micro-batch after the other, the batch again and again.
+def _seconds(steps: list[StepTime]) -> float:
+    return sum(step.seconds for step in steps)
+
+
+def denoising_times(flux: Flux, batch: LatentBatch, settings: InferenceSpec) -> Iterator[list[StepTime]]:
+    """Times of the steps of one micro-batch after the other, the batch again and again.
 
     Ends when `min_seconds` and `MIN_TIMED_STEPS` are reached. After `max_seconds` no further micro-batch begins.
     """
     spent, steps, first = 0.0, 0, 0
     while (spent < settings.min_seconds or steps < MIN_TIMED_STEPS) and spent < settings.max_seconds:
-        seconds = step_seconds(flux, batch, first, settings.num_inference_steps)
-        yield seconds
-        spent, steps, first = spent + sum(seconds), steps + len(seconds), first + batch.micro_batch_size
+        check_stop()
+        times = step_times(flux, batch, first, settings.num_inference_steps)
+        yield times
+        spent, steps, first = spent + _seconds(times), steps + len(times), first + batch.micro_batch_size
         first = first if first < len(batch.images) else 0

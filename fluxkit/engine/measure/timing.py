@@ -3,12 +3,18 @@
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import torch
 
+from fluxkit.record.facts import HostTime
+
 WARM_UP_STEPS = 3
 """Untimed ones before the timed, in tuning and in inference; after a long one no more are needed."""
+DIGITS = 9
+"""Of a step's seconds: the clock tells nanoseconds, and what a difference has beyond them is none of it."""
 LONG_SECONDS = 10.0
 """A step of this length has warmed a device up: what is cold in it is over within the first second."""
 
@@ -45,18 +51,43 @@ class Laps:
         synchronize(self._device)
         total = time.perf_counter() - self._began
         if self._device.type != "cuda":
-            return [after - before for before, after in zip(self._host[:-1], self._host[1:], strict=True)]
+            return [
+                round(after - before, DIGITS) for before, after in zip(self._host[:-1], self._host[1:], strict=True)
+            ]
         milliseconds = [
             before.elapsed_time(after) for before, after in zip(self._events[:-1], self._events[1:], strict=True)
         ]
         later = [value / 1000 for value in milliseconds[1:]]
-        return [total - sum(later), *later]
+        return [round(value, DIGITS) for value in (total - sum(later), *later)]
 
     @staticmethod
     def _record() -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
+
+
+def host_time(work: Callable[[], object], device: torch.device) -> HostTime | None:
+    """How long the host issues `work`, and how long the device takes for it: medians; None on a CPU.
+
+    Of work that takes long one repetition is enough.
+    """
+    if device.type != "cuda":
+        return None
+    taken: list[HostTime] = []
+    while len(taken) < WARM_UP_STEPS and sum(one.device_seconds for one in taken) < LONG_SECONDS:
+        synchronize(device)
+        began, start, end = time.perf_counter(), *(torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        issued = time.perf_counter() - began
+        synchronize(device)
+        taken.append(HostTime(issue_seconds=issued, device_seconds=start.elapsed_time(end) / 1000))
+    return HostTime(
+        issue_seconds=median(one.issue_seconds for one in taken),
+        device_seconds=median(one.device_seconds for one in taken),
+    )
 
 
 def reset_peak_memory(device: torch.device) -> None:

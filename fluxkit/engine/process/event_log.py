@@ -1,14 +1,18 @@
 """Appends events to this rank's own file; every line is whole before the next begins."""
 
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fluxkit.record.contained import new_file
-from fluxkit.record.events import Event, Phase, PhaseEnded, PhaseStarted, event_path
+from fluxkit.record.events import Event, Phase, PhaseEnded, PhaseStarted, Progress, event_path
+
+PROGRESS_SECONDS = 1.0
+Item = TypeVar("Item")
 
 
 class EventLog:
@@ -24,6 +28,15 @@ class EventLog:
         """Appends an event; the time is added here."""
         event = event_type(at_seconds=round(time.monotonic() - self._began, 6), **facts)
         self._file.write(event.model_dump_json() + "\n")
+
+    def watched(self, items: Sequence[Item], what: str) -> Iterator[Item]:
+        """The items, one by one, with how far it is in the log, at most once a second."""
+        told = -math.inf
+        for done, item in enumerate(items):
+            if (now := time.monotonic()) - told >= PROGRESS_SECONDS:
+                self.write(Progress, done=done, total=len(items), what=what)
+                told = now
+            yield item
 
     def flush_to_disk(self) -> None:
         """What was written outlives a power loss once this returns."""

@@ -1,7 +1,7 @@
 """One optimiser step over the global batch: gradients of all micro-batches and processes, clipped, then AdamW."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 
 import torch
@@ -13,6 +13,7 @@ from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.timing import LONG_SECONDS, WARM_UP_STEPS, synchronize
 from fluxkit.engine.tuning.sample_stream import Samples
 from fluxkit.plan.plan import Job
+from fluxkit.stop_requests import StopRequestedError
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
@@ -34,21 +35,30 @@ class Optimiser:
     def _copies(self) -> list[Tensor]:
         return [parameter.detach().clone() for parameter in self.parameters.values()]
 
-    def step(self, iteration: int) -> Tensor:
-        """One optimiser step over this process's share of the global batch; gives its mean loss, not yet read."""
+    def step(self, iteration: int, told_to_stop: Callable[[], bool] = lambda: False) -> Tensor:
+        """One optimiser step over this process's share of the global batch; gives its mean loss, not yet read.
+
+        Raises:
+            StopRequestedError: `told_to_stop` said so before a micro-batch; the step has changed nothing.
+        """
         first = iteration * self._tune.global_batch_size + self._accelerator.process_index * self._batch_here
-        total = torch.zeros((), device=self._flux.device)
+        losses = []
         for start in range(0, self._batch_here, self._micro):
+            if told_to_stop():
+                self._optimizer.zero_grad(set_to_none=True)
+                raise StopRequestedError
             last = start + self._micro >= self._batch_here
             # A sharded model has no `no_sync`: its gradients are shared out at every pass, or they would not fit.
             with self._accelerator.no_sync(self._flux.forward) if not last else nullcontext():
                 loss = self._samples.loss(range(first + start, first + start + self._micro))
-                loss = loss * (self._micro / self._batch_here)
+                if self._micro < self._batch_here:
+                    loss = loss * (self._micro / self._batch_here)
                 loss.backward()
-            total += loss.detach()
+            losses.append(loss.detach())
         self._update(iteration)
-        return total
+        return sum(losses[1:], start=losses[0])
 
+    @torch.no_grad()
     def _update(self, iteration: int) -> None:
         warm_up = min(1.0, (iteration + 1) / max(1, self._tune.lr_warmup_steps))
         for group in self._optimizer.param_groups:

@@ -15,19 +15,17 @@ from torch import Tensor
 
 from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile, save_tensors
 from fluxkit.engine.flux.distributed import gather_whole
-from fluxkit.engine.measure.timing import Laps
+from fluxkit.engine.measure.timing import LONG_SECONDS, Laps
 from fluxkit.engine.process.event_log import EventLog
-from fluxkit.engine.process.stop_signal import StopSignal
 from fluxkit.engine.tuning.mark_schedule import RECENT, ScheduledMark, block_length, is_over, scheduled_marks
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.errors import MachineError
 from fluxkit.plan.plan import Job
 from fluxkit.plan.storage import checkpoint_interval_seconds
-from fluxkit.record.atomic_file import CHECKPOINT_FILE
+from fluxkit.record.atomic_file import CHECKPOINT_FILE, SNAPSHOTS
 from fluxkit.record.events import CheckpointWritten, Iterations, MarkReached, Resumed
+from fluxkit.stop_requests import StopRequestedError, StopRequests
 from fluxkit.values import finite
-
-SNAPSHOTS = "snapshots"
 
 
 @dataclass
@@ -49,8 +47,9 @@ class Trajectory:
     """Steps, marks and checkpoints of one run, on one rank."""
 
     def __init__(
-        self, job: Job, folder: Path, optimiser: Optimiser, accelerator: Accelerator, *, log: EventLog, stop: StopSignal
-    ) -> None:
+        self, job: Job, folder: Path, optimiser: Optimiser, accelerator: Accelerator, *,
+        log: EventLog, stop: StopRequests,
+    ) -> None:  # fmt: skip
         self._tune = job.spec.tune
         self._checkpoint_seconds = checkpoint_interval_seconds(job.spec, job.plan.trainable_parameters)
         self._folder, self._optimiser, self._accelerator = folder, optimiser, accelerator
@@ -68,8 +67,11 @@ class Trajectory:
                 self._save()
                 return False
             start = TrajectoryState(self.state.iteration, self.state.seconds)
-            self._block(steps)
+            whole = self._block(steps)
             self._reach(before, start=start)
+            if not whole:
+                self._save()
+                return False
             if self.state.seconds - self.state.saved_seconds >= self._checkpoint_seconds:
                 self._save()
         self._reach(self._optimiser.graded())
@@ -85,16 +87,38 @@ class Trajectory:
         votes = self._accelerator.reduce(votes.to(self._device), "sum")
         return 0 if int(votes[1]) else int(votes[0])
 
-    def _block(self, steps: int) -> None:
+    def _told_to_stop(self) -> bool:
+        """Whether any rank was, asked between micro-batches; one process alone knows it at no cost.
+
+        Several have to agree, which takes a moment of the step that is timed: only where steps are long.
+        """
+        told = self._stop.requested
+        if self._accelerator.num_processes == 1:
+            return told
+        if self.state.seconds < LONG_SECONDS * self.state.iteration or not self.state.iteration:
+            return False
+        return float(self._accelerator.reduce(torch.tensor(float(told)).to(self._device), "sum")) > 0
+
+    def _block(self, steps: int) -> bool:
+        """So many steps, or as many as were done when it was told to stop; gives whether it did them all."""
+        first, laps, losses = self.state.iteration, Laps(self._device), list[Tensor]()
+        try:
+            for iteration in range(first, first + steps):
+                losses.append(self._optimiser.step(iteration, self._told_to_stop))
+                laps.lap()
+        except StopRequestedError:
+            laps.lap()  # what the dropped step took is no part of the others
+        seconds = laps.seconds()[: len(losses)]
+        if losses:
+            self._count(losses, seconds)
+        return len(losses) == steps
+
+    def _count(self, losses: list[Tensor], seconds: list[float]) -> None:
+        """Adds a block of steps to the budget's clock, and writes it down."""
         state, first = self.state, self.state.iteration
-        laps, losses = Laps(self._device), []
-        for iteration in range(first, first + steps):
-            losses.append(self._optimiser.step(iteration))
-            laps.lap()
-        seconds = laps.seconds()
         mean_losses = self._accelerator.reduce(torch.stack(losses), "mean").tolist()
         clock = torch.tensor(sum(seconds) if self._accelerator.is_main_process else 0.0, dtype=torch.float64)
-        state.iteration = first + steps
+        state.iteration = first + len(losses)
         state.seconds += float(self._accelerator.reduce(clock.to(self._device), "sum"))
         state.recent = [*state.recent, *seconds][-RECENT:]
         facts = {"first": first, "seconds": tuple(seconds), "losses": tuple(map(finite, mean_losses))}

@@ -15,7 +15,7 @@ from real_engine import EngineRun, small_spec
 from fluxkit.engine.data.prepare import prepare_data
 from fluxkit.engine.flux import flow
 from fluxkit.engine.flux.autoencoder import load_autoencoder
-from fluxkit.engine.flux.transformer import add_lora, load_flux, load_transformer
+from fluxkit.engine.flux.transformer import OneAdapterLinear, PeftLinear, add_lora, load_flux, load_transformer
 from fluxkit.engine.measure.sampling import denoise
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
@@ -145,6 +145,40 @@ def test_without_regularization_images_every_pair_comes_once_per_epoch(spec, pre
     own = replace(prepared, pairs=tuple(replace(pair, split="tuning") for pair in prepared.pairs))
     samples = Samples(job, own, load_flux(spec, 0, CPU))
     assert sorted(samples.place(p) for p in range(len(own.pairs))) == list(range(len(own.pairs)))
+
+
+def test_a_sample_is_the_same_whatever_is_drawn_beside_it(prepared) -> None:
+    """Noise, sigma and image of a sample do not depend on micro-batches, processes or how far ahead it was drawn."""
+    spec = small_spec(tune={"global_batch_size": 8})
+    plan = make_plan(spec, probe())
+    jobs = [Job(spec=spec, plan=plan.model_copy(update={"processes": processes}), seed=0) for processes in (1, 2)]
+    whole, shared = (Samples(job, prepared, load_flux(spec, 0, CPU)) for job in jobs)
+    of_second = shared._following(range(12, 14))
+    assert [batch.start for batch in of_second[:6]] == [12, 14, 20, 22, 28, 30]
+    for batch in shared._drawn(of_second):
+        alone = whole._drawn([batch.positions])[0]
+        noise = torch.stack([flow.noise_of(prepared.latents_NCHW.shape[1:], 0, "noise", p) for p in batch.positions])
+        clean = flow.pack(prepared.latents_NCHW[batch.places_B])
+        assert torch.equal(batch.target_BLD, flow.pack(noise) - clean)
+        for name in ("places_B", "sigma_B", "noisy_BLD", "target_BLD"):
+            assert torch.equal(getattr(batch, name), getattr(alone, name))
+
+
+@pytest.mark.parametrize(("precision", "alpha"), [("float32", 16), ("float32", 5), ("bfloat16", 16), ("bfloat16", 5)])
+def test_an_adapted_layer_computes_what_peft_does(precision, alpha) -> None:
+    """Output and gradients of a layer with one adapter are those of peft's own layer, to the last bit."""
+    flux = load_flux(small_spec(tune={"lora_alpha": alpha}, execution={"precision": precision}), 0, CPU)
+    layer = flux.transformer.transformer_blocks[0].attn.to_q
+    torch.nn.init.normal_(layer.lora_B["default"].weight)
+    tokens = torch.randn(2, 5, layer.in_features, dtype=flux.dtype)
+    seen = []
+    for kind in (OneAdapterLinear, PeftLinear):
+        layer.__class__ = kind
+        flux.transformer.zero_grad()
+        output = layer(tokens)
+        output.float().square().mean().backward()
+        seen.append([output, *(weight.grad for weight in layer.parameters() if weight.requires_grad)])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*seen, strict=True))
 
 
 def test_the_adapter_draws_the_same_image_in_plain_diffusers(short_run: EngineRun) -> None:

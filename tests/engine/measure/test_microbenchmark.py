@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from cost_of_looking import LIMIT, shares
+from bench.looking import LIMIT, shares
 
 from fluxkit.engine.flux.precision import set_fp32_products
 from fluxkit.engine.measure import microbenchmark

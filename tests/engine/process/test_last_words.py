@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,11 @@ from torch import distributed
 
 from fluxkit.engine import __main__ as engine
 from fluxkit.engine import run
-from fluxkit.engine.process.stop_signal import StopRequestedError
 from fluxkit.errors import MachineError
 from fluxkit.machine.system import probe
 from fluxkit.record.events import event_path, read_events
 from fluxkit.run.out_of_memory import evidence
+from fluxkit.stop_requests import StopRequestedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +36,9 @@ Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace"""
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """The engine takes the signals of its process, torch its hook for exceptions, and here they are the tests' own."""
+    """The engine makes a group of processes, torch takes the hook for exceptions, and here they are the tests' own."""
     hook = sys.excepthook
-    numbers = (signal.SIGTERM, signal.SIGUSR1)
-    handlers = [signal.getsignal(number) for number in numbers]
     yield
-    for number, handler in zip(numbers, handlers, strict=True):
-        signal.signal(number, handler)
     if distributed.is_initialized():
         distributed.destroy_process_group()
     sys.excepthook = hook

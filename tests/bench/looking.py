@@ -1,19 +1,22 @@
-"""What looking at the machine costs, as a share of a run of two minutes: `just bench`."""
-
-from __future__ import annotations
+"""What looking at the machine costs, as a share of a run of two minutes."""
 
 import os
-import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from bench.pairs import Options, Row
 
 RUN_SECONDS = 120.0
 LIMIT = 0.01
 LOOKS, CANARIES, SAMPLES = 2, 4, 240
 """In a run of two minutes: before and after; around tuning and inference; twice a second."""
+
+
+def rows(options: Options) -> list[Row]:
+    """One row: all kinds of looks together."""
+    seconds = shares(time.perf_counter if options.clock == "wall" else time.process_time)
+    against = f"seconds of looking / the {RUN_SECONDS:.0f} s of a run"
+    return [Row("looking", against, sum(seconds.values()), conditions={"shares": seconds, "at_most": LIMIT})]
 
 
 def shares(clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
@@ -47,12 +50,3 @@ def seconds_of(work: Callable[[], object], count: int, clock: Callable[[], float
     for _ in range(count):
         work()
     return (clock() - began) / count
-
-
-if __name__ == "__main__":
-    found = shares()
-    total = sum(found.values())
-    lines = [f"{name:<8} {share:.3%}" for name, share in found.items()]
-    lines.append(f"{'together':<8} {total:.3%} of {RUN_SECONDS:.0f} s; the limit is {LIMIT:.0%}")
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.exit(total >= LIMIT)
