@@ -116,7 +116,7 @@ def _lines(workload: Workload) -> list[tuple[str, ...]]:
         (f"Time to {number(target or 0.0, 2)} dB", *[target_text(row.time_to_target) for row in rows]),
         ("Price", *[price_text(row) for row in rows]),
         ("Energy", *[energy_text(row) for row in rows]),
-        ("Numerical check against a reference", *[agreement_text(row) for row in rows]),
+        ("Numerical check", *[agreement_text(row) for row in rows]),
         ("Predicted / measured peak memory", *[prediction_text(row, "peak_memory") for row in rows]),
         ("Predicted / measured seconds", *[prediction_text(row, "seconds") for row in rows]),
     ]
