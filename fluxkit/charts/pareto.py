@@ -19,7 +19,7 @@ from fluxkit.trust.estimate import worst
 from fluxkit.values import Frozen
 
 MOST_RUNS = 40
-"""Runs of one configuration for which a page can make an interval by itself."""
+"""Runs of one configuration up to which a page has Student's quantile for each number; of more, for those there are."""
 
 
 class Offer(NamedTuple):
@@ -63,11 +63,15 @@ def _offers(workload: Workload) -> list[Offer]:
     ]  # fmt: skip
 
 
-def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
-    """Quality over tuning time and over its cost at the given prices."""
+def tradeoffs(workload: Workload, key: str, whole: Workload | None = None) -> Tradeoffs:
+    """Quality over tuning time and over its cost at the given prices; who leads is said of the whole workload."""
+    whole = whole or workload
     offers = _offers(workload)
     priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
     most = max((len(row.runs) for row in workload.rows), default=0)
+    many = {len(basis.seconds.values) for row in workload.rows for basis in row.bases.values()} - {
+        *range(MOST_RUNS + 1)
+    }
     return Tradeoffs(
         time=_chart(
             offers, f"{key}-pareto-time", "Quality over tuning time", "Tuning time (s)", unit="s", less="less time"
@@ -75,9 +79,11 @@ def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
         cost=_chart(
             priced, f"{key}-pareto-cost", "Quality over cost", "USD for the tuning time", unit="USD", less="cheaper"
         ),
-        sentence=_leaders_sentence(workload, offers),
+        sentence=_leaders_sentence(whole, _offers(whole)),
         columns=COSTS,
-        quantiles=json.dumps({count: t_quantile(count) for count in range(MIN_VALUES, min(most, MOST_RUNS) + 1)}),
+        quantiles=json.dumps(
+            {count: t_quantile(count) for count in (*range(MIN_VALUES, min(most, MOST_RUNS) + 1), *sorted(many))}
+        ),
     )
 
 

@@ -15,6 +15,9 @@ from fluxkit.text.number_format import MISSING, PLAIN_DIGITS, plain, turned, ver
 from fluxkit.trust.estimate import NOT_MEASURED
 from fluxkit.values import Frozen
 
+MOST_RUNS = 20
+"""Of a configuration that are drawn one by one beside its mean."""
+
 
 class Chart(Frozen):
     """A chart with its words and its numbers."""
@@ -77,19 +80,25 @@ def bars(workload: Workload, key: str, metric: str, title: str, unit: str) -> Ch
     if not rows:
         return None
     values, dots, table = [], [], []
+    more = any(len(row.estimate(metric).values) > MOST_RUNS for row in rows)
     for row in rows:
         estimate = row.estimate(metric)
         mean, ends = plain(estimate.mean, 4), interval_ends(estimate.interval)
-        runs = [plain(value, 4) for value in estimate.values]
+        drawn = estimate.values[:MOST_RUNS]
+        runs = [plain(value, 4) for value in drawn]
         values.append({"name": row.name, "x": estimate.mean, "label": f"{row.name}: {mean} {unit}", **ends})
         dots += [
             {"name": row.name, "x": value, "label": f"{row.name}, one run: {text} {unit}"}
-            for value, text in zip(estimate.values, runs, strict=True)
+            for value, text in zip(drawn, runs, strict=True)
         ]
+        runs += [f"and {len(estimate.values) - MOST_RUNS} more"] if len(estimate.values) > MOST_RUNS else []
         table.append((row.name, mean, interval_cell(estimate.interval, 4, "— (fewer than 3 runs)"), ", ".join(runs)))
     return Chart(
         title=title,
-        how_to_read="A bar is the mean, its whisker the 95 % interval over runs, each point one run. Longer is faster.",
+        how_to_read=(
+            "A bar is the mean, its whisker the 95 % interval over runs, each point one run"
+            f"{f', of more than {MOST_RUNS} the first' if more else ''}. Longer is faster."
+        ),
         svg=svg(bar_layers(rows, values, dots, unit), key),
         columns=("Configuration", unit, "95 % interval", "Single runs"),
         table=tuple(table),

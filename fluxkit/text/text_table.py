@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fluxkit.compare.comparison import Comparison, Row, Workload
+from fluxkit.compare.excerpt import excerpt
 from fluxkit.compare.ranking import STARS, standing
 from fluxkit.errors import printable
 from fluxkit.record.metrics import BY_QUANTITY, METRICS, Metric
@@ -84,14 +85,15 @@ def cell(workload: Workload, row: Row, column: Metric) -> Cell:
     )
 
 
-def _lines(workload: Workload) -> list[tuple[str, ...]]:
+def _lines(workload: Workload, whole: Workload) -> list[tuple[str, ...]]:
     """A line per number, a column per configuration: few configurations, many numbers.
 
-    Beside the numbers stands when it was good, how it was priced and metered, and what was predicted.
+    A star is for the best of the whole workload. Beside the numbers stands when it was good, how it was priced and
+    metered, and what was predicted.
     """
     rows, target = workload.rows, workload.target.psnr_db
     numbers = [
-        (header(column, workload), *[_one_line(cell(workload, row, column)) for row in rows])
+        (header(column, workload), *[_one_line(cell(whole, row, column)) for row in rows])
         for column in shown_columns(workload)
     ]
     facts = [
@@ -159,19 +161,21 @@ def _table(comparison: Comparison, width: int) -> str:
 
     file = io.StringIO()
     console = Console(file=file, width=width, color_system=None, markup=False, highlight=False, emoji=False)
+    whole = {workload.key: workload for workload in comparison.workloads}
+    comparison = excerpt(comparison)
     for warning in comparison.warnings:
         console.print(Text(f"! {warning}"))
     for place, workload in enumerate(comparison.workloads, 1):
         names = ("", *[row.name for row in workload.rows])
-        console.print(_grid(_title(workload, place), names, _lines(workload)))
+        console.print(_grid(_title(workload, place), names, _lines(workload, whole[workload.key])))
         console.print(Text(LEGEND))
         console.print(Text(_target_line(workload)))
         if verdicts := _verdicts(workload):
             console.print()
             console.print(_grid("Ratios and differences", VERDICT_HEADERS, verdicts))
         console.print()
-        console.print(Text(_decided_line(workload)))
-        for answer in answers(workload):
+        console.print(Text(_decided_line(whole[workload.key])))
+        for answer in answers(whole[workload.key]):
             console.print(Text(f"{answer.scenario}: {answer.sentence}"))
     for line in _rest(comparison):
         console.print(Text(line))
@@ -214,12 +218,15 @@ def _markdown(comparison: Comparison) -> str:
 
 
 def _markdown_text(comparison: Comparison, *, ratios: bool) -> str:
+    whole = {workload.key: workload for workload in comparison.workloads}
+    comparison = excerpt(comparison)
     lines = [f"> {_escaped(warning)}\n" for warning in comparison.warnings]
     for place, workload in enumerate(comparison.workloads, 1):
         lines += [f"### {_escaped(_title(workload, place))}", ""]
-        lines += [_escaped(_decided_line(workload)), ""]
-        lines += [f"- **{answer.scenario}:** {_escaped(answer.sentence)}" for answer in answers(workload)]
-        lines += ["", *_grid_markdown(("", *[row.name for row in workload.rows]), _lines(workload))]
+        lines += [_escaped(_decided_line(whole[workload.key])), ""]
+        lines += [f"- **{answer.scenario}:** {_escaped(answer.sentence)}" for answer in answers(whole[workload.key])]
+        names = ("", *[row.name for row in workload.rows])
+        lines += ["", *_grid_markdown(names, _lines(workload, whole[workload.key]))]
         lines += ["", _escaped(LEGEND), "", _escaped(_target_line(workload)), ""]
         verdicts = _verdicts(workload)
         if verdicts and ratios:
