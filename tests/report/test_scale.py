@@ -53,7 +53,7 @@ def test_a_page_of_many_runs_tells_some_of_them_one_by_one():
 @pytest.mark.slow
 @pytest.mark.parametrize(("configurations", "repeats"), [(20, 50), (1000, 1)])
 def test_a_thousand_results_make_a_small_page_in_seconds(configurations, repeats, tmp_path):
-    """A thousand results are reported, and compared, within 20 processor seconds and 2 GiB; the page has 5 MB at most."""
+    """A thousand results are reported, and compared, within 20 processor seconds and 2 GiB, on 5 MB at most."""
     write_results(tmp_path / "many", configurations, repeats)
     page = tmp_path / "page.html"
     for words in (["report", tmp_path / "many", "-o", page], ["compare", tmp_path / "many", "--format", "csv"]):
