@@ -1,4 +1,4 @@
-"""Mutated results and events through everything that reads them: sentences at most, never a traceback.
+"""Mutated files of each kind through everything that reads them: sentences at most, never a traceback.
 
 Two thousand of each in the ordinary tests; `just fuzz` sets FLUXKIT_FUZZ to a hundred thousand.
 """
@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+from contextlib import suppress
 
 import builders
 import pytest
@@ -16,12 +17,15 @@ from hypothesis import strategies as st
 from stand_in import Log, whole_run
 
 from fluxkit.compare.compare import compare
+from fluxkit.errors import FluxkitError
 from fluxkit.fold.outcome import folded_results
-from fluxkit.fold.verify import verify_result
+from fluxkit.fold.verify import verify_result, verify_study
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import to_json
 from fluxkit.record.run_folder import write_result
+from fluxkit.record.study import Entry, Study, read_study
 from fluxkit.report.page import render as render_page
+from fluxkit.spec.toml import load_spec, preset_text
 from fluxkit.text.text_table import render
 
 EXAMPLES = int(os.environ.get("FLUXKIT_FUZZ", "2000"))
@@ -142,3 +146,59 @@ def test_mutated_events_are_sentences(good, small_spec, small_plan, base):
 
     fuzz()
     shutil.rmtree(folder)
+
+
+def test_mutated_studies_are_sentences(tmp_path, small_spec):
+    """A study.json with any value replaced, missing or doubled is read and laid out, or refused in a sentence."""
+    runs = tuple(Entry(folder=f"{place}", spec=0, repeat=place, order=place, seed=place) for place in range(3))
+    study = Study(
+        id="0" * 32, created="2026-01-01T00:00:00Z", repeats=3, same_seed=False, specs=(small_spec,), runs=runs
+    )
+    source, file = study.model_dump(mode="json", by_alias=True), tmp_path / "study.json"
+
+    @FUZZ
+    @given(CHANGES)
+    def fuzz(changes):
+        file.write_text(json.dumps(changed(source, changes)), "utf-8")
+        verify_study(file)
+        with suppress(FluxkitError):
+            read = read_study(tmp_path)
+            read.stages()
+            read.order_lines()
+
+    fuzz()
+
+
+def test_mutated_jobs_are_sentences(good, small_spec, small_plan, base):
+    """A job.json with any value replaced, missing or doubled verifies, or is named as what it is not."""
+    folder = good / "job"
+    write_result(folder, base)
+    source = Job(spec=small_spec, plan=small_plan, seed=3).model_dump(mode="json", by_alias=True)
+
+    @FUZZ
+    @given(CHANGES)
+    def fuzz(changes):
+        (folder / "job.json").write_text(json.dumps(changed(source, changes)), "utf-8")
+        assert verify_result(folder / "result.json").problems
+
+    fuzz()
+    shutil.rmtree(folder)
+
+
+def test_mutated_specs_are_sentences(tmp_path):
+    """A preset with bytes taken out, put in or replaced is a spec, or is refused in a sentence."""
+    file = tmp_path / "spec.toml"
+    text = preset_text("nano-laptop-cpu").encode()
+
+    @FUZZ
+    @given(
+        st.integers(min_value=0), st.integers(min_value=0, max_value=12), st.binary(max_size=8) | st.sampled_from(TEXTS)
+    )
+    def fuzz(at, length, new):
+        new = new if isinstance(new, bytes) else new.encode("utf-8", "surrogatepass")
+        at %= len(text)
+        file.write_bytes(text[:at] + new + text[at + length :])
+        with suppress(FluxkitError):
+            load_spec(str(file))
+
+    fuzz()
