@@ -26,6 +26,10 @@ slow:
 fuzz count="100000":
     FLUXKIT_FUZZ={{ count }} pytest --timeout 0 tests/fuzz
 
+# Make things go wrong in numbers (kills, two commands at once, ...), and print how many tries were lost: hours for all.
+faults *parts:
+    python tests/faults {{ parts }}
+
 # Lint, formatting, types, and the order of the rooms.
 check:
     ruff check

@@ -21,6 +21,7 @@ class Log:
     def __init__(self, folder, attempt=0, rank=0):
         path = Path(folder) / "events" / f"rank-{rank}.attempt-{attempt}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # as the engine does: what a second name may be that of is not emptied
         path.write_text("")
         self.path, self.at = path, 0.0
 

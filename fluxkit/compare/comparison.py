@@ -178,6 +178,9 @@ class Workload(Frozen):
     dataset_sha256: str | None
     definition: dict[str, str | int | float | bool] | None
     tuned_pairs: int
+    """Tuned on and scored."""
+    regularization_images: int
+    """Tuned on, never scored."""
     held_out_pairs: int
     held_out_clusters: int
     """Independent held-out photos: crops of one photo count once."""

@@ -5,6 +5,7 @@ scikit-image is located but not imported.
 
 import hashlib
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources, util
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Literal
 
 from fluxkit.errors import MachineError
 
-Split = Literal["tuning", "held_out"]
+Split = Literal["tuning", "regularization", "held_out"]
+"""Tuned on and scored; only tuned on; only scored. The second word is that of Kohya's scripts."""
+Square = tuple[int, int, int]
+"""Left, top and side, in pixels of the photo."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Photo:
     """Runs tune on "tuning"; "held_out" is only ever scored."""
     sha256: str
     """Of the file, so that every installation measures the same pixels."""
+    details: Sequence[Square] = ()
+    """Its regularization images."""
 
 
 def photos(split: Split | None = None) -> tuple[Photo, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxkit.dataset.folder_walk import Aside, Problem, UnusableError
-from fluxkit.dataset.photos import Split, photo_path, photos
+from fluxkit.dataset.photos import Photo, Split, Square, photo_path, photos
 from fluxkit.dataset.picture_file import open_picture, orientation
 from fluxkit.dataset.picture_folder import Listed, in_words, list_folder, one_line
 from fluxkit.errors import MachineError
@@ -82,19 +82,25 @@ def _embedded(resolution: int, *, enlarge: bool) -> Pairs:
     used: list[Pair] = []
     small: list[Problem] = []
     for photo in photos():
-        path = photo_path(photo)
-        try:
-            image = _load(path, resolution, enlarge=enlarge)
-        except UnusableError as reason:
-            small.append(Problem(photo.file, str(reason).partition(":")[0]))
-        else:
-            used.append(Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image)))
+        for name, part in ((photo.file, None), *((f"a detail of {photo.file}", detail) for detail in photo.details)):
+            try:
+                used.append(_of_photo(photo, part, resolution, enlarge=enlarge))
+            except UnusableError as reason:
+                small.append(Problem(name, str(reason).partition(":")[0]))
     if not any(pair.split == "tuning" for pair in used):
         raise MachineError(
             f"No embedded photo to tune on has {resolution} pixels a side; lower data.resolution, or give your own"
             ' pictures with data.source = "folder".'
         )
     return Pairs(tuple(used), tuple(small))
+
+
+def _of_photo(photo: Photo, detail: Square | None, resolution: int, *, enlarge: bool) -> Pair:
+    image = _load(photo_path(photo), resolution, enlarge=enlarge, detail=detail)
+    if detail is None:
+        return Pair(photo.id, photo.caption, photo.split, photo.id, image, pixel_sha256(image))
+    name = f"{photo.id}-detail-{photo.details.index(detail) + 1}"
+    return Pair(name, f"a detail of {photo.caption}", "regularization", photo.id, image, pixel_sha256(image))
 
 
 def _of_folder(listed: Listed, resolution: int) -> Pair:
@@ -144,7 +150,7 @@ def load_image(path: Path, resolution: int, *, enlarge: bool = False) -> Image.I
         raise MachineError(f"{path} {reason}.") from None
 
 
-def _load(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
+def _load(path: Path, resolution: int, *, enlarge: bool = False, detail: Square | None = None) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -155,7 +161,12 @@ def _load(path: Path, resolution: int, *, enlarge: bool = False) -> Image.Image:
             with open_picture(path) as opened:
                 _refuse_size(opened.size, 0 if enlarge else resolution)
                 opened.load()
-                return _square(_to_rgb(_upright(opened)), resolution)
+                rgb = _to_rgb(_upright(opened))
+                if detail is not None:
+                    left, top, side = detail
+                    rgb = rgb.crop((left, top, left + side, top + side))
+                    _refuse_size(rgb.size, 0 if enlarge else resolution)
+                return _square(rgb, resolution)
     except UnusableError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):

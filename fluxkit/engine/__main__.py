@@ -9,25 +9,33 @@ from pathlib import Path
 from fluxkit.engine.process.error_message import meaning
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.process.package_check import check_packages
+from fluxkit.engine.process.parent_watch import ParentWatch
 from fluxkit.engine.process.stop_signal import StopRequestedError, StopSignal
 from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.machine.environment import to_unset
 from fluxkit.plan.plan import Job
+from fluxkit.plan.storage import grace_seconds
 from fluxkit.record.events import Failed, Finished
+from fluxkit.record.lock import rank_lock
 from fluxkit.record.run_folder import read_job
 
 
 def main(folder: Path) -> int:
-    """Executes the job in `folder`; gives the exit code."""
-    job = read_job(folder)
-    log = EventLog(folder, rank=int(os.environ.get("RANK", "0")), attempt=job.attempt)
-    stop = StopSignal()
-    code = _execute(job, folder, log, stop)
-    # After a crash the other ranks may wait for this one in a collective, and leaving would wait for them.
-    if code != ExitCode.RUN_FAILED:
-        with stop.deferred():  # a second signal changes nothing any more
-            _leave_group()
-    return code
+    """Executes the job in `folder`, which is this rank's while it does; gives the exit code."""
+    rank = int(os.environ.get("RANK", "0"))
+    # First the lock, then the look at the parents: whoever resumes a run whose launcher is gone sees one or the other.
+    with rank_lock(folder, rank):
+        parents = ParentWatch()
+        job = read_job(folder)
+        log = EventLog(folder, rank=rank, attempt=job.attempt)
+        stop = StopSignal()
+        parents.start(lambda: stop.requested, grace_seconds(job.spec, job.plan.trainable_parameters))
+        code = _execute(job, folder, log, stop)
+        # After a crash the other ranks may wait for this one in a collective, and leaving would wait for them.
+        if code != ExitCode.RUN_FAILED:
+            with stop.deferred():  # a second signal changes nothing any more
+                _leave_group()
+        return code
 
 
 def _execute(job: Job, folder: Path, log: EventLog, stop: StopSignal) -> int:
@@ -68,4 +76,8 @@ def _fail(log: EventLog, error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    try:
+        sys.exit(main(Path(sys.argv[1])))
+    except FluxkitError as error:  # before there are events that could tell
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)

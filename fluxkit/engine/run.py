@@ -1,7 +1,6 @@
 """One run on one rank: prepare, load, warm up, tune, evaluate, measure inference. Only this file knows the order."""
 
 import platform
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -34,6 +33,7 @@ from fluxkit.machine.environment import recorded
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
 from fluxkit.record.atomic_file import CHECKPOINT_FILE, written_whole
+from fluxkit.record.contained import remove
 from fluxkit.record.facts import InputPair, TimedPhase, When
 from fluxkit.record.input_files import input_files
 from fluxkit.record.redact import redact
@@ -144,7 +144,8 @@ class Run:
             InputPair(
                 id=pair.id, caption=pair.caption, split=pair.split, cluster=pair.cluster,
                 pixels_sha256=pair.pixels_sha256,
-                image=save_image(self.folder, f"samples/real/{pair.id}.png", np.asarray(pair.image)),
+                image=None if pair.split == "regularization"
+                else save_image(self.folder, f"samples/real/{pair.id}.png", np.asarray(pair.image)),
             )
             for pair in prepared.pairs
         )  # fmt: skip
@@ -212,15 +213,16 @@ class Run:
     def _save_tuned(self, flux: Flux) -> None:
         """The tuned weights as plain diffusers loads them, and adapters as ComfyUI does."""
         if self.job.spec.tune.method == "full":
-            with written_whole(self.folder / "transformer") as temporary:
+            with written_whole(self.folder / "transformer", below=self.folder) as temporary:
                 flux.transformer.save_pretrained(temporary)
             return
-        with written_whole(self.folder / "adapter") as temporary:
+        with written_whole(self.folder / "adapter", below=self.folder) as temporary:
             save_lora(flux.transformer, temporary)
 
     def _tidy(self) -> None:
         """Removes what only an interrupted run needs."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            shutil.rmtree((self.folder / CHECKPOINT_FILE).parent, ignore_errors=True)
-            shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)
+            with suppress(OSError):  # what stays is listed like any other file
+                remove(self.folder, (self.folder / CHECKPOINT_FILE).parent)
+                remove(self.folder, self.folder / SNAPSHOTS)

@@ -7,13 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxkit.errors import ExitCode
+from fluxkit.errors import ExitCode, MachineError
 from fluxkit.fold.fold import fold, unreadable
 from fluxkit.fold.replay import RunFacts, replay
 from fluxkit.machine.system import System
 from fluxkit.record.atomic_file import (
     JOB_FILE,
-    LOCK_FILE,
     LOG_FILE,
     LOG_HEADER,
     RESULT_FILE,
@@ -21,8 +20,9 @@ from fluxkit.record.atomic_file import (
     to_json,
     write_atomically,
 )
+from fluxkit.record.contained import refuse_links
 from fluxkit.record.facts import RunFailure
-from fluxkit.record.lock import is_held
+from fluxkit.record.lock import RunLock, is_held
 from fluxkit.record.redact import home_as_tilde, public_spec, redact, redact_file
 from fluxkit.record.result import FinalStatus, RunResult
 from fluxkit.record.run_folder import find_results, folder_of, manifest, read_job, read_result, write_result
@@ -81,17 +81,30 @@ def folded_result(path: Path) -> RunResult:
 def settle_dead_run_on_disk(path: Path) -> RunResult:
     """The result of a run folder or file; a run that was left `started` by a death is folded and written for good.
 
-    A folder that can't be written is still read: what it says does not change.
+    A folder that can't be written, or that another is at work in, is still read: what it says does not change.
 
     Raises:
         UsageError: it cannot be read or is no result.
     """
     result, folder = read_result(path), folder_of(path)
     if _is_dead(folder, result):
-        with suppress(OSError):
-            result = settle_on_disk(folder, result, Ending(exit_code=None))
-            (folder / LOCK_FILE).unlink(missing_ok=True)
-    return folded_if_dead(folder, result)
+        with suppress(OSError, MachineError), RunLock(folder):
+            return settle_held(folder)
+    return folded_if_dead(folder, read_result(path))
+
+
+def settle_held(folder: Path) -> RunResult:
+    """The result of a run folder that the caller holds: one that is left `started` is dead, and settled on disk.
+
+    Raises:
+        UsageError: it cannot be read or is no result.
+        MachineError: something in the folder is a link.
+    """
+    result = read_result(folder)
+    if result.status != "started" or not (folder / JOB_FILE).is_file():
+        return result
+    refuse_links(folder)
+    return settle_on_disk(folder, result, Ending(exit_code=None))
 
 
 def settle_on_disk(
@@ -238,4 +251,5 @@ def _make_portable(folder: Path) -> None:
 def _rewrite_job(folder: Path, change: Callable[[RunSpec], RunSpec]) -> None:
     with suppress(OSError, ValueError):
         job = read_job(folder)
-        write_atomically(folder / JOB_FILE, to_json(job.model_copy(update={"spec": change(job.spec)})))
+        text = to_json(job.model_copy(update={"spec": change(job.spec)}))
+        write_atomically(folder / JOB_FILE, text, below=folder)

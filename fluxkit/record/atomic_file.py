@@ -5,17 +5,20 @@ import json
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from fluxkit.record.contained import parent_below, remove, remove_at, walked
+
 RESULT_FILE = "result.json"
 JOB_FILE = "job.json"
 CHECKPOINT_FILE = "checkpoint/tuning.safetensors"
 LOCK_FILE = "run.lock"
+LOCKS = re.compile(r"run(\.(rank|join)-\d{1,4})?\.lock")
+"""Names of files that say who is at work: the one that runs it, each rank, each further machine."""
 LOG_FILE = "engine.log"
 LOG_HEADER = "== attempt "
 TEMPORARY_DIGITS = 8
@@ -27,18 +30,18 @@ def to_json(value: BaseModel) -> str:
     return json.dumps(value.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes `text` whole or not at all: a reader never sees half a file."""
-    with written_whole(path) as temporary:
+def write_atomically(path: Path, text: str, *, below: Path | None = None) -> None:
+    """Writes `text` whole or not at all: a reader never sees half a file; `below` as for `written_whole`."""
+    with written_whole(path, below=below) as temporary:
         temporary.write_text(text, "utf-8")
 
 
-def write_with_sha256(path: Path, text: str) -> None:
+def write_with_sha256(path: Path, text: str, *, below: Path | None = None) -> None:
     """Writes `text`, and its hash beside it as `sha256sum --check` reads it; a death in between leaves no hash."""
     beside = sha256_beside(path)
-    beside.unlink(missing_ok=True)
-    write_atomically(path, text)
-    write_atomically(beside, f"{hashlib.sha256(text.encode()).hexdigest()}  {path.name}\n")
+    remove(below or path.parent, beside)
+    write_atomically(path, text, below=below)
+    write_atomically(beside, f"{hashlib.sha256(text.encode()).hexdigest()}  {path.name}\n", below=below)
 
 
 def sha256_beside(path: Path) -> Path:
@@ -47,42 +50,41 @@ def sha256_beside(path: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A free path beside `path` for the block to make a file or folder at, which then takes the place of `path`.
+def written_whole(path: Path, *, below: Path | None = None) -> Iterator[Path]:
+    """A free path for the block to make a file or folder at, which then takes the place of `path`.
 
     Until the last moment what was there before stays; if the block fails, nothing changes.
+
+    Args:
+        path: of the file or folder.
+        below: the folder that a person named. All that lies between it and `path` may be a stranger's, so no part of
+            it is followed if it is a link. None: the one that `path` lies in.
+
+    Raises:
+        MachineError: a part of the way is a link.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(TEMPORARY_DIGITS // 2)}")
-    try:
-        yield temporary
-        for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
-        if path.is_dir():  # a folder can't be replaced by another in one step
-            shutil.rmtree(path)
-        temporary.replace(path)
-        flush_folder(path.parent)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        temporary.unlink(missing_ok=True)
+    folder = path.parent if below is None else below
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{path.name}.{secrets.token_hex(TEMPORARY_DIGITS // 2)}"
+    with parent_below(folder, path, make=True) as parent:
+        try:
+            yield temporary
+            for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
+            if temporary.is_dir():  # a folder can't be replaced by another in one step
+                remove_at(parent, path.name)
+            os.replace(temporary, path.name, dst_dir_fd=parent)
+            os.fsync(parent)  # or a power loss could take the file's name with it
+        finally:
+            remove(folder, temporary)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Takes away what deaths in the middle of writing left in a run folder; nobody may be at work there."""
-    for path in folder.rglob(".*"):
-        if _TEMPORARY.fullmatch(path.name):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def flush_folder(folder: Path) -> None:
-    """The names of the files in it outlive a power loss once this returns."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    for _, folders, files, handle in walked(folder):
+        for name in filter(_TEMPORARY.fullmatch, (*folders, *files)):
+            remove_at(handle, name)
 
 
 def file_sha256(path: Path) -> str:

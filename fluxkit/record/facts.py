@@ -57,7 +57,8 @@ class InputPair(Frozen):
 
     id: str
     caption: str
-    split: Literal["tuning", "held_out"]
+    split: Literal["tuning", "regularization", "held_out"]
+    """Tuned on and scored; only tuned on; only scored."""
     cluster: str
     """Pairs of one cluster (crops of one photo) are not independent."""
     pixels_sha256: str

@@ -57,7 +57,7 @@ def redact_file(path: Path, folder: Path, lines_with: str = "") -> None:
     lines = before.splitlines(keepends=True)
     after = "".join(redact(line, folder) if lines_with in line else line for line in lines)
     if after != before:
-        write_atomically(path, after)
+        write_atomically(path, after, below=folder)
 
 
 def _paths(folder: Path) -> list[tuple[str, str]]:

@@ -1,18 +1,27 @@
 """A run folder on disk: result, events, samples, adapter; read, written whole or not at all, and found."""
 
 import json
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from fluxkit.errors import MachineError, UsageError
+from fluxkit.errors import FluxkitError, MachineError, UsageError
 from fluxkit.machine.container import unwritable
 from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import JOB_FILE, LOCK_FILE, RESULT_FILE, file_sha256, to_json, write_with_sha256
+from fluxkit.record.atomic_file import (
+    JOB_FILE,
+    LOCK_FILE,
+    LOCKS,
+    RESULT_FILE,
+    file_sha256,
+    to_json,
+    write_with_sha256,
+)
+from fluxkit.record.contained import remove
 from fluxkit.record.identity import once_each
+from fluxkit.record.lock import RunLock, is_held
 from fluxkit.record.result import RESULT_SCHEMA, Artifact, RunResult
 from fluxkit.values import path_inside, read_regular
 
@@ -26,33 +35,77 @@ MAX_DEPTH = 3
 
 
 @contextmanager
-def new_folder(folder: Path, advice: str) -> Iterator[None]:
-    """Makes `folder` for the block to write into; if the block can't, everything made is taken away again.
+def new_folder(folder: Path, advice: str, first: Callable[[], None]) -> Iterator[None]:
+    """Makes `folder`, puts its first files there and holds it for the block; if that fails, all is taken away again.
+
+    Of several that begin in one folder at the same moment one is given it.
 
     Args:
         folder: must not exist, or be an empty folder.
         advice: what to do if it holds something, as the end of a sentence.
+        first: writes the first files.
 
     Raises:
         UsageError: it holds something.
-        MachineError: it can't be written.
+        MachineError: it is in use, or can't be written.
     """
-    absent: list[Path] = []
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} exists and is not empty; {advice}.")
-        absent = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
+    made: list[Path] = []
+    with ExitStack() as held:
+        try:
+            _make(folder, made)
+            _refuse_full(folder, advice)
+            held.enter_context(RunLock(folder))
+            _refuse_full(folder, advice, but=LOCK_FILE)
+            try:
+                first()
+            except OSError:
+                for path in folder.iterdir():
+                    if path.name != LOCK_FILE:
+                        remove(folder, path)
+                raise
+        except (OSError, FluxkitError) as error:
+            held.close()
+            for path in reversed(made):
+                with suppress(OSError):  # another has put something there
+                    path.rmdir()
+            if isinstance(error, OSError):
+                raise MachineError(unwritable(folder, error)) from error
+            raise
         yield
-    except OSError as error:
-        if absent:
-            shutil.rmtree(absent[-1], ignore_errors=True)
-        raise MachineError(unwritable(folder, error)) from error
+
+
+@contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Holds a folder that is to be written, from before it is read to the end: nobody else may change it meanwhile.
+
+    Raises:
+        MachineError: it is in use, or can't be written.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(RunLock(folder))
+        except OSError as error:
+            raise MachineError(unwritable(folder, error)) from error
+        yield
+
+
+def _make(folder: Path, made: list[Path]) -> None:
+    """Makes a folder and those above it, and lists what was made here: another may make the same."""
+    for path in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        with suppress(FileExistsError):
+            path.mkdir()
+            made.append(path)
+
+
+def _refuse_full(folder: Path, advice: str, *, but: str = "") -> None:
+    """Nothing is put into a folder that holds anything but its lock; nobody's folder is touched to find that out."""
+    if not folder.is_dir() or (any(path.name != but for path in folder.iterdir()) and (but or not is_held(folder))):
+        raise UsageError(f"{folder} exists and is not empty; {advice}.")
 
 
 def write_result(folder: Path, result: RunResult) -> None:
     """Writes `result.json` of a run folder, atomically, and its hash beside it."""
-    write_with_sha256(folder / RESULT_FILE, to_json(result))
+    write_with_sha256(folder / RESULT_FILE, to_json(result), below=folder)
 
 
 def read_job(folder: Path) -> Job:
@@ -187,7 +240,7 @@ def safe_path(folder: Path, relative: str) -> Path:
 
 
 def manifest(folder: Path) -> tuple[Artifact, ...]:
-    """Every regular file of the folder except the result itself, its hash and the lock; by path."""
+    """Every regular file of the folder except the result itself, its hash and the locks; by path."""
     return tuple(
         Artifact(path=path.relative_to(folder).as_posix(), sha256=file_sha256(path), bytes=path.stat().st_size)
         for path in files_of(folder)
@@ -196,6 +249,7 @@ def manifest(folder: Path) -> tuple[Artifact, ...]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """All that lies in a run folder and is no folder, except the result itself, its hash, a signature and the lock."""
-    own = {folder / name for name in (RESULT_FILE, SHA256_FILE, SIGNATURE_FILE, LOCK_FILE)}
+    """All that lies in a run folder and is no folder, except the result itself, its hash, a signature and the locks."""
+    own = {folder / name for name in (RESULT_FILE, SHA256_FILE, SIGNATURE_FILE)}
+    own |= {path for path in folder.iterdir() if LOCKS.fullmatch(path.name)}
     return sorted(path for path in folder.rglob("*") if path not in own and (path.is_symlink() or not path.is_dir()))

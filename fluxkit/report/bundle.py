@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fluxkit.compare.compare import compare
 from fluxkit.errors import UsageError
-from fluxkit.record.atomic_file import RESULT_FILE, write_with_sha256
+from fluxkit.record.atomic_file import RESULT_FILE, write_with_sha256, written_whole
 from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import safe_path
 from fluxkit.report.picture_grid import shown_images
@@ -32,8 +32,8 @@ def write_bundle(sources: Sequence[tuple[Path, RunResult]], target: Path) -> lis
     for name, (file, result) in zip(names, sources, strict=True):
         folder, kept = target / name, images.get(result.id, set())
         for image in sorted(kept):
-            (folder / image).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(safe_path(file.parent, image), folder / image)
+            with written_whole(folder / image, below=target) as temporary:
+                shutil.copyfile(safe_path(file.parent, image), temporary)
         artifacts = tuple(
             artifact.model_copy(update={"left_out": artifact.left_out or artifact.path not in kept})
             for artifact in result.artifacts
@@ -44,5 +44,5 @@ def write_bundle(sources: Sequence[tuple[Path, RunResult]], target: Path) -> lis
             f"{json.dumps(key)}: {json.dumps(value, separators=(',', ':'), allow_nan=False)}"
             for key, value in values.items()
         ]
-        write_with_sha256(folder / RESULT_FILE, "{\n" + ",\n".join(lines) + "\n}\n")
+        write_with_sha256(folder / RESULT_FILE, "{\n" + ",\n".join(lines) + "\n}\n", below=target)
     return [target / name for name in names]

@@ -55,6 +55,8 @@ def work_sentence(workload: Workload) -> str:
     model, data, tune = (workload.tables[name] for name in ("model", "data", "tune"))
     how = f"LoRA tuning (rank {tune['lora_rank']})" if tune["method"] == "lora" else "Full tuning"
     pictures = f" on {counted(workload.tuned_pairs, 'picture')}" if workload.tuned_pairs else ""
+    if workload.regularization_images:
+        pictures += f", beside {counted(workload.regularization_images, 'regularization image')},"
     seconds = plain(float(tune["seconds"] or 0.0))
     return (
         f"{how} of {model['family']} ({model['weights']} weights){pictures} of {data['resolution']} px, "

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from fluxkit.engine.process.parent_watch import LAUNCHER, end_with_parent
 from fluxkit.machine.environment import child_environment
 from fluxkit.plan.plan import Job, Plan
+from fluxkit.plan.storage import grace_seconds
+from fluxkit.record.contained import appended
 from fluxkit.spec.run_spec import RunSpec
 
 if TYPE_CHECKING:
     import psutil
 
-LOOK_SECONDS = 10.0
-"""Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""
-_PR_SET_PDEATHSIG = 1
+LOOK_SECONDS = 0.05
+KILL_LOOKS = 200
 
 
 def engine_command(folder: Path, plan: Plan) -> list[str]:
@@ -68,7 +69,8 @@ def engine_environment(spec: RunSpec, plan: Plan) -> dict[str, str]:
 class Engine:
     """A started engine with its descendants, none of which outlives the `with` block.
 
-    A process group is not enough: torchrun gives each rank a session of its own.
+    A process group is not enough: torchrun gives each rank a session of its own, and a rank whose torchrun was killed
+    is nobody's child. A variable that all of them inherit tells them.
 
     Args:
         folder: of the run, where the job lies.
@@ -81,18 +83,21 @@ class Engine:
 
     def __init__(self, folder: Path, job: Job, log_file: Path) -> None:
         command, environment = engine_command(folder, job.plan), engine_environment(job.spec, job.plan)
-        with log_file.open("ab") as log:
+        self._mark = f"{os.getpid()} {secrets.token_hex(8)}"
+        self._several = job.plan.processes > 1
+        self._grace = grace_seconds(job.spec, job.plan.trainable_parameters)
+        with appended(log_file.parent, log_file) as log:
             self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=_dies_with_parent(),  # noqa: PLW1509 - one system call, no locks
+                command, env={**environment, LAUNCHER: self._mark}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, no locks
             )  # fmt: skip
-        self._family: set[psutil.Process] = set()
-        self._looked = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._process.poll() is not None:
+            self._await_ranks()
         self.kill()
 
     @property
@@ -102,42 +107,54 @@ class Engine:
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
-        self._look_around()
         return self._process.poll()
 
     def ask_to_stop(self, number: int) -> None:
         """Asks each engine process itself: torchrun would give its ranks 30 seconds, and dies of SIGUSR1."""
-        self._look_around(now=True)
-        ranks = [process for process in self._family if _is_rank(process)]
+        ranks = self._ranks()
         for process in ranks:
             _quietly(process.send_signal, number)
         if not ranks:
-            _quietly(self._process.send_signal, number if not self._family else signal.SIGTERM)
+            _quietly(self._process.send_signal, signal.SIGTERM if self._several else number)
 
     def kill(self) -> None:
         """Ends the whole family at once; harmless when it is gone."""
-        self._look_around(now=True)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        for process in self._family:
-            _quietly(process.kill)
+        for _ in range(KILL_LOOKS):  # one that is waiting for a broken disk can't be ended
+            if not (family := self._family()):
+                break
+            for process in family:
+                _quietly(process.kill)
+            time.sleep(LOOK_SECONDS)
         self._process.wait()
 
-    def _look_around(self, *, now: bool = False) -> None:
+    def _await_ranks(self) -> None:
+        """Ranks whose torchrun was killed have been told to stop with it, and get the time to write a checkpoint."""
+        deadline = time.monotonic() + self._grace
+        while self._ranks() and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+
+    def _family(self) -> list[psutil.Process]:
+        """The living processes that it has started, and those that they have."""
         import psutil
 
-        if not now and time.monotonic() - self._looked < LOOK_SECONDS:
-            return
-        self._looked = time.monotonic()
-        with suppress(psutil.Error):
-            self._family |= set(psutil.Process(self._process.pid).children(recursive=True))
+        family = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):  # it is another user's, or has just ended
+                if process.environ().get(LAUNCHER) == self._mark and process.status() != psutil.STATUS_ZOMBIE:
+                    family.append(process)
+        return family
+
+    def _ranks(self) -> list[psutil.Process]:
+        return [process for process in self._family() if _is_rank(process)]
 
 
 def _is_rank(process: psutil.Process) -> bool:
     import psutil
 
     with suppress(psutil.Error):
-        return process.is_running() and "fluxkit.engine" in process.cmdline()
+        return "fluxkit.engine" in process.cmdline() and "torch.distributed.run" not in process.cmdline()
     return False
 
 
@@ -146,10 +163,3 @@ def _quietly(act: Callable[..., object], *arguments: int) -> None:
 
     with suppress(psutil.Error, ProcessLookupError):
         act(*arguments)
-
-
-def _dies_with_parent() -> Callable[[], object] | None:
-    """On Linux the engine gets SIGTERM, and writes a checkpoint, when its launcher is killed."""
-    if sys.platform != "linux":
-        return None
-    return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -14,6 +14,8 @@ from fluxkit.machine.environment import environment_notes
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import JOB_FILE, RESULT_FILE
+from fluxkit.record.contained import refuse_link, refuse_links
+from fluxkit.record.lock import machine_lock
 from fluxkit.record.run_folder import read_job, read_result
 from fluxkit.record.study import STUDY_FILE, read_study
 from fluxkit.run.engine_process import Engine
@@ -35,7 +37,7 @@ def join(folder: Path, *, reporter: Reporter = SILENT, patience_seconds: float =
         patience_seconds: how long to wait for a run to begin.
 
     Raises:
-        MachineError: no run began.
+        MachineError: no run began, or it has all its machines, or something in its folder is a link.
         KeyboardInterrupt: interrupted by hand.
     """
     joined: set[tuple[Path, int]] = set()
@@ -64,6 +66,7 @@ def _begun(folder: Path) -> Iterator[tuple[Path, Job]]:
     for file in sorted([*folder.glob(JOB_FILE), *folder.glob(f"*/{JOB_FILE}")]):
         try:
             job = read_job(file.parent)
+            refuse_link(folder, file)
             if job.plan.nodes > 1 and read_result(file.parent).status == "started":
                 yield file.parent, job
         except (OSError, ValueError):  # being written
@@ -83,11 +86,16 @@ def _take_part(folder: Path, job: Job, *, reporter: Reporter) -> bool:
     """Runs this machine's processes of one run; gives whether they were told to stop."""
     from fluxkit.machine.system import probe
 
+    refuse_links(folder)
     plan = job.plan.model_copy(update={"device_uuids": uuids(job.spec, probe())})
     for note in environment_notes(plan.nodes, plan.threads_per_process):
         reporter.say(note)
     here, position = job.model_copy(update={"plan": plan}), Position(job.spec, plan)
-    with tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch, StopRequests() as stop:
+    with (
+        machine_lock(folder, plan.nodes),
+        tempfile.TemporaryDirectory(prefix="fluxkit-join-") as scratch,
+        StopRequests() as stop,
+    ):
         log = Path(scratch) / "engine.log"
         with (
             Engine(folder, here, log) as engine,

@@ -2,14 +2,12 @@
 
 import json
 import secrets
-import shutil
 import signal
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fluxkit.errors import MachineError, UsageError
-from fluxkit.fold.outcome import Ending, settle_dead_run_on_disk, settle_on_disk, status_and_error
+from fluxkit.fold.outcome import Ending, settle_held, settle_on_disk, status_and_error
 from fluxkit.fold.replay import replay
 from fluxkit.machine.container import unwritable
 from fluxkit.machine.environment import environment_notes
@@ -18,13 +16,13 @@ from fluxkit.model.weight_files import check_safetensors
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job, Plan
 from fluxkit.record.atomic_file import CHECKPOINT_FILE, JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
+from fluxkit.record.contained import appended, refuse_links, remove
 from fluxkit.record.events import Resumed
 from fluxkit.record.identity import configuration_sha256, unlabelled_configuration_sha256
 from fluxkit.record.input_files import differences, input_files
-from fluxkit.record.lock import RunLock
 from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import Energy, Looks, RunResult
-from fluxkit.record.run_folder import new_folder, read_job, write_result
+from fluxkit.record.run_folder import held_folder, new_folder, read_job, read_result, write_result
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import StopRequests, Tail, follow
 from fluxkit.run.out_of_memory import attempt_of, killed_for_memory, smaller
@@ -87,11 +85,8 @@ def launch(
         plan=plan,
         system=Looks(before=before),
     )
-    with ExitStack() as stack:
-        with new_folder(folder, "a run makes its own folder"):
-            lock = stack.enter_context(RunLock(folder))
-            _write_down(folder, job, result)
-        return _attempts(folder, job, result, lock, reporter=reporter)
+    with new_folder(folder, "a run makes its own folder", lambda: _write_down(folder, job, result)):
+        return _attempts(folder, job, result, reporter=reporter)
 
 
 def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -> RunResult:
@@ -106,10 +101,12 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         UsageError: the folder holds no run, or one that is completed.
         MachineError: it is in use, can't be written, or was begun on other hardware, with other packages or files.
     """
-    result = settle_dead_run_on_disk(folder)
-    if result.status == "completed":
-        raise UsageError(f"{folder} is completed; there is nothing to resume.")
-    with RunLock(folder) as lock:
+    read_result(folder)  # a folder that holds no run gets no lock
+    with held_folder(folder):
+        result = settle_held(folder)
+        if result.status == "completed":
+            raise UsageError(f"{folder} is completed; there is nothing to resume.")
+        refuse_links(folder)
         job = _next_job(folder, result)
         for note in job.plan.notes:
             if note not in result.plan.notes:
@@ -117,18 +114,18 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
         if not afresh:
             _refuse_other_inputs(folder, job.spec)
         else:
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+            remove(folder, folder / "checkpoint")
         result = result.model_copy(update={"status": "started", "error": None, "plan": job.plan})
         try:
             _write_down(folder, job, result)
         except OSError as error:
             raise MachineError(unwritable(folder, error)) from error
-        return _attempts(folder, job, result, lock, reporter=reporter)
+        return _attempts(folder, job, result, reporter=reporter)
 
 
 def _write_down(folder: Path, job: Job, result: RunResult) -> None:
     """What an attempt is started with, before it begins."""
-    write_atomically(folder / JOB_FILE, to_json(job))
+    write_atomically(folder / JOB_FILE, to_json(job), below=folder)
     write_result(folder, result)
 
 
@@ -192,7 +189,7 @@ def _check_foldable(folder: Path, job: Job) -> None:
         ) from error
 
 
-def _attempts(folder: Path, job: Job, result: RunResult, lock: RunLock, *, reporter: Reporter) -> RunResult:
+def _attempts(folder: Path, job: Job, result: RunResult, *, reporter: Reporter) -> RunResult:
     """Engines, each after the first with less in one pass because memory ran out, until the written result."""
     from fluxkit.machine.system import probe
 
@@ -201,7 +198,7 @@ def _attempts(folder: Path, job: Job, result: RunResult, lock: RunLock, *, repor
         try:
             while True:
                 kills = killed_for_memory()
-                ending, sampler = _run_engine(folder, job, lock, stop, reporter=reporter)
+                ending, sampler = _run_engine(folder, job, stop, reporter=reporter)
                 result = _with_telemetry(result, job, sampler, whole=whole)
                 told = replay(folder)
                 status, error = status_and_error(folder, result, told, ending)
@@ -214,7 +211,7 @@ def _attempts(folder: Path, job: Job, result: RunResult, lock: RunLock, *, repor
                 # Steps of two micro-batches are no one speed, so tuning begins again. Otherwise it is done, and kept.
                 whole = plan.micro_batch_size != job.plan.micro_batch_size
                 if whole:
-                    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+                    remove(folder, folder / "checkpoint")
                 job = job.model_copy(update={"plan": plan, "attempt": job.attempt + 1})
                 result = result.model_copy(update={"plan": plan})
                 _write_down(folder, job, result)
@@ -237,20 +234,20 @@ def _with_telemetry(result: RunResult, job: Job, sampler: Sampler, *, whole: boo
     return result.model_copy(update={"telemetry": telemetry, "energy": energy})
 
 
-def _run_engine(
-    folder: Path, job: Job, lock: RunLock, stop: StopRequests, *, reporter: Reporter
-) -> tuple[Ending, Sampler]:
+def _run_engine(folder: Path, job: Job, stop: StopRequests, *, reporter: Reporter) -> tuple[Ending, Sampler]:
     """Starts the engine and follows it to its end; leaves none of its processes behind."""
-    log_file, position = folder / LOG_FILE, Position(job.spec, job.plan)
+    position = Position(job.spec, job.plan)
     sampler = Sampler(lambda: position.phase, job.plan.device_uuids)
-    with log_file.open("a", encoding="utf-8") as log:
-        log.write(f"{LOG_HEADER}{job.attempt} ==\n")
+    _log(folder, f"{LOG_HEADER}{job.attempt} ==")
     try:
-        engine = Engine(folder, job, log_file)
+        engine = Engine(folder, job, folder / LOG_FILE)
     except OSError as error:
-        with log_file.open("a", encoding="utf-8") as log:
-            log.write(f"The engine can't be started: {error.strerror}\n")
+        _log(folder, f"The engine can't be started: {error.strerror}")
         return Ending(exit_code=NOT_STARTED), sampler
     with engine, sampler.watch(engine.pid), reporter.run(f"{job.spec.name} (seed {job.seed})", position):
-        lock.name_engine(engine.pid)
         return Ending(follow(engine, Tail(folder, job), position, stop, reporter), stop.name), sampler
+
+
+def _log(folder: Path, line: str) -> None:
+    with appended(folder, folder / LOG_FILE) as log:
+        log.write(f"{line}\n".encode())

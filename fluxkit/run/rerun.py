@@ -97,7 +97,7 @@ def run_again(
     if lost:
         raise RunError(f"There is no verdict, because a run did not complete: {run_sentence(lost)}")
     verdict = judge(rerun.original, outcome.results, rerun.repeats)
-    write_atomically(folder / VERDICT_FILE, to_json(verdict))
+    write_atomically(folder / VERDICT_FILE, to_json(verdict), below=folder)
     return verdict, folder
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 import random
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,9 +16,10 @@ from fluxkit.machine.container import warnings
 from fluxkit.machine.environment import child_environment, environment_notes
 from fluxkit.plan.plan import Plan
 from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
+from fluxkit.record.contained import refuse_link, remove
 from fluxkit.record.redact import public_spec
 from fluxkit.record.result import RunResult, Status
-from fluxkit.record.run_folder import new_folder
+from fluxkit.record.run_folder import held_folder, new_folder
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import SILENT, Reporter, run_sentence
@@ -113,10 +113,17 @@ def run_study(
     cautions += [note for plan in plans for note in environment_notes(plan.nodes, plan.threads_per_process)]
     for caution in dict.fromkeys([*cautions, *left_out]):
         reporter.say(caution)
-    if not resuming:
-        with new_folder(folder, "choose another folder with --out, or continue with --resume"):
-            write_with_sha256(folder / STUDY_FILE, to_json(study))
-    return _run_all(folder, study, specs, plans, until=until, reporter=reporter)
+    if resuming:
+        holding = held_folder(folder)
+    else:
+        advice = "choose another folder with --out, or continue with --resume"
+        holding = new_folder(folder, advice, lambda: _write(folder, study))
+    with holding:
+        return _run_all(folder, read_study(folder), specs, plans, until=until, reporter=reporter)
+
+
+def _write(folder: Path, study: Study) -> None:
+    write_with_sha256(folder / STUDY_FILE, to_json(study), below=folder)
 
 
 def _bring_inputs(specs: Sequence[RunSpec]) -> list[str]:
@@ -260,7 +267,7 @@ def _run_all(
             reporter.say(f"After {repeats} repeats. {look.sentence}")
             if repeats < last and not look.undecided:
                 study = study.until(repeats)
-                write_with_sha256(folder / STUDY_FILE, to_json(study))
+                _write(folder, study)
                 reporter.say(f"The other {len(study.runs) - len(study.needed)} runs are not needed.")
                 break
             reporter.say(_next_look(study, repeats, _block_seconds(results, len(specs))))
@@ -270,13 +277,14 @@ def _run_all(
 def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Plan, *, reporter: Reporter) -> RunResult:
     """The result of one run, which is done unless it is completed."""
     run = folder / entry.folder
+    refuse_link(folder, run)
     before = _status(run)
     if before == "completed":
         return settle_dead_run_on_disk(run)
     reporter.say(f"Run {entry.order + 1} of {len(study.runs)}: {spec.name}, repeat {entry.repeat}.")
     try:
         if before is None:
-            shutil.rmtree(run, ignore_errors=True)  # without a result nothing in it says what it is
+            remove(folder, run)  # without a result nothing in it says what it is
             result = launch(
                 spec, plan, folder=run, seed=entry.seed, study=study.id, repeat=entry.repeat, order=entry.order,
                 looks=study.looks, reporter=reporter,

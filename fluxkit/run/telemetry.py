@@ -20,12 +20,13 @@ from fluxkit.machine.readings import CPUS, ROOT, read_numbers
 from fluxkit.record.facts import TimedPhase
 from fluxkit.record.result import Energy, PhaseTelemetry, Telemetry
 from fluxkit.run.energy_meter import EnergySample, Meter, energy_of
-from fluxkit.run.engine_process import LOOK_SECONDS
 
 if TYPE_CHECKING:
     import psutil
 
 INTERVAL_SECONDS = 0.5
+LOOK_SECONDS = 10.0
+"""Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""
 MOST_POINTS = 240
 """Of a stored series."""
 FREQUENCIES = 8

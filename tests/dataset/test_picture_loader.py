@@ -100,15 +100,35 @@ def test_nothing_to_tune_on_is_refused(tmp_path):
 def test_photos_that_are_too_small_are_left_out_and_named():
     """At 256 pixels two held-out photos can't be used: a schnell preset runs on the others, and the result says so."""
     pairs = load_pairs(DataSpec(resolution=256))
-    assert [problem.name for problem in pairs.skipped] == ["text.png", "microaneurysms.png"]
-    assert "is 448x172 pixels, smaller than the resolution 256" in pairs.skipped[0].reason
-    assert len(pairs.used) == 15
+    reasons = {problem.name: problem.reason for problem in pairs.skipped if not problem.name.startswith("a detail of")}
+    assert set(reasons) == {"text.png", "microaneurysms.png"}
+    assert "is 448x172 pixels, smaller than the resolution 256" in reasons["text.png"]
+    assert len([pair for pair in pairs.used if pair.split != "regularization"]) == 15
+
+
+def test_details_of_the_tuned_photos_are_regularization_images():
+    """Three squares of every tuned photo, none of a held-out one; their captions say so, and no two pictures are equal."""
+    used = load_pairs(DataSpec(resolution=64)).used
+    details = [pair for pair in used if pair.split == "regularization"]
+    tuned = {pair.id: pair.caption for pair in used if pair.split == "tuning"}
+    assert sorted(pair.cluster for pair in details) == sorted([*tuned] * 3)
+    assert all(pair.caption == f"a detail of {tuned[pair.cluster]}" for pair in details)
+    assert len({pair.pixels_sha256 for pair in used}) == len(used)
+
+
+def test_a_detail_that_is_too_small_is_left_out_and_named():
+    """At 256 pixels the photo of the horse is used and its three details, 252 pixels at most, are not."""
+    pairs = load_pairs(DataSpec(resolution=256))
+    assert [pair.id for pair in pairs.used if pair.cluster == "horse"] == ["horse"]
+    reasons = [problem.reason for problem in pairs.skipped if problem.name == "a detail of horse.png"]
+    assert len(reasons) == 3
+    assert "is 252x252 pixels, smaller than the resolution 256" in reasons
 
 
 def test_where_only_sizes_matter_photos_are_enlarged():
     """Random weights need no more of a picture than its size, so every photo serves at every resolution."""
     pairs = load_pairs(DataSpec(resolution=1024), enlarge=True)
-    assert len(pairs.used) == 17
+    assert len(pairs.used) == 17 + 9 * 3
     assert {pair.image.size for pair in pairs.used} == {(1024, 1024)}
 
 

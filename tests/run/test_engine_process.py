@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 
-from fluxkit.run import engine_process
 from fluxkit.run.engine_process import engine_command, engine_environment
 
 
@@ -37,9 +36,8 @@ def test_several_processes_are_torchruns(small_plan):
     ]  # fmt: skip
 
 
-def test_no_process_is_left_behind(go, monkeypatch):
+def test_no_process_is_left_behind(go):
     """Descendants in sessions of their own are ended too, as torchrun's ranks would be."""
-    monkeypatch.setattr(engine_process, "LOOK_SECONDS", 0.1)
     _, folder = go("leaves_child")
     left = int((folder / "child").read_text())
     assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE

@@ -25,12 +25,15 @@ class DamagedTensorsError(ValueError):
     """A file of tensors is not what was written."""
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Writes tensors and JSON facts to `path`; until the last moment the previous file stays in place."""
+def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], *, below: Path | None = None) -> None:
+    """Writes tensors and JSON facts to `path`; until the last moment the previous file stays in place.
+
+    `below` is the run folder that it lies in, as for `written_whole`.
+    """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     hashes = {name: tensor_sha256(tensor) for name, tensor in held.items()}
     told = json.dumps({"facts": facts, "tensors": hashes}, sort_keys=True)
-    with written_whole(path) as temporary:
+    with written_whole(path, below=below) as temporary:
         save_file(held, temporary, metadata={METADATA_KEY: f"{_seal(told)} {told}"})
 
 

@@ -37,7 +37,7 @@ KEPT_SEED = 0
 
 def save_image(folder: Path, relative: str, image_HWC: NDArray[np.uint8]) -> str:
     """Writes a lossless PNG below the run folder and gives back its relative path."""
-    with written_whole(folder / relative) as temporary:
+    with written_whole(folder / relative, below=folder) as temporary:
         Image.fromarray(image_HWC).save(temporary, format="PNG", optimize=True)
     return relative
 
@@ -60,8 +60,9 @@ class Evaluator:
             yield own[first : first + size]
 
     def anchors(self) -> None:
-        """Scores of the autoencoder's round trip and of the flat mean colour for every pair."""
-        for place in range(self._log.rank, len(self._references), self._plan.processes):
+        """Scores of the autoencoder's round trip and of the flat mean colour for every pair that is scored."""
+        scored = [*self._prepared.of_split("tuning"), *self._prepared.of_split("held_out")]
+        for place in scored[self._log.rank :: self._plan.processes]:
             pair, reference = self._prepared.pairs[place], self._references[place]
             decoded = images_of(self._autoencoder, self._prepared.latents_NCHW[place : place + 1])[0]
             if decoded is None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fluxkit.record.atomic_file import flush_folder
+from fluxkit.record.contained import new_file
 from fluxkit.record.events import Event, Phase, PhaseEnded, PhaseStarted, event_path
 
 
@@ -18,10 +18,7 @@ class EventLog:
         self.rank = rank
         self.phase: Phase | None = None
         self._began = time.monotonic()
-        path = event_path(folder, rank, attempt)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8", buffering=1)
-        flush_folder(path.parent)  # or a power loss could take the file's name with it
+        self._file = new_file(folder, event_path(folder, rank, attempt))
 
     def write(self, event_type: type[Event], **facts: Any) -> None:
         """Appends an event; the time is added here."""

@@ -13,6 +13,9 @@ from fluxkit.engine.flux.transformer import Flux
 from fluxkit.plan.plan import Job
 
 FOUR_STEPS = flow.schedule(4)[:-1]
+TUNED_PER_REGULARIZATION = 7
+"""How often a pair that is scored comes for each time that a regularization image does: with nine photos and three
+details of every photo, seven samples of ten are whole photos."""
 
 
 class Samples:
@@ -20,14 +23,15 @@ class Samples:
 
     def __init__(self, job: Job, prepared: Prepared, flux: Flux) -> None:
         self._tune, self._seed, self._flux = job.spec.tune, job.seed, flux
-        self._places = prepared.of_split("tuning")
+        tuned, regularization = prepared.of_split("tuning"), prepared.of_split("regularization")
+        self._places = tuned * TUNED_PER_REGULARIZATION + regularization if regularization else tuned
         self._latents_NCHW, self._size = prepared.latents_NCHW, prepared.size
         self._captions = prepared.captions.to(flux.device, flux.dtype)
         self._empty = prepared.empty.to(flux.device, flux.dtype)
         self._epoch, self._order = -1, list[int]()
 
     def place(self, position: int) -> int:
-        """Which pair sample `position` is: every pair once per epoch, in a seeded order."""
+        """Which pair sample `position` is: every pair of an epoch in a seeded order."""
         epoch, slot = divmod(position, len(self._places))
         if self._epoch != epoch:
             generator = flow.cpu_generator(self._seed, "order", epoch)

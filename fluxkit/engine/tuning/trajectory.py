@@ -126,7 +126,7 @@ class Trajectory:
         self._log.write(MarkReached, **facts)
         whole = gather_whole(weights, keep=self._accelerator.is_main_process)
         if self._accelerator.is_main_process:
-            save_tensors(snapshot_path(self._folder, at.iteration), whole, {})
+            save_tensors(snapshot_path(self._folder, at.iteration), whole, {}, below=self._folder)
 
     def _save(self) -> None:
         """Writes a checkpoint on rank 0, off the clock. The others wait, or their clocks would run."""
@@ -138,7 +138,7 @@ class Trajectory:
         keep = self._accelerator.is_main_process
         whole = gather_whole(self._optimiser.state(), keep=keep) if self.state.iteration else {}
         if whole:
-            save_tensors(self._folder / CHECKPOINT_FILE, whole, asdict(self.state))
+            save_tensors(self._folder / CHECKPOINT_FILE, whole, asdict(self.state), below=self._folder)
             seconds = time.perf_counter() - began
             self._log.write(CheckpointWritten, iteration=self.state.iteration, seconds=seconds)
         self._accelerator.wait_for_everyone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -126,14 +127,24 @@ def test_micro_batches_do_not_change_the_gradient(prepared) -> None:
 
 
 def test_a_sample_is_a_function_of_its_number(spec, prepared) -> None:
-    """Every pair comes once per epoch, in an order that depends on the seed and the epoch only."""
+    """An epoch's order depends on the seed and the epoch only; seven samples of ten are whole photos."""
     job = Job(spec=spec, plan=make_plan(spec, probe()), seed=0)
     samples = Samples(job, prepared, load_flux(spec, 0, CPU))
-    count = len(prepared.of_split("tuning"))
+    tuned, details = prepared.of_split("tuning"), prepared.of_split("regularization")
+    count = 7 * len(tuned) + len(details)
+    assert 7 * len(tuned) / count == pytest.approx(0.7)
     epochs = [[samples.place(p) for p in range(e * count, (e + 1) * count)] for e in range(3)]
-    assert all(sorted(epoch) == prepared.of_split("tuning") for epoch in epochs)
+    assert all(sorted(epoch) == sorted(tuned * 7 + details) for epoch in epochs)
     assert epochs[0] != epochs[1]
     assert samples.place(1) == epochs[0][1]
+
+
+def test_without_regularization_images_every_pair_comes_once_per_epoch(spec, prepared) -> None:
+    """A folder of one's own is tuned on evenly."""
+    job = Job(spec=spec, plan=make_plan(spec, probe()), seed=0)
+    own = replace(prepared, pairs=tuple(replace(pair, split="tuning") for pair in prepared.pairs))
+    samples = Samples(job, own, load_flux(spec, 0, CPU))
+    assert sorted(samples.place(p) for p in range(len(own.pairs))) == list(range(len(own.pairs)))
 
 
 def test_the_adapter_draws_the_same_image_in_plain_diffusers(short_run: EngineRun) -> None:
