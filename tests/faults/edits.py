@@ -11,7 +11,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from measured_study import measured_study
+from _measured_study import measured_study
 
 from fluxkit.fold.verify import verify_all
 from fluxkit.record.atomic_file import RESULT_FILE, write_with_sha256

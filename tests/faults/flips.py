@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 
-from measured_study import measured_study
+from _measured_study import measured_study
 
 from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile
 from fluxkit.fold.verify import verify_all

@@ -41,6 +41,8 @@ FUZZ = settings(
     suppress_health_check=list(HealthCheck),
     derandomize=True,
 )
+FEWER = settings(FUZZ, max_examples=EXAMPLES if EXAMPLES > 2000 else 300)
+"""Of the kinds that are read by few."""
 NUMBERS = [0, -1, 1, 2**63, 10**30, 10**400, 0.0, -0.0, 5e-324, 1e-300, 1e38, 1e308, float("nan"), float("inf"), 0.5]
 TEXTS = ["", " ", "a\u2028b", "\x1b[31m", "</script>", "\u202e", "\ud800", "=1+1", "../../x", "9" * 400, "a\0b", "nan"]
 VALUES = [*NUMBERS, *NUMBERS, *TEXTS, None, True, False, [], {}, [None], [[]], {"": ""}]
@@ -156,7 +158,7 @@ def test_mutated_studies_are_sentences(tmp_path, small_spec):
     )
     source, file = study.model_dump(mode="json", by_alias=True), tmp_path / "study.json"
 
-    @FUZZ
+    @FEWER
     @given(CHANGES)
     def fuzz(changes):
         file.write_text(json.dumps(changed(source, changes)), "utf-8")
@@ -175,7 +177,7 @@ def test_mutated_jobs_are_sentences(good, small_spec, small_plan, base):
     write_result(folder, base)
     source = Job(spec=small_spec, plan=small_plan, seed=3).model_dump(mode="json", by_alias=True)
 
-    @FUZZ
+    @FEWER
     @given(CHANGES)
     def fuzz(changes):
         (folder / "job.json").write_text(json.dumps(changed(source, changes)), "utf-8")
@@ -190,7 +192,7 @@ def test_mutated_specs_are_sentences(tmp_path):
     file = tmp_path / "spec.toml"
     text = preset_text("nano-laptop-cpu").encode()
 
-    @FUZZ
+    @FEWER
     @given(
         st.integers(min_value=0), st.integers(min_value=0, max_value=12), st.binary(max_size=8) | st.sampled_from(TEXTS)
     )
