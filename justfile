@@ -63,6 +63,11 @@ image kind:
 sif kind="cuda":
     apptainer build --build-arg BOOTSTRAP=docker-daemon --build-arg FROM=fluxkit:{{ kind }} fluxkit.sif apptainer/fluxkit.def
 
+# Write the software bill of materials of an image, CycloneDX JSON, to standard output; FLUXKIT_DOCKER=podman runs another engine.
+sbom image:
+    "${FLUXKIT_DOCKER:-docker}" run --rm --interactive --network none --entrypoint python "$1" -I - < tests/containers/installed.py \
+        | python3 tests/containers/sbom.py "$1"
+
 # Write docker/requirements-*.txt anew: the newest versions that pyproject.toml allows, with their hashes.
 lock:
     docker/lock.sh

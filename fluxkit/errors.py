@@ -43,8 +43,8 @@ class RunError(FluxkitError):
     exit_code = ExitCode.RUN_FAILED
 
 
-HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-"""Control codes, overrides of the reading direction, halves of pairs, and what XML forbids.
+HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Control codes, separators of lines, overrides of the reading direction, halves of pairs, and what XML forbids.
 
 Joiners (ZWJ, ZWNJ), direction marks and characters newer than this Python are part of how people write.
 """

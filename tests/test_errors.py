@@ -22,7 +22,8 @@ def test_what_people_write_is_shown_as_it_is(text):
 
 
 @pytest.mark.parametrize(
-    "character", ["\0", "\x07", "\r", "\x1b", "\x7f", "\x9b", "\u202e", "\u2066", "\ud800", "\uffff"]
+    "character",
+    ["\0", "\x07", "\r", "\x1b", "\x7f", "\x85", "\x9b", "\u2028", "\u2029", "\u202e", "\u2066", "\ud800", "\uffff"],
 )
 def test_what_could_harm_is_replaced(character):
     """Control codes, overrides of direction, halves of characters, and what no XML may hold."""

@@ -55,13 +55,13 @@ def _offers(workload: Workload) -> list[Offer]:
     ]  # fmt: skip
 
 
-def tradeoffs(workload: Workload, key: str) -> Tradeoffs:
-    """Quality over the cost of its tuning time at the given prices."""
+def tradeoffs(workload: Workload, key: str, whole: Workload) -> Tradeoffs:
+    """Quality over the cost of its tuning time at the given prices; who leads is said of the whole workload."""
     offers = _offers(workload)
     priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
     return Tradeoffs(
         cost=_chart(priced, f"{key}-pareto-cost"),
-        sentence=_leaders_sentence(workload, offers),
+        sentence=_leaders_sentence(whole, _offers(whole)),
         columns=tuple(in_readable_unit(cost, workload) for cost in COSTS),
     )
 

@@ -15,6 +15,9 @@ from fluxkit.text.number_format import MISSING, PLAIN_DIGITS, plain, round_text,
 from fluxkit.trust.estimate import NOT_MEASURED
 from fluxkit.values import Frozen
 
+MOST_RUNS = 20
+"""Of a configuration that are drawn one by one beside its mean."""
+
 
 class Chart(Frozen):
     """A chart with its words and its numbers."""
@@ -85,10 +88,12 @@ def bars(workload: Workload, key: str, metric: Metric, title: str) -> Chart | No
     if not rows:
         return None
     values, dots, table = [], [], []
+    more = any(len(row.estimate(metric).values) > MOST_RUNS for row in rows)
     for row in rows:
         estimate = row.estimate(metric.key)
         mean, ends = plain(estimate.mean, 4), interval_ends(estimate.interval)
-        runs = [plain(value, 4) for value in estimate.values]
+        drawn = estimate.values[:MOST_RUNS]
+        runs = [plain(value, 4) for value in drawn]
         share, ratio = _share_of(workload, metric, row, leader) if leader and row != leader else ("", ())
         if metric.of_inference and leader and row.inference_precision != leader.inference_precision:
             share += f" in {row.inference_precision}"
@@ -97,14 +102,18 @@ def bars(workload: Workload, key: str, metric: Metric, title: str) -> Chart | No
         values.append({"name": row.name, "x": estimate.mean, "label": label, "text": text, **ends})
         dots += [
             {"name": row.name, "x": value, "label": marked(row, f", one run: {run} {metric.unit}")}
-            for value, run in zip(estimate.values, runs, strict=True)
+            for value, run in zip(drawn, runs, strict=True)
         ]
+        runs += [f"and {len(estimate.values) - MOST_RUNS} more"] if len(estimate.values) > MOST_RUNS else []
         held = interval_cell(estimate.interval, 4, "— (fewer than 3 runs)")
         table.append((row.name, mean, held, ", ".join(runs), *(ratio or (MISSING, MISSING, MISSING))))
     share_words = f" In brackets: the share of “{leader.name}”." if leader and len(rows) > 1 else ""
     return Chart(
         title=title,
-        how_to_read=f"A bar is the mean, its whisker the 95 % interval over runs, each point one run.{share_words}",
+        how_to_read=(
+            "A bar is the mean, its whisker the 95 % interval over runs, each point one run"
+            f"{f', of more than {MOST_RUNS} the first' if more else ''}.{share_words}"
+        ),
         svg=svg(bar_layers(rows, values, dots, metric.unit), key),
         columns=("Configuration", metric.unit, "95 % interval", "Single runs", "Share", "Its interval", "Verdict"),
         table=tuple(table),

@@ -1,5 +1,6 @@
 """`Comparison`, what results say side by side: a value that round-trips through JSON and holds no raw series."""
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
@@ -191,9 +192,33 @@ class Workload(Frozen):
         """Whether any of its rows has a price."""
         return any(row.prices.given for row in self.rows)
 
+    @cached_property
+    def _rows_by_key(self) -> dict[str, Row]:
+        return {row.key: row for row in self.rows}
+
+    @cached_property
+    def _contrasts_by_pair(self) -> dict[tuple[str, frozenset[str]], Contrast]:
+        contrasts = reversed(self.contrasts)  # of two of one pair the first counts
+        return {(line.quantity, frozenset((line.first, line.second))): line for line in contrasts}
+
+    @cached_property
+    def rankings(self) -> dict[str, list[Row]]:
+        """By key of a metric the order of its rows, as far as `ranking.ranked` has been asked for it."""
+        return {}
+
+    @cached_property
+    def uncertified_rows(self) -> frozenset[str]:
+        """Keys of the rows of which nothing certifies that they compute what another one computes."""
+        pairs = [(line.first, line.second) for line in self.contrasts if not line.certified]
+        return frozenset(key for pair in pairs for key in pair)
+
     def row(self, key: str) -> Row:
         """The row of that key."""
-        return next(row for row in self.rows if row.key == key)
+        return self._rows_by_key[key]
+
+    def contrast(self, quantity: str, first: str, second: str) -> Contrast | None:
+        """What two rows differ by in a quantity, whichever of them it is stored as the first."""
+        return self._contrasts_by_pair.get((quantity, frozenset((first, second))))
 
     @property
     def undecided(self) -> bool:

@@ -29,6 +29,8 @@ from fluxkit.trust.ceilings import before_and_after
 from fluxkit.trust.estimate import worst
 from fluxkit.trust.finding import SPEED_SUBJECTS
 
+MOST_IN_PAIRS = 32
+"""Rows of which every pair is compared: all pairs of a thousand would be half a million, which nobody reads."""
 Keys = tuple[str, str]
 """Of the rows of a pair."""
 
@@ -127,10 +129,28 @@ def _compared(
 ) -> Measured:
     """Every pair; without an estimate where it is not certified that both machines compute the same."""
     differences = {}
-    for first, second in itertools.combinations(sides, 2):
+    for first, second in _pairs(metric, sides):
         why = uncertified(sides[first], sides[second])
         differences[first, second] = Difference(None, reason=why) if why else differ(values[first], values[second])
     return Measured(metric, sides, {key: len(side) for key, side in values.items()}, differences)
+
+
+def _pairs(metric: Metric, sides: Mapping[str, Side]) -> list[Keys]:
+    """Every pair; of more than `MOST_IN_PAIRS` rows those of the leader alone."""
+    if len(sides) <= MOST_IN_PAIRS:
+        return list(itertools.combinations(sides, 2))
+    leader, keys = _foremost(metric, sides), list(sides)
+    place = keys.index(leader)
+    return [*((key, leader) for key in keys[:place]), *((leader, key) for key in keys[place + 1 :])]
+
+
+def _foremost(metric: Metric, sides: Mapping[str, Side]) -> str:
+    """The row with the best mean of those that a verdict may be about; of a cost without a price the fastest one."""
+    rows = [side.row for side in sides.values()]
+    usable = order((row for row in rows if row.usable(metric.key)), metric)
+    if metric.per and not usable:
+        return min(rows, key=lambda row: row.bases[metric.key].seconds.mean or math.inf).key
+    return (usable or rows)[0].key
 
 
 def _priced(taken: Measured) -> Measured:
@@ -213,7 +233,10 @@ def _design(measured: Measured) -> Design:
     fixed = looks[0] if len(looks) == 1 else None
     if fixed and repeats < fixed:
         looks = tuple(LOOKS)
-    return Design(repeats, looks, level_at(repeats, fixed), len(_known(measured)))
+    pairs = len(_known(measured))
+    if len(measured.sides) > MOST_IN_PAIRS:  # the leader was chosen among all, so all pairs share, looked at or not
+        pairs = pairs * (pairs + 1) // 2
+    return Design(repeats, looks, level_at(repeats, fixed), pairs)
 
 
 def _judge(measured: Measured, design: Design) -> tuple[dict[Keys, Pair], Judgement]:
@@ -225,7 +248,8 @@ def _judge(measured: Measured, design: Design) -> tuple[dict[Keys, Pair], Judgem
         for keys, difference in measured.differences.items()
         if asked.issuperset(keys)
     }
-    decision = decide(pairs, margin, design.level, design.pairs)
+    leader = _foremost(metric, measured.sides) if len(measured.sides) > MOST_IN_PAIRS else None
+    decision = decide(pairs, margin, design.level, design.pairs, leader)
     judgement = Judgement(
         quantity=metric.quantity,
         leader=decision.leader,
@@ -269,7 +293,7 @@ def _contrast(measured: Measured, keys: Keys, judged: Pair | None, held_out_clus
         reason=_reason(measured, keys, judged, held_out_clusters),
         further_runs=judged.further_repeats if judged else None,
         paired=difference.paired,
-        together=_together(*(side.results for side in sides)),
+        together=_together(*sides),
         near_drift=_near_drift(metric, sides),
         grade=worst(tuple(side.row.estimate(metric.key).grade for side in sides)),
     )
@@ -311,8 +335,11 @@ def _reason(measured: Measured, keys: Keys, judged: Pair | None, held_out_cluste
 def _diverged(metric: Metric, sides: Sequence[Side]) -> list[Contrast]:
     """Pairs of which one has no value because its scores are not finite numbers: they are told, not left out."""
     lines = []
-    for pair in itertools.combinations([side for side in sides if side.results], 2):
-        lost = [side for side in pair if any(diverged_at(result, metric) for result in side.results)]
+    measured = {side.row.key: side for side in sides if side.results}
+    diverged = {key for key, side in measured.items() if any(diverged_at(run, metric) for run in side.results)}
+    for keys in _pairs(metric, measured) if diverged else ():
+        pair = [measured[key] for key in keys]
+        lost = [side for side in pair if side.row.key in diverged]
         if lost and None in {side.row.estimate(metric.key).mean for side in pair}:
             lines.append(
                 Contrast(
@@ -326,7 +353,7 @@ def _diverged(metric: Metric, sides: Sequence[Side]) -> list[Contrast]:
                     reason=f"diverged: {' and '.join(f'“{side.row.name}”' for side in lost)}",
                     further_runs=None,
                     paired=False,
-                    together=_together(*(side.results for side in pair)),
+                    together=_together(*pair),
                     grade=worst(tuple(side.row.estimate(metric.key).grade for side in pair)),
                 )
             )
@@ -339,7 +366,7 @@ def _uncertified(measured: Measured, keys: Keys) -> str | None:
 
 def uncertified(first: Side, second: Side) -> str | None:
     """Why two machines may not be compared: it must be certified that both compute the same. One machine always may."""
-    if len({_machine(result) for result in (*first.results, *second.results)}) == 1:
+    if len(first.machines | second.machines) == 1:
         return None
     failed = [f"“{side.row.name}”" for side in (first, second) if side.row.agreement is False]
     if failed:
@@ -361,7 +388,7 @@ def _machine(result: RunResult) -> tuple[str, tuple[str, ...]]:
 def _near_drift(metric: Metric, sides: Sequence[Side]) -> bool:
     """Whether runs that were measured apart differ in speed by no more than their machines changed by themselves."""
     phases = [phase for phase, subject in SPEED_SUBJECTS.items() if subject in {metric.subject, *metric.also}]
-    if not phases or _together(*(side.results for side in sides)):
+    if not phases or _together(*sides):
         return False
     speed = next(rate for rate in SCALING_RATES if rate.subject == SPEED_SUBJECTS[phases[0]])
     first, second = (side.row.estimate(speed.key).mean for side in sides)
@@ -373,6 +400,6 @@ def _near_drift(metric: Metric, sides: Sequence[Side]) -> bool:
     return bool(first and second) and abs(math.log((first or 1.0) / (second or 1.0))) <= max(changes, default=-1.0)
 
 
-def _together(first: Sequence[RunResult], second: Sequence[RunResult]) -> bool:
+def _together(first: Side, second: Side) -> bool:
     """Whether both were measured in one study on one machine, in its random order."""
-    return len({(result.study, result.system.before.fingerprint("cpu", 1)) for result in (*first, *second)}) == 1
+    return len(first.sessions | second.sessions) == 1

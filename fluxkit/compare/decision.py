@@ -162,6 +162,7 @@ def decide(
     margin: tuple[float, float],
     level: float,
     family: int | None = None,
+    leader: str | None = None,
 ) -> Decision:
     """The verdicts on all pairs of one question, and whether it is decided.
 
@@ -173,11 +174,12 @@ def decide(
         margin: differences between these two are no matter.
         level: the share of wrong answers that this look may add, as of `level_at`.
         family: how many pairs share it; None: those whose spread is known, since no other can be wrong.
+        leader: who leads, where `pairs` are the leader's alone; None: the one with the best estimates in all of them.
 
     Source: Gutmann and Maymin, Ann. Statist. 15 (1987) 456, on whether the selected population is the best.
     """
     known = family or sum(bool(difference.parts) for difference in pairs.values())
-    look, leader = Look(margin, level, max(1, known)), _leader(pairs)
+    look, leader = Look(margin, level, max(1, known)), leader or _leader(pairs)
     rivals = {names for names in pairs if leader in names}
     ahead = all(
         _verdict(pairs[names].interval(level), margin=None) == ("better" if names[0] == leader else "worse")

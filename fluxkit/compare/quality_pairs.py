@@ -33,11 +33,11 @@ def scores_of(result: RunResult, scored: Scored) -> Sequence[ReconstructionScore
     return result.quality.validation if scored.held_out else result.quality.reconstruction
 
 
-def diverged_at(result: RunResult, metric: Metric, mark: str | None = None) -> bool:
-    """Whether one of the scores that a metric is the mean of is not finite, at a mark or at that of its protocol."""
+def diverged_at(result: RunResult, metric: Metric) -> bool:
+    """Whether one of the scores that a metric is the mean of is not finite, at the mark of its protocol."""
     if metric.scored is None:
         return False
-    mark = mark or _mark_of(result, metric.scored)
+    mark = _mark_of(result, metric.scored)
     return any(score.diverged for score in scores_of(result, metric.scored) if score.mark == mark)
 
 

@@ -31,9 +31,12 @@ def order(usable: Iterable[Row], metric: Metric) -> list[Row]:
 
 def ranked(workload: Workload, metric: Metric) -> list[Row]:
     """Rows with a usable number: the leader first where the metric has verdicts, then by their means."""
-    rows = order((row for row in workload.rows if row.usable(metric.key)), metric)
-    judgement = workload.judgement(metric.quantity)
-    return sorted(rows, key=lambda row: judgement is None or row.key != judgement.leader)
+    if metric.key not in workload.rankings:  # it is asked for each cell of a table
+        rows = order((row for row in workload.rows if row.usable(metric.key)), metric)
+        judgement = workload.judgement(metric.quantity)
+        rows.sort(key=lambda row: judgement is None or row.key != judgement.leader)
+        workload.rankings[metric.key] = rows
+    return workload.rankings[metric.key]
 
 
 def best_first(workload: Workload) -> list[Row]:
@@ -96,7 +99,7 @@ def standing(workload: Workload, row: Row, key: str) -> Literal["best", "leading
         return ""
     if rows[1].estimate(deciding.key).mean == row.estimate(deciding.key).mean:
         return ""
-    if not all(contrast.certified for contrast in workload.contrasts if row.key in {contrast.first, contrast.second}):
+    if row.key in workload.uncertified_rows:
         return ""  # it may not be compared with another machine, so it leads nobody
     judgement = workload.judgement(deciding.quantity)
     if judgement is None or not judgement.decided:
@@ -113,10 +116,8 @@ def ahead(workload: Workload, metric: Metric, row: Row, rival: Row) -> bool:
 
 def between(workload: Workload, metric: Metric, first: Row, second: Row) -> tuple[Contrast | None, bool]:
     """The contrast of two rows, and whether it is stored the other way round."""
-    for contrast in workload.contrasts:
-        if contrast.quantity == metric.quantity and {contrast.first, contrast.second} == {first.key, second.key}:
-            return contrast, contrast.first == second.key
-    return None, False
+    contrast = workload.contrast(metric.quantity, first.key, second.key)
+    return contrast, contrast is not None and contrast.first == second.key
 
 
 def decided_leader(workload: Workload, metric: Metric, among: list[Row]) -> Row | None:

@@ -1,7 +1,7 @@
 """Completed runs of one configuration -> its row: every number with its spread, interval, grade or reason."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from fluxkit import stats
@@ -169,6 +169,7 @@ def _curve(results: Sequence[RunResult]) -> tuple[CurvePoint, ...]:
     """Quality at each mark of the trajectory, of all runs that have quality; runs of one seed count once."""
     scored = [result for result in results if result.tuning and result.quality]
     means = {result.id: _means(result) for result in scored}
+    lost = Counter(place for result in scored for place in _lost_marks(result))
     marked: dict[str, list[tuple[RunResult, Mark]]] = defaultdict(list)
     for result in scored:
         for mark in {mark.id: mark for mark in (result.tuning.marks if result.tuning else ())}.values():
@@ -180,7 +181,7 @@ def _curve(results: Sequence[RunResult]) -> tuple[CurvePoint, ...]:
             seconds=stats.mean(by_seed((result.seed, mark.seconds) for result, mark in runs)),
             iteration=stats.mean(by_seed((result.seed, mark.iteration) for result, mark in runs)),
             samples=stats.mean(by_seed((result.seed, mark.samples) for result, mark in runs)),
-            **{metric.key: _at_mark(scored, means, runs[0][1], metric) for metric in CURVES},
+            **{metric.key: _at_mark(scored, means, lost, runs[0][1], metric) for metric in CURVES},
         )
         for id_, runs in marked.items()
     ]
@@ -190,6 +191,7 @@ def _curve(results: Sequence[RunResult]) -> tuple[CurvePoint, ...]:
 def _at_mark(
     results: Sequence[RunResult],
     means: Mapping[str, Mapping[tuple[str, str], float | None]],
+    lost: Mapping[tuple[str, bool], int],
     mark: Mark,
     metric: Metric,
 ) -> Estimate:
@@ -200,12 +202,18 @@ def _at_mark(
     timed: tuple[Subject, ...] = ("training_speed",) if mark.target_seconds is not None else ()
     grade = grade_about(results, "quality", *timed)
     values = [(result.seed, means[result.id].get((mark.id, metric.key))) for result in results]
-    if diverged := sum(diverged_at(result, metric, mark.id) for result in results):
+    if metric.scored and (diverged := lost.get((mark.id, metric.scored.held_out))):
         return estimate((), grade, _diverged(diverged, results))
     by_seeds, count = by_seed(values), len(known(value for _, value in values))
     if count < len(results):
         return estimate((), grade, _share_that_has_it(count, results) if count else None)
     return _single(by_seeds, grade, None) if mark.id == UNTUNED else estimate(by_seeds, grade)
+
+
+def _lost_marks(result: RunResult) -> set[tuple[str, bool]]:
+    """Marks of one run at which a score is not finite, with whether it is one of held-out photos."""
+    kinds = {metric.scored.held_out: scores_of(result, metric.scored) for metric in CURVES if metric.scored}
+    return {(score.mark, held_out) for held_out, scores in kinds.items() for score in scores if score.diverged}
 
 
 def _means(result: RunResult) -> dict[tuple[str, str], float | None]:

@@ -116,12 +116,17 @@ def settle_held(folder: Path) -> RunResult:
     return settle_on_disk(folder, result, Ending(exit_code=None))
 
 
-def settle_on_disk(folder: Path, result: RunResult, ending: Ending, after: System | None = None) -> RunResult:
-    """Folds the run that has ended and writes its result for good, with the manifest of its files."""
+def settle_on_disk(
+    folder: Path, result: RunResult, ending: Ending, after: System | None = None, told: RunFacts | None = None
+) -> RunResult:
+    """Folds the run that has ended and writes its result for good, with the manifest of its files.
+
+    `told` is what its events tell, where they were read already.
+    """
     remove_leftovers(folder)
     _make_portable(folder)
     looks = result.system.model_copy(update={"after": after}) if after else result.system
-    folded = _folded(folder, result.model_copy(update={"system": looks}), ending)
+    folded = _folded(folder, result.model_copy(update={"system": looks}), ending, told)
     # Until it is completed, a resumed attempt needs to find the weights.
     _rewrite_job(folder, public_spec if folded.status == "completed" else home_as_tilde)
     completed = folded.status == "completed"
@@ -151,8 +156,8 @@ def folded_if_dead(folder: Path, result: RunResult, *, with_manifest: bool = Fal
     return folded.model_copy(update={"artifacts": manifest(folder, completed=folded.status == "completed")})
 
 
-def _folded(folder: Path, result: RunResult, ending: Ending) -> RunResult:
-    run = replay(folder)
+def _folded(folder: Path, result: RunResult, ending: Ending, told: RunFacts | None = None) -> RunResult:
+    run = told or replay(folder)
     status, error = status_and_error(folder, result, run, ending)
     return fold(folder, result.model_copy(update={"status": status, "error": error}), run)
 

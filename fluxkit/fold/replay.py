@@ -190,7 +190,8 @@ class RunFacts:
             self.interruptions = self.interruptions if self.resumed else []
         if rank == 0:
             self.losses.extend(event.losses)
-        facts.seconds[event.first :] = event.seconds
+        del facts.seconds[event.first :]  # in place: a copy for each block makes a long run quadratic
+        facts.seconds.extend(event.seconds)
         facts.budget_seconds = event.total_seconds
 
     def _resume(self, rank: int, facts: RankFacts, event: events.Resumed) -> None:

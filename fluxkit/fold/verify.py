@@ -100,8 +100,9 @@ def _entry(study: Study, entry: Entry, file: Path) -> Iterator[str]:
     except UsageError:
         return
     asked = {"study": study.id, "spec": study.specs[entry.spec], "repeat": entry.repeat, "order": entry.order}
-    for name, value in (asked | {"seed": entry.seed}).items():
-        if getattr(result, name) != value:
+    for name, value in (asked | {"seed": entry.seed, "looks": study.looks}).items():
+        # One that came later, as the looks did, is no claim of an older result.
+        if name in result.model_fields_set and getattr(result, name) != value:
             yield f"{name} of {entry.folder} is not what {STUDY_FILE} says"
 
 
@@ -185,6 +186,8 @@ def _files(folder: Path, result: RunResult) -> Iterator[str]:
         elif not path.is_file():
             if not artifact.left_out:
                 yield f"{artifact.path} is missing"
+        elif artifact.left_out:
+            yield f"{artifact.path} is marked as left out, and lies there"
         elif path.stat().st_size != artifact.bytes or file_sha256(path) != artifact.sha256:
             yield f"{artifact.path} was changed: its hash is not the manifest's"
     for path in files_of(folder):

@@ -1,6 +1,7 @@
 """Comparison and results as JSON inside a page: nothing in it ends its element, and it never makes the page heavy."""
 
 import hashlib
+import operator
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from fluxkit.record.result import RunResult
 from fluxkit.values import Frozen
 
 MAX_CHARACTERS = 1_200_000
-"""Of all results as JSON; beyond it the raw series are left out, and the page says so."""
+"""Of comparison and results as JSON; beyond it less of them is embedded, and the page says so."""
 RAW: dict[str, Any] = {
     "tuning": {"iteration_seconds", "losses"},
     "quality": {"reconstruction", "validation", "anchors"},
@@ -26,32 +27,66 @@ RAW: dict[str, Any] = {
 _ESCAPED = re.compile(f"[<>&]|{HARMFUL.pattern}")
 
 
+WHOLE = "The comparison and all results, with their raw series, are inside this file as JSON."
+WITHOUT_RAW = (
+    "The comparison and all results are inside this file as JSON; the raw series (times, losses and scores one by one) "
+    "are left out to keep the page light and stand in each run's result.json."
+)
+COMPARED = (
+    "The comparison as shown here is inside this file as JSON; the results are left out to keep the page light and "
+    "stand in each run's result.json, and fluxkit compare --format json prints the whole comparison."
+)
+NOTHING = (
+    "The comparison and the results are left out to keep the page light: fluxkit compare --format json prints the "
+    "whole comparison, and the results stand in each run's result.json."
+)
+
+
 class Embedded(Frozen):
-    """The results as JSON that cannot end its own script element, and whether raw series are in it."""
+    """Comparison and results as JSON that cannot end its own script element, and what of them is in it."""
 
     text: str
-    whole: bool
+    words: str
 
 
 def embedded(comparison: Comparison, results: Sequence[RunResult]) -> Embedded:
-    """Comparison and results as JSON; without the raw series where they would make the page heavy."""
+    """Comparison and results as JSON: as much of them as does not make the page heavy."""
     ordered = sorted(results, key=lambda result: (result.created, result.id))
     compared = _json(comparison)
-    texts, characters_left = [], MAX_CHARACTERS - len(compared)
-    for result in ordered:
-        texts.append(_json(result))
-        characters_left -= len(texts[-1])
-        if characters_left < 0:
-            texts = [_json(result, RAW) for result in ordered]
-            break
-    text = f'{{"comparison":{compared},"results":[{",".join(texts)}]}}'
-    return Embedded(text=text, whole=characters_left >= 0)
+    for words, without in ((WHOLE, None), (WITHOUT_RAW, RAW)):
+        texts = _texts(ordered, without, MAX_CHARACTERS - len(compared))
+        if texts is not None:
+            return Embedded(text=f'{{"comparison":{compared},"results":[{",".join(texts)}]}}', words=words)
+    if len(compared) <= MAX_CHARACTERS:
+        return Embedded(text=f'{{"comparison":{compared},"results":[]}}', words=COMPARED)
+    return Embedded(text='{"comparison":null,"results":[]}', words=NOTHING)
+
+
+def _texts(results: Sequence[RunResult], without: Any, most_characters: int) -> list[str] | None:
+    """Results as JSON; None where they would be longer, and no more than that is ever held."""
+    texts = []
+    for result in results:
+        texts.append(_json(result, without))
+        most_characters -= len(texts[-1])
+        if most_characters < 0:
+            return None
+    return texts
 
 
 def inputs_sha256(comparison: Comparison, results: Sequence[RunResult], published: Sequence[Published]) -> str:
-    """Hash of what a page is made of, whatever the order: raw values, what is compared at which prices, and tables."""
-    texts = sorted(part.model_dump_json(by_alias=True) for part in (comparison, *results, *published))
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    """Hash of what a page is made of, whatever the order: raw values, what is compared at which prices, and tables.
+
+    It is that of all their JSON in order, one text a line. Results are put in order by how their text begins, with an
+    id that no other has, so that a thousand of them are never held as text at once.
+    """
+    parts: list[tuple[str, BaseModel]] = [
+        *((part.model_dump_json(by_alias=True), part) for part in (comparison, *published)),
+        *((result.model_dump_json(by_alias=True, include={"schema_", "id"})[:-1], result) for result in results),
+    ]
+    digest = hashlib.sha256()
+    for place, (_, part) in enumerate(sorted(parts, key=operator.itemgetter(0))):
+        digest.update(b"\n" * (place > 0) + part.model_dump_json(by_alias=True).encode())
+    return digest.hexdigest()
 
 
 def _json(value: BaseModel, without: Any = None) -> str:

@@ -13,6 +13,7 @@ from fluxkit.charts.pareto import tradeoffs
 from fluxkit.charts.svg import COLOURS, DARK_COLOURS, colour_variables, named_svg, swatch
 from fluxkit.compare.compare import NO_OPTIONS, compare
 from fluxkit.compare.comparison import Comparison, Row, Workload
+from fluxkit.compare.excerpt import excerpt
 from fluxkit.compare.published import Published
 from fluxkit.compare.ranking import best_first
 from fluxkit.compare.reader_options import ReaderOptions
@@ -33,7 +34,7 @@ from fluxkit.report.introduction import (
     work_sentence,
 )
 from fluxkit.report.personal_data import personal_data
-from fluxkit.report.picture_grid import LEFT_OUT, Pictures, picture_grids
+from fluxkit.report.picture_grid import LEFT_OUT, MAX_TOTAL_BYTES, picture_grids
 from fluxkit.report.price_fields import price_fields
 from fluxkit.report.trust_board import BOARD, Square, board, findings
 from fluxkit.spec.toml import spec_toml
@@ -64,6 +65,9 @@ Board = Sequence[tuple[Row, Sequence[Square]]]
 GRADE_WORDS = {"A": "sound", "B": "with a remark", "C": "in doubt", "X": "not to be used"}
 MADE_WITH = ("altair", "vl-convert-python", "jinja2", "pillow")
 """Packages whose versions decide the bytes of a page."""
+MAX_PAGE_BYTES = 5_000_000
+MOST_RUNS = 20
+"""Of a configuration that are told one by one."""
 SCRIPTS = ("page", "tips", "tables", "numbers", "prices", "images")
 STYLES = ("base", "answers", "tables", "charts", "images", "print")
 
@@ -101,38 +105,41 @@ def render(
 
     runs = {result.id: result for _, result in folders}
     results = list(runs.values())
-    grids = picture_grids(comparison, folders) if pictures else [LEFT_OUT] * len(comparison.workloads)
+    whole = {workload.key: workload for workload in comparison.workloads}
+    shown, told = _shown(comparison, runs)
     # Altair would check every part of every chart against its schema, which costs more than drawing it.
     with debug_mode(arg=False):
-        sections = [_section(place, comparison, runs, grid) for place, grid in enumerate(grids, 1)]
+        sections = [
+            _section(place, shown, whole[workload.key], runs) for place, workload in enumerate(shown.workloads, 1)
+        ]
     script = _script()
     page = _environment().get_template("page.html.jinja")
-    text: str = page.render(
-        title=page_title(comparison),
-        heading=page_heading(comparison),
-        machines=machine_lines(results),
-        lede=measured_sentence(comparison, results),
-        grade_words=GRADE_WORDS,
-        light_colours=colour_variables(COLOURS),
-        dark_colours=colour_variables(DARK_COLOURS),
-        comparison=comparison,
-        sections=sections,
-        names={row.key: row.name for workload in comparison.workloads for row in workload.rows},
-        published=published,
-        made_with=", ".join(f"{name} {metadata.version(name)}" for name in MADE_WITH),
-        runs=sorted(results, key=lambda result: (result.created, result.id)),
-        script=script,
-        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        styles=[f"style/{name}.css" for name in STYLES],
-        embedded=embedded(comparison, results),
-        holds=personal_data(results, grids),
-        inputs_sha256=inputs_sha256(comparison, results, published),
-        bands=BANDS,
-        min_held_out=MIN_HELD_OUT,
-        min_runs=MIN_VALUES,
-        level=f"{100 * LEVEL:g}",
-    )
-    return text + "\n"
+    facts_of_page = {
+        "title": page_title(comparison),
+        "heading": page_heading(comparison),
+        "machines": machine_lines(results),
+        "lede": measured_sentence(comparison, results),
+        "grade_words": GRADE_WORDS,
+        "light_colours": colour_variables(COLOURS),
+        "dark_colours": colour_variables(DARK_COLOURS),
+        "comparison": shown,
+        "cell": lambda workload, row, column: cell(whole[workload.key], row, column),
+        "decided_sentence": lambda workload: decided_sentence(whole[workload.key]),
+        "names": {row.key: row.name for workload in shown.workloads for row in workload.rows},
+        "published": published,
+        "made_with": ", ".join(f"{name} {metadata.version(name)}" for name in MADE_WITH),
+        "runs": sorted(told, key=lambda result: (result.created, result.id)),
+        "script": script,
+        "script_sha256": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "styles": [f"style/{name}.css" for name in STYLES],
+        "embedded": embedded(shown, results),
+        "inputs_sha256": inputs_sha256(comparison, results, published),
+        "bands": BANDS,
+        "min_held_out": MIN_HELD_OUT,
+        "min_runs": MIN_VALUES,
+        "level": f"{100 * LEVEL:g}",
+    }
+    return _with_pictures(page, facts_of_page, sections, shown, folders, pictures=pictures) + "\n"
 
 
 def _script() -> str:
@@ -142,8 +149,48 @@ def _script() -> str:
     return "\n".join(['"use strict";', "(() => {", *parts, "})();"])
 
 
-def _section(place: int, comparison: Comparison, runs: Mapping[str, RunResult], pictures: Pictures) -> dict[str, Any]:
-    """All that the page says about one workload, by the names that the templates use; best configurations first."""
+def _shown(comparison: Comparison, runs: Mapping[str, RunResult]) -> tuple[Comparison, list[RunResult]]:
+    """What of a comparison stands on the page, and the runs that it tells of one by one; its warnings say what not."""
+    shown = excerpt(comparison)
+    told = []
+    for row in (row for workload in shown.workloads for row in workload.rows):
+        own = [runs[id_] for id_ in row.runs if id_ in runs]
+        interrupted = [run for run in own[MOST_RUNS:] if run.interruptions]
+        told += [*own[:MOST_RUNS], *interrupted[:MOST_RUNS]]
+    if any(len(row.runs) > MOST_RUNS for workload in shown.workloads for row in workload.rows):
+        words = f"Of a configuration with more than {MOST_RUNS} runs, the first {MOST_RUNS} are told one by one; "
+        words += "its numbers are of all of them, and fluxkit compare --format json has every value."
+        shown = shown.model_copy(update={"warnings": (*shown.warnings, words)})
+    return shown, told
+
+
+def _with_pictures(
+    page: Any,
+    facts_of_page: Mapping[str, Any],
+    sections: Sequence[Mapping[str, Any]],
+    comparison: Comparison,
+    sources: Sequence[tuple[Path, RunResult]],
+    *,
+    pictures: bool,
+) -> str:
+    """The page rendered, with as many pictures as keep it below `MAX_PAGE_BYTES`."""
+    results = [result for _, result in sources]
+    most_bytes = MAX_TOTAL_BYTES
+    while True:
+        grids = picture_grids(comparison, sources, most_bytes) if pictures else [LEFT_OUT] * len(sections)
+        filled = [dict(section, pictures=grid) for section, grid in zip(sections, grids, strict=True)]
+        text: str = page.render(**facts_of_page, sections=filled, holds=personal_data(results, grids))
+        too_many = len(text.encode()) - MAX_PAGE_BYTES
+        if too_many < 0 or not (most_bytes and pictures):
+            return text
+        most_bytes = max(0, sum(row.jpeg_bytes for grid in grids for row in grid.rows) - too_many)
+
+
+def _section(place: int, comparison: Comparison, whole: Workload, runs: Mapping[str, RunResult]) -> dict[str, Any]:
+    """All but the pictures that the page says about one workload, by the names of the templates; best rows first.
+
+    What a question is answered with is that of the whole workload, whichever of its rows are shown.
+    """
     stored, key = comparison.workloads[place - 1], f"w{place}"
     workload = stored.model_copy(update={"rows": tuple(best_first(stored))})
     own = {row.key for row in workload.rows}
@@ -160,10 +207,9 @@ def _section(place: int, comparison: Comparison, runs: Mapping[str, RunResult], 
         "scaling": [
             scaling for scaling in comparison.scaling if scaling.several in own and scaling.efficiency is not None
         ],
-        "tradeoffs": tradeoffs(workload, key),
+        "tradeoffs": tradeoffs(workload, key, whole),
         "phase_chart": summary_charts.phases(workload, f"{key}-phases"),
         "step_charts": [chart for chart in _step_charts(workload, runs, key) if chart],
-        "pictures": pictures,
         "board": [(row, [square for square, shown in zip(squares, _graded(lines), strict=True) if shown])
                   for row, squares in lines],
         "board_subjects": [subject for subject, shown in zip(BOARD, _graded(lines), strict=True) if shown],

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxkit.compare.comparison import Comparison, Row, Workload
+from fluxkit.compare.excerpt import excerpt
 from fluxkit.compare.ranking import best_first
 from fluxkit.errors import printable
 from fluxkit.record.facts import AnchorScore, InputPair, Mark, ReconstructionScore
@@ -90,9 +91,11 @@ EXTENTS = (
 """From all of it to what always fits."""
 
 
-def picture_grids(comparison: Comparison, sources: Sequence[tuple[Path, RunResult]]) -> list[Pictures]:
+def picture_grids(
+    comparison: Comparison, sources: Sequence[tuple[Path, RunResult]], bytes_left: int = MAX_TOTAL_BYTES
+) -> list[Pictures]:
     """The pictures of each workload; what does not fit the page is smaller or left out, and the note says so."""
-    grids, bytes_left = [], MAX_TOTAL_BYTES
+    grids = []
     for workload in comparison.workloads:
         grids.append(_grid(workload, sources, bytes_left))
         bytes_left -= sum(row.jpeg_bytes for row in grids[-1].rows)
@@ -103,7 +106,7 @@ def shown_images(comparison: Comparison, sources: Sequence[tuple[Path, RunResult
     """Paths of the pictures that a page of these results shows, by the id of their run."""
     ids = {file.parent: result.id for file, result in sources}
     images = defaultdict(set)
-    for grid in picture_grids(comparison, sources):
+    for grid in picture_grids(excerpt(comparison), sources):
         for folder, image in (picture.file for row in grid.rows for picture in row.tiles if picture.file):
             images[ids[folder]].add(image)
     return dict(images)

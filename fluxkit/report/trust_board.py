@@ -13,6 +13,8 @@ from fluxkit.trust.run_checks import title_of_check
 from fluxkit.values import Frozen
 
 BOARD: tuple[Subject, ...] = get_args(Subject)
+MOST_RUNS = 20
+"""Of a finding that are told one by one."""
 PERCENT = re.compile(r"[+-]?\d+(?:\.\d+)?%")
 
 
@@ -90,6 +92,7 @@ def _finding(row: Row, group: Sequence[Remark], runs: Mapping[str, RunResult]) -
         by_run = [
             f"repeat {repeats[id_]}: {remark.evidence}" for id_ in affected for remark in group if id_ in remark.runs
         ]
+        by_run[MOST_RUNS:] = [f"and {len(by_run) - MOST_RUNS} more"] if len(by_run) > MOST_RUNS else []
     return Finding(
         name=row.name,
         number=row.number,

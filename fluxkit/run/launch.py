@@ -209,7 +209,8 @@ def _attempts(folder: Path, job: Job, result: RunResult, *, reporter: Reporter) 
                 kills = killed_for_memory()
                 ending, sampler = _run_engine(folder, job, stop, reporter=reporter)
                 result = _with_telemetry(result, job, sampler, whole=whole)
-                status, error = status_and_error(folder, result, replay(folder), ending)
+                told = replay(folder)
+                status, error = status_and_error(folder, result, told, ending)
                 attempt = attempt_of(job.plan, status, error, killed_for_memory() - kills)
                 result = result.model_copy(update={"attempts": (*result.attempts, attempt)})
                 plan = smaller(job.spec, job.plan, result.attempts)
@@ -226,7 +227,7 @@ def _attempts(folder: Path, job: Job, result: RunResult, *, reporter: Reporter) 
                 job = job.model_copy(update={"plan": plan, "attempt": next_attempt, "graded_since": since})
                 result = result.model_copy(update={"plan": plan})
                 _write_down(folder, job, result)
-            settled = settle_on_disk(folder, result, ending, after=probe())
+            settled = settle_on_disk(folder, result, ending, after=probe(), told=told)
         except OSError as error:
             raise MachineError(unwritable(folder, error)) from error
     if stop.first == signal.SIGINT:

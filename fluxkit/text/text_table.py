@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fluxkit.compare.comparison import Comparison, Row, Workload
+from fluxkit.compare.excerpt import excerpt
 from fluxkit.compare.ranking import STARS, standing
 from fluxkit.errors import printable
 from fluxkit.record.metrics import BY_QUANTITY, METRICS, Metric
@@ -102,14 +103,15 @@ def cell(workload: Workload, row: Row, column: Metric) -> Cell:
     )
 
 
-def _lines(workload: Workload) -> list[tuple[str, ...]]:
+def _lines(workload: Workload, whole: Workload) -> list[tuple[str, ...]]:
     """A line per number, a column per configuration: few configurations, many numbers.
 
-    Beside the numbers stands when it was good, how it was priced and metered, and what was predicted.
+    A star is for the best of the whole workload. Beside the numbers stands when it was good, how it was priced and
+    metered, and what was predicted.
     """
     rows, target = workload.rows, workload.target.psnr_db
     numbers = [
-        (header(column, workload), *[_one_line(cell(workload, row, column)) for row in rows])
+        (header(column, workload), *[_one_line(cell(whole, row, column)) for row in rows])
         for column in shown_columns(workload)
     ]
     facts = [
@@ -181,14 +183,17 @@ def _table(comparison: Comparison, width: int, *, everything: bool) -> str:
 
     file = io.StringIO()
     console = Console(file=file, width=width, color_system=None, markup=False, highlight=False, emoji=False)
+    whole = {workload.key: workload for workload in comparison.workloads}
+    comparison = excerpt(comparison)
     for place, workload in enumerate(comparison.workloads, 1):
+        everyone = whole[workload.key]
         console.print(Text(_title(workload, place)), end="\n\n")
-        console.print(Text(_decided_line(workload) if everything else decided_sentence(workload)), end="\n\n")
-        for answer in answers(workload):
+        console.print(Text(_decided_line(everyone) if everything else decided_sentence(everyone)), end="\n\n")
+        for answer in answers(everyone):
             said = f"{answer.scenario}: {answer.sentence if everything else answer.short}"
             console.print(Text(textwrap.fill(said, width, subsequent_indent="    ", break_on_hyphens=False)))
         console.print()
-        for grid in _whole_grids(workload) if everything else _short_grids(workload, width):
+        for grid in _whole_grids(workload, everyone) if everything else _short_grids(workload, everyone, width):
             console.print(grid)
         console.print(Text(LEGEND if everything else SHORT_LEGEND), end="\n\n")
         if everything:
@@ -200,14 +205,14 @@ def _table(comparison: Comparison, width: int, *, everything: bool) -> str:
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
-def _whole_grids(workload: Workload) -> Iterator[Table]:
+def _whole_grids(workload: Workload, everyone: Workload) -> Iterator[Table]:
     """Every number, and every ratio."""
-    yield _grid("", ("", *[row.name for row in workload.rows]), _lines(workload))
+    yield _grid("", ("", *[row.name for row in workload.rows]), _lines(workload, everyone))
     if verdicts := _verdicts(workload):
         yield _grid("Ratios and differences", VERDICT_HEADERS, verdicts)
 
 
-def _short_grids(workload: Workload, width: int) -> Iterator[Table]:
+def _short_grids(workload: Workload, everyone: Workload, width: int) -> Iterator[Table]:
     """The numbers that answers are about, of as many configurations at a time as stand side by side."""
     columns = [column for column in shown_columns(workload) if column.question and column.headline == "always"]
     rows = [row for row in workload.rows if row.runs]
@@ -215,7 +220,7 @@ def _short_grids(workload: Workload, width: int) -> Iterator[Table]:
     for begin in range(0, len(rows), abreast):
         part = rows[begin : begin + abreast]
         lines = [
-            (header(column, workload), *["\n".join(_cell_lines(cell(workload, row, column))) for row in part])
+            (header(column, workload), *["\n".join(_cell_lines(cell(everyone, row, column))) for row in part])
             for column in columns
         ]
         yield _grid("", ("", *[row.name for row in part]), lines)
@@ -257,12 +262,15 @@ def _markdown(comparison: Comparison) -> str:
 
 
 def _markdown_text(comparison: Comparison, *, ratios: bool) -> str:
+    whole = {workload.key: workload for workload in comparison.workloads}
+    comparison = excerpt(comparison)
     lines = [f"> {_escaped(warning)}\n" for warning in comparison.warnings]
     for place, workload in enumerate(comparison.workloads, 1):
         lines += [f"### {_escaped(_title(workload, place))}", ""]
-        lines += [_escaped(_decided_line(workload)), ""]
-        lines += [f"- **{answer.scenario}:** {_escaped(answer.sentence)}" for answer in answers(workload)]
-        lines += ["", *_grid_markdown(("", *[row.name for row in workload.rows]), _lines(workload))]
+        lines += [_escaped(_decided_line(whole[workload.key])), ""]
+        lines += [f"- **{answer.scenario}:** {_escaped(answer.sentence)}" for answer in answers(whole[workload.key])]
+        names = ("", *[row.name for row in workload.rows])
+        lines += ["", *_grid_markdown(names, _lines(workload, whole[workload.key]))]
         lines += ["", _escaped(LEGEND), "", _escaped(_target_line(workload)), ""]
         verdicts = _verdicts(workload)
         if verdicts and ratios:

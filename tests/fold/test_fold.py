@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 from stand_in import Log, begin, finish, grade, infer, mark, steps, tune, whole_run
 
 from fluxkit.fold.fold import fold, slowest_rank_ratio, summarise
+from fluxkit.fold.replay import replay
 
 
 def test_a_whole_run_folds_into_its_numbers(base, tmp_path):
@@ -244,3 +248,17 @@ def test_folding_again_changes_nothing(base, tmp_path):
     once = fold(tmp_path, base)
     assert fold(tmp_path, once) == once
     assert summarise(once) == once.summary
+
+
+def test_folding_takes_time_in_proportion_to_the_steps(tmp_path):
+    """Eight times the iterations take about eight times as long to fold, however short their blocks are."""
+    seconds = {}
+    for count in (5_000, 40_000):
+        log = Log(tmp_path / str(count))
+        block = {"event": "iterations", "at_seconds": 0, "seconds": [0.5], "losses": [0.5], "total_seconds": 1.0}
+        log.add("".join(json.dumps(block | {"first": first}) + "\n" for first in range(count)))
+        began = time.process_time()
+        run = replay(tmp_path / str(count))
+        seconds[count] = time.process_time() - began
+        assert len(run.seconds) == len(run.losses) == count
+    assert seconds[40_000] < 24 * seconds[5_000]

@@ -1,4 +1,4 @@
-"""Mutated results and events through everything that reads them: sentences at most, never a traceback.
+"""Mutated files of each kind through everything that reads them: sentences at most, never a traceback.
 
 Two thousand of each in the ordinary tests; `just fuzz` sets FLUXKIT_FUZZ to a hundred thousand.
 """
@@ -6,7 +6,9 @@ Two thousand of each in the ordinary tests; `just fuzz` sets FLUXKIT_FUZZ to a h
 import copy
 import json
 import os
+import random
 import shutil
+from contextlib import suppress
 
 import builders
 import pytest
@@ -15,16 +17,19 @@ from hypothesis import strategies as st
 from stand_in import Log, whole_run
 
 from fluxkit.compare.compare import compare
+from fluxkit.errors import FluxkitError
 from fluxkit.fold.outcome import folded_results
-from fluxkit.fold.verify import verify_result
+from fluxkit.fold.verify import verify_result, verify_study
 from fluxkit.plan.plan import Job
 from fluxkit.record.atomic_file import to_json
 from fluxkit.record.run_folder import write_result
+from fluxkit.record.study import Entry, Study, read_study
 from fluxkit.report.page import render as render_page
+from fluxkit.spec.toml import load_spec, preset_text
 from fluxkit.text.text_table import render
 
 EXAMPLES = int(os.environ.get("FLUXKIT_FUZZ", "2000"))
-A_TABLE_IN, A_PAGE_IN = 10, 100
+A_TABLE_IN, A_PAGE_IN = (10, 100) if EXAMPLES > 2000 else (40, 500)
 """Tables and pages take ten and a hundred times as long as the rest."""
 SOUND = 1
 """Results beside the mutated one."""
@@ -36,13 +41,15 @@ FUZZ = settings(
     suppress_health_check=list(HealthCheck),
     derandomize=True,
 )
+FEWER = settings(FUZZ, max_examples=EXAMPLES if EXAMPLES > 2000 else 300)
+"""Of the kinds that are read by few."""
 NUMBERS = [0, -1, 1, 2**63, 10**30, 10**400, 0.0, -0.0, 5e-324, 1e-300, 1e38, 1e308, float("nan"), float("inf"), 0.5]
 TEXTS = ["", " ", "a\u2028b", "\x1b[31m", "</script>", "\u202e", "\ud800", "=1+1", "../../x", "9" * 400, "a\0b", "nan"]
 VALUES = [*NUMBERS, *NUMBERS, *TEXTS, None, True, False, [], {}, [None], [[]], {"": ""}]
 CHANGES = st.lists(
     st.tuples(
         st.sampled_from(["set", "set", "set", "delete", "repeat", "empty"]),
-        st.randoms(use_true_random=False),
+        st.builds(random.Random, st.integers(min_value=0, max_value=2**32)),  # far quicker than random numbers drawn
         st.sampled_from(VALUES),
     ),
     min_size=1,
@@ -141,3 +148,59 @@ def test_mutated_events_are_sentences(good, small_spec, small_plan, base):
 
     fuzz()
     shutil.rmtree(folder)
+
+
+def test_mutated_studies_are_sentences(tmp_path, small_spec):
+    """A study.json with any value replaced, missing or doubled is read and laid out, or refused in a sentence."""
+    runs = tuple(Entry(folder=f"{place}", spec=0, repeat=place, order=place, seed=place) for place in range(3))
+    study = Study(
+        id="0" * 32, created="2026-01-01T00:00:00Z", repeats=3, same_seed=False, specs=(small_spec,), runs=runs
+    )
+    source, file = study.model_dump(mode="json", by_alias=True), tmp_path / "study.json"
+
+    @FEWER
+    @given(CHANGES)
+    def fuzz(changes):
+        file.write_text(json.dumps(changed(source, changes)), "utf-8")
+        verify_study(file)
+        with suppress(FluxkitError):
+            read = read_study(tmp_path)
+            read.stages()
+            read.order_lines()
+
+    fuzz()
+
+
+def test_mutated_jobs_are_sentences(good, small_spec, small_plan, base):
+    """A job.json with any value replaced, missing or doubled verifies, or is named as what it is not."""
+    folder = good / "job"
+    write_result(folder, base)
+    source = Job(spec=small_spec, plan=small_plan, seed=3).model_dump(mode="json", by_alias=True)
+
+    @FEWER
+    @given(CHANGES)
+    def fuzz(changes):
+        (folder / "job.json").write_text(json.dumps(changed(source, changes)), "utf-8")
+        assert verify_result(folder / "result.json").problems
+
+    fuzz()
+    shutil.rmtree(folder)
+
+
+def test_mutated_specs_are_sentences(tmp_path):
+    """A preset with bytes taken out, put in or replaced is a spec, or is refused in a sentence."""
+    file = tmp_path / "spec.toml"
+    text = preset_text("nano-laptop-cpu").encode()
+
+    @FEWER
+    @given(
+        st.integers(min_value=0), st.integers(min_value=0, max_value=12), st.binary(max_size=8) | st.sampled_from(TEXTS)
+    )
+    def fuzz(at, length, new):
+        new = new if isinstance(new, bytes) else new.encode("utf-8", "surrogatepass")
+        at %= len(text)
+        file.write_bytes(text[:at] + new + text[at + length :])
+        with suppress(FluxkitError):
+            load_spec(str(file))
+
+    fuzz()

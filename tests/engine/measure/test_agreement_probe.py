@@ -29,6 +29,7 @@ def facts(precision, **how):
     return AgreementFacts.model_validate(agreement_probe.certify(CPU, precision, **how))
 
 
+@pytest.mark.slow
 def test_the_stored_reference_is_what_its_recipe_makes(remade):
     """Sizes, seed and weights are equal; the float64 numbers agree to 1e-10."""
     stored = agreement_probe.read_reference()

@@ -145,6 +145,8 @@ def test_the_recipe_never_sees_the_exact_pairs() -> None:
     assert owners.bincount().tolist() == [len(seen) // len(tuning)] * len(tuning)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_recipe_opens_tuning_photos_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Held-out photos are not even opened before the model is written."""
     opened: list[str] = []
