@@ -88,7 +88,7 @@ def bars(workload: Workload, key: str, metric: Metric, title: str) -> Chart | No
     if not rows:
         return None
     values, dots, table = [], [], []
-    more = any(len(row.estimate(metric).values) > MOST_RUNS for row in rows)
+    more = any(len(row.estimate(metric.key).values) > MOST_RUNS for row in rows)
     for row in rows:
         estimate = row.estimate(metric.key)
         mean, ends = plain(estimate.mean, 4), interval_ends(estimate.interval)

@@ -200,7 +200,7 @@ def _against_free(taken: Measured, free: Sequence[str]) -> list[Contrast]:
                 reason=why,
                 further_runs=None,
                 paired=False,
-                together=_together(*(taken.sides[key].results for key in (first, second))),
+                together=_together(taken.sides[first], taken.sides[second]),
                 grade=worst((costs[first].grade, costs[second].grade)),
             )
         )

@@ -34,7 +34,7 @@ from fluxkit.report.introduction import (
     work_sentence,
 )
 from fluxkit.report.personal_data import personal_data
-from fluxkit.report.picture_grid import LEFT_OUT, MAX_TOTAL_BYTES, picture_grids
+from fluxkit.report.picture_grid import LEFT_OUT, MAX_TOTAL_BYTES, Pictures, picture_grids
 from fluxkit.report.price_fields import price_fields
 from fluxkit.report.trust_board import BOARD, Square, board, findings
 from fluxkit.spec.toml import spec_toml
@@ -178,7 +178,7 @@ def _with_pictures(
     most_bytes = MAX_TOTAL_BYTES
     while True:
         grids = picture_grids(comparison, sources, most_bytes) if pictures else [LEFT_OUT] * len(sections)
-        filled = [dict(section, pictures=grid) for section, grid in zip(sections, grids, strict=True)]
+        filled = [_illustrated(comparison, section, grid) for section, grid in zip(sections, grids, strict=True)]
         text: str = page.render(**facts_of_page, sections=filled, holds=personal_data(results, grids))
         too_many = len(text.encode()) - MAX_PAGE_BYTES
         if too_many < 0 or not (most_bytes and pictures):
@@ -195,7 +195,7 @@ def _section(place: int, comparison: Comparison, whole: Workload, runs: Mapping[
     workload = stored.model_copy(update={"rows": tuple(best_first(stored))})
     own = {row.key for row in workload.rows}
     answered, lines = answers(workload), board(workload)
-    section: dict[str, Any] = {
+    return {
         "place": place,
         "workload": workload,
         "answers": answered,
@@ -225,7 +225,12 @@ def _section(place: int, comparison: Comparison, whole: Workload, runs: Mapping[
         ],
         **_counts(workload),
     }  # fmt: skip
-    return section | {"not_measured": _not_measured(comparison, section), "places": _places(section)}
+
+
+def _illustrated(comparison: Comparison, section: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:
+    """The section with its pictures, what it lacks and where its parts stand."""
+    filled = dict(section, pictures=pictures)
+    return filled | {"not_measured": _not_measured(comparison, filled), "places": _places(filled)}
 
 
 def _counts(workload: Workload) -> dict[str, Any]:
