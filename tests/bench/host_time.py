@@ -5,6 +5,7 @@ optimizer, and how many compiled graphs each step enters.
 """
 
 import time
+from itertools import pairwise
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -54,7 +55,7 @@ class NarrowStep:
         self._optimizer.zero_grad(set_to_none=True)
         clock.append(time.process_time())
         names = ("forward", "backward", "clipping", "optimizer")
-        return {name: end - start for name, start, end in zip(names, clock, clock[1:], strict=True)}
+        return {name: end - start for name, (start, end) in zip(names, pairwise(clock), strict=True)}
 
 
 def rows(options: Options) -> list[Row]:
