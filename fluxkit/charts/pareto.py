@@ -55,8 +55,9 @@ def _offers(workload: Workload) -> list[Offer]:
     ]  # fmt: skip
 
 
-def tradeoffs(workload: Workload, key: str, whole: Workload) -> Tradeoffs:
+def tradeoffs(workload: Workload, key: str, whole: Workload | None = None) -> Tradeoffs:
     """Quality over the cost of its tuning time at the given prices; who leads is said of the whole workload."""
+    whole = whole or workload
     offers = _offers(workload)
     priced = [priced for offer in offers if (priced := _priced(offer)) is not None]
     return Tradeoffs(
