@@ -45,7 +45,7 @@ def test_a_picture_that_was_cut_short_is_not_shown_as_an_empty_one(tmp_path):
 
 def test_heavy_pictures_are_fewer_and_the_page_says_so(tmp_path, monkeypatch):
     """When the pictures do not all fit, whole pairs are left out and the page says how many."""
-    monkeypatch.setattr("fluxkit.report.picture_grid.MAX_TOTAL_BYTES", 6000)
+    monkeypatch.setattr("fluxkit.report.page.MAX_TOTAL_BYTES", 6000)
     folder = builders.run_folder(tmp_path / "run", builders.result())
     assert re.search(r"[123] of 4 pairs", written(folder, tmp_path / "page.html"))
 

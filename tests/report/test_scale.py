@@ -36,7 +36,7 @@ def test_a_page_of_many_configurations_shows_some_and_says_so():
     rows = embedded["comparison"]["workloads"][0]["rows"]
     assert len(rows) == 20
     prices = re.search(r'<table class="prices">.*?</table>', page, re.DOTALL)[0]
-    assert prices.count("<tr>") == 1 + 20
+    assert prices.count("<tr") == 1 + 20
     assert re.search(r"30 runs? of 30 configurations", page)
 
 
