@@ -18,8 +18,8 @@ from fluxkit.spec.toml import load_spec
 
 ROOT_FILES = ("fluxkit.units", "fluxkit.values", "fluxkit.errors", "fluxkit.stop_requests")
 """What every room uses: sizes in words, guards of paths, errors, signals. None is a step of planning."""
-HOLDING = ("fluxkit.record.contained", "fluxkit.record.lock", "fluxkit.record.study")
-"""What holds and writes the study's folder before its first run: no step of planning either."""
+BESIDE = ("fluxkit.record.contained", "fluxkit.record.lock", "fluxkit.record.study", "fluxkit.run.progress")
+"""What holds and writes the study's folder before its first run, and tells of it: no step of planning either."""
 MOST_MODULES, MOST_ENTRIES = 15, 2
 """Of the fifteen, a folder of pictures takes three: its listing, the walk, and the suffixes that Pillow opens."""
 
@@ -86,7 +86,7 @@ def test_from_make_plan_to_launch_few_modules_are_entered_and_none_thrice(
     monkeypatch.setattr(study, "launch", launch)
     monkeypatch.setattr("fluxkit.machine.system.probe", machine)
     counted = entries(run)
-    for module in (*ROOT_FILES, *HOLDING):
+    for module in (*ROOT_FILES, *BESIDE):
         counted.pop(module, None)
     assert counted["fluxkit.plan.plan"] == 2  # the plan, and how long the study takes by it
     assert len(counted) <= MOST_MODULES, counted
