@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes docker/requirements-*.txt: every package of the images with its version and the hashes of its files.
+# Writes docker/requirements-*.txt, every package of the images with its version and the hashes of its files, and
+# docker/constraints.txt, the same versions for an install without an image.
 # The index and local wheels are those that pip is configured for; none of them is written into a lock.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -55,3 +56,5 @@ compile requirements-build.in >"$scratch/build.txt"
 { header "Packages of the CUDA image"; cat "$scratch/cuda.txt"; } >requirements-cuda.txt
 { header "Packages of the CPU image"; torch_of_both_platforms <"$scratch/cpu.txt"; } >requirements-cpu.txt
 { header "What builds fluxkit's wheel in both images"; cat "$scratch/build.txt"; } >requirements-build.txt
+{ header "The versions that are tested, for pip install --constraint"; cat "$scratch/versions.txt"; echo "$torch"; } |
+    grep -v '^nvidia-[^m]\|^cuda-\|^triton==' >constraints.txt

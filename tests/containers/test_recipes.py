@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -280,6 +281,29 @@ def test_a_job_asks_for_its_memory():
     assert int(re.search(r"^#SBATCH --mem=(\d+)G$", text(JOB), re.MULTILINE)[1]) > 48
 
 
+def test_a_plain_install_can_have_the_versions_that_are_tested():
+    """The constraints pin what the locks pin, but for CUDA's libraries and the build of torch, and nothing else."""
+    pinned = versions(DOCKER / "constraints.txt")
+    locked = versions(LOCKS["cuda"])
+    assert pinned == {
+        name: version for name, version in locked.items() if name in ALSO_ON_CPU or not name.startswith(ONLY_CUDA)
+    }
+    assert {**versions(LOCKS["cpu"]), "torch": pinned["torch"]} == pinned
+
+
+def test_no_dependency_may_become_another_major_version():
+    """Every package that a run or a report uses ends before a version that was never tried, and the locks obey."""
+    tables = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
+    used = [*tables["dependencies"], *(line for kind in ("engine", "int8", "heif") for line in
+            tables["optional-dependencies"][kind])]  # fmt: skip
+    assert [line for line in used if "<" not in line] == []
+    pinned = versions(DOCKER / "constraints.txt")
+    for name, least, end in (re.fullmatch(r"([a-z0-9-]+)>=([0-9.]+),<([0-9.]+)", line).groups() for line in used):
+        if name in pinned:
+            numbers = [tuple(map(int, part.split("."))) for part in (least, pinned[name].partition(".post")[0], end)]
+            assert numbers == sorted(numbers), name
+
+
 def inputs(checkout):
     done = subprocess.run(
         [str(checkout / "tests" / "containers" / "chain.sh"), "--inputs"],
@@ -295,7 +319,7 @@ def inputs(checkout):
         ("docker/requirements-cuda.txt", "==", "===", True),
         ("apptainer/run.sbatch", "--requeue", "--no-requeue", True),
         ("tests/containers/engines.sh", "--read-only", "", True),
-        ("pyproject.toml", '"peft>=0.17"', '"peft>=0.18"', True),
+        ("pyproject.toml", '"peft>=0.17,', '"peft>=0.18,', True),
         ("pyproject.toml", 'fluxkit = "fluxkit.__main__:main"', 'fluxkit = "fluxkit.other:main"', True),
         ("pyproject.toml", '"pytest>=8.3"', '"pytest>=9.0"', False),
         ("pyproject.toml", "line-length = 120", "line-length = 100", False),
