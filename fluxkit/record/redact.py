@@ -12,6 +12,8 @@ from fluxkit.errors import printable
 from fluxkit.record.atomic_file import write_atomically
 from fluxkit.spec.run_spec import RunSpec
 
+USER = "$USER"
+"""Stands for the user's name where it is a folder of a path."""
 MIN_NAME = 3
 """Shorter user and host names are everyday letters; replacing them would only garble the text."""
 
@@ -22,14 +24,26 @@ def public_spec(spec: RunSpec) -> RunSpec:
 
 
 def home_as_tilde(spec: RunSpec) -> RunSpec:
-    """The spec of a run that may be continued: its paths lead to their files, and do not name the home folder."""
-    home = str(Path.home()) + os.sep
-    return _with_paths(spec, lambda path: f"~/{path.removeprefix(home)}" if path.startswith(home) else path)
+    """The spec of a run that may be continued: its paths lead to their files, and name neither home folder nor user."""
+    home, user = str(Path.home()) + os.sep, _user()
+
+    def without(path: str) -> str:
+        if path.startswith(home):
+            return f"~/{path.removeprefix(home)}"
+        return os.sep.join(USER if part == user else part for part in path.split(os.sep)) if user else path
+
+    return _with_paths(spec, without)
 
 
 def tilde_as_home(spec: RunSpec) -> RunSpec:
-    """The inverse of `home_as_tilde`."""
-    return _with_paths(spec, lambda path: str(Path(path).expanduser()))
+    """The inverse of `home_as_tilde`, for the same user."""
+    user = _user()
+
+    def with_names(path: str) -> str:
+        parts = os.path.expanduser(path).split(os.sep)  # noqa: PTH111 - a Path would drop what it thinks is too much
+        return os.sep.join(user if part == USER and user else part for part in parts)
+
+    return _with_paths(spec, with_names)
 
 
 def _with_paths(spec: RunSpec, change: Callable[[str], str]) -> RunSpec:
@@ -76,10 +90,14 @@ def _paths(folder: Path) -> list[tuple[str, str]]:
 
 
 def _names() -> list[tuple[str, str]]:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user id without an entry in /etc/passwd
-        user = ""
-    names = [(platform.node(), "HOST"), (platform.node().partition(".")[0], "HOST"), (user, "USER")]
+    names = [(platform.node(), "HOST"), (platform.node().partition(".")[0], "HOST"), (_user(), "USER")]
     # Everyone's machine has these: they say nothing about whose it is.
     return [(name, word) for name, word in names if len(name) >= MIN_NAME and name not in {"root", "localhost"}]
+
+
+def _user() -> str:
+    """The name of this user; empty for a container's user id without an entry in /etc/passwd."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
