@@ -30,20 +30,17 @@ def home_as_tilde(spec: RunSpec) -> RunSpec:
     def without(path: str) -> str:
         if path.startswith(home):
             return f"~/{path.removeprefix(home)}"
-        return os.sep.join(USER if part == user else part for part in path.split(os.sep)) if user else path
+        return str(Path(*(USER if user and part == user else part for part in Path(path).parts)))
 
     return _with_paths(spec, without)
 
 
 def tilde_as_home(spec: RunSpec) -> RunSpec:
     """The inverse of `home_as_tilde`, for the same user."""
-    user = _user()
-
-    def with_names(path: str) -> str:
-        parts = os.path.expanduser(path).split(os.sep)  # noqa: PTH111 - a Path would drop what it thinks is too much
-        return os.sep.join(user if part == USER and user else part for part in parts)
-
-    return _with_paths(spec, with_names)
+    user = _user() or USER
+    return _with_paths(
+        spec, lambda path: str(Path(*(user if part == USER else part for part in Path(path).expanduser().parts)))
+    )
 
 
 def _with_paths(spec: RunSpec, change: Callable[[str], str]) -> RunSpec:
