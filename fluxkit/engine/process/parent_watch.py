@@ -32,7 +32,8 @@ class ParentWatch:
 
     def __init__(self) -> None:
         end_with_parent()
-        self._parents = _parents()
+        self._by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+        self._parents = self._living_parents()
         launcher = os.environ.get(LAUNCHER, "").partition(" ")[0]
         # A parent that is gone before that call gives no signal any more, and leaves another one in its place.
         if launcher and self._parents[-1] != int(launcher):
@@ -44,7 +45,7 @@ class ParentWatch:
         threading.Thread(target=self._watch, args=words, name="fluxkit-parents", daemon=True).start()
 
     def _watch(self, is_told_to_stop: Callable[[], bool], grace_seconds: float) -> None:
-        while _parents() == self._parents:
+        while self._living_parents() == self._parents:
             time.sleep(LOOK_SECONDS)
         # The kernel or torchrun may have asked already. Elsewhere than on Linux nobody has.
         if not is_told_to_stop():
@@ -52,14 +53,13 @@ class ParentWatch:
         time.sleep(grace_seconds)
         os._exit(ExitCode.RUN_FAILED)
 
+    def _living_parents(self) -> tuple[int, ...]:
+        """Process numbers from the parent to the launcher; what is gone is missing."""
+        parent = os.getppid()
+        if not self._by_torchrun:
+            return (parent,)
+        import psutil
 
-def _parents() -> tuple[int, ...]:
-    """Process numbers from the parent to the launcher; what is gone is missing."""
-    parent = os.getppid()
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        with suppress(psutil.Error):
+            return parent, psutil.Process(parent).ppid()
         return (parent,)
-    import psutil
-
-    with suppress(psutil.Error):
-        return parent, psutil.Process(parent).ppid()
-    return (parent,)
