@@ -128,6 +128,7 @@ slurm_preempted_job() { # the signal of a pre-emption, a checkpoint, exit code 7
     scancel --signal=USR1 --batch "$job"
     await 90 state_is "$job" 'JobState=PENDING .*Restarts=1' || fail "job $job was not requeued: $(tail -n 5 "$scratch/jobs/fluxkit-$job.out")"
     grep -q 'Checkpoint written' "$scratch/jobs/fluxkit-$job.out" || fail "job $job did not end with 75"
+    sleep 2 # a start within the second of the requeue is refused: "job credential revoked"
     scontrol update JobId="$job" StartTime=now # Slurm would wait for two minutes
     came_out_well "$job"
     look interrupted "$study"
