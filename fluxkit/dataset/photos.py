@@ -40,7 +40,10 @@ class Photo:
 def photos(split: Split | None = None) -> tuple[Photo, ...]:
     """The photographs of `split`, or all of them, in the order of `data/photos.toml`."""
     text = resources.files("fluxkit").joinpath("data", "photos.toml").read_text(encoding="utf-8")
-    everything = tuple(Photo(**entry) for entry in tomllib.loads(text)["photo"])
+    everything = (
+        Photo(**{**entry, "details": tuple(map(tuple, entry.get("details", ())))})
+        for entry in tomllib.loads(text)["photo"]
+    )
     return tuple(photo for photo in everything if split in (None, photo.split))
 
 

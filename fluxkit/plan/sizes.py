@@ -60,7 +60,8 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
         )
     image_tokens, length = (spec.data.resolution // unit) ** 2, spec.evaluate.max_sequence_length
     text_tokens = min(length, pipeline.max_text_tokens or length)
-    pictures = len(photos()) if spec.data.source == "photos" else len(list_folder(spec.data)[0])
+    embedded = spec.data.source == "photos"
+    pictures = sum(1 + len(photo.details) for photo in photos()) if embedded else len(list_folder(spec.data)[0])
     captions = (pictures + 1) * (text_tokens * transformer.joint_attention_dim + transformer.pooled_projection_dim)
     latents = pictures * image_tokens * transformer.in_channels
     return Sizes(

@@ -48,7 +48,7 @@ from fluxkit.text.text_table import render
 sources = folded_results([pathlib.Path(sys.argv[1])])
 results = [result for _, result in sources]
 comparison = compare(results)
-texts = {style: render(comparison, style, 400) for style in ("table", "markdown", "csv", "json")}
+texts = {style: render(comparison, style, 400, everything=True) for style in ("table", "markdown", "csv", "json")}
 page = pathlib.Path(sys.argv[1]) / "page.html"
 write_report(sources, page)
 texts |= {"page": page.read_text("utf-8"), "schema": json.dumps(json_schema("result"))}
@@ -122,7 +122,7 @@ def test_a_new_metric_is_in_the_schema(shown):
 
 def test_a_new_metric_ends_a_run_and_is_reproduced(shown):
     """A run's last sentence says it, and a run that is done again is held against it."""
-    assert re.search(r"\b[12]0 blinks/s \(A\)", shown["sentence"])
+    assert re.search(r"\b[12]0 blinks/s \(grade A\)", shown["sentence"])
     assert re.search(r"^blinks_per_second: ([12]0) there, \1 here", shown["rerun"], re.MULTILINE)
 
 
