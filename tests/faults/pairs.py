@@ -118,11 +118,15 @@ def two_joins(folder: Path) -> Ends:
     with RunLock(folder):
         (folder / "job.json").write_text(to_json(Job(spec=result.spec, plan=plan, seed=0)))
         write_result(folder, result.model_copy(update={"status": "started", "plan": plan}))
-        both = waiting("told", "join", str(folder)), waiting("told", "join", str(folder))
+        both = waiting("stubborn", "join", str(folder)), waiting("stubborn", "join", str(folder))
         let_go(*both)
-        while all(process.poll() is None for process in both):
+        while all(process.poll() is None for process in both) or not (folder / "ready").exists():
             time.sleep(0.01)
         write_result(folder, result.model_copy(update={"plan": plan}))
+        for process in both:
+            if process.poll() is None:
+                for engine in psutil.Process(process.pid).children():
+                    engine.kill()
         return ends(*both)
 
 
