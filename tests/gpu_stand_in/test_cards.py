@@ -55,16 +55,15 @@ ACCEPTED = [
         for card in (*WHOLE, *SLICES)
         if card != "T4"
     ),
-    *(case(SCHNELL, (), card, (4, 256)) for card in ("H100", "H200", "A100-80")),
-    case(SCHNELL, (), "H200/2", (4, 128)),
-    *(case(SCHNELL, (NARROW,), card, (4, 256)) for card in ("H100", "H200", "A100-80", "H200/2")),
-    *(case(SCHNELL, (NARROW,), card, (4, 128)) for card in ("A100-40", "A40", "L40S", "H100/2", "A100-80/2")),
-    *(case(SCHNELL, (BFLOAT16,), card, (4, 256)) for card in ("H100", "A40", "L40S")),
-    *(case(SCHNELL, (BFLOAT16, INT8), card, (4, 256)) for card in ("H100", "A100-40", "A40", "L40S")),
-    case(SCHNELL, (BFLOAT16, INT8), "RTX4090", (4, 128)),
-    *(case(study, (), card, (1, 256)) for study in (A40, A100) for card in ("H100", "H200", "A100-80")),
-    *(case(study, (), card, (1, 128)) for study in (A40, A100) for card in ("A100-40", "A40", "L40S", "H100/2")),
-    *(case(study, (), "RTX4090", (1, 64)) for study in (A40, A100)),
+    # As many images as saturate the device, which memory holds on all of these.
+    *(case(SCHNELL, (), card, (4, 64)) for card in ("H100", "H200", "A100-80", "H200/2")),
+    *(case(SCHNELL, (NARROW,), card, (4, 64)) for card in ("H100", "H200", "A100-80", "H200/2")),
+    *(case(SCHNELL, (NARROW,), card, (4, 64)) for card in ("A100-40", "A40", "L40S", "H100/2", "A100-80/2")),
+    *(case(SCHNELL, (BFLOAT16,), card, (4, 64)) for card in ("H100", "A40", "L40S")),
+    *(case(SCHNELL, (BFLOAT16, INT8), card, (4, 64)) for card in ("H100", "A100-40", "A40", "L40S", "RTX4090")),
+    *(case(study, (), card, (1, 16)) for study in (A40, A100) for card in ("H100", "H200", "A100-80")),
+    *(case(study, (), card, (1, 16)) for study in (A40, A100) for card in ("A100-40", "A40", "L40S", "H100/2")),
+    *(case(study, (), "RTX4090", (1, 16)) for study in (A40, A100)),
 ]
 
 
