@@ -175,7 +175,10 @@ def status_and_error(
     if all(outcome == "completed" for outcome in outcomes):
         return "completed", None
     # A rank that was told to stop alone leaves the others in a collective, and they complain of it.
-    told = bool(ending.signal_name) or "checkpointed" in outcomes
+    # One that torchrun stopped because another was lost was not told from outside.
+    lost = _lost_rank(folder) if result.plan.processes > 1 else None
+    by_itself = lost is None or lost[1] == ExitCode.CHECKPOINTED
+    told = bool(ending.signal_name) or ("checkpointed" in outcomes and by_itself)
     if run.failures and not told:
         return "failed", _first_failure(folder, result, run, ending)
     politely = ending.exit_code is not None and -ending.exit_code in STOP_SIGNALS

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -182,12 +183,11 @@ def test_a_killed_launcher_leaves_a_run_that_says_so(small_spec, small_plan, tmp
         assert launcher.poll() is None
         time.sleep(0.05)
     assert folded_result(folder).status == "started"
+    engines = psutil.Process(launcher.pid).children()
     launcher.kill()
     launcher.wait()
-    for _ in range(100):
-        if not is_held(folder):
-            break
-        time.sleep(0.05)
+    psutil.wait_procs(engines, timeout=10)  # the stand-in holds no lock of its own
+    assert not is_held(folder)
     result = settle_dead_run_on_disk(folder)
     assert result.status == "interrupted"
     assert result.error.phase == "tune"

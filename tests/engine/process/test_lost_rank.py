@@ -32,10 +32,10 @@ from pathlib import Path
 from fluxkit.engine import __main__ as engine
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 step = Optimiser.step
-def broken(self, iteration):
+def broken(self, iteration, *more):
     if os.environ["RANK"] == "1" and iteration == 5:
         raise ValueError("the sixth step is cursed")
-    return step(self, iteration)
+    return step(self, iteration, *more)
 Optimiser.step = broken
 sys.exit(engine.main(Path(sys.argv[1])))
 """
