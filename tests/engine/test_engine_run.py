@@ -90,12 +90,12 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_to_the_same_bits(short_run: E
 
 @pytest.mark.slow
 def test_tuning_helps_held_out_images_too(tmp_path: Path) -> None:
-    """After 300 iterations tuned photos are 5 dB better, photos never seen have under 0.7 of the untuned loss."""
+    """After 300 iterations tuned photos are 4 dB better, photos never seen have under 0.7 of the untuned loss."""
     marks = {"iterations": 300, "max_seconds": 600.0}
     run = run_engine(tmp_path / "run", small_spec(tune={**marks, "lr_warmup_steps": 0}, evaluate={"sigmas": 8}))
     assert run.code == 0, run.output
     scores, estimates = run.events("reconstruction"), run.events("validation")
     before, after = (mean(score.psnr_db for score in scores if score.mark == mark) for mark in MARKS)
-    assert after > before + 5
+    assert after > before + 4
     before, after = (mean(score.loss for score in estimates if score.mark == mark) for mark in MARKS)
     assert after < 0.7 * before
