@@ -217,7 +217,7 @@ def test_a_run_that_runs_out_of_memory_begins_again_with_half(instead, tmp_path)
     until it fits: all are recorded, and the global batch is what was asked."""
     spec = spec_of(data={"resolution": 256}, tune={"global_batch_size": 64, "iterations": 2},
                    inference={"batch_size": 4}, execution={"micro_batch_size": 64})  # fmt: skip
-    result = go(tmp_path / "run", instead, spec, str(220_000_000))
+    result = go(tmp_path / "run", instead, spec, str(300_000_000))
     assert result.status == "completed", result.error
     outcomes = [each.outcome for each in result.attempts]
     sizes = [each.micro_batch_size for each in result.attempts]
@@ -236,7 +236,7 @@ def test_inference_that_runs_out_halves_its_own_and_keeps_the_tuning(instead, tm
     spec = spec_of(data={"resolution": 256}, tune={"global_batch_size": 1, "iterations": 2},
                    inference={"batch_size": 256, "num_inference_steps": 1, "min_seconds": 9.0},
                    execution={"inference_micro_batch_size": 256})  # fmt: skip
-    result = go(tmp_path / "run", instead, spec, str(220_000_000))
+    result = go(tmp_path / "run", instead, spec, str(300_000_000))
     assert result.status == "completed", result.error
     assert [each.phase for each in result.attempts[:-1]] == ["inference"] * (len(result.attempts) - 1)
     assert len(result.attempts) > 1
