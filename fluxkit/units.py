@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 GIGABYTE = 10**9
 MINUTE, HOUR = 60.0, 3600.0
+TWO_DIGITS = 9.5
+"""From here on a rounded number has two digits or more."""
 THOUSAND = 1000.0
 
 
@@ -23,7 +25,7 @@ def counted(count: int, noun: str) -> str:
 def span(seconds: float) -> str:
     """A duration in words: `40 s`, `12 minutes`, `5.3 hours`."""
     if seconds < 2 * MINUTE:
-        return f"{seconds:.2g} s"
+        return f"{seconds:.0f} s" if seconds >= TWO_DIGITS else f"{seconds:.2g} s"
     return f"{seconds / MINUTE:.0f} minutes" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} hours"
 
 
