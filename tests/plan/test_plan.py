@@ -206,7 +206,7 @@ def test_what_cannot_fit_is_refused(machine, spec, tmp_path):
     """More memory than the device has is refused with both numbers and what would help."""
     folder = write_pipeline(tmp_path / "schnell", SCHNELL.model_dump())
     sentence = refused(schnell(spec, folder), machine())
-    assert "needs about 55.2 GB of memory, but Test CPU has 16.0 GB" in sentence
+    assert "needs about 55.3 GB of memory, but Test CPU has 16.0 GB" in sentence
 
 
 def test_processes_on_one_cpu_share_its_memory(machine, spec, tmp_path):
@@ -215,7 +215,7 @@ def test_processes_on_one_cpu_share_its_memory(machine, spec, tmp_path):
     big = machine(memory_bytes=64 * 10**9)
     assert make_plan(schnell(spec, folder), big).parameters == SCHNELL.parameters
     twice = refused(schnell(spec, folder, execution={"processes": 2}), big)
-    assert "needs about 55.2 GB of memory, but Test CPU has 32.0 GB for each process" in twice
+    assert "needs about 55.3 GB of memory, but Test CPU has 32.0 GB for each process" in twice
 
 
 def test_the_plan_predicts_memory(machine, spec):
