@@ -60,9 +60,8 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
         )
     image_tokens, length = (spec.data.resolution // unit) ** 2, spec.evaluate.max_sequence_length
     text_tokens = min(length, pipeline.max_text_tokens or length)
-    embedded = spec.data.source == "photos"
-    pictures = sum(1 + len(photo.details) for photo in photos()) if embedded else len(list_folder(spec.data)[0])
-    captions = (pictures + 1) * (text_tokens * transformer.joint_attention_dim + transformer.pooled_projection_dim)
+    pictures, texts = _counts(spec)
+    caption = text_tokens * transformer.joint_attention_dim + transformer.pooled_projection_dim
     latents = pictures * image_tokens * transformer.in_channels
     return Sizes(
         transformer=transformer,
@@ -74,7 +73,15 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
             lora_rank=spec.tune.lora_rank if spec.tune.method == "lora" else None,
             gradient_checkpointing=spec.execution.gradient_checkpointing,
         ),
-        caption_numbers=captions,
+        caption_numbers=(pictures + 1) * caption,
         cache_bytes=pictures * 3 * spec.data.resolution**2
-        + (latents * FLOAT32 + captions * TEXT_BYTES[spec.model.family] if spec.model.can_draw else 0),
+        + (latents * FLOAT32 + (texts + 1) * caption * TEXT_BYTES[spec.model.family] if spec.model.can_draw else 0),
     )
+
+
+def _counts(spec: RunSpec) -> tuple[int, int]:
+    """Pictures, and how many different captions they have at most: the details of one photo share theirs."""
+    if spec.data.source == "folder":
+        listed = len(list_folder(spec.data)[0])
+        return listed, listed
+    return sum(1 + len(photo.details) for photo in photos()), sum(1 + bool(photo.details) for photo in photos())
