@@ -88,8 +88,8 @@ def verify_study(file: Path) -> Verdict:
     for name, path in runs.items():
         if name in entries:
             problems += _entry(study, entries[name], path)
-    absent = len(entries) - len(entries.keys() & runs.keys())
-    notes += [f"{absent} of its {len(entries)} runs are not here"] if absent else []
+    absent = sum(entry.folder not in runs for entry in study.needed)
+    notes += [f"{absent} of its {len(study.needed)} runs are not here"] if absent else []
     return Verdict(file, list(map(printable, problems)), list(map(printable, notes)))
 
 

@@ -217,6 +217,18 @@ def test_a_study_is_verified_with_its_runs(study):
     assert "99-added is a run that study.json does not name" in verify_study(file).problems
 
 
+@pytest.mark.parametrize(("state", "notes"), [("planned", ["1 of its 2 runs are not here"]), ("not needed", [])])
+def test_runs_that_a_decided_study_does_not_need_are_not_missed(study, state, notes):
+    """A run that is not there is told, unless the study says that it needs none."""
+    file = study / "study.json"
+    values = json.loads(file.read_text())
+    values["runs"][1]["state"] = state
+    write_with_sha256(file, json.dumps(values))
+    shutil.rmtree(study / values["runs"][1]["folder"])
+    verdict = verify_study(file)
+    assert (verdict.problems, verdict.notes) == ([], notes)
+
+
 def test_help_says_what_only_a_signature_protects():
     """`verify --help` names those fields and the command that signs."""
     text = CliRunner().invoke(app, ["verify", "--help"]).output
