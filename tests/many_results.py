@@ -6,7 +6,8 @@ import random
 import shutil
 from pathlib import Path
 
-from fluxkit.record.atomic_file import RESULT_FILE, write_with_sha256
+from fluxkit.files.atomic_file import write_with_sha256
+from fluxkit.record.run_folder import RESULT_FILE
 
 COMMITTED = Path(__file__).parents[1] / "reports" / "laptop" / "results" / "02-nano-laptop-cpu-r0"
 SCATTERED = ("iteration_seconds", "losses", "step_seconds", "psnr_db", "mse", "ssim", "loss", "seconds")

@@ -198,7 +198,7 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove everything
 
     Entries are named by the hash of all they depend on, so none is ever stale. FLUXKIT_CACHE moves the folder.
     """
-    from fluxkit.dataset.cache import cache_folder, cache_size, clear_cache
+    from fluxkit.files.cache import cache_folder, cache_size, clear_cache
 
     size = clear_cache() if clear else cache_size()
     verb = "held" if clear else "holds"

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from fluxkit.dataset.cache import ENVIRONMENT_VARIABLE
 from fluxkit.errors import FluxkitError, MachineError, RunError, printable
+from fluxkit.files.cache import ENVIRONMENT_VARIABLE
 from fluxkit.fold.fold import fold
 from fluxkit.fold.verify import verify_result
 from fluxkit.plan.plan import Plan, make_plan

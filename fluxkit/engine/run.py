@@ -28,10 +28,10 @@ from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
 from fluxkit.engine.tuning.trajectory import Trajectory, snapshot_path
+from fluxkit.files.atomic_file import written_whole
 from fluxkit.machine.environment import recorded
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
-from fluxkit.record.atomic_file import written_whole
 from fluxkit.record.facts import InputPair, TimedPhase, When
 from fluxkit.record.input_files import input_files
 from fluxkit.record.redact import redact

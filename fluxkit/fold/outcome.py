@@ -8,24 +8,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxkit.errors import ExitCode, MachineError
+from fluxkit.files.atomic_file import remove_leftovers, to_json, write_atomically
+from fluxkit.files.contained import refuse_links
+from fluxkit.files.lock import RunLock, is_held
 from fluxkit.fold.fold import fold, unreadable
 from fluxkit.fold.replay import RunFacts, replay
 from fluxkit.machine.system import System
-from fluxkit.record.atomic_file import (
+from fluxkit.record.facts import RunFailure
+from fluxkit.record.redact import home_as_tilde, public_spec, redact, redact_file
+from fluxkit.record.result import FinalStatus, RunResult
+from fluxkit.record.run_folder import (
     JOB_FILE,
     LOG_FILE,
     LOG_HEADER,
     RESULT_FILE,
-    remove_leftovers,
-    to_json,
-    write_atomically,
-)
-from fluxkit.record.contained import refuse_links
-from fluxkit.record.facts import RunFailure
-from fluxkit.record.lock import RunLock, is_held
-from fluxkit.record.redact import home_as_tilde, public_spec, redact, redact_file
-from fluxkit.record.result import FinalStatus, RunResult
-from fluxkit.record.run_folder import (
     find_results,
     folder_of,
     manifest,

@@ -7,14 +7,24 @@ from typing import Any, NamedTuple
 
 from fluxkit import __version__
 from fluxkit.errors import UsageError, printable
+from fluxkit.files.atomic_file import file_sha256, sha256_beside
 from fluxkit.fold.fold import derive, fold
 from fluxkit.fold.outcome import Ending, folded_if_dead, status_and_error
 from fluxkit.fold.replay import replay
-from fluxkit.record.atomic_file import JOB_FILE, LOG_FILE, RESULT_FILE, file_sha256, sha256_beside
 from fluxkit.record.identity import configuration_sha256, unlabelled_configuration_sha256
 from fluxkit.record.redact import public_spec, redact
 from fluxkit.record.result import RunResult
-from fluxkit.record.run_folder import files_of, folder_of, inside_run_folder, is_working_file, read_job, read_result
+from fluxkit.record.run_folder import (
+    JOB_FILE,
+    LOG_FILE,
+    RESULT_FILE,
+    files_of,
+    folder_of,
+    inside_run_folder,
+    is_working_file,
+    read_job,
+    read_result,
+)
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.values import read_regular
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fluxkit.errors import printable
-from fluxkit.record.atomic_file import write_atomically
+from fluxkit.files.atomic_file import write_atomically
 from fluxkit.spec.run_spec import RunSpec
 
 USER = "$USER"

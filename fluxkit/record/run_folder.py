@@ -10,25 +10,22 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from fluxkit.errors import FluxkitError, MachineError, UsageError
+from fluxkit.files.atomic_file import file_sha256, to_json, write_with_sha256
+from fluxkit.files.contained import remove
+from fluxkit.files.lock import LOCK_FILE, LOCKS, RunLock, is_held
 from fluxkit.machine.container import unwritable
 from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import (
-    CHECKPOINT_FILE,
-    JOB_FILE,
-    LOCK_FILE,
-    LOCKS,
-    RESULT_FILE,
-    SNAPSHOTS,
-    file_sha256,
-    to_json,
-    write_with_sha256,
-)
-from fluxkit.record.contained import remove
 from fluxkit.record.identity import once_each
-from fluxkit.record.lock import RunLock, is_held
 from fluxkit.record.result import RESULT_SCHEMA, Artifact, RunResult
 from fluxkit.values import path_inside, read_regular
 
+RESULT_FILE = "result.json"
+JOB_FILE = "job.json"
+CHECKPOINT_FILE = "checkpoint/tuning.safetensors"
+SNAPSHOTS = "snapshots"
+"""Where the states to be graded lie until the run is completed."""
+LOG_FILE = "engine.log"
+LOG_HEADER = "== attempt "
 MAX_RESULT_BYTES = 200_000_000
 MAX_RESULT_VALUES = 10_000_000
 """Numbers, texts and lists in a result: a few bytes each on disk are a hundred in memory."""

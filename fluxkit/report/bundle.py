@@ -7,9 +7,9 @@ from pathlib import Path
 
 from fluxkit.compare.compare import compare
 from fluxkit.errors import UsageError
-from fluxkit.record.atomic_file import RESULT_FILE, write_with_sha256, written_whole
+from fluxkit.files.atomic_file import write_with_sha256, written_whole
 from fluxkit.record.result import RunResult
-from fluxkit.record.run_folder import safe_path
+from fluxkit.record.run_folder import RESULT_FILE, safe_path
 from fluxkit.report.picture_grid import shown_images
 
 

@@ -13,13 +13,12 @@ from fluxkit.charts.pareto import tradeoffs
 from fluxkit.charts.svg import COLOURS, DARK_COLOURS, colour_variables, named_svg, swatch
 from fluxkit.compare.compare import NO_OPTIONS, compare
 from fluxkit.compare.comparison import Comparison, Row, Workload
-from fluxkit.compare.excerpt import excerpt
 from fluxkit.compare.published import Published
 from fluxkit.compare.ranking import best_first
 from fluxkit.compare.reader_options import ReaderOptions
 from fluxkit.errors import printable
+from fluxkit.files.atomic_file import write_atomically
 from fluxkit.record.agreement_facts import BANDS
-from fluxkit.record.atomic_file import write_atomically
 from fluxkit.record.metrics import BY_QUANTITY, COSTS, CURVES, HELD_OUT, METRICS, Metric
 from fluxkit.record.result import RunResult
 from fluxkit.report.embedded_json import embedded, inputs_sha256
@@ -41,6 +40,7 @@ from fluxkit.spec.toml import spec_toml
 from fluxkit.spec.workload import MIN_HELD_OUT
 from fluxkit.stats import LEVEL, MIN_VALUES
 from fluxkit.text.answers import answers, decided_sentence, design_sentence
+from fluxkit.text.excerpt import excerpt
 from fluxkit.text.number_format import (
     MISSING,
     bracket_text,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxkit.compare.comparison import Comparison, Row, Workload
-from fluxkit.compare.excerpt import excerpt
 from fluxkit.compare.ranking import best_first
 from fluxkit.errors import printable
 from fluxkit.record.facts import AnchorScore, InputPair, Mark, ReconstructionScore
@@ -14,6 +13,7 @@ from fluxkit.record.protocol_marks import UNTUNED, iteration_mark, time_mark
 from fluxkit.record.result import RunResult
 from fluxkit.report.thumbnails import LARGE, SMALL, Copy, Tile, jpeg_copy, tile
 from fluxkit.stats import mean
+from fluxkit.text.excerpt import excerpt
 from fluxkit.text.number_format import plain, round_text
 from fluxkit.values import Frozen
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from fluxkit.engine.process.parent_watch import LAUNCHER, end_with_parent
+from fluxkit.files.contained import appended
 from fluxkit.machine.environment import child_environment
 from fluxkit.plan.plan import Job, Plan
 from fluxkit.plan.storage import grace_seconds
-from fluxkit.record.contained import appended
 from fluxkit.spec.run_spec import RunSpec
 
 if TYPE_CHECKING:

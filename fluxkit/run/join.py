@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fluxkit.errors import MachineError, UsageError
+from fluxkit.files.contained import refuse_link, refuse_links
+from fluxkit.files.lock import machine_lock
 from fluxkit.machine.environment import environment_notes
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import JOB_FILE, RESULT_FILE
-from fluxkit.record.contained import refuse_link, refuse_links
-from fluxkit.record.lock import machine_lock
-from fluxkit.record.run_folder import read_job, read_result
+from fluxkit.record.run_folder import JOB_FILE, RESULT_FILE, read_job, read_result
 from fluxkit.record.study import STUDY_FILE, read_study
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import Tail, follow

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fluxkit.errors import MachineError, UsageError
+from fluxkit.files.atomic_file import to_json, write_atomically
+from fluxkit.files.contained import appended, refuse_links, remove
 from fluxkit.fold.outcome import Ending, settle_held, settle_on_disk, status_and_error
 from fluxkit.fold.replay import replay
 from fluxkit.machine.container import unwritable
@@ -15,14 +17,22 @@ from fluxkit.machine.provenance import this_kit
 from fluxkit.model.weight_files import check_safetensors
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job, Plan
-from fluxkit.record.atomic_file import CHECKPOINT_FILE, JOB_FILE, LOG_FILE, LOG_HEADER, to_json, write_atomically
-from fluxkit.record.contained import appended, refuse_links, remove
 from fluxkit.record.events import Resumed
 from fluxkit.record.identity import configuration_sha256, unlabelled_configuration_sha256
 from fluxkit.record.input_files import differences, input_files
 from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import Energy, Looks, RunResult
-from fluxkit.record.run_folder import held_folder, new_folder, read_job, read_result, write_result
+from fluxkit.record.run_folder import (
+    CHECKPOINT_FILE,
+    JOB_FILE,
+    LOG_FILE,
+    LOG_HEADER,
+    held_folder,
+    new_folder,
+    read_job,
+    read_result,
+    write_result,
+)
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import Tail, follow
 from fluxkit.run.out_of_memory import attempt_of, killed_for_memory, smaller

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxkit.errors import RunError, UsageError, printable
+from fluxkit.files.atomic_file import to_json, write_atomically
 from fluxkit.fold.outcome import settle_dead_run_on_disk
 from fluxkit.machine.environment import recorded
 from fluxkit.machine.provenance import this_kit
-from fluxkit.record.atomic_file import to_json, write_atomically
 from fluxkit.record.identity import configurations
 from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import find_results

@@ -11,17 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from fluxkit.dataset.cache import cache_folder
 from fluxkit.errors import UsageError
+from fluxkit.files.atomic_file import to_json, write_with_sha256
+from fluxkit.files.cache import cache_folder
+from fluxkit.files.contained import refuse_link, remove
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
 from fluxkit.machine.environment import child_environment, environment_notes
 from fluxkit.plan.plan import Plan, measuring_seconds
-from fluxkit.record.atomic_file import RESULT_FILE, to_json, write_with_sha256
-from fluxkit.record.contained import refuse_link, remove
 from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import RunResult, Status
-from fluxkit.record.run_folder import held_folder, new_folder, read_job, remove_working_files
+from fluxkit.record.run_folder import RESULT_FILE, held_folder, new_folder, read_job, remove_working_files
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import PLAIN_SECONDS, SILENT, Reporter, StudyProgress, run_sentence
@@ -193,10 +193,10 @@ def _bring_inputs(specs: Sequence[RunSpec], reporter: Reporter) -> list[str]:
     Raises:
         MachineError: a model can't be downloaded, or a picture can't be used.
     """
+    from fluxkit.dataset.opened_pictures import load_once
     from fluxkit.dataset.picture_folder import in_words
     from fluxkit.dataset.picture_loader import load_pairs
     from fluxkit.model.download import download
-    from fluxkit.record.opened_pictures import load_once
 
     def told(items: Sequence[Item], what: str) -> Iterator[Item]:
         began = time.monotonic()

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fluxkit.compare.comparison import Comparison, Row, Workload
-from fluxkit.compare.excerpt import excerpt
 from fluxkit.compare.ranking import STARS, standing
 from fluxkit.errors import printable
 from fluxkit.record.metrics import BY_QUANTITY, METRICS, Metric
 from fluxkit.text.answers import answers, decided_sentence, design_sentence
 from fluxkit.text.csv_export import as_csv
+from fluxkit.text.excerpt import excerpt
 from fluxkit.text.number_format import (
     MISSING,
     agreement_text,

@@ -115,7 +115,7 @@ def machine_conditions(options: Options) -> dict[str, Any]:
 
 def write_rows(path: Path, rows: list[Row]) -> None:
     """Adds rows to the file; one with the same id is replaced."""
-    from fluxkit.record.atomic_file import write_atomically
+    from fluxkit.files.atomic_file import write_atomically
 
     stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     merged = {row["id"]: row for row in stored} | {row.id: asdict(row) for row in rows}

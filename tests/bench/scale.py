@@ -28,7 +28,7 @@ def rows(options: Options) -> list[Row]:
 
 def long_result(folder: Path, options: Options, count: int = ITERATIONS) -> dict[str, Any]:
     """Bytes and seconds of a committed result with so many made-up iterations, of as many digits as real ones."""
-    from fluxkit.record.atomic_file import to_json
+    from fluxkit.files.atomic_file import to_json
     from fluxkit.record.result import RunResult
 
     stored = min((Path(__file__).parents[2] / "reports/laptop/results").glob("*/result.json"))
@@ -47,10 +47,10 @@ def long_result(folder: Path, options: Options, count: int = ITERATIONS) -> dict
 
 def large_folder(folder: Path, options: Options, count: int = PICTURES) -> dict[str, Any]:
     """Seconds of planning, of opening all pictures, and of opening them again."""
+    from fluxkit.dataset.opened_pictures import load_once
     from fluxkit.dataset.picture_loader import load_pairs
     from fluxkit.machine.system import probe
     from fluxkit.plan.plan import make_plan
-    from fluxkit.record.opened_pictures import load_once
     from fluxkit.spec.toml import load_spec
 
     pictures = make_pictures(folder / "pictures", count)

@@ -10,8 +10,8 @@ import pytest
 from stand_in import Log, begin, mark, steps
 
 from fluxkit.cli import app
+from fluxkit.files.atomic_file import to_json
 from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import to_json
 from fluxkit.record.identity import configuration_sha256
 from fluxkit.record.run_folder import read_result, write_result
 from fluxkit.run.launch import resume

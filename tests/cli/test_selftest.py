@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fluxkit.cli import app, selftest
-from fluxkit.dataset.cache import ENVIRONMENT_VARIABLE, cache_folder
 from fluxkit.errors import MachineError
+from fluxkit.files.cache import ENVIRONMENT_VARIABLE, cache_folder
 
 STAND_IN = Path(__file__).parents[1] / "stand_in.py"
 GOLDEN = {"psnr_db": 29.51060851, "ssim": 0.94208267, "wanted_psnr_db": 29.51060851, "wanted_ssim": 0.94208267}

@@ -11,8 +11,8 @@ from typing import Any
 
 from fluxkit.machine.system import System, probe
 from fluxkit.plan.plan import Job, Plan, make_plan
-from fluxkit.record.atomic_file import JOB_FILE
 from fluxkit.record.events import read_events
+from fluxkit.record.run_folder import JOB_FILE
 from fluxkit.spec.toml import parse_spec
 
 SMALL = {

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from _measured_study import measured_study
 
+from fluxkit.files.atomic_file import write_with_sha256
 from fluxkit.fold.verify import verify_all
-from fluxkit.record.atomic_file import RESULT_FILE, write_with_sha256
+from fluxkit.record.run_folder import RESULT_FILE
 
 SIGNED = {"id", "study", "repeat", "order", "created", "system", "attempts", "telemetry", "energy"}
 """Fields that nothing else tells, as CONTRIBUTING says: of `system` all but what identifies a row."""

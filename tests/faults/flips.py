@@ -12,8 +12,8 @@ from pathlib import Path
 from _measured_study import measured_study
 
 from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile
+from fluxkit.files.lock import LOCK_FILE
 from fluxkit.fold.verify import verify_all
-from fluxkit.record.atomic_file import LOCK_FILE
 
 say = partial(print, flush=True)
 

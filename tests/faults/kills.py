@@ -22,9 +22,9 @@ import psutil
 
 from fluxkit.engine.process.parent_watch import LAUNCHER
 from fluxkit.errors import FluxkitError
+from fluxkit.files.lock import RunLock, is_held
 from fluxkit.fold.outcome import folded_result
 from fluxkit.fold.verify import verify_all
-from fluxkit.record.lock import RunLock, is_held
 
 SMALL = [
     word

@@ -14,10 +14,10 @@ import builders
 import psutil
 
 from fluxkit.errors import ExitCode
+from fluxkit.files.atomic_file import to_json
+from fluxkit.files.lock import RunLock
 from fluxkit.fold.verify import verify_all
 from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import to_json
-from fluxkit.record.lock import RunLock
 from fluxkit.record.run_folder import write_result
 
 STAND_IN = str(Path(__file__).parents[1] / "stand_in.py")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from stand_in import Log, begin, finish, steps, whole_run
 
+from fluxkit.files.atomic_file import to_json
 from fluxkit.fold.outcome import Ending, settle_dead_run_on_disk, status_and_error
 from fluxkit.fold.replay import replay
 from fluxkit.fold.verify import verify_result
 from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import CHECKPOINT_FILE, JOB_FILE, SNAPSHOTS, to_json
-from fluxkit.record.run_folder import read_result, write_result
+from fluxkit.record.run_folder import CHECKPOINT_FILE, JOB_FILE, SNAPSHOTS, read_result, write_result
 
 
 def ended(base, folder, ending):

@@ -9,8 +9,8 @@ import shutil
 import pytest
 
 from fluxkit.errors import UsageError
+from fluxkit.files.atomic_file import write_with_sha256
 from fluxkit.fold.verify import verify_all, verify_result
-from fluxkit.record.atomic_file import write_with_sha256
 from fluxkit.run.launch import launch
 
 

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from fluxkit.cli.app import app
+from fluxkit.files.atomic_file import write_with_sha256
 from fluxkit.fold.verify import verify_all, verify_result, verify_study
-from fluxkit.record.atomic_file import write_with_sha256
 from fluxkit.run.launch import launch
 from fluxkit.run.study import run_study
 

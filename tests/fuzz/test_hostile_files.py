@@ -18,10 +18,10 @@ from stand_in import Log, whole_run
 
 from fluxkit.compare.compare import compare
 from fluxkit.errors import FluxkitError
+from fluxkit.files.atomic_file import to_json
 from fluxkit.fold.outcome import folded_results
 from fluxkit.fold.verify import verify_result, verify_study
 from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import to_json
 from fluxkit.record.run_folder import write_result
 from fluxkit.record.study import Entry, Study, read_study
 from fluxkit.report.page import render as render_page

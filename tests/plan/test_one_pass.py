@@ -18,7 +18,7 @@ from fluxkit.spec.toml import load_spec
 
 ROOT_FILES = ("fluxkit.units", "fluxkit.values", "fluxkit.errors", "fluxkit.stop_requests")
 """What every room uses: sizes in words, guards of paths, errors, signals. None is a step of planning."""
-BESIDE = ("fluxkit.record.contained", "fluxkit.record.lock", "fluxkit.record.study", "fluxkit.run.progress")
+BESIDE = ("fluxkit.files.contained", "fluxkit.files.lock", "fluxkit.record.study", "fluxkit.run.progress")
 """What holds and writes the study's folder before its first run, and tells of it: no step of planning either."""
 MOST_MODULES, MOST_ENTRIES = 15, 2
 """Of the fifteen, a folder of pictures takes three: its listing, the walk, and the suffixes that Pillow opens."""

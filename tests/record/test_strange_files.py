@@ -9,8 +9,8 @@ import builders
 import pytest
 
 from fluxkit.errors import UsageError
+from fluxkit.files.lock import is_held
 from fluxkit.record.events import read_events
-from fluxkit.record.lock import is_held
 from fluxkit.record.run_folder import find_results, read_result, write_result
 from fluxkit.record.study import read_study
 from fluxkit.spec.toml import load_spec

@@ -7,10 +7,10 @@ from contextlib import suppress
 import pytest
 
 from fluxkit.errors import FluxkitError, MachineError
+from fluxkit.files import lock
+from fluxkit.files.atomic_file import to_json
 from fluxkit.fold.outcome import folded_results, settle_dead_run_on_disk
 from fluxkit.plan.plan import Job
-from fluxkit.record import lock
-from fluxkit.record.atomic_file import to_json
 from fluxkit.record.run_folder import read_result, write_result
 from fluxkit.run.join import join
 from fluxkit.run.launch import resume

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from fluxkit.errors import MachineError, UsageError
+from fluxkit.files import lock
+from fluxkit.files.lock import is_held
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.plan.plan import Job
-from fluxkit.record import lock
 from fluxkit.record.input_files import input_files
-from fluxkit.record.lock import is_held
 from fluxkit.record.redact import home_as_tilde, public_spec, tilde_as_home
 from fluxkit.record.run_folder import read_result
 from fluxkit.run import engine_process

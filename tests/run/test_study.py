@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fluxkit.errors import MachineError, UsageError
-from fluxkit.record.atomic_file import to_json, write_with_sha256
+from fluxkit.files.atomic_file import to_json, write_with_sha256
 from fluxkit.record.run_folder import read_result
 from fluxkit.run import launch, study
 from fluxkit.run.progress import Reporter

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fluxkit.dataset.folder_walk import Problem
+from fluxkit.dataset.opened_pictures import load_once
 from fluxkit.dataset.photos import Split
 from fluxkit.dataset.picture_loader import Pair, Watch, load_pairs
 from fluxkit.engine.data.images import to_tensor
@@ -20,7 +21,6 @@ from fluxkit.engine.flux.autoencoder import Autoencoder
 from fluxkit.engine.flux.captions import Embeddings, encode_captions
 from fluxkit.engine.flux.random_weights import random_caption, random_latents
 from fluxkit.model.pipeline_files import pipeline_folder
-from fluxkit.record.opened_pictures import load_once
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.stop_requests import check_stop
 from fluxkit.values import canonical_sha256

@@ -7,8 +7,8 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
-from fluxkit.dataset.cache import entry
 from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile, save_tensors
+from fluxkit.files.cache import entry
 from fluxkit.machine.environment import recorded
 from fluxkit.values import canonical_sha256
 

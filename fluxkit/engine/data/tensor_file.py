@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fluxkit.engine.process.error_message import reading
-from fluxkit.record.atomic_file import written_whole
+from fluxkit.files.atomic_file import written_whole
 
 METADATA_KEY = "fluxkit"
 

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Sequence
 
 from fluxkit.engine.flux.random_weights import recipe_sha256
+from fluxkit.files.file_hashes import cached_file_sha256
 from fluxkit.model.adapter_file import adapter_files
 from fluxkit.model.pipeline_files import pipeline_folder, single_file
-from fluxkit.record.input_files import cached_file_sha256
 from fluxkit.spec.workload import ModelSpec
 
 

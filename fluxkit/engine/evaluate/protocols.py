@@ -25,8 +25,8 @@ from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.sampling import denoise, images_of
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.errors import RunError
+from fluxkit.files.atomic_file import written_whole
 from fluxkit.plan.plan import Job
-from fluxkit.record.atomic_file import written_whole
 from fluxkit.record.events import Anchor, Progress, Reconstruction, Validation
 from fluxkit.stop_requests import check_stop
 from fluxkit.values import finite

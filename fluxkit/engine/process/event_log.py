@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fluxkit.record.contained import new_file
+from fluxkit.files.contained import new_file
 from fluxkit.record.events import Event, Phase, PhaseEnded, PhaseStarted, Progress, event_path
 
 PROGRESS_SECONDS = 1.0

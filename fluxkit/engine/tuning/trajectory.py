@@ -22,8 +22,8 @@ from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.errors import MachineError
 from fluxkit.plan.plan import Job
 from fluxkit.plan.storage import checkpoint_interval_seconds
-from fluxkit.record.atomic_file import CHECKPOINT_FILE, SNAPSHOTS
 from fluxkit.record.events import CheckpointWritten, Iterations, MarkReached, Resumed
+from fluxkit.record.run_folder import CHECKPOINT_FILE, SNAPSHOTS
 from fluxkit.stop_requests import StopRequestedError, StopRequests
 from fluxkit.values import finite
 

@@ -11,8 +11,8 @@ from fluxkit.engine.data.tensor_cache import cached_tensors
 from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile, save_tensors
 from fluxkit.engine.evaluate import protocols
 from fluxkit.engine.process.event_log import EventLog
-from fluxkit.record import input_files
-from fluxkit.record.atomic_file import file_sha256, written_whole
+from fluxkit.files import file_hashes
+from fluxkit.files.atomic_file import file_sha256, written_whole
 from fluxkit.record.events import Progress
 
 TENSORS = {
@@ -63,13 +63,13 @@ def test_a_damaged_cache_entry_is_made_again(tmp_path, monkeypatch):
 def test_a_damaged_note_of_a_hash_is_made_again(tmp_path, monkeypatch, damage):
     """An emptied or changed note in the cache does not change which weights a run says it used."""
     monkeypatch.setenv("FLUXKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(input_files, "SETTLED_SECONDS", -1.0)  # the file was written just now
+    monkeypatch.setattr(file_hashes, "SETTLED_SECONDS", -1.0)  # the file was written just now
     (tmp_path / "weights").write_bytes(b"weights")
     expected = file_sha256(tmp_path / "weights")
-    assert input_files.cached_file_sha256(tmp_path / "weights") == expected
+    assert file_hashes.cached_file_sha256(tmp_path / "weights") == expected
     (note,) = (tmp_path / "cache" / "hashes").iterdir()
     note.write_bytes(damage)
-    assert input_files.cached_file_sha256(tmp_path / "weights") == expected
+    assert file_hashes.cached_file_sha256(tmp_path / "weights") == expected
 
 
 def test_a_picture_that_could_not_be_written_leaves_the_one_before(tmp_path, monkeypatch):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fluxkit.dataset.cache import entry
 from fluxkit.engine.data import tensor_cache
 from fluxkit.engine.data.tensor_cache import cached_tensors, computed_here
-from fluxkit.record import input_files
-from fluxkit.record.input_files import cached_file_sha256
+from fluxkit.files import file_hashes
+from fluxkit.files.cache import entry
+from fluxkit.files.file_hashes import cached_file_sha256
 
 CPU = torch.device("cpu")
 
@@ -48,7 +48,7 @@ def test_a_damaged_entry_is_made_again(facts, tmp_path, monkeypatch):
 def test_a_file_replaced_with_equal_size_and_time_is_hashed_again(tmp_path, monkeypatch):
     """A copy that keeps size and time of change is another file all the same."""
     monkeypatch.setenv("FLUXKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(input_files, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(file_hashes, "SETTLED_SECONDS", -1.0)
     file, other = tmp_path / "weights", tmp_path / "other"
     file.write_bytes(b"one")
     first = cached_file_sha256(file)
@@ -67,7 +67,7 @@ def test_what_was_written_a_moment_ago_is_not_remembered(tmp_path, monkeypatch):
     file.write_bytes(b"one")
     digest = cached_file_sha256(file)
     assert not (tmp_path / "cache" / "hashes").exists()
-    monkeypatch.setattr(input_files, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(file_hashes, "SETTLED_SECONDS", -1.0)
     cached_file_sha256(file)
     (note,) = (tmp_path / "cache" / "hashes").iterdir()
     note.write_text("damaged")

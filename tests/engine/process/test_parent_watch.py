@@ -14,13 +14,13 @@ import pytest
 from fluxkit.engine.process import parent_watch
 from fluxkit.engine.process.parent_watch import LAUNCHER, ParentWatch
 from fluxkit.errors import MachineError
-from fluxkit.record.lock import is_held
+from fluxkit.files.lock import is_held
 
 RANK = """
 import signal, sys, time
 from pathlib import Path
 from fluxkit.engine.process import parent_watch
-from fluxkit.record.lock import rank_lock
+from fluxkit.files.lock import rank_lock
 parent_watch.LOOK_SECONDS = 0.05
 if sys.argv[2] == "watch":
     parent_watch.end_with_parent = lambda: None

@@ -20,7 +20,7 @@ from fluxkit.engine.tuning.trajectory import Trajectory
 from fluxkit.fold.replay import replay
 from fluxkit.machine.system import probe
 from fluxkit.plan.plan import Job, make_plan
-from fluxkit.record.atomic_file import CHECKPOINT_FILE
+from fluxkit.record.run_folder import CHECKPOINT_FILE
 from fluxkit.stop_requests import StopRequestedError, StopRequests
 
 if TYPE_CHECKING:

@@ -14,15 +14,14 @@ import time
 import pytest
 
 from fluxkit.errors import MachineError
-from fluxkit.record import lock
-from fluxkit.record.atomic_file import LOCK_FILE
-from fluxkit.record.lock import RunLock, is_held, machine_lock, rank_lock
+from fluxkit.files import lock
+from fluxkit.files.lock import LOCK_FILE, RunLock, is_held, machine_lock, rank_lock
 from fluxkit.record.run_folder import files_of
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from fluxkit.record.lock import RunLock, rank_lock
+from fluxkit.files.lock import RunLock, rank_lock
 held = RunLock(Path(sys.argv[1])) if sys.argv[2] == "run" else rank_lock(Path(sys.argv[1]), int(sys.argv[2]))
 with held:
     print("held", flush=True)

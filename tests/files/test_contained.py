@@ -8,8 +8,8 @@ from contextlib import suppress
 import pytest
 
 from fluxkit.errors import MachineError
-from fluxkit.record.atomic_file import remove_leftovers, write_atomically, write_with_sha256, written_whole
-from fluxkit.record.contained import appended, new_file, refuse_link, refuse_links, remove
+from fluxkit.files.atomic_file import remove_leftovers, write_atomically, write_with_sha256, written_whole
+from fluxkit.files.contained import appended, new_file, refuse_link, refuse_links, remove
 
 
 @pytest.fixture

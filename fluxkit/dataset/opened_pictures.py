@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluxkit.dataset.cache import entry
 from fluxkit.dataset.photos import Square
 from fluxkit.dataset.picture_loader import FRAMES, load_square, pixel_sha256
-from fluxkit.record.atomic_file import written_whole
-from fluxkit.record.input_files import cached_file_sha256
+from fluxkit.files.atomic_file import written_whole
+from fluxkit.files.cache import entry
+from fluxkit.files.file_hashes import cached_file_sha256
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import secrets
 import stat
 import threading
@@ -23,9 +24,11 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from fluxkit.errors import MachineError
-from fluxkit.record.atomic_file import LOCK_FILE, LOCKS
-from fluxkit.record.contained import is_own_file
+from fluxkit.files.contained import is_own_file
 
+LOCK_FILE = "run.lock"
+LOCKS = re.compile(r"run(\.(rank|join)-\d{1,4})?\.lock")
+"""Names of files that say who is at work: the one that runs it, each rank, each further machine."""
 BEAT_SECONDS = 1.0
 STALE_SECONDS = 15.0
 """A heartbeat that is watched for so long without a beat has ended."""

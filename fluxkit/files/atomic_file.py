@@ -1,4 +1,4 @@
-"""The names of a run folder's files, and how a file is written whole or not at all."""
+"""How a file is written whole or not at all."""
 
 import hashlib
 import json
@@ -11,18 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from fluxkit.record.contained import parent_below, remove, remove_at, walked
+from fluxkit.files.contained import parent_below, remove, remove_at, walked
 
-RESULT_FILE = "result.json"
-JOB_FILE = "job.json"
-CHECKPOINT_FILE = "checkpoint/tuning.safetensors"
-SNAPSHOTS = "snapshots"
-"""Where the states to be graded lie until the run is completed."""
-LOCK_FILE = "run.lock"
-LOCKS = re.compile(r"run(\.(rank|join)-\d{1,4})?\.lock")
-"""Names of files that say who is at work: the one that runs it, each rank, each further machine."""
-LOG_FILE = "engine.log"
-LOG_HEADER = "== attempt "
 TEMPORARY_DIGITS = 8
 _TEMPORARY = re.compile(rf"\..+\.[0-9a-f]{{{TEMPORARY_DIGITS}}}")
 

@@ -3,11 +3,11 @@
 import pytest
 from PIL import Image
 
-from fluxkit.dataset.cache import cache_folder
+from fluxkit.dataset import opened_pictures
 from fluxkit.dataset.folder_walk import UnusableError
+from fluxkit.dataset.opened_pictures import load_once
 from fluxkit.dataset.picture_loader import load_square
-from fluxkit.record import opened_pictures
-from fluxkit.record.opened_pictures import load_once
+from fluxkit.files.cache import cache_folder
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 
 from fluxkit.compare.compare import compare
 from fluxkit.compare.contrasts import MOST_IN_PAIRS
-from fluxkit.compare.excerpt import MOST_ENDED, MOST_ROWS, excerpt
 from fluxkit.text.answers import answers
+from fluxkit.text.excerpt import MOST_ENDED, MOST_ROWS, excerpt
 from fluxkit.text.text_table import render
 
 MANY = 40

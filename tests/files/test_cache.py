@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fluxkit.dataset.cache import cache_folder, cache_size, clear_cache, entry
+from fluxkit.files.cache import cache_folder, cache_size, clear_cache, entry
 
 
 def test_the_environment_moves_the_cache(tmp_path, monkeypatch):
