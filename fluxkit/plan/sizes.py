@@ -8,7 +8,7 @@ from fluxkit.dataset.picture_folder import list_folder
 from fluxkit.errors import MachineError
 from fluxkit.model.adapter_file import check_fit, read_adapter
 from fluxkit.model.memory_formula import FLOAT32, ForwardPass
-from fluxkit.model.pipeline_files import PACK, pipeline_folder, read_sizes, single_file
+from fluxkit.model.pipeline_files import PACK, PipelineSizes, pipeline_folder, read_sizes, single_file
 from fluxkit.model.single_file import check_model, transformer_config
 from fluxkit.model.transformer_size import Cost, Transformer
 from fluxkit.spec.run_spec import RunSpec
@@ -41,19 +41,10 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
     Raises:
         MachineError: files are missing or damaged, the resolution does not suit the model, or there is no picture.
     """
-    config = adapter = None
-    if folder is None:
-        if spec.model.weights == "pretrained":
-            folder, config = check_model(spec.model)
-        else:
-            folder = pipeline_folder(spec.model)
-        adapter = read_adapter(spec.model.assistant_adapter) if spec.model.assistant_adapter else None
-    elif spec.model.weights == "pretrained" and (file := single_file(spec.model)):
-        config = transformer_config(file, folder)
-    pipeline = read_sizes(folder, config)
+    pipeline = _pipeline_of(spec, folder)
     transformer, unit = pipeline.transformer, pipeline.vae_factor * PACK
-    if adapter:
-        check_fit(adapter, transformer)
+    if folder is None and spec.model.assistant_adapter:
+        check_fit(read_adapter(spec.model.assistant_adapter), transformer)
     if spec.data.resolution % unit:
         raise MachineError(
             f"data.resolution = {spec.data.resolution} is not divisible by {unit}, the pixels per token of this model."
@@ -77,6 +68,18 @@ def sizes_of(spec: RunSpec, folder: Path | None = None) -> Sizes:
         cache_bytes=pictures * 3 * spec.data.resolution**2
         + (latents * FLOAT32 + (texts + 1) * caption * TEXT_BYTES[spec.model.family] if spec.model.can_draw else 0),
     )
+
+
+def _pipeline_of(spec: RunSpec, folder: Path | None) -> PipelineSizes:
+    """The sizes that its files state; a folder that is given replaces the one of the spec."""
+    config = None
+    if spec.model.weights != "pretrained":
+        folder = folder or pipeline_folder(spec.model)
+    elif folder is None:
+        folder, config = check_model(spec.model)
+    elif file := single_file(spec.model):
+        config = transformer_config(file, folder)
+    return read_sizes(folder, config)
 
 
 def _counts(spec: RunSpec) -> tuple[int, int]:

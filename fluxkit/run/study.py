@@ -344,11 +344,15 @@ def _run_all(
             look = until.look(results)
             reporter.say(f"After {repeats} repeats. {look.sentence}")
             if repeats < last and not look.undecided:
-                study = study.until(repeats)
-                _write(folder, study)
-                reporter.say(f"The other {len(study.runs) - len(study.needed)} runs are not needed.")
+                _end_here(folder, study.until(repeats), reporter)
                 break
             reporter.say(_next_look(study, repeats, _block_seconds(results, len(specs))))
+
+
+def _end_here(folder: Path, study: Study, reporter: Reporter) -> None:
+    """Writes down which runs the study needs no more."""
+    _write(folder, study)
+    reporter.say(f"The other {len(study.runs) - len(study.needed)} runs are not needed.")
 
 
 def _run_entry(folder: Path, study: Study, entry: Entry, spec: RunSpec, plan: Plan, *, reporter: Reporter) -> RunResult:

@@ -8,10 +8,10 @@ import json
 import random
 import tempfile
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 from _measured_study import measured_study
+from faults._words import say
 
 from fluxkit.files.atomic_file import write_with_sha256
 from fluxkit.fold.verify import verify_all
@@ -19,8 +19,6 @@ from fluxkit.record.run_folder import RESULT_FILE
 
 SIGNED = {"id", "study", "repeat", "order", "created", "system", "attempts", "telemetry", "energy"}
 """Fields that nothing else tells, as CONTRIBUTING says: of `system` all but what identifies a row."""
-
-say = partial(print, flush=True)
 
 
 def leaves(value, path=()):

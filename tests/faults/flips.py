@@ -6,16 +6,14 @@ A flip is lost where `verify` has nothing to say, or where the cache gives other
 import random
 import tempfile
 from collections import Counter, defaultdict
-from functools import partial
 from pathlib import Path
 
 from _measured_study import measured_study
+from faults._words import say
 
 from fluxkit.engine.data.tensor_file import DamagedTensorsError, TensorFile
 from fluxkit.files.lock import LOCK_FILE
 from fluxkit.fold.verify import verify_all
-
-say = partial(print, flush=True)
 
 
 def kind_of(study: Path, file: Path) -> str:

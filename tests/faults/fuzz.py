@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
-say = partial(print, flush=True)
+from faults._words import say
+
 FUZZ = Path(__file__).parents[1] / "fuzz"
 
 

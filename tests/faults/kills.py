@@ -15,10 +15,10 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import psutil
+from faults._words import PRESETS, say, settings
 
 from fluxkit.engine.process.parent_watch import LAUNCHER
 from fluxkit.errors import FluxkitError
@@ -26,22 +26,14 @@ from fluxkit.files.lock import RunLock, is_held
 from fluxkit.fold.outcome import folded_result
 from fluxkit.fold.verify import verify_all
 
-SMALL = [
-    word
-    for value in (
-        "tune.iterations=8", "tune.seconds=3.0", "tune.lr_warmup_steps=2", "execution.checkpoint_seconds=1.0",
-        "evaluate.num_images_per_prompt=1", "evaluate.sigmas=1", "evaluate.noise_draws=1",
-        "inference.batch_size=8", "inference.min_seconds=1.0", "execution.threads=1",
-    )
-    for word in ("--set", value)
-]  # fmt: skip
-PRESETS = {1: "nano-laptop-cpu", 2: "nano-two-process"}
+SMALL = settings(
+    "tune.iterations=8", "tune.seconds=3.0", "execution.checkpoint_seconds=1.0", "inference.min_seconds=1.0"
+)
 VICTIMS = {1: ("launcher", "rank", "launcher+rank"), 2: ("launcher", "torchrun", "launcher+torchrun", "rank")}
 PHASES = ("start", "import", "load", "tune", "evaluate", "inference")
 KILLS_OF_A_RUN = 3
 ORPHAN_SECONDS = 30.0
 """After a kill all is to be over by then: a block, a checkpoint, and what a loaded machine adds."""
-say = partial(print, flush=True)
 
 
 def fluxkit(*words: str | Path) -> subprocess.Popen[str]:

@@ -7,11 +7,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import builders
 import psutil
+from faults._words import say
 
 from fluxkit.errors import ExitCode
 from fluxkit.files.atomic_file import to_json
@@ -38,7 +38,6 @@ ATTEMPTS = 2
 """Of a run that failed and was resumed once."""
 Ends = list[tuple[int, str]]
 """Exit codes and last words."""
-say = partial(print, flush=True)
 
 
 def waiting(scenario: str, *words: str) -> subprocess.Popen[str]:

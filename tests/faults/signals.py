@@ -16,27 +16,18 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+from faults._words import PRESETS, say, settings
 
 from fluxkit.errors import FluxkitError
 from fluxkit.fold.outcome import folded_result
 from fluxkit.fold.verify import verify_all
 from fluxkit.stop_requests import STOP_SIGNALS
 
-TINY = [
-    word
-    for value in (
-        "tune.iterations=4", "tune.seconds=0.03", "tune.lr_warmup_steps=2", "inference.min_seconds=0.5",
-        "inference.max_seconds=1.0", "inference.batch_size=8", "evaluate.num_images_per_prompt=1",
-        "evaluate.sigmas=1", "evaluate.noise_draws=1", "execution.threads=1",
-    )
-    for word in ("--set", value)
-]  # fmt: skip
-PRESETS = {1: "nano-laptop-cpu", 2: "nano-two-process"}
+TINY = settings("tune.iterations=4", "tune.seconds=0.03", "inference.min_seconds=0.5", "inference.max_seconds=1.0")
 PHASES = ("import", "prepare", "load", "warm_up", "tune", "evaluate", "inference")
 STUDY = ("loading", "planning", "start", *PHASES, "folding", "between")
 """Moments of a study of two runs: before it begins, in its first run, while that is folded, and before the second."""
@@ -45,9 +36,6 @@ MARK = "FLUXKIT_TEST_OF_SIGNALS"
 """Variable that tells the processes of a try."""
 PATIENCE_SECONDS = 300.0
 FAULTS = ("lost", "orphans", "tracebacks", "exit codes", "torn")
-
-
-say = partial(print, flush=True)
 
 
 class Try(NamedTuple):
