@@ -112,9 +112,22 @@ def render(
         sections = [
             _section(place, shown, whole[workload.key], runs) for place, workload in enumerate(shown.workloads, 1)
         ]
-    script = _script()
-    page = _environment().get_template("page.html.jinja")
     facts_of_page = {
+        **_facts(comparison, results, published),
+        "comparison": shown,
+        "cell": lambda workload, row, column: cell(whole[workload.key], row, column),
+        "decided_sentence": lambda workload: decided_sentence(whole[workload.key]),
+        "names": {row.key: row.name for workload in shown.workloads for row in workload.rows},
+        "runs": sorted(told, key=lambda result: (result.created, result.id)),
+        "embedded": embedded(shown, results),
+    }
+    return _with_pictures(facts_of_page, sections, shown, folders, pictures=pictures) + "\n"
+
+
+def _facts(comparison: Comparison, results: Sequence[RunResult], published: Sequence[Published]) -> dict[str, Any]:
+    """What the page says of all results together, and what it is made with, by the names that the templates use."""
+    script = _script()
+    return {
         "title": page_title(comparison),
         "heading": page_heading(comparison),
         "machines": machine_lines(results),
@@ -122,24 +135,17 @@ def render(
         "grade_words": GRADE_WORDS,
         "light_colours": colour_variables(COLOURS),
         "dark_colours": colour_variables(DARK_COLOURS),
-        "comparison": shown,
-        "cell": lambda workload, row, column: cell(whole[workload.key], row, column),
-        "decided_sentence": lambda workload: decided_sentence(whole[workload.key]),
-        "names": {row.key: row.name for workload in shown.workloads for row in workload.rows},
         "published": published,
         "made_with": ", ".join(f"{name} {metadata.version(name)}" for name in MADE_WITH),
-        "runs": sorted(told, key=lambda result: (result.created, result.id)),
         "script": script,
         "script_sha256": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "styles": [f"style/{name}.css" for name in STYLES],
-        "embedded": embedded(shown, results),
         "inputs_sha256": inputs_sha256(comparison, results, published),
         "bands": BANDS,
         "min_held_out": MIN_HELD_OUT,
         "min_runs": MIN_VALUES,
         "level": f"{100 * LEVEL:g}",
     }
-    return _with_pictures(page, facts_of_page, sections, shown, folders, pictures=pictures) + "\n"
 
 
 def _script() -> str:
@@ -165,7 +171,6 @@ def _shown(comparison: Comparison, runs: Mapping[str, RunResult]) -> tuple[Compa
 
 
 def _with_pictures(
-    page: Any,
     facts_of_page: Mapping[str, Any],
     sections: Sequence[Mapping[str, Any]],
     comparison: Comparison,
@@ -174,6 +179,7 @@ def _with_pictures(
     pictures: bool,
 ) -> str:
     """The page rendered, with as many pictures as keep it below `MAX_PAGE_BYTES`."""
+    page = _environment().get_template("page.html.jinja")
     results = [result for _, result in sources]
     most_bytes = MAX_TOTAL_BYTES
     while True:
