@@ -42,7 +42,8 @@ def ranked(workload: Workload, metric: Metric) -> list[Row]:
 def best_first(workload: Workload) -> list[Row]:
     """All rows as a reader meets them: the fastest to tune first, those without that number last."""
     rows = ranked(workload, BY_KEY["training_iterations_per_second"])
-    return [*rows, *(row for row in workload.rows if row not in rows)]
+    known = {row.key for row in rows}
+    return [*rows, *(row for row in workload.rows if row.key not in known)]
 
 
 def worse_than_untuned(row: Row, metric: Metric) -> bool:

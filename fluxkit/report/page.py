@@ -192,15 +192,18 @@ def _with_pictures(
         most_bytes = max(0, sum(row.jpeg_bytes for grid in grids for row in grid.rows) - too_many)
 
 
+def _best_first(workload: Workload) -> Workload:
+    return workload.model_copy(update={"rows": tuple(best_first(workload))})
+
+
 def _section(place: int, comparison: Comparison, whole: Workload, runs: Mapping[str, RunResult]) -> dict[str, Any]:
     """All but the pictures that the page says about one workload, by the names of the templates; best rows first.
 
     What a question is answered with is that of the whole workload, whichever of its rows are shown.
     """
-    stored, key = comparison.workloads[place - 1], f"w{place}"
-    workload = stored.model_copy(update={"rows": tuple(best_first(stored))})
-    own = {row.key for row in workload.rows}
-    answered, lines = answers(workload), board(workload)
+    workload, everyone = _best_first(comparison.workloads[place - 1]), _best_first(whole)
+    key, own = f"w{place}", {row.key for row in workload.rows}
+    answered, lines = answers(everyone), board(workload)
     return {
         "place": place,
         "workload": workload,
@@ -213,7 +216,7 @@ def _section(place: int, comparison: Comparison, whole: Workload, runs: Mapping[
         "scaling": [
             scaling for scaling in comparison.scaling if scaling.several in own and scaling.efficiency is not None
         ],
-        "tradeoffs": tradeoffs(workload, key, whole),
+        "tradeoffs": tradeoffs(workload, key, everyone),
         "phase_chart": summary_charts.phases(workload, f"{key}-phases"),
         "step_charts": [chart for chart in _step_charts(workload, runs, key) if chart],
         "board": [(row, [square for square, shown in zip(squares, _graded(lines), strict=True) if shown])

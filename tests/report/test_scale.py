@@ -13,18 +13,18 @@ from pages import rendered
 from fluxkit.report.page import MAX_PAGE_BYTES, MOST_RUNS
 
 
-def page_of(configurations, repeats):
-    """The page of so many small runs."""
+def runs_of(configurations, repeats):
+    """So many small runs."""
     specs = [builders.spec(hardware={"label": f"Node {place:02d}"}) for place in range(configurations)]
-    return rendered(
-        [
-            builders.result(
-                of=builders.spec(hardware={"label": f"Node {place:02d}"}), repeat=repeat, id=f"{place}-{repeat}"
-            )
-            for place, spec in enumerate(specs)
-            for repeat in range(repeats)
-        ]
-    )
+    return [
+        builders.result(of=spec, repeat=repeat, id=f"{place}-{repeat}")
+        for place, spec in enumerate(specs)
+        for repeat in range(repeats)
+    ]
+
+
+def page_of(configurations, repeats):
+    return rendered(runs_of(configurations, repeats))
 
 
 def test_a_page_of_many_configurations_shows_some_and_says_so():
@@ -38,6 +38,11 @@ def test_a_page_of_many_configurations_shows_some_and_says_so():
     prices = re.search(r'<table class="prices">.*?</table>', page, re.DOTALL)[0]
     assert prices.count("<tr") == 1 + 20
     assert re.search(r"30 runs? of 30 configurations", page)
+
+
+def test_the_answers_of_a_page_are_about_all_configurations():
+    """Those that are in no table are still in the answers: of thirty that need the same memory six are named."""
+    assert '<li class="soft">and 24 more</li>' in page_of(30, 1)
 
 
 def test_a_page_of_many_runs_tells_some_of_them_one_by_one():
