@@ -94,10 +94,10 @@ def work_sentence(workload: Workload) -> str:
     how = f"LoRA tuning (rank {tune['lora_rank']})" if tune["method"] == "lora" else "Full tuning"
     pictures = f" on {counted(workload.tuned_pairs, 'picture')}" if workload.tuned_pairs else ""
     seconds = seconds_text(float(tune["seconds"] or 0.0))
-    if workload.regularization_images:
-        pictures += f", beside {counted(workload.regularization_images, 'regularization image')},"
+    also = workload.regularization_images
+    beside = f", beside {counted(also, 'regularization image')} (tuned on, never scored)" if also else ""
     return (
-        f"{how} of {model['family']} ({model['weights']} weights){pictures} of {data['resolution']} px, "
+        f"{how} of {model['family']} ({model['weights']} weights){pictures} of {data['resolution']} px{beside}, "
         f"{tune['global_batch_size']} in a batch; compared after {seconds} s and after {tune['iterations']:,} "
         "iterations."
     )

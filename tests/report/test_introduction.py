@@ -53,6 +53,8 @@ def test_the_work_is_said_once_for_all():
         "LoRA tuning (rank 16) of nano (embedded weights) on 4 pictures of 64 px, 8 in a batch; "
         "compared after 60 s and after 200 iterations."
     )
+    beside = work_sentence(workload.model_copy(update={"regularization_images": 27}))
+    assert "on 4 pictures of 64 px, beside 27 regularization images (tuned on, never scored), 8 in a batch" in beside
 
 
 @pytest.mark.parametrize(
