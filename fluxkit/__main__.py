@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from fluxkit.stop_requests import StopRequests
+from fluxkit.machine.stop_requests import StopRequests
 
 
 def main() -> NoReturn:

@@ -14,7 +14,7 @@ import typer
 from fluxkit.cli import compare_command, machine, proof
 from fluxkit.cli.options import Json, Out, Quiet, Schema, Sets, Specs, Unfinished, terminal_width
 from fluxkit.errors import ExitCode, FluxkitError, MachineError, printable
-from fluxkit.stop_requests import StopRequestedError, stop_requests
+from fluxkit.machine.stop_requests import StopRequestedError, stop_requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

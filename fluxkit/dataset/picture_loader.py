@@ -17,8 +17,8 @@ from fluxkit.dataset.photos import Photo, Split, Square, photo_path, photos
 from fluxkit.dataset.picture_file import frame_count, open_picture, orientation, what_it_is
 from fluxkit.dataset.picture_folder import Listed, in_words, list_folder, one_line
 from fluxkit.errors import MachineError
+from fluxkit.machine.stop_requests import check_stop
 from fluxkit.spec.workload import DataSpec
-from fluxkit.stop_requests import check_stop
 from fluxkit.units import counted
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from fluxkit.engine.process.parent_watch import ParentWatch
 from fluxkit.errors import ExitCode, FluxkitError
 from fluxkit.files.lock import rank_lock
 from fluxkit.machine.environment import to_unset
+from fluxkit.machine.stop_requests import StopRequestedError, StopRequests, stop_requests
 from fluxkit.plan.plan import Job
 from fluxkit.plan.storage import grace_seconds
 from fluxkit.record.events import Failed, Finished
 from fluxkit.record.run_folder import read_job
-from fluxkit.stop_requests import StopRequestedError, StopRequests, stop_requests
 
 
 def main(folder: Path) -> int:

@@ -30,12 +30,12 @@ from fluxkit.engine.tuning.sample_stream import Samples
 from fluxkit.engine.tuning.trajectory import Trajectory, snapshot_path
 from fluxkit.files.atomic_file import written_whole
 from fluxkit.machine.environment import recorded
+from fluxkit.machine.stop_requests import StopRequestedError, StopRequests, check_stop
 from fluxkit.plan.plan import Job
 from fluxkit.record import events
 from fluxkit.record.facts import InputPair, TimedPhase, When
 from fluxkit.record.input_files import input_files
 from fluxkit.record.redact import redact
-from fluxkit.stop_requests import StopRequestedError, StopRequests, check_stop
 
 
 class Run:

@@ -13,6 +13,7 @@ from fluxkit.files.contained import refuse_links
 from fluxkit.files.lock import RunLock, is_held
 from fluxkit.fold.fold import fold, unreadable
 from fluxkit.fold.replay import RunFacts, replay
+from fluxkit.machine.stop_requests import STOP_SIGNALS
 from fluxkit.machine.system import System
 from fluxkit.record.facts import RunFailure
 from fluxkit.record.redact import home_as_tilde, public_spec, redact, redact_file
@@ -31,7 +32,6 @@ from fluxkit.record.run_folder import (
     write_result,
 )
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.stop_requests import STOP_SIGNALS
 from fluxkit.units import counted, span
 from fluxkit.values import read_regular
 

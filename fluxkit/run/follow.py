@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from fluxkit.machine.stop_requests import StopRequests
 from fluxkit.plan.plan import Job
 from fluxkit.plan.storage import grace_seconds
 from fluxkit.record.events import Event, Failed, Finished, event_path, parse_event
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.progress import Position, Reporter
-from fluxkit.stop_requests import StopRequests
 from fluxkit.units import span
 
 POLL_SECONDS = 0.2

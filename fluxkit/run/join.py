@@ -13,6 +13,7 @@ from fluxkit.errors import MachineError, UsageError
 from fluxkit.files.contained import refuse_link, refuse_links
 from fluxkit.files.lock import machine_lock
 from fluxkit.machine.environment import environment_notes
+from fluxkit.machine.stop_requests import check_stop, stop_requests
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job
 from fluxkit.record.run_folder import JOB_FILE, RESULT_FILE, read_job, read_result
@@ -20,7 +21,6 @@ from fluxkit.record.study import STUDY_FILE, read_study
 from fluxkit.run.engine_process import Engine
 from fluxkit.run.follow import Tail, follow
 from fluxkit.run.progress import SILENT, Position, Reporter
-from fluxkit.stop_requests import check_stop, stop_requests
 from fluxkit.units import span
 
 LOOK_SECONDS = 0.5

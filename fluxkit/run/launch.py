@@ -14,6 +14,7 @@ from fluxkit.fold.replay import replay
 from fluxkit.machine.container import unwritable
 from fluxkit.machine.environment import environment_notes
 from fluxkit.machine.provenance import this_kit
+from fluxkit.machine.stop_requests import StopRequests, stop_requests
 from fluxkit.model.weight_files import check_safetensors
 from fluxkit.plan.placement import uuids
 from fluxkit.plan.plan import Job, Plan
@@ -39,7 +40,6 @@ from fluxkit.run.out_of_memory import attempt_of, killed_for_memory, smaller
 from fluxkit.run.progress import SILENT, Position, Reporter
 from fluxkit.run.telemetry import Sampler
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.stop_requests import StopRequests, stop_requests
 
 NOT_STARTED = 127
 """The shell's exit code of a command that can't be started."""

@@ -10,6 +10,7 @@ from fluxkit.files.atomic_file import to_json, write_atomically
 from fluxkit.fold.outcome import settle_dead_run_on_disk
 from fluxkit.machine.environment import recorded
 from fluxkit.machine.provenance import this_kit
+from fluxkit.machine.stop_requests import StopRequestedError
 from fluxkit.record.identity import configurations
 from fluxkit.record.result import RunResult
 from fluxkit.record.run_folder import find_results
@@ -28,7 +29,6 @@ from fluxkit.run.rerun_verdict import (
 from fluxkit.run.study import DEFAULT_PARENT, dated_name, plan_all, run_study
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.toml import PATHS, override_spec
-from fluxkit.stop_requests import StopRequestedError
 
 VERDICT_FILE = "rerun.json"
 

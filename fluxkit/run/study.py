@@ -18,6 +18,7 @@ from fluxkit.files.contained import refuse_link, remove
 from fluxkit.fold.outcome import folded_result, settle_dead_run_on_disk
 from fluxkit.machine.container import warnings
 from fluxkit.machine.environment import child_environment, environment_notes
+from fluxkit.machine.stop_requests import StopRequestedError, check_stop, stop_requests
 from fluxkit.plan.plan import Plan, measuring_seconds
 from fluxkit.record.redact import public_spec, tilde_as_home
 from fluxkit.record.result import RunResult, Status
@@ -26,7 +27,6 @@ from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import PLAIN_SECONDS, SILENT, Reporter, StudyProgress, run_sentence
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.stop_requests import StopRequestedError, check_stop, stop_requests
 from fluxkit.values import canonical_sha256
 
 Item = TypeVar("Item")

@@ -25,7 +25,7 @@ from faults._words import PRESETS, say, settings
 from fluxkit.errors import FluxkitError
 from fluxkit.fold.outcome import folded_result
 from fluxkit.fold.verify import verify_all
-from fluxkit.stop_requests import STOP_SIGNALS
+from fluxkit.machine.stop_requests import STOP_SIGNALS
 
 TINY = settings("tune.iterations=4", "tune.seconds=0.03", "inference.min_seconds=0.5", "inference.max_seconds=1.0")
 PHASES = ("import", "prepare", "load", "warm_up", "tune", "evaluate", "inference")

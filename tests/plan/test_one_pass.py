@@ -16,8 +16,8 @@ from fluxkit.plan.plan import make_plan
 from fluxkit.run import study
 from fluxkit.spec.toml import load_spec
 
-ROOT_FILES = ("fluxkit.units", "fluxkit.values", "fluxkit.errors", "fluxkit.stop_requests")
-"""What every room uses: sizes in words, guards of paths, errors, signals. None is a step of planning."""
+ROOT_FILES = ("fluxkit.units", "fluxkit.values", "fluxkit.errors", "fluxkit.machine.stop_requests")
+"""What every room uses: sizes in words, guards of paths, errors, and signals. None is a step of planning."""
 BESIDE = ("fluxkit.files.contained", "fluxkit.files.lock", "fluxkit.record.study", "fluxkit.run.progress")
 """What holds and writes the study's folder before its first run, and tells of it: no step of planning either."""
 MOST_MODULES, MOST_ENTRIES = 15, 2

@@ -14,11 +14,11 @@ import pytest
 
 from fluxkit.errors import MachineError, UsageError
 from fluxkit.files.atomic_file import to_json, write_with_sha256
+from fluxkit.machine.stop_requests import StopRequestedError
 from fluxkit.record.run_folder import read_result
 from fluxkit.run import launch, study
 from fluxkit.run.progress import Reporter
 from fluxkit.run.study import Look, UntilDecided, arrange, newest_unfinished, read_study, resume_study, run_study
-from fluxkit.stop_requests import StopRequestedError
 
 
 @pytest.fixture

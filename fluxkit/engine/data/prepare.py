@@ -20,9 +20,9 @@ from fluxkit.engine.data.weights_hash import component_sha256
 from fluxkit.engine.flux.autoencoder import Autoencoder
 from fluxkit.engine.flux.captions import Embeddings, encode_captions
 from fluxkit.engine.flux.random_weights import random_caption, random_latents
+from fluxkit.machine.stop_requests import check_stop
 from fluxkit.model.pipeline_files import pipeline_folder
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.stop_requests import check_stop
 from fluxkit.values import canonical_sha256
 
 

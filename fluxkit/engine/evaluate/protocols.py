@@ -26,9 +26,9 @@ from fluxkit.engine.measure.sampling import denoise, images_of
 from fluxkit.engine.process.event_log import EventLog
 from fluxkit.errors import RunError
 from fluxkit.files.atomic_file import written_whole
+from fluxkit.machine.stop_requests import check_stop
 from fluxkit.plan.plan import Job
 from fluxkit.record.events import Anchor, Progress, Reconstruction, Validation
-from fluxkit.stop_requests import check_stop
 from fluxkit.values import finite
 
 Item = tuple[int, ...]

@@ -20,9 +20,9 @@ from fluxkit.engine.flux.autoencoder import Autoencoder
 from fluxkit.engine.flux.captions import Embeddings
 from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.timing import LONG_SECONDS, WARM_UP_STEPS, synchronize
+from fluxkit.machine.stop_requests import check_stop
 from fluxkit.model.memory_formula import DECODED_LATENT_PIXELS
 from fluxkit.spec.workload import MIN_TIMED_STEPS, InferenceSpec
-from fluxkit.stop_requests import check_stop
 
 
 @torch.no_grad()

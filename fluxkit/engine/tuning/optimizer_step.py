@@ -12,8 +12,8 @@ from fluxkit.engine.flux.distributed import copy_weights, local_shards, shard_li
 from fluxkit.engine.flux.transformer import Flux
 from fluxkit.engine.measure.timing import LONG_SECONDS, WARM_UP_STEPS, synchronize
 from fluxkit.engine.tuning.sample_stream import Samples
+from fluxkit.machine.stop_requests import StopRequestedError
 from fluxkit.plan.plan import Job
-from fluxkit.stop_requests import StopRequestedError
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 

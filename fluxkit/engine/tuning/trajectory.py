@@ -20,11 +20,11 @@ from fluxkit.engine.process.event_log import EventLog
 from fluxkit.engine.tuning.mark_schedule import RECENT, ScheduledMark, block_length, is_over, scheduled_marks
 from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.errors import MachineError
+from fluxkit.machine.stop_requests import StopRequestedError, StopRequests
 from fluxkit.plan.plan import Job
 from fluxkit.plan.storage import checkpoint_interval_seconds
 from fluxkit.record.events import CheckpointWritten, Iterations, MarkReached, Resumed
 from fluxkit.record.run_folder import CHECKPOINT_FILE, SNAPSHOTS
-from fluxkit.stop_requests import StopRequestedError, StopRequests
 from fluxkit.values import finite
 
 

@@ -14,10 +14,10 @@ from torch import distributed
 from fluxkit.engine import __main__ as engine
 from fluxkit.engine import run
 from fluxkit.errors import MachineError
+from fluxkit.machine.stop_requests import StopRequestedError
 from fluxkit.machine.system import probe
 from fluxkit.record.events import event_path, read_events
 from fluxkit.run.out_of_memory import evidence
-from fluxkit.stop_requests import StopRequestedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

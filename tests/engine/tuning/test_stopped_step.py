@@ -18,10 +18,10 @@ from fluxkit.engine.tuning.optimizer_step import Optimiser
 from fluxkit.engine.tuning.sample_stream import Samples
 from fluxkit.engine.tuning.trajectory import Trajectory
 from fluxkit.fold.replay import replay
+from fluxkit.machine.stop_requests import StopRequestedError, StopRequests
 from fluxkit.machine.system import probe
 from fluxkit.plan.plan import Job, make_plan
 from fluxkit.record.run_folder import CHECKPOINT_FILE
-from fluxkit.stop_requests import StopRequestedError, StopRequests
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from fluxkit.dataset.picture_loader import load_pairs
+from fluxkit.machine.stop_requests import STOP_SIGNALS, StopRequestedError, check_stop, stop_requests
 from fluxkit.spec.workload import DataSpec
-from fluxkit.stop_requests import STOP_SIGNALS, StopRequestedError, check_stop, stop_requests
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +102,7 @@ def test_what_is_ignored_from_the_start_stays_so() -> None:
     """Under nohup the end of a terminal is no request to stop."""
     code = (
         "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "from fluxkit.stop_requests import StopRequests\n"
+        "from fluxkit.machine.stop_requests import StopRequests\n"
         "stop = StopRequests.listen(); os.kill(os.getpid(), signal.SIGHUP); print(stop.requested)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
