@@ -126,11 +126,12 @@ class FolderLock:
         """Writes who holds it; one of whom no lock of this kernel tells is first watched, and then followed by one."""
         if is_new:
             return
-        before = _holder(handle)
-        if locked and before.kernel == self._me.kernel:
+        before = _name_in(handle)
+        moves = not (locked and before.kernel == self._me.kernel) and _beating([self._path])
+        if locked and _holder(handle).kernel == self._me.kernel:
             self._write(handle)
             return
-        if _beating([self._path]):
+        if moves:
             raise self.in_use()
         claim = self._path.with_name(f".{self._path.name}.{before.token or '0' * 8}")
         try:
@@ -271,6 +272,15 @@ def _holder(handle: int) -> Holder:
         values = json.loads(os.pread(handle, MAX_LOCK_BYTES, 0))
         return Holder(str(values["kernel"]), f"{int(values['token'], 16):08x}"[:8])
     return Holder()
+
+
+def _name_in(handle: int) -> Holder:
+    """The holder; one that made the file just now, and comes second, is about to write its name."""
+    for _ in range(TRIES):
+        if (holder := _holder(handle)).kernel:
+            break
+        time.sleep(0.01)
+    return holder
 
 
 def _beating(paths: list[Path]) -> bool:

@@ -152,6 +152,43 @@ def test_of_many_at_one_moment_one_gets_it(tmp_path):
     assert len(entered) >= 10
 
 
+def test_of_one_that_makes_the_lock_and_one_that_comes_then_one_gets_in(tmp_path, monkeypatch):
+    """Between a lock's file and the name in it another one locks it: that one gets in, and the maker is refused."""
+    monkeypatch.setattr(lock, "TRIES", 3)
+    writing, makers, ended, gate = RunLock._write, [], [], threading.Event()
+
+    def run():
+        try:
+            with RunLock(tmp_path):
+                ended.append("in")
+                gate.wait(10)
+        except MachineError:
+            ended.append("refused")
+            gate.set()
+
+    second = threading.Thread(target=run)
+
+    def slowly(self, handle):
+        if not makers:
+            makers.append(self)
+            second.start()
+            time.sleep(0.05)
+        writing(self, handle)
+
+    monkeypatch.setattr(RunLock, "_write", slowly)
+    run()
+    second.join(10)
+    assert sorted(ended) == ["in", "refused"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_lock_without_a_name_is_taken_over(tmp_path):
+    """What one that died before it could write its name left keeps nobody out."""
+    (tmp_path / LOCK_FILE).touch()
+    with RunLock(tmp_path):
+        assert is_held(tmp_path)
+
+
 def test_a_run_has_as_many_places_as_machines(tmp_path):
     """Of a run on three machines two can join, and the third that tries is told so."""
     with machine_lock(tmp_path, 3), machine_lock(tmp_path, 3):
