@@ -27,6 +27,7 @@ from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import PLAIN_SECONDS, SILENT, Reporter, StudyProgress, run_sentence
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.units import counted
 from fluxkit.values import canonical_sha256
 
 Item = TypeVar("Item")
@@ -407,5 +408,5 @@ def _about(seconds: float) -> str:
 
 def _how_to_continue(folder: Path, study: Study) -> str:
     if is_finished(folder, study):
-        return f"All {len(study.needed)} runs of {folder} are completed; there is nothing to continue."
+        return f"{folder} is complete ({counted(len(study.needed), 'run')}); there is nothing to continue."
     return f"To continue: fluxkit resume {shlex.quote(str(folder))}"
