@@ -78,7 +78,7 @@ def _passes(point: CurvePoint, psnr_db: float, count: int) -> bool:
 
 
 def _of_run(result: RunResult, psnr_db: float) -> float | None:
-    """Tuning seconds at which one run's mean over images passes and stays at the next mark; where it diverged, never."""
+    """Tuning seconds at which one run's mean over images passes, and at the next mark too; never where it diverged."""
     scores = result.quality.reconstruction if result.quality else ()
     marks = sorted(result.tuning.marks if result.tuning else (), key=lambda mark: (mark.seconds, mark.iteration))
     graded = []
