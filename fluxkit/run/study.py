@@ -164,7 +164,7 @@ def _carry_out(
         reporter.say(caution)
     check_stop()
     if new:
-        advice = f"choose another one with --out, or continue what it holds: fluxkit resume {folder}"
+        advice = f"choose another one with --out; fluxkit resume {shlex.quote(str(folder))} continues what it holds"
         holding = new_folder(folder, advice, lambda: _write(folder, study))
     else:
         holding = held_folder(folder)
