@@ -84,6 +84,8 @@ class Answer(Frozen):
     """What the number rests on and what is known against the others: for small type."""
     sentence: str
     """All of it, as a text says it."""
+    by_price: str = ""
+    """Which of several equal ones is cheapest at the prices of the comparison: all that holds no longer at others."""
     grade: Grade | None = None
     grade_reason: str = ""
     """Which checks lowered the grade, in words."""
@@ -125,11 +127,14 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     # Which memory is enough is asked of each configuration, whoever needs the least.
     named = rows if question.asks == "memory" else [leader, *beside]
     names = _names(workload, metric, question, named)
-    choice = [_choice(workload, metric, [leader, *beside])] if equal else []
+    choice, by_price = _choice(workload, metric, [leader, *beside]) if equal else ("", "")
     rests_on = _rests_on(workload, metric, question, leader)
     about = _about_the_interval(workload, metric, leader, others)
     beside_it = (*_other_precisions(workload, metric), *_not_ranked(workload, metric), *_fits(metric, question, rows))
-    detail = "; ".join([rests_on, *choice, *about, *beside_it])
+    detail, whole = (
+        "; ".join(text for text in (rests_on, chosen, *about, *beside_it) if text)
+        for chosen in (choice, choice or by_price)
+    )
     words = question.ties if equal else question.leads
     who = listed([quoted(row.name) for row in (leader, *beside)]) if equal else quoted(leader.name)
     contrasts = [between(workload, metric, leader, row)[0] for row in others]
@@ -137,7 +142,7 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     said = _estimate(workload, metric, leader, others, state)
     most = MOST_LISTED if question.asks == "memory" else MOST_NAMES
     held = f" (95 % interval {names[0].interval})" if names[0].interval else ""
-    rests = f"{names[0].value}{held}, {detail}."
+    rests = f"{names[0].value}{held}, {whole}."
     return Answer(
         scenario=question.scenario,
         quantity=metric.quantity,
@@ -148,6 +153,7 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         more=max(0, len(names) - most),
         estimate=_begun(said) if said else "",
         detail=_begun(detail),
+        by_price=_begun(by_price) if by_price else "",
         sentence=f"{who} {words}: {said}. {rests}" if said else f"Only {who} has this number: {rests}",
         grade=grade,
         grade_reason=_why_graded(metric, rows, grade),
@@ -177,8 +183,12 @@ def _names(workload: Workload, metric: Metric, question: Question, rows: Sequenc
     for row in rows:
         value, interval = asked(row.estimate(metric.key))
         decimals = decimals_of(value, interval) if shared is None else shared
-        held = f"{number(interval.low, decimals)} to {number(interval.high, decimals)}" if interval else ""
-        text = plain(value) if 0 < abs(value) < SMALLEST_PLAIN else number(value, decimals)
+        is_tiny = 0 < abs(value) < SMALLEST_PLAIN
+        text, *ends = (
+            plain(one) if is_tiny else number(one, decimals)
+            for one in (value, *((interval.low, interval.high) if interval else ()))
+        )
+        held = " to ".join(ends)
         names.append(Name(name=row.name, number=row.number, value=f"{lead}{text}{unit}", interval=held))
     return names
 
@@ -394,13 +404,17 @@ def _about_the_interval(workload: Workload, metric: Metric, leader: Row, others:
     return [f"the difference with its {level_text(interval.level)} interval"]
 
 
-def _choice(workload: Workload, metric: Metric, equal: list[Row]) -> str:
-    """What to choose by where the question itself leaves several: the first one that tells them apart."""
+def _choice(workload: Workload, metric: Metric, equal: list[Row]) -> tuple[str, str]:
+    """What to choose by where the question itself leaves several: the first one that tells them apart.
+
+    It stands in the second place if it is a cost.
+    """
     for other in QUESTIONS:
         leader = decided_leader(workload, other, equal) if other.question and other.key != metric.key else None
         if leader and other.question:
-            return f"of these {quoted(leader.name)} {other.question.leads}"
-    return "no other question here tells these apart: choose by price or by what is at hand"
+            chosen = f"of these {quoted(leader.name)} {other.question.leads}"
+            return ("", chosen) if other.per and not metric.per else (chosen, "")
+    return "no other question here tells these apart: choose by price or by what is at hand", ""
 
 
 def _no_answer(workload: Workload, metric: Metric, question: Question) -> Answer:

@@ -75,7 +75,7 @@ def walk(folder: str) -> None:
     """What `compare` printed and the page show one workload, with each machine's row and the prices of two of them."""
     files = sorted(Path(folder).rglob("result.json"))
     labels = {json.loads(file.read_text("utf-8"))["spec"]["hardware"]["label"] for file in files}
-    assert len(labels) == len(files) == 3, files  # noqa: PLR2004 - one run each
+    assert len(labels) == len(files) == 3, files  # one run each
     compared, page = (Path(folder, name).read_text("utf-8") for name in ("compared", "report.html"))
     for text in (compared, page):
         assert not labels - {label for label in labels if label in text}, (labels, text[:2000])

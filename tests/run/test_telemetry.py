@@ -73,7 +73,7 @@ def test_a_machine_without_a_battery_has_no_share_of_it(tmp_path):
 
 
 def test_a_sleep_is_that_of_the_phase_that_it_fell_into(monkeypatch):
-    """How far the clock that goes on in a sleep gets ahead of the one that stops is told of the phase it happened in."""
+    """A sleep, by which one clock gets ahead of the other, is told of the phase that it happened in."""
     at, ahead = {"phase": "tune"}, 5000.0
     clocks = {time.CLOCK_BOOTTIME: lambda: 100.0 + ahead, time.CLOCK_MONOTONIC: lambda: 100.0}
     monkeypatch.setattr("fluxkit.machine.conditions.time.clock_gettime", lambda clock: clocks[clock]())
