@@ -214,7 +214,7 @@ def _as_asked(
     steps = int(workload.tables["inference"]["num_inference_steps"] or 1)
     images = question.asks == "images"
     factor = 1 / steps if images else metric.factor
-    unit = f" images/s at {counted(steps, 'step')}" if images else f" {metric.unit}".rstrip()
+    unit = f" images/s at {counted(steps, 'step')}" if images else f" {_named_unit(metric, iterations)}"
     return (
         "",
         unit,
@@ -223,6 +223,12 @@ def _as_asked(
             estimate.interval and scaled(estimate.interval, factor),
         ),
     )
+
+
+def _named_unit(metric: Metric, iterations: int) -> str:
+    """What a lone number is of: a cost with the work that it pays for, a score without a unit with its name."""
+    work = metric.unit_of_work(iterations).partition(" of ")[0]
+    return f"{metric.unit} per {work}" if work else metric.unit or metric.title.lower()
 
 
 def _time_unit(seconds: float) -> tuple[str, float]:

@@ -287,3 +287,41 @@ def test_text_is_no_price(page):
     field.press_sequentially("e")
     assert field.get_attribute("aria-invalid") == "true"
     assert "Machine A" not in "".join(page.locator("ol.between li").all_inner_texts())
+
+
+def test_a_column_of_costs_has_one_unit(page):
+    """Where one configuration costs less than a cent, all costs are those of a thousand units, so that they compare."""
+    enter(page, (1.0, 0, 1.0))
+    for name in {cell[0] for cell in page.evaluate(COSTS)}:
+        units = {"per 1,000 of them" in texts[2] for cost, _, texts, _ in page.evaluate(COSTS) if cost == name}
+        assert len(units) == 1
+
+
+def test_a_cost_in_large_type_says_what_it_is_of(opened):
+    """What stands under “Least money per adapter” says so itself where it is that of a thousand adapters."""
+    page = opened(study(*THERE))
+    shown = {
+        name: page.locator(f'li[data-quantity="{name}"] p.measure b').inner_text()
+        for name in ("usd_per_adapter", "usd_per_1000_iterations")
+    }
+    assert shown["usd_per_adapter"].endswith(" USD per 1,000 adapters")
+    assert shown["usd_per_1000_iterations"].endswith(" USD per 1,000 iterations")
+
+
+def test_without_any_price_nothing_is_said_of_missing_ones(opened):
+    """Empty fields beside “No price given” need no list of names, and no way back."""
+    page = opened(builders.study())
+    card = page.locator('li[data-quantity="usd_per_adapter"]')
+    assert card.locator("[role=status]").inner_text() == ""
+    assert not card.get_by_role("button", name="Back to the stored prices").is_visible()
+    card.locator("input[data-key]").first.fill("1")
+    assert card.locator("[role=status]").inner_text().startswith("Without a price: “")
+    assert card.get_by_role("button", name="Back to the stored prices").is_visible()
+
+
+def test_a_tiny_cost_has_an_interval_in_the_same_form(page):
+    """A millionth of a dollar an hour makes costs that are no zeros, nor are the ends of their intervals."""
+    enter(page, (1, 1, "0.000001"))
+    texts = [texts for _, _, texts, value in page.evaluate(COSTS) if 0 < value < 1e-7]
+    assert texts
+    assert all(re.fullmatch(r"\[\d\.\d\de-\d\d, \d\.\d\de-\d\d\]", interval) for _, interval, _ in texts)

@@ -42,12 +42,14 @@ const priceFields = (panel) => {
     return [valueText(mean, interval), intervalText(mean, interval)];
   };
 
+  const isSmall = (name, inputs) => inputs.some((input) => { const cost = usd(name, input); return cost && cost[0] > 0 && cost[0] < CENT; });
+
   const list = (card) => {
     const name = card.dataset.quantity;
     const basisOf = (input) => costs[name].rows[input.dataset.key];
     const known = rows.map((input) => ({ input, cost: usd(name, input) })).filter(({ cost }) => cost);
     const ranked = known.filter(({ input }) => basisOf(input).usable).sort((a, b) => a.cost[0] - b.cost[0]);
-    const times = ranked.some(({ cost }) => cost[0] > 0 && cost[0] < CENT) ? 1000 : 1;
+    const times = isSmall(name, ranked.map(({ input }) => input)) ? 1000 : 1;
     const lines = ranked.map(({ input, cost }) => {
       const [value, held] = words(cost, times);
       const label = input.closest("label");
@@ -75,7 +77,7 @@ const priceFields = (panel) => {
     if (!input || !isStale(name)) return;
     const [cost, basis] = [usd(name, input), costs[name].rows[row]];
     if (cost) cell.dataset.value = cost[0]; else delete cell.dataset.value;
-    const small = cost && costs[name].factor === 1 && cost[0] > 0 && cost[0] < CENT;
+    const small = costs[name].factor === 1 && isSmall(name, rows); // one unit for a column
     const [text, held] = cost ? words(cost, small ? 1000 : costs[name].factor) : ["—", ""];
     const footing = cost ? `${small ? "per 1,000 of them, " : ""}${basis.footing}` : `(${basis.reason || "no price"})`;
     cell.replaceChildren(element("span", "value", text), element("span", "under", held), element("span", "under footing", footing));
@@ -91,7 +93,8 @@ const priceFields = (panel) => {
     for (const table of within.querySelectorAll("table.sortable")) table.dispatchEvent(new Event("changed"));
     const wrong = fields.filter((input) => Number.isNaN(priceIn(input)));
     const hasPrice = (input) => priceIn(input) !== null || Object.values(costs).some((cost) => typeof cost.rows[input.dataset.key]?.energy === "number");
-    const unpriced = rows.filter((input) => !hasPrice(input));
+    const unpriced = rows.some(hasPrice) ? rows.filter((input) => !hasPrice(input)) : [];
+    panel.querySelector("[data-restore]").hidden = !fields.some(isChanged);
     panel.querySelector("[role=status]").textContent = [
       unpriced.length ? `Without a price: ${names(unpriced)}.` : "",
       wrong.length ? `Neither 0 nor a price from 0.000001 to 1,000,000: ${names(wrong)}.` : "",
