@@ -60,6 +60,8 @@ class Name(Frozen):
     """Its mean in what the question asks for: “800 iterations in 42 s”, “28.32 dB”."""
     interval: str = ""
     """At 95 %, in the unit of the value: “34 to 55”."""
+    per: str = ""
+    """Of a cost, the work that it pays for: “per 1,000 adapters”."""
 
 
 class Answer(Frozen):
@@ -97,7 +99,7 @@ class Answer(Frozen):
         """Who leads, by which number and how surely, in a line or two."""
         if not self.names:
             return f"{self.verdict}. {self.detail}"
-        leader, *others = (f"{quoted(name.name)} {name.value}" for name in self.names)
+        leader, *others = (f"{quoted(name.name)} {name.value} {name.per}".rstrip() for name in self.names)
         more = [f"{self.more} more"] if self.more else []
         equal = f"Equal: {listed([leader, *others, *more])}" if self.verdict else leader
         grade = f" (grade {self.grade})" if self.grade else ""
@@ -178,6 +180,8 @@ def _names(workload: Workload, metric: Metric, question: Question, rows: Sequenc
     estimates = [row.estimate(metric.key) for row in workload.rows if row.usable(metric.key)]
     slowest = min(estimate.mean or 0.0 for estimate in estimates)
     lead, unit, asked = _as_asked(workload, metric, question, slowest)
+    work = metric.unit_of_work(int(workload.tables["tune"]["iterations"] or 0)).partition(" of ")[0]
+    per = f"per {work}" if work else ""
     shared = None if metric.per else column_decimals(asked(estimate) for estimate in estimates)
     names = []
     for row in rows:
@@ -189,7 +193,7 @@ def _names(workload: Workload, metric: Metric, question: Question, rows: Sequenc
             for one in (value, *((interval.low, interval.high) if interval else ()))
         )
         held = " to ".join(ends)
-        names.append(Name(name=row.name, number=row.number, value=f"{lead}{text}{unit}", interval=held))
+        names.append(Name(name=row.name, number=row.number, value=f"{lead}{text}{unit}", interval=held, per=per))
     return names
 
 
@@ -214,7 +218,8 @@ def _as_asked(
     steps = int(workload.tables["inference"]["num_inference_steps"] or 1)
     images = question.asks == "images"
     factor = 1 / steps if images else metric.factor
-    unit = f" images/s at {counted(steps, 'step')}" if images else f" {_named_unit(metric, iterations)}"
+    # A score without a unit has its name in that place.
+    unit = f" images/s at {counted(steps, 'step')}" if images else f" {metric.unit or metric.title.lower()}"
     return (
         "",
         unit,
@@ -223,12 +228,6 @@ def _as_asked(
             estimate.interval and scaled(estimate.interval, factor),
         ),
     )
-
-
-def _named_unit(metric: Metric, iterations: int) -> str:
-    """What a lone number is of: a cost with the work that it pays for, a score without a unit with its name."""
-    work = metric.unit_of_work(iterations).partition(" of ")[0]
-    return f"{metric.unit} per {work}" if work else metric.unit or metric.title.lower()
 
 
 def _time_unit(seconds: float) -> tuple[str, float]:
@@ -370,7 +369,7 @@ def _beside(workload: Workload, metric: Metric, row: Row) -> str:
         return f"in {row.inference_precision}"
     if metric.per:
         work = metric.unit_of_work(int(workload.tables["tune"]["iterations"] or 0))
-        return f"for {'' if work[0].isdigit() else 'an '}{work}" if work != metric.per else ""  # else the title says it
+        return f"for {'' if work[0].isdigit() else 'an '}{work}"
     untuned = row.estimate(metric.untuned or "")
     return "" if untuned.mean is None else f"from {value_text(untuned)} untuned"
 

@@ -301,11 +301,11 @@ def test_a_cost_in_large_type_says_what_it_is_of(opened):
     """What stands under “Least money per adapter” says so itself where it is that of a thousand adapters."""
     page = opened(study(*THERE))
     shown = {
-        name: page.locator(f'li[data-quantity="{name}"] p.measure b').inner_text()
+        name: page.locator(f'li[data-quantity="{name}"] p.measure').inner_text()
         for name in ("usd_per_adapter", "usd_per_1000_iterations")
     }
-    assert shown["usd_per_adapter"].endswith(" USD per 1,000 adapters")
-    assert shown["usd_per_1000_iterations"].endswith(" USD per 1,000 iterations")
+    assert " USD per 1,000 adapters" in shown["usd_per_adapter"]
+    assert " USD per 1,000 iterations" in shown["usd_per_1000_iterations"]
 
 
 def test_without_any_price_nothing_is_said_of_missing_ones(opened):

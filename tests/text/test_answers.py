@@ -267,7 +267,7 @@ def test_a_cost_says_which_work_it_pays_for(usd_per_hour, unit):
     """“Least money per adapter” is followed by what one costs, or a thousand where one costs next to nothing."""
     answer = asked(builders.study(), "usd_per_adapter", ReaderOptions(usd_per_hour={ALL: usd_per_hour}))
     assert f" USD per {unit}" in answer.short
-    assert f" USD per {unit}" in answer.sentence
+    assert f", for {'an ' if unit == 'adapter' else ''}{unit} of 200 iterations" in answer.sentence
 
 
 def test_a_score_without_a_unit_says_its_name():
