@@ -309,13 +309,16 @@ def test_a_cost_in_large_type_says_what_it_is_of(opened):
 
 
 def test_without_any_price_nothing_is_said_of_missing_ones(opened):
-    """Empty fields beside “No price given” need no list of names, and no way back."""
+    """Empty fields beside “No price given” need no list of names, no way back and no table of dashes."""
     page = opened(builders.study())
     card = page.locator('li[data-quantity="usd_per_adapter"]')
     assert card.locator("[role=status]").inner_text() == ""
     assert not card.get_by_role("button", name="Back to the stored prices").is_visible()
+    costs, none = page.locator("table.prices"), page.get_by_text("No price is given; with one, the costs stand here.")
+    assert (costs.is_visible(), none.is_visible()) == (False, True)
     card.locator("input[data-key]").first.fill("1")
     assert card.locator("[role=status]").inner_text().startswith("Without a price: “")
+    assert (costs.is_visible(), none.is_visible()) == (True, False)
     assert card.get_by_role("button", name="Back to the stored prices").is_visible()
 
 
