@@ -36,9 +36,12 @@ Machine = Literal[
     "a slow first run",
     "heavy tails",
     "steep drift",
+    "a swing",
 ]
-MACHINES: tuple[Machine, ...] = get_args(Machine)[:-1]
-"""All but the steep drift, which only a mirrored order withstands."""
+MACHINES: tuple[Machine, ...] = get_args(Machine)[:-2]
+"""All but those that are there to try the order of the blocks."""
+Order = Literal["random", "turned"]
+"""Turned, as a study's own: of every four blocks two are the other two reversed, in a random order."""
 Analysis = Literal["paired", "apart", "Welch", "paired if blocks correlate"]
 Interval = Literal["both, as squares", "the wider of two", "Satterthwaite"]
 LEVELS = dict(LOOKS)
@@ -91,20 +94,15 @@ TRUTHS = {
 }
 
 
-def speeds(draw, studies, effects, machine: Machine = "steady", spread=SPREAD, *, mirrored=False):
-    """Logarithms of speeds, (studies, repeats, configurations), in blocks of random order; NaN: no run.
-
-    In a mirrored order each second block is the one before it, reversed.
-    """
+def speeds(draw, studies, effects, machine: Machine = "steady", spread=SPREAD, turned: Order = "random"):
+    """Logarithms of speeds, (studies, repeats, configurations), in blocks of this order; NaN: no run."""
     shape = (studies, REPEATS, len(effects))
     noise = draw.normal(0, spread, shape)
     if machine == "heavy tails":
         noise = draw.standard_t(3, shape) * spread / math.sqrt(3)
     if machine == "unequal spreads":
         noise[..., 0] *= 3
-    order = draw.random(shape).argsort(2).argsort(2)
-    if mirrored:
-        order[:, 1::2] = len(effects) - 1 - order[:, ::2]
+    order = _order(draw, shape, turned)
     place = (np.arange(REPEATS)[:, None] * len(effects) + order).reshape(studies, -1)
     drift = _drift(draw, machine, (studies, place.shape[1]), spread)
     noise += np.take_along_axis(drift, place, 1).reshape(shape)
@@ -113,6 +111,18 @@ def speeds(draw, studies, effects, machine: Machine = "steady", spread=SPREAD, *
     if machine == "missing runs":
         noise[draw.random(shape) < 0.1] = np.nan
     return noise + np.asarray(effects)
+
+
+def _order(draw, shape, order: Order):
+    """Each configuration's place in each block."""
+    studies, repeats, size = shape
+    if order == "random":
+        return draw.random(shape).argsort(2).argsort(2)
+    fours = -(-repeats // 4)
+    halves = draw.random((studies, fours, 2, size)).argsort(3).argsort(3)
+    both = np.concatenate([halves, size - 1 - halves], 2)
+    shuffled = np.take_along_axis(both, draw.random((studies, fours, 4)).argsort(2)[..., None], 2)
+    return shuffled.reshape(studies, 4 * fours, size)[:, :repeats]
 
 
 def _drift(draw, machine: Machine, shape, spread):
@@ -124,6 +134,8 @@ def _drift(draw, machine: Machine, shape, spread):
         return -draw.exponential(0.15, shape) * (draw.random(shape) < 0.1)
     if machine == "a step":
         return -0.2 * (runs >= draw.integers(0, shape[1], (shape[0], 1)))
+    if machine == "a swing":  # as much as the spread, and once in two blocks: the order is in step with it or never is
+        return spread * np.sin(math.pi * runs * REPEATS / shape[1] + draw.uniform(0, 2 * math.pi, (shape[0], 1)))
     falls = {"linear drift": 0.004 * runs, "steep drift": 2 * spread * runs, "a slow first run": 0.2 * (runs < 1)}
     return np.tile(-falls.get(machine, 0.0 * runs), (shape[0], 1))
 
@@ -251,8 +263,11 @@ def equal_studies(studies: int) -> Iterator[str]:
     rows = {
         "steady, looked at after every repeat": {"levels": often},
         "steep drift": {"machine": "steep drift"},
-        "steep drift, mirrored order": {"machine": "steep drift", "mirrored": True},
-        "slow walk, mirrored order": {"machine": "slow walk", "mirrored": True},
+        "a swing": {"machine": "a swing"},
+        **{
+            f"{machine}, turned order": {"machine": machine, "order": "turned"}
+            for machine in ("steady", "linear drift", "slow walk", "a step", "steep drift", "a swing")
+        },
     }
     for title, changes in rows.items():
         yield row(title, *(percent(equal(studies, size=size, **changes).wrong) for size in (2, 3, 5)))
@@ -265,10 +280,10 @@ def equal_studies(studies: int) -> Iterator[str]:
 
 
 def equal(
-    studies, machine: Machine = "steady", size=2, analysis: Analysis = "paired", levels=LEVELS, *, mirrored=False
+    studies, machine: Machine = "steady", size=2, analysis: Analysis = "paired", levels=LEVELS, order: Order = "random"
 ) -> Outcome:
     """Studies of so many equal configurations."""
-    values = speeds(np.random.default_rng(size), studies, [0] * size, machine, mirrored=mirrored)
+    values = speeds(np.random.default_rng(size), studies, [0] * size, machine, turned=order)
     return speed_study(values, [0] * size, analysis, levels)
 
 

@@ -60,6 +60,11 @@ def _options(
         raise MachineError(
             "fluxkit runs on Linux and macOS, not on Windows itself; install it inside WSL 2, or use its Docker image."
         )
+    if not __doc__:
+        raise MachineError(
+            "Python runs with -OO or PYTHONOPTIMIZE=2, which takes away texts that fluxkit prints and its packages "
+            "need; start it without."
+        )
 
 
 @app.command()
@@ -199,10 +204,11 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove everything
     Entries are named by the hash of all they depend on, so none is ever stale. FLUXKIT_CACHE moves the folder.
     """
     from fluxkit.files.cache import cache_folder, cache_size, clear_cache
+    from fluxkit.units import counted
 
     size = clear_cache() if clear else cache_size()
     verb = "held" if clear else "holds"
-    typer.echo(f"{cache_folder()} {verb} {size.files} files, {size.bytes / 1e6:.1f} MB.")
+    typer.echo(f"{cache_folder()} {verb} {counted(size.files, 'file')}, {size.bytes / 1e6:.1f} MB.")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -92,6 +93,10 @@ def report(  # noqa: PLR0917 - each is an option of the command
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"{output.parent} is no folder, so {output.name} can't be written there; make it first.")
+    if os.path.lexists(output) and (output.is_symlink() or not output.is_file()):
+        # It would be replaced: a device or a pipe by a file.
+        what = "a link" if output.is_symlink() else "a folder" if output.is_dir() else "no regular file"
+        raise UsageError(f"{output} is {what}, and a page is written to a file of its own: name one, as report.html.")
     tables = [load_published(name) for name in published or ()]
     unreadable: list[str] = []
     with _collector_off():

@@ -175,7 +175,7 @@ def _features(row: Row, result: RunResult) -> dict[str, str]:
         "processes": counted(row.processes, "process"),
         "precision": row.precision,
         "inference": f"inference in {row.inference_precision}",
-        "threads": f"{row.threads_per_process} threads",
+        "threads": counted(row.threads_per_process, "thread"),
         "micro-batch": f"micro-batch {result.plan.micro_batch_size}",
         "checkpointing": "checkpointing" if execution.gradient_checkpointing else "no checkpointing",
         "compile": "compiled" if execution.compile else "not compiled",

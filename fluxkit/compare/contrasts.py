@@ -379,12 +379,6 @@ def uncertified(first: Side, second: Side) -> str | None:
     )
 
 
-def _machine(result: RunResult) -> tuple[str, tuple[str, ...]]:
-    """What a machine is known by: its processor, cores and memory, and the GPUs that the run saw."""
-    system = result.system.before
-    return system.fingerprint("cpu", 1), tuple(sorted({device.name for device in system.devices_of("cuda")}))
-
-
 def _near_drift(metric: Metric, sides: Sequence[Side]) -> bool:
     """Whether runs that were measured apart differ in speed by no more than their machines changed by themselves."""
     phases = [phase for phase, subject in SPEED_SUBJECTS.items() if subject in {metric.subject, *metric.also}]

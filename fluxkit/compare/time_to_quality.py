@@ -6,6 +6,7 @@ reached is censored: longer than the last mark that was looked at, never left ou
 between two marks, so a time is a bracket: later than the mark before, at the latest at the mark that passed.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -77,14 +78,16 @@ def _passes(point: CurvePoint, psnr_db: float, count: int) -> bool:
 
 
 def _of_run(result: RunResult, psnr_db: float) -> float | None:
-    """Tuning seconds at which one run's mean over images passes, and stays at the next mark."""
+    """Tuning seconds at which one run's mean over images passes, and at the next mark too; never where it diverged."""
     scores = result.quality.reconstruction if result.quality else ()
     marks = sorted(result.tuning.marks if result.tuning else (), key=lambda mark: (mark.seconds, mark.iteration))
     graded = []
     for mark in marks:
-        values = known(score.psnr_db for score in scores if score.mark == mark.id)
-        if values and mark.id != UNTUNED:
-            graded.append((mark.target_seconds or mark.seconds, stats.mean(values)))
+        at_mark = [score for score in scores if score.mark == mark.id]
+        values = known(score.psnr_db for score in at_mark)
+        if at_mark and mark.id != UNTUNED:
+            lost = not values or any(score.diverged for score in at_mark)
+            graded.append((mark.target_seconds or mark.seconds, -math.inf if lost else stats.mean(values)))
     reached = _first(graded, lambda point: point[1] >= psnr_db)
     return reached[0] if reached else None
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from fluxkit.dataset.folder_walk import Problem, UnusableError
 from fluxkit.spec.plain_text import NotTextError, read_text
+from fluxkit.units import counted
 
 NAMES = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.json")
 """In the order in which the first that can be read is taken."""
@@ -162,7 +163,7 @@ def _table_rows(lines: Any, header: list[str]) -> Iterator[tuple[str, Any]]:
         if cells is None:
             return
         if any(cell.strip() for cell in cells[len(header) :]):
-            columns = f"{len(header)} columns ({', '.join(header)})"
+            columns = f"{counted(len(header), 'column')} ({', '.join(header)})"
             yield place, Problem(place, f"has {len(cells)} cells under {columns}: put text with commas in quotes")
         elif any(cell.strip() for cell in cells):
             yield place, dict(zip(header, cells, strict=False))

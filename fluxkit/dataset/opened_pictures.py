@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxkit.dataset.photos import Square
+from fluxkit.dataset.picture_file import decoders
 from fluxkit.dataset.picture_loader import FRAMES, load_square, pixel_sha256
 from fluxkit.files.atomic_file import written_whole
 from fluxkit.files.cache import entry
@@ -26,10 +27,8 @@ def load_once(path: Path, resolution: int, enlarge: bool, detail: Square | None 
     Raises:
         UnusableError: it can't be used; that is not remembered.
     """
-    import PIL
-
     try:
-        parts = ("2", PIL.__version__, resolution, enlarge, detail, cached_file_sha256(path))
+        parts = ("3", *decoders(), resolution, enlarge, detail, cached_file_sha256(path))
     except OSError:  # what stands in the way is said where it is opened
         return load_square(path, resolution, enlarge, detail)
     key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()

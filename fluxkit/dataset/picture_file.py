@@ -1,6 +1,7 @@
 """One picture file as Pillow sees it: whether it is one, and how it is opened with nothing trusted but its pixels."""
 
 import io
+import sys
 import warnings
 import zlib
 from contextlib import suppress
@@ -34,11 +35,12 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 """What stands behind `ftyp` in a photograph of a phone."""
 JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 PAGE_STARTS = (b"<!doctype html", b"<html")
-SEQUENCES = frozenset({"GIF", "WEBP", "AVIF", "TIFF"})
+SEQUENCES = frozenset({"GIF", "PNG", "WEBP", "AVIF", "TIFF"})
 """Formats whose other frames are pictures too, and no preview, layer or second size of the first."""
-MAX_PNG_BYTES = 2**30
+MAX_BYTES_IN_MEMORY = 2**30
 MAX_PROFILE_BYTES = 2**26
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_USED = frozenset({b"tRNS", b"iCCP", b"eXIf"})
 """Chunks beside the critical ones that change what one sees: transparency, colours, orientation."""
 PNG_TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
@@ -58,6 +60,21 @@ def openable_suffixes() -> frozenset[str]:
             import_module(plugin)
     suffixes = Image.registered_extensions()  # imports every plugin, so OPEN is whole afterwards
     return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN and kind not in NOT_PIXELS)
+
+
+@cache
+def decoders() -> tuple[str | None, ...]:
+    """Versions of all that turns a file into pixels: Pillow, its libraries, and packages that taught it a format."""
+    from PIL import features
+
+    openable_suffixes()
+    libraries = (*features.codecs, "libjpeg_turbo", "webp", "avif", "littlecms2")
+    taught = (sys.modules.get(plugin.partition(".")[0]) for plugin in PLUGINS)
+    return (
+        features.version("pil"),
+        *(features.version(name) for name in libraries),
+        *(getattr(module, "__version__", None) for module in taught),
+    )
 
 
 def looks_like_picture(path: Path) -> bool:
@@ -120,7 +137,7 @@ def open_picture(path: Path) -> Any:
 
     openable_suffixes()
     formats = [kind for kind in Image.ID if kind not in NOT_PIXELS]
-    return Image.open(_without_notes(path), formats=formats)
+    return Image.open(_readable(path), formats=formats)
 
 
 def orientation(image: Any) -> int:
@@ -132,24 +149,32 @@ def orientation(image: Any) -> int:
     return 1
 
 
-def _without_notes(path: Path) -> Path | io.BytesIO:
-    """A PNG with nothing in it but what one sees; another file as it is.
+def _readable(path: Path) -> Path | io.BytesIO:
+    """A PNG with nothing in it but what one sees, a TIFF in memory; another file as it is."""
+    with path.open("rb") as file:
+        start = file.read(len(PNG_SIGNATURE))
+        if not start.startswith((PNG_SIGNATURE, *TIFF_STARTS)) or path.stat().st_size > MAX_BYTES_IN_MEMORY:
+            return path
+        content = start + file.read()
+    # From a path Pillow maps a TIFF into memory, and takes the rows of one that stands on its side for columns.
+    return _without_notes(content) if start == PNG_SIGNATURE else io.BytesIO(content)
 
-    Pillow refuses a PNG for long text, such as the workflow of the program that drew it, and for a damaged note.
-    """
+
+def _without_notes(png: bytes) -> io.BytesIO:
+    """Pillow refuses a PNG for long text, such as the workflow of the program that drew it, and for a damaged note."""
     from PIL import PngImagePlugin
 
-    with path.open("rb") as file:
-        if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE or path.stat().st_size > MAX_PNG_BYTES:
-            return path
-        png = PNG_SIGNATURE + file.read()
     PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES  # holds for colour profiles too, which are larger than notes
-    chunks, start = [PNG_SIGNATURE], len(PNG_SIGNATURE)
+    chunks, start, more_frames = [PNG_SIGNATURE], len(PNG_SIGNATURE), 0
     while start < len(png):
         end = start + CHUNK_FRAME + int.from_bytes(png[start : start + 4], "big")
         if _is_used(chunk := png[start:end]):
             chunks.append(chunk)
+        more_frames += chunk[4:8] == b"fcTL" and chunks[-1][4:8] == b"IDAT"
         start = end
+    if more_frames:  # they are not used, but counted
+        count = b"acTL" + more_frames.to_bytes(4, "big") + bytes(4)
+        chunks.insert(2, (8).to_bytes(4, "big") + count + zlib.crc32(count).to_bytes(4, "big"))
     return io.BytesIO(b"".join(chunks))
 
 

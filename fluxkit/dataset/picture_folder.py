@@ -122,7 +122,7 @@ class _StockTaking:
             if name not in self._taken:
                 yield Aside(name, entry.refusal or self._why_left(name))
         for folder in sorted({posixpath.dirname(image.name) for image in listed}):
-            if repeats := REPEATS.match(posixpath.basename(folder)):
+            if (repeats := REPEATS.match(posixpath.basename(folder))) and int(repeats[1]) != 1:
                 yield Aside(f"{folder}/", f"is read, but its {repeats[1]} repeats are ignored: each image counts once")
 
     def _read_metadata(self, folder: str, name: str) -> None:

@@ -120,11 +120,12 @@ def _reconstruction(result: RunResult, mark: str | None) -> tuple[float | None, 
 
 
 def _validation(result: RunResult, mark: str | None) -> tuple[float | None, float | None, float | None]:
-    """Means of velocity loss, one-step PSNR (dB) and SSIM at a mark; no loss if one of them was not finite."""
+    """Means of velocity loss, one-step PSNR (dB) and SSIM at a mark; none if one of them diverged."""
     scores = [score for score in result.quality.validation if score.mark == mark] if result.quality else []
-    losses = [score.loss for score in scores]
+    if any(score.diverged for score in scores):
+        return None, None, None
     return (
-        None if None in losses else _mean(losses),
+        _mean(score.loss for score in scores),
         _mean(score.psnr_db for score in scores),
         _mean(score.ssim for score in scores),
     )

@@ -26,6 +26,7 @@ from fluxkit.record.run_folder import (
     read_result,
 )
 from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
+from fluxkit.units import counted
 from fluxkit.values import read_regular
 
 FOLDED = ("inputs", "phases", "interruptions", "tuning", "quality", "inference", "agreement", "canary")
@@ -182,7 +183,8 @@ def _other_version(result: RunResult, told: RunResult) -> list[str]:
     differing = set(result.checks) ^ set(told.checks)
     if result.kit.version == __version__ or not differing:
         return []
-    return [f"made by fluxkit {result.kit.version}; {__version__} grades it otherwise ({len(differing)} checks)"]
+    checks = counted(len(differing), "check")
+    return [f"made by fluxkit {result.kit.version}; {__version__} grades it otherwise ({checks})"]
 
 
 def _files(folder: Path, result: RunResult) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 from fluxkit.machine.cuda_check import closed_gpus
 from fluxkit.machine.nvml_sampler import POWER_CAP, throttle_reasons
 from fluxkit.machine.system import System
-from fluxkit.units import GIGABYTE
+from fluxkit.units import GIGABYTE, counted
 
 Verdict = Literal["fit", "remark", "doubt", "unknown"]
 HOT_CELSIUS = 90.0
@@ -92,6 +92,14 @@ def _hertz(value: Any) -> str:
     return f"{value / 1e9:.2f} GHz"
 
 
+def _cores(value: Any) -> str:
+    return "1 core" if value == 1 else f"{value:g} cores"
+
+
+def _times(value: Any) -> str:
+    return counted(int(value), "time")
+
+
 def _yes(value: Any) -> str:
     return "yes" if value else "no"
 
@@ -132,7 +140,7 @@ ROWS: tuple[Row, ...] = (
     Row("temperature", "temperature_celsius",
         _judge(lambda value: value >= HOT_CELSIUS, "doubt", "let it cool down"), _celsius),
     Row("throttled by heat", "cpu_thermal_throttle_count",
-        _judge(lambda value: value > 0, "remark", _OLD_HEAT), "{:.0f} times since start".format),
+        _judge(lambda value: value > 0, "remark", _OLD_HEAT), lambda value: f"{_times(value)} since start"),
     Row("load, 1 minute", "load_average_1_minute",
         _beside("cpu_logical_cores", lambda value, cores: value > cores / 2, "doubt", _LOAD),
         "{:.2f}".format),
@@ -144,10 +152,10 @@ ROWS: tuple[Row, ...] = (
         _judge(lambda value: value > 1, "doubt", "memory is short: close programs"), _percent),
     Row("pressure: disk", "pressure_io_percent",
         _judge(lambda value: value > BUSY_PERCENT, "remark", "others are using the disk"), _percent),
-    Row("CPU quota", "cpu_quota_cores", _judge(lambda _: True, "remark", _QUOTA), "{:g} cores".format,
+    Row("CPU quota", "cpu_quota_cores", _judge(lambda _: True, "remark", _QUOTA), _cores,
         fit_if_absent=("no limit is set",)),
     Row("stopped by the quota", "cgroup_throttled_count",
-        _judge(lambda value: value > 0, "remark", _QUOTA), "{} times since it was set".format,
+        _judge(lambda value: value > 0, "remark", _QUOTA), lambda value: f"{_times(value)} since it was set",
         fit_if_absent=("no control group counts it",)),
     Row("virtual machine", "virtual_machine",
         _judge(bool, "remark", "its host may be shared; stolen time tells"), _yes),

@@ -48,6 +48,10 @@ CLEARED: tuple[Rule, ...] = (
          "USE_HUB_KERNELS", "USE_PEFT_BACKEND", "_CHECK_PEFT", "TRUST_REMOTE_CODE"),
         "they change which code of diffusers and transformers runs",
     ),
+    Rule(
+        ("NPY_PROMOTION_STATE", "NUMPY_EXPERIMENTAL_*", "SCIPY_*", "SKIMAGE_*"),
+        "they change which code of NumPy, SciPy and scikit-image scores the pictures",
+    ),
     Rule(("TORCHDYNAMO_*", "TORCH_COMPILE_*"), "execution.compile states whether blocks are compiled"),
     Rule(
         ("MKL_NUM_THREADS", "MKL_DOMAIN_NUM_THREADS", "MKL_NUM_STRIPES", "MKL_DYNAMIC", "OMP_DYNAMIC",
@@ -69,10 +73,12 @@ KEPT = ("PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONUSERBASE", "PYTHONDONTWRITEBYTE
         "PYTHONSAFEPATH", "TRANSFORMERS_OFFLINE")  # fmt: skip
 """Of those that a pattern covers the ones that change no number."""
 RECORDED = ("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "ONEDNN_*", "DNNL_*", "ATEN_*", "OPENBLAS_*", "BLIS_*", "VECLIB_*",
-            "XNNPACK_*", "ARM_COMPUTE_*", "LRU_CACHE_CAPACITY", "MALLOC_*", "_RJEM_MALLOC_CONF", "TCMALLOC_*",
-            "MIMALLOC_*", "GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "LD_PRELOAD", "TORCH_*",
-            "PYTORCH_*", "TORCHINDUCTOR_*", "INDUCTOR_*", "TRITON_*", "CUDA_*", "CUBLAS_*", "CUBLASLT_*", "CUDNN_*",
-            "CUTLASS_*", "FLASH_ATTENTION_*", "NCCL_*", "GLOO_*", "NVSHMEM_*", "UCX_*", "FI_*")  # fmt: skip
+            "XNNPACK_*", "ARM_COMPUTE_*", "FBGEMM_*", "NPY_*CPU_FEATURES", "NUMPY_MADVISE_HUGEPAGE",
+            "LRU_CACHE_CAPACITY", "MALLOC_*", "_RJEM_MALLOC_CONF", "TCMALLOC_*", "MIMALLOC_*", "GLIBC_TUNABLES",
+            "THP_MEM_ALLOC_ENABLE", "LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "SAFETENSORS_*", "HF_*_LOAD*",
+            "TORCH_*", "PYTORCH_*", "TORCHINDUCTOR_*", "INDUCTOR_*", "TRITON_*", "CUDA_*", "CUBLAS_*", "CUBLASLT_*",
+            "DISABLE_ADDMM_CUDA_LT", "ENABLE_*_TMA_*", "CUDNN_*", "CUTLASS_*", "FLASH_ATTENTION_*", "NCCL_*", "GLOO_*",
+            "NVSHMEM_*", "UCX_*", "FI_*")  # fmt: skip
 """Passed on and recorded: they may change speed or rounding, and are the user's to choose."""
 UNRECORDED = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_VERSION", "*_HOME", "*_DIR", "CUDA_PATH*", "CUDNN_PATH")
 """Of them those that stand elsewhere in the result, or only say where files lie."""
@@ -89,6 +95,7 @@ _WORDS = frozenset(
     pinned_use_background_threads background_thread metadata_thp dirty_decay_ms muzzy_decay_ms narenas percpu_arena
     thp always lg_tcache_max oversize_threshold glibc malloc arena_max trim_threshold mmap_threshold tcache_count
     top_pad hugetlb ring tree collnet nvls ll ll128 simple loc node pix pxb phb sys lazy eager fastest_first
+    x86_v2 x86_v3 x86_v4 fma3 f16c avx512f avx512_skx avx512_icl avx512_spr asimdhp asimddp
     pci_bus_id aggressive spawn subprocess fork info warn error debug trace version""".split()  # noqa: SIM905 - a list of fifty lines
 )
 """What a value may say of itself beside numbers: words of the variables' own documentation."""
@@ -139,7 +146,7 @@ def overriding(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 def harmless(name: str, value: str) -> str:
     """`value` where it is made of numbers and known words, the file names of preloaded libraries, else `set`."""
-    if name == "LD_PRELOAD":
+    if name in {"LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES"}:
         files = [Path(entry).name for entry in re.split(r"[:\s]+", value) if entry]
         return ", ".join(file if _LIBRARY.fullmatch(file) else "another library" for file in files) or "empty"
     parts = [part for part in re.split(r"[,:;=.|{}\[\]()\s]+", value) if part]

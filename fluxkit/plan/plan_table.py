@@ -9,7 +9,7 @@ from fluxkit.plan.plan import Plan, measuring_seconds
 from fluxkit.plan.predict import Prediction
 from fluxkit.plan.slurm import need_of, slurm_options, time_option
 from fluxkit.spec.run_spec import RunSpec
-from fluxkit.units import amount, side_by_side, span
+from fluxkit.units import amount, counted, side_by_side, span
 
 WIDTH = 80
 
@@ -40,7 +40,8 @@ def total_line(specs: Sequence[RunSpec], plans: Sequence[Plan], repeats: Sequenc
     times = " to ".join(span(seconds * repeat) for repeat in ends)
     most = len(specs) * repeats[-1]
     job = f"As one job of Slurm: {time_option(seconds * repeats[-1], most)}."
-    said = f"In all: {runs} runs, {times} of tuning and measuring; loading, warm-up and grading come on top."
+    noun = "run" if most == 1 else "runs"
+    said = f"In all: {runs} {noun}, {times} of tuning and measuring; loading, warm-up and grading come on top."
     return textwrap.fill(f"{said} {job}", width, break_on_hyphens=False)
 
 
@@ -48,11 +49,11 @@ def _plan_facts(spec: RunSpec, plan: Plan) -> dict[str, str]:
     budget = f"{spec.tune.seconds:g} s and {spec.tune.iterations} iterations, at most {spec.tune.max_seconds:g} s"
     return {
         "device": f"{plan.device_names[0] if plan.device_names else plan.device} ({plan.device})",
-        "processes": f"{plan.processes}, each with {plan.threads_per_process} threads",
+        "processes": f"{plan.processes}, each with {counted(plan.threads_per_process, 'thread')}",
         "tuning": f"{spec.tune.method}, {spec.execution.precision}",
         "tuning budget": budget,
-        "global batch": f"{spec.tune.global_batch_size} = {plan.processes} processes x {plan.micro_batch_size}"
-        f" x {plan.accumulation_steps} accumulation steps",
+        "global batch": f"{spec.tune.global_batch_size} = {counted(plan.processes, 'process')} x"
+        f" {plan.micro_batch_size} x {counted(plan.accumulation_steps, 'accumulation step')}",
         "inference": f"batch {spec.inference.batch_size} in micro-batches of {plan.inference_micro_batch_size},"
         f" {spec.execution.inference_precision}",
         "parameters": f"{amount(plan.parameters)}, of which {amount(plan.trainable_parameters)} are tuned",

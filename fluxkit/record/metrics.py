@@ -254,7 +254,6 @@ COSTS = tuple(metric for metric in METRICS if metric.per)
 """Made of what a run took and of the reader's prices, so in no result."""
 SUMMARY_METRICS = tuple(metric for metric in METRICS if not metric.per)
 """One for each field of `Summary`."""
-JUDGED = tuple(metric for metric in METRICS if metric.judged)
 CONTRASTED = tuple(metric for metric in METRICS if metric.verdicts)
 CURVES = tuple(metric for metric in METRICS if metric.curve_title)
 UNTUNED_KEYS = frozenset(metric.untuned for metric in METRICS if metric.untuned)

@@ -101,7 +101,9 @@ def _make(folder: Path, made: list[Path]) -> None:
 
 def _refuse_full(folder: Path, advice: str, *, but: str = "") -> None:
     """Nothing is put into a folder that holds anything but its lock; nobody's folder is touched to find that out."""
-    if not folder.is_dir() or (any(path.name != but for path in folder.iterdir()) and (but or not is_held(folder))):
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; choose another one with --out.")
+    if any(path.name != but for path in folder.iterdir()) and (but or not is_held(folder)):
         raise UsageError(f"{folder} exists and is not empty; {advice}.")
 
 

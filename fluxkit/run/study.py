@@ -1,6 +1,7 @@
 """Several specs and repeats: each run in a folder of its own, in blocks of a seeded random order, resumable."""
 
 import contextlib
+import itertools
 import json
 import math
 import random
@@ -27,6 +28,7 @@ from fluxkit.record.study import STUDY_FILE, Entry, Study, read_study
 from fluxkit.run.launch import launch, resume
 from fluxkit.run.progress import PLAIN_SECONDS, SILENT, Reporter, StudyProgress, run_sentence
 from fluxkit.spec.run_spec import RunSpec
+from fluxkit.units import counted
 from fluxkit.values import canonical_sha256
 
 Item = TypeVar("Item")
@@ -162,7 +164,7 @@ def _carry_out(
         reporter.say(caution)
     check_stop()
     if new:
-        advice = f"choose another one with --out, or continue what it holds: fluxkit resume {folder}"
+        advice = f"choose another one with --out; fluxkit resume {shlex.quote(str(folder))} continues what it holds"
         holding = new_folder(folder, advice, lambda: _write(folder, study))
     else:
         holding = held_folder(folder)
@@ -247,16 +249,13 @@ def dated_name(name: str) -> str:
 def arrange(specs: Sequence[RunSpec], looks: tuple[int, ...], *, same_seed: bool = False) -> Study:
     """The study of these specs, of as many repeats as its last look is after.
 
-    Each repeat is a block in a random order, and every second block is the one before it turned round: so a steady
-    drift of the machine, however steep, adds up to nothing. The order is drawn from the specs and their seeds alone,
-    so that the same study has the same order everywhere.
+    Each repeat is a block. The order is drawn from the specs and their seeds alone, so that the same study has the same
+    order everywhere.
     """
     stored = tuple(public_spec(spec) for spec in specs)
     draw = random.Random(canonical_sha256([spec.model_dump(mode="json", by_alias=True) for spec in stored]))  # noqa: S311 - an order, not a secret
     runs: list[Entry] = []
-    block: list[int] = []
-    for repeat in range(looks[-1]):
-        block = block[::-1] if repeat % 2 else draw.sample(range(len(specs)), len(specs))
+    for repeat, block in enumerate(itertools.islice(_blocks(len(specs), draw), looks[-1])):
         for spec in block:
             order, seed = len(runs), specs[spec].seed + (0 if same_seed else repeat)
             folder = f"{order:02d}-{specs[spec].name}-r{repeat}"
@@ -270,6 +269,19 @@ def arrange(specs: Sequence[RunSpec], looks: tuple[int, ...], *, same_seed: bool
         specs=stored,
         runs=tuple(runs),
     )
+
+
+def _blocks(count: int, draw: random.Random) -> Iterator[list[int]]:
+    """Orders of so many specs. Of every four two are the other two turned round, and any three hold such a pair.
+
+    So a steady drift of the machine, however steep, adds up to nothing. The four stand in a random order, so that a
+    machine that swings is seldom in step with them.
+    """
+    while True:
+        orders = [draw.sample(range(count), count) for _ in range(2)]
+        four = [*orders, *(order[::-1] for order in orders)]
+        draw.shuffle(four)
+        yield from four
 
 
 def newest_unfinished(parent: Path, wanted: Study) -> Path:
@@ -407,5 +419,5 @@ def _about(seconds: float) -> str:
 
 def _how_to_continue(folder: Path, study: Study) -> str:
     if is_finished(folder, study):
-        return f"All {len(study.needed)} runs of {folder} are completed; there is nothing to continue."
+        return f"{folder} is complete ({counted(len(study.needed), 'run')}); there is nothing to continue."
     return f"To continue: fluxkit resume {shlex.quote(str(folder))}"

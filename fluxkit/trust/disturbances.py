@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fluxkit.record.facts import TIMED_WORDS
 from fluxkit.record.result import PhaseTelemetry, RunResult
 from fluxkit.trust.finding import SPEED_SUBJECTS, SPEEDS, Finding, about
+from fluxkit.units import counted
 
 LOAD_REMARK, LOAD_DOUBT = 0.5, 1.0
 """Load average before the run / logical cores."""
@@ -75,7 +76,8 @@ def cpu_throttled(result: RunResult) -> Iterator[Finding]:
     """A CPU lowered its clock because it was too hot: its sustained speed, not its peak, was measured."""
     count = _growth(result, "cpu_thermal_throttle_count")
     if count and result.plan.device == "cpu":
-        yield from about(SPEEDS, "C", f"The processor lowered its clock {count:.0f} times because it was too hot.")
+        often = counted(int(count), "time")
+        yield from about(SPEEDS, "C", f"The processor lowered its clock {often} because it was too hot.")
 
 
 def quota_throttled(result: RunResult) -> Iterator[Finding]:
@@ -86,7 +88,7 @@ def quota_throttled(result: RunResult) -> Iterator[Finding]:
     total = result.summary.total_seconds
     little = seconds is not None and total is not None and seconds <= QUOTA_SHARE * total
     lost = "" if seconds is None else f", for {seconds:.1f} s together"
-    evidence = f"The control group's CPU quota stopped the processes {count:.0f} times{lost}."
+    evidence = f"The control group's CPU quota stopped the processes {counted(int(count), 'time')}{lost}."
     yield from about(SPEEDS, "C" if little else "X", evidence)
 
 
@@ -134,7 +136,7 @@ def gpu_in_use(result: RunResult) -> Iterator[Finding]:
             result.system.before.number(f"gpu_{number}_{name}")
             for name in ("foreign_processes", "utilisation_percent", "memory_used_bytes", "screen_memory_bytes")
         )
-        words = [f"{foreign:.0f} other processes"] if foreign else []
+        words = [counted(int(foreign), "other process")] if foreign else []
         words += [f"{busy:.0f} % utilisation"] if busy and busy > BUSY_PERCENT else []
         words += [f"{used / 1e9:.1f} GB in use"] if used and used - (screens or 0) > GPU_IN_USE_BYTES else []
         if words:
@@ -155,7 +157,8 @@ def gpu_memory_errors(result: RunResult) -> Iterator[Finding]:
     """Memory that gave wrong values during the run puts everything in question."""
     errors = sum(_growth(result, f"gpu_{number}_ecc_errors_uncorrected") or 0 for number in range(_gpus(result)))
     if errors:
-        yield from about((*SPEEDS, "quality"), "X", f"During the run GPU memory gave {errors:.0f} wrong values (ECC).")
+        evidence = f"During the run GPU memory gave {counted(int(errors), 'wrong value')} (ECC)."
+        yield from about((*SPEEDS, "quality"), "X", evidence)
 
 
 def share_of_cores(phase: PhaseTelemetry, cores: float | None) -> float:

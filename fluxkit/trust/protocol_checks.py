@@ -7,6 +7,7 @@ from fluxkit.record.protocol_marks import UNTUNED, time_mark
 from fluxkit.record.result import RunResult
 from fluxkit.spec.workload import MIN_HELD_OUT, MIN_TIMED_STEPS
 from fluxkit.trust.finding import Finding, about
+from fluxkit.units import counted
 
 MIN_ITERATIONS = 20
 """A training rate from fewer steps than this is in doubt."""
@@ -57,7 +58,8 @@ def losses_finite(result: RunResult) -> Iterator[Finding]:
     """Tuning that left the numbers has no quality, and its speed is that of arithmetic on nothing."""
     lost = sum(loss is None for loss in result.tuning.losses) if result.tuning else 0
     if lost:
-        yield from about(("training_speed", "quality"), "X", f"The loss of {lost} iterations was not a finite number.")
+        evidence = f"The loss of {counted(lost, 'iteration')} was not a finite number."
+        yield from about(("training_speed", "quality"), "X", evidence)
 
 
 def losses_grew(result: RunResult) -> Iterator[Finding]:

@@ -282,6 +282,15 @@ def test_a_closed_pipe_is_silent():
     assert (len(done.stdout), done.stderr) == (10, "")
 
 
+def test_python_without_docstrings_is_one_sentence():
+    """Charts, help and schemas are partly made of docstrings, so nothing is begun that would break off."""
+    command = [sys.executable, "-OO", "-m", "fluxkit", "schema", "spec"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (ExitCode.MACHINE, "")
+    assert done.stderr.startswith("fluxkit: Python runs with -OO")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", [["plan", "nano-laptop-cpu"], ["run", "nano-laptop-cpu"], ["demo"], ["selftest"]])
 def test_windows_is_one_sentence(monkeypatch, capsys, command):
     """Before anything is planned, installed or started, with what works there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import builders
@@ -93,6 +94,20 @@ def test_a_report_goes_into_a_folder_that_is_there(fluxkit, reporting, tmp_path)
     assert "is no folder" in err
     assert not (tmp_path / "absent").exists()
     assert not reporting
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [(os.mkfifo, "no regular file"), (Path.mkdir, "a folder"), (lambda path: path.symlink_to("elsewhere"), "a link")],
+)
+def test_a_report_takes_the_place_of_a_file_alone(fluxkit, reporting, tmp_path, make, what):
+    """A device, a pipe, a link or a folder stays what it is: root would replace /dev/full by the page otherwise."""
+    make(tmp_path / "page.html")
+    before = (tmp_path / "page.html").lstat()
+    code, out, err = fluxkit("report", "a", "-o", tmp_path / "page.html")
+    assert (code, out, reporting) == (2, "", {})
+    assert f"is {what}, and a page is written to a file of its own" in err
+    assert (tmp_path / "page.html").lstat() == before
 
 
 def test_lines_per_run_are_a_form_of_csv(fluxkit, tmp_path):

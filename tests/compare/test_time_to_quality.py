@@ -72,6 +72,17 @@ def test_a_lucky_mark_does_not_count():
     assert row.time_to_target.mark == "seconds-60"
 
 
+def test_a_mark_where_one_picture_diverged_is_passed_by_no_run():
+    """The mean over the other pictures would make the run that broke the first to arrive."""
+    made = run(scores(10, 16, 16, 16, 16))
+    (first, *others) = [score for score in made.quality.reconstruction if score.mark == "seconds-15"]
+    lost = first.model_copy(update={"mse": None, "psnr_db": None, "ssim": None})
+    kept = [score for score in made.quality.reconstruction if score.mark != "seconds-15"]
+    quality = made.quality.model_copy(update={"reconstruction": (lost, *others, *kept)})
+    (row,) = workload([made.model_copy(update={"quality": quality})], target_psnr_db=15.0).rows
+    assert row.time_to_target.values == (pytest.approx(20.0, abs=0.1),)
+
+
 def test_a_miss_is_censored_and_shown_as_one():
     """Who never reaches the target has no time, but is known to need longer than was looked, and is shown so."""
     (row,) = workload(repeated(0.0, 10, 12, 13, 14, 14.5), target_psnr_db=15.0).rows

@@ -35,13 +35,18 @@ def pixels(path: Path, resolution: int = 32) -> np.ndarray:
 
 
 @pytest.mark.parametrize("tag", ROTATIONS)
-def test_a_picture_turned_by_its_exif_tag_equals_its_upright_twin(tmp_path: Path, tag: int) -> None:
-    """Stored pixels are turned upright before anything else happens to them."""
-    picture().save(tmp_path / "upright.png")
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [("png", "RGB"), ("tiff", "RGB"), ("tiff", "L"), ("tiff", "CMYK"), ("webp", "RGB")]
+)
+def test_a_picture_turned_by_its_exif_tag_equals_its_upright_twin(tmp_path, tag, suffix, mode):
+    """Stored pixels are turned upright before anything else happens to them, whatever file they are stored in."""
+    drawn = picture().convert(mode)
     exif = Image.Exif()
     exif[0x0112] = tag
-    picture().transpose(ROTATIONS[tag]).save(tmp_path / "turned.png", exif=exif)
-    assert (pixels(tmp_path / "upright.png") == pixels(tmp_path / "turned.png")).all()
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    drawn.convert("RGB").save(tmp_path / "upright.png")
+    drawn.transpose(ROTATIONS[tag]).save(tmp_path / f"turned.{suffix}", exif=exif, **lossless)
+    assert (pixels(tmp_path / "upright.png") == pixels(tmp_path / f"turned.{suffix}")).all()
 
 
 def test_the_shorter_side_is_scaled_and_the_centre_is_kept(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """A picture is opened once; what lies in the cache is the same to the pixel, or is made again."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 from PIL import Image
 
 from fluxkit.dataset import opened_pictures
 from fluxkit.dataset.folder_walk import UnusableError
 from fluxkit.dataset.opened_pictures import load_once
+from fluxkit.dataset.picture_file import decoders
 from fluxkit.dataset.picture_loader import load_square
 from fluxkit.files.cache import cache_folder
 
@@ -30,6 +34,17 @@ def test_a_changed_picture_is_another_entry(picture):
     before = load_once(picture, 64, False)
     Image.new("RGB", (256, 256), "red").save(picture)
     assert load_once(picture, 64, False).tobytes() != before.tobytes()
+
+
+def test_another_decoder_makes_another_entry(picture, monkeypatch):
+    """Pixels depend on Pillow, its libraries and the packages that taught it a format, so the key holds them all."""
+    load_once(picture, 64, False)
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(__version__="9.9"))
+    decoders.cache_clear()
+    load_once(picture, 64, False)
+    assert "9.9" in decoders()
+    decoders.cache_clear()
+    assert len(list((cache_folder() / "pictures").rglob("*.safetensors"))) == 2
 
 
 @pytest.mark.parametrize(

@@ -420,7 +420,7 @@ def test_content_decides_where_a_suffix_lies(draw):
     assert "8 or 16 bits" in reasons["deep.tif"]
 
 
-@pytest.mark.parametrize("suffix", ["gif", "webp", "tiff", "avif"])
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tiff", "avif"])
 def test_frames_that_are_not_used_are_said(draw, suffix):
     """Of an animation or a file of pages the first is used; a phone's second copy of a photograph is no other one."""
     frames = [Image.effect_noise((48, 40), seed).convert("RGB") for seed in (201, 202, 203)]

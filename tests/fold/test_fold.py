@@ -196,7 +196,9 @@ def test_a_loss_that_is_no_number_is_null(base, tmp_path):
     log.write("validation", mark="untuned", pair="b", sigma=0.5, draw=0, loss=1.0, psnr_db=1.0, ssim=0.1)
     result = fold(tmp_path, base)
     assert result.tuning.losses == (None, None)
-    assert result.summary.validation_loss_untuned is None
+    summary = result.summary
+    untuned = (summary.validation_loss_untuned, summary.validation_psnr_db_untuned, summary.validation_ssim_untuned)
+    assert untuned == (None, None, None)
 
 
 def test_identical_images_are_left_out_of_the_mean(base, tmp_path):

@@ -19,6 +19,10 @@ from fluxkit.machine.environment import child_environment, environment_notes, ha
         ("CUBLAS_WORKSPACE_CONFIG", ":4096:8", ":4096:8"),
         ("LD_PRELOAD", "/home/alice/lib/libjemalloc.so.2", "libjemalloc.so.2"),
         ("LD_PRELOAD", "/home/alice/alice", "another library"),
+        ("LD_AUDIT", "/home/alice/lib/libaudit.so", "libaudit.so"),
+        ("NPY_DISABLE_CPU_FEATURES", "X86_V3 AVX512_ICL", "X86_V3 AVX512_ICL"),
+        ("FBGEMM_ENABLE_INSTRUCTIONS", "AVX2", "AVX2"),
+        ("HF_ENABLE_PARALLEL_LOADING", "yes", "yes"),
         ("MALLOC_CONF", "prof_prefix:/home/alice/heap", "set"),
         ("NCCL_SOCKET_IFNAME", "alice", "set"),
     ],
@@ -45,6 +49,14 @@ def test_what_is_left_out_is_said_by_name_and_reason():
     assert "SLURM_* (40 variables)" in launchers
     assert threads.startswith("OMP_NUM_THREADS is 2 for the engine")
     assert environment_notes(1, 2, {"OMP_NUM_THREADS": "2", "HOME": "/root"}) == ()
+
+
+@pytest.mark.parametrize("name", ["SCIPY_ARRAY_API", "SKIMAGE_NO_DISPATCHING", "NPY_PROMOTION_STATE", "SCIPY_DEVICE"])
+def test_what_changes_the_code_that_scores_pictures_is_left_out(name):
+    """NumPy, SciPy and scikit-image run as they are by themselves, and the notes say which variable was set."""
+    assert name not in child_environment({name: "1"})
+    (note,) = environment_notes(1, 2, {name: "1"})
+    assert note.startswith(f"Not passed to the engine: {name}; they change which code of NumPy")
 
 
 def test_no_child_imports_from_the_folder_one_stands_in(tmp_path):

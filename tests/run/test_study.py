@@ -217,13 +217,15 @@ def looking(*undecided, looks=(3, 5, 7, 10), **limits):
     return UntilDecided(looks, lambda results: Look(answers.pop(0), f"{len(results)} results."), **limits)
 
 
-def test_every_second_block_is_the_one_before_turned_round(two):
-    """Of three specs each pair of blocks is symmetric in time, so that a steady drift adds up to nothing."""
+def test_of_every_four_blocks_two_are_the_other_two_turned_round(two):
+    """A steady drift adds up to nothing, at the first look too; when a block is turned is drawn anew each time."""
     third = two[0].model_copy(update={"name": "third"})
-    runs = arrange([*two, third], (6,)).runs
-    blocks = [[run.spec for run in runs if run.repeat == repeat] for repeat in range(6)]
-    assert all(blocks[repeat + 1] == blocks[repeat][::-1] for repeat in (0, 2, 4))
-    assert len({tuple(block) for block in blocks[::2]}) > 1, "a new order is drawn for each pair"
+    runs = arrange([*two, third], (40,)).runs
+    blocks = [tuple(run.spec for run in runs if run.repeat == repeat) for repeat in range(40)]
+    fours = [blocks[first : first + 4] for first in range(0, 40, 4)]
+    assert all(sorted(four) == sorted(block[::-1] for block in four) for four in fours)
+    assert any(block[::-1] in blocks[:3] for block in blocks[:3])
+    assert {four.index(four[0][::-1]) for four in fours} == {1, 2, 3}
 
 
 def test_a_study_ends_at_the_look_that_decides_it(two, tmp_path, engine_is):
