@@ -6,6 +6,7 @@ file, and nothing in here can be stale.
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,10 +39,15 @@ def cache_size() -> CacheSize:
 
 
 def clear_cache() -> CacheSize:
-    """Removes every entry; gives what was removed. The next run computes again what it needs."""
+    """Removes every entry; gives what was removed. The next run computes again what it needs.
+
+    Raises:
+        OSError: something can't be removed.
+    """
     size = cache_size()
     for kind in KINDS:
-        shutil.rmtree(cache_folder() / kind, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(cache_folder() / kind)
     return size
 
 
