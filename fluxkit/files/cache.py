@@ -6,9 +6,10 @@ file, and nothing in here can be stale.
 
 import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from fluxkit.errors import MachineError
 
 ENVIRONMENT_VARIABLE = "FLUXKIT_CACHE"
 
@@ -42,12 +43,19 @@ def clear_cache() -> CacheSize:
     """Removes every entry; gives what was removed. The next run computes again what it needs.
 
     Raises:
-        OSError: something can't be removed.
+        MachineError: something can't be removed.
     """
     size = cache_size()
     for kind in KINDS:
-        with suppress(FileNotFoundError):
+        try:
             shutil.rmtree(cache_folder() / kind)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise MachineError(
+                f"{cache_folder() / kind} can't be cleared: {error.strerror or error}. Remove it by hand, or name"
+                f" another cache with {ENVIRONMENT_VARIABLE}."
+            ) from error
     return size
 
 

@@ -88,7 +88,7 @@ def held_folder(folder: Path) -> Iterator[None]:
         try:
             held.enter_context(RunLock(folder))
         except OSError as error:
-            raise MachineError(unwritable(folder, error)) from error
+            raise MachineError(unwritable(folder, error, "continue a copy of it")) from error
         yield
 
 

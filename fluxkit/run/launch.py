@@ -140,7 +140,7 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
             try:
                 _write_down(folder, job, result)
             except OSError as error:
-                raise MachineError(unwritable(folder, error)) from error
+                raise MachineError(unwritable(folder, error, "continue a copy of it")) from error
             return _attempts(folder, job, result, reporter=reporter)
 
 

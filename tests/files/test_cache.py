@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from fluxkit.errors import MachineError
 from fluxkit.files.cache import cache_folder, cache_size, clear_cache, entry
 
 
@@ -39,5 +40,5 @@ def test_what_can_not_be_removed_is_not_called_removed(tmp_path, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(shutil, "rmtree", refused)
-    with pytest.raises(OSError, match="Read-only"):
+    with pytest.raises(MachineError, match=r"latents can't be cleared: Read-only .*FLUXKIT_CACHE"):
         clear_cache()
