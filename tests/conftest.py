@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -29,6 +30,12 @@ class FakeNvmlError(Exception):
 
 GOLDEN = Path(__file__).parent / "golden"
 STAND_IN = Path(__file__).parent / "stand_in.py"
+
+
+def pytest_configure() -> None:
+    """Commands that the tests start hear Ctrl-C, also where a shell began the tests in the background, deaf to it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

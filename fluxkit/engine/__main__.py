@@ -1,5 +1,6 @@
 """`python -m fluxkit.engine RUN_FOLDER`: one rank of one run. Facts go to its events file, words to its log."""
 
+import faulthandler
 import os
 import sys
 import time
@@ -88,6 +89,7 @@ def _fail(log: EventLog, error: Exception) -> int:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # a crash of native code says in the log where Python was
     StopRequests.listen()
     try:
         exit_code = main(Path(sys.argv[1]))

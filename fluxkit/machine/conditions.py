@@ -116,7 +116,7 @@ def suspended_seconds() -> float | None:
 
 
 def power_source(root: Path) -> str:
-    """`mains` or `battery`.
+    """`mains` or `battery`; the battery of a mouse or a headset, which has the scope of a device, says nothing of it.
 
     Raises:
         OSError: the kernel does not say.
@@ -124,11 +124,13 @@ def power_source(root: Path) -> str:
     folders = sorted((root / "sys/class/power_supply").iterdir())
     if not folders:
         raise OSError("the kernel lists no power supply")
-    kinds, online, states = (
-        [" ".join(read_words(folder / name)[:1]) for folder in folders] for name in ("type", "online", "status")
-    )
-    plugged_in = any(kind != "Battery" and on == "1" for kind, on in zip(kinds, online, strict=True))
-    return "battery" if "Discharging" in states and not plugged_in else "mains"
+    supplies = [
+        [" ".join(read_words(folder / name)[:1]) for name in ("type", "online", "status", "scope")]
+        for folder in folders
+    ]
+    own = [(kind, online, state) for kind, online, state, scope in supplies if scope != "Device"]
+    plugged_in = any(kind != "Battery" and online == "1" for kind, online, _ in own)
+    return "battery" if not plugged_in and any(state == "Discharging" for _, _, state in own) else "mains"
 
 
 def is_virtual_machine(root: Path) -> bool:

@@ -62,6 +62,21 @@ class Efficiency(Frozen):
     """Measured where, published where, or assumed why."""
 
 
+class Compiling(Frozen):
+    """What compiled blocks give a kind of tuning, what compiling them takes, and how that is known."""
+
+    family: Literal["nano", "schnell"]
+    precision: InferencePrecision
+    devices: tuple[str, ...]
+    """Names of the devices it is stated for."""
+    step_share: float
+    """Seconds of a compiled step / seconds of one that is not."""
+    seconds: float
+    """Of compiling, once a run."""
+    origin: str
+    """Measured where, published where, or assumed why."""
+
+
 class Saturation(Frozen):
     """With how many tokens in one pass a kind of device denoises an image no faster than with more; and the source."""
 
@@ -76,6 +91,7 @@ class Saturation(Frozen):
 class _File(Frozen):
     device: tuple[Peaks, ...]
     efficiency: tuple[Efficiency, ...]
+    compiling: tuple[Compiling, ...]
     saturation: tuple[Saturation, ...]
 
 
@@ -121,6 +137,14 @@ def efficiency(device: Peaks, family: str, work: Work, precision: InferencePreci
     return None
 
 
+def compiling(device: Peaks, family: str, precision: InferencePrecision) -> Compiling | None:
+    """What compiled blocks give tuning on a device; None where nothing is known of it."""
+    for entry in _file().compiling:
+        if (entry.family, entry.precision) == (family, precision) and device.name in entry.devices:
+            return entry
+    return None
+
+
 def saturation(family: str, kind: str) -> Saturation:
     """What saturates a kind of device; stated for every family and kind."""
     return next(entry for entry in _file().saturation if (entry.family, entry.kind) == (family, kind))
@@ -140,6 +164,8 @@ class ExpectedRates(NamedTuple):
     """Whether a CPU is not known, and taken for the one of `devices.toml`."""
     flops_per_second: dict[tuple[Work, InferencePrecision], float]
     """Of the work and precisions for which an efficiency is stated."""
+    compiling: dict[InferencePrecision, Compiling]
+    """By the precisions of tuning for which it is known."""
 
 
 def expected_rates(device_name: str, kind: str, family: str) -> ExpectedRates | None:
@@ -154,4 +180,5 @@ def expected_rates(device_name: str, kind: str, family: str) -> ExpectedRates | 
         for precision in PRECISIONS
         if (rate := flops_per_second(device, family, work, precision))
     }
-    return ExpectedRates(device, known is None, rates)
+    compiled = {precision: entry for precision in PRECISIONS if (entry := compiling(device, family, precision))}
+    return ExpectedRates(device, known is None, rates, compiled)

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from fluxkit.machine.device_peaks import REFERENCE_CORES, expected_rates
+from fluxkit.machine.device_peaks import REFERENCE_CORES, Compiling, expected_rates
 from fluxkit.plan.sizes import Sizes
 from fluxkit.spec.run_spec import RunSpec
 from fluxkit.spec.workload import MIN_TIMED_STEPS
@@ -44,7 +44,8 @@ def expected_times(spec: RunSpec, sizes: Sizes, device_name: str, *, cores: int,
     tuning_seconds = batch_seconds = coverage = None
     if tuning := flops_per_second.get(("tuning", spec.execution.tuning_precision)):
         tuning_seconds = spec.tune.iterations * sizes.cost.train_flops / tuning
-        notes.append(_tuning_note(spec, tuning_seconds))
+        compiling = rates.compiling.get(spec.execution.tuning_precision)
+        notes += [_tuning_note(spec, tuning_seconds), *compiling_notes(spec, compiling, tuning_seconds)]
     if inference := flops_per_second.get(("inference", precision)):
         image_steps = inference / sizes.cost.forward_flops
         batch_seconds = spec.inference.batch_size * spec.inference.num_inference_steps / image_steps
@@ -74,6 +75,27 @@ def _tuning_note(spec: RunSpec, seconds: float) -> str:
         return f"{words}."
     done = max(1, math.ceil(tune.iterations * tune.max_seconds / seconds))
     return f"{words}; tune.max_seconds = {tune.max_seconds:g} ends tuning after about {done}, and the result says so."
+
+
+def compiling_notes(spec: RunSpec, known: Compiling | None, tuning_seconds: float) -> list[str]:
+    """After how many steps compiled blocks would have paid for their compiling, where that is known and allowed.
+
+    Args:
+        spec: what is asked.
+        known: what compiling gives the device.
+        tuning_seconds: of `tune.iterations` steps that are not compiled.
+    """
+    if known is None or spec.changed([("execution.compile", not spec.execution.compile)]) is None:
+        return []
+    saved = tuning_seconds * (1 - known.step_share) / spec.tune.iterations
+    even = math.ceil(known.seconds / saved)
+    pays = "pays" if even <= spec.tune.iterations else "does not pay"
+    note = (
+        f"Compiled blocks take about {span(known.seconds)} before tuning and {1 - known.step_share:.0%} off each step:"
+        f" execution.compile = true is even after {even} steps and {pays} for itself within {spec.tune.iterations}"
+        f" iterations ({known.origin})."
+    )
+    return [note]
 
 
 def _inference_note(spec: RunSpec, seconds: float, in_fp32: float | None, coverage: float) -> str:

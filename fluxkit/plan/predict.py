@@ -3,11 +3,11 @@
 import math
 
 from fluxkit.errors import MachineError
-from fluxkit.machine.device_peaks import REFERENCE_CORES, Peaks, Work, efficiency, flops_per_second
+from fluxkit.machine.device_peaks import REFERENCE_CORES, Peaks, Work, compiling, efficiency, flops_per_second
 from fluxkit.machine.readings import Device, Reading
 from fluxkit.machine.system import ENGINE_PACKAGES, System
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER, pipeline_folder
-from fluxkit.plan.duration import devices_at_work, inference_seconds
+from fluxkit.plan.duration import compiling_notes, devices_at_work, inference_seconds
 from fluxkit.plan.micro_batches import is_tight
 from fluxkit.plan.placement import place
 from fluxkit.plan.plan import Plan, make_plan
@@ -115,7 +115,7 @@ def _performance(spec: RunSpec, plan: Plan, device: Peaks, price: float | None) 
         "iterations_usd": prices.usd(iteration_seconds) if price is not None and iteration_seconds else None,
         "time_usd": prices.usd(tune.seconds) if price is not None else None,
         "cut_after": math.ceil(tune.max_seconds * tuning) if tuning and cut else None,
-        "basis": _basis(device, spec, precision),
+        "basis": (*_basis(device, spec, precision), *_compiling(device, spec, iteration_seconds)),
     }
 
 
@@ -140,6 +140,12 @@ def _basis(device: Peaks, spec: RunSpec, tuning: InferencePrecision) -> tuple[st
         else:
             sentences.append(f"{device.title}, {work} in {precision}: no efficiency is known, so no time is predicted.")
     return tuple(sentences)
+
+
+def _compiling(device: Peaks, spec: RunSpec, iteration_seconds: float | None) -> list[str]:
+    known = compiling(device, spec.model.family, spec.execution.tuning_precision)
+    notes = compiling_notes(spec, known, iteration_seconds) if iteration_seconds else []
+    return [f"{device.title}: {note}" for note in notes]
 
 
 def _sizes_anywhere(spec: RunSpec) -> Sizes:

@@ -140,6 +140,10 @@ class PhaseTelemetry(Frozen):
     """Share of the samples in which a GPU was at its power limit, which is usual under load."""
     throttle_reasons: tuple[str, ...] = ()
     """Reasons for which a GPU lowered its clocks, as the driver names them; idling and set clocks are none."""
+    battery_share: Share | None = None
+    """Share of the samples in which the machine ran on its battery."""
+    suspended_seconds: Amount | None = None
+    """How long the machine slept in it."""
 
 
 class Telemetry(Frozen):

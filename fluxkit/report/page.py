@@ -308,7 +308,6 @@ def _not_measured(comparison: Comparison, section: Mapping[str, Any]) -> list[st
         "speed": [] if section["speed_charts"] else ["no run was timed"],
         "energy": [] if section["energy_columns"] else [row.energy.reason for row in rows],
         "scaling": [] if section["scaling"] else scaled or ["no configuration ran on several devices"],
-        "cost": [] if workload.priced else ["no price given"],
     }
     return [
         f"{name} ({listed(sorted({printable(reason) for reason in reasons if reason}) or ['no complete run'])})"
@@ -388,12 +387,15 @@ def _environment() -> Any:
         verdict_words,
         work_sentence,
     )  # fmt: skip
+    costs = {cost.key for cost in COSTS}
     environment.globals.update(
         {function.__name__: function for function in functions},
         beside=_beside,
         besides=_besides,
         best_of=lambda metric: Markup(' data-best="{}"').format({"lower": "low"}.get(metric.better or "", "high")),
-        costs={cost.key for cost in COSTS},
+        costs=costs,
+        # What a reader's own prices make untrue: it is hidden while there are any.
+        stored=lambda quantity: Markup(f' data-stored="{quantity}"') if quantity in costs else "",  # noqa: S704 - a key
         quantity_title=lambda quantity: BY_QUANTITY[quantity].title,
         run_anchor=lambda id_: "run-" + re.sub(r"[^A-Za-z0-9._-]+", "-", id_),
         sci=lambda value: MISSING if value is None else f"{value:.2g}",

@@ -5,6 +5,7 @@ Nothing here may stop a run: what can't be read is None in its series.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -14,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, get_args
 
-from fluxkit.machine.conditions import hottest_celsius, thermal_zones
+from fluxkit.machine.conditions import hottest_celsius, power_source, suspended_seconds, thermal_zones
 from fluxkit.machine.nvml_sampler import POWER_CAP, Gpus, throttle_reasons
 from fluxkit.machine.readings import CPUS, ROOT, read_numbers
 from fluxkit.record.facts import TimedPhase
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 INTERVAL_SECONDS = 0.5
 LOOK_SECONDS = 10.0
-"""Between looks at the engine's descendants: a look reads all of /proc, on the cores that are being measured."""
+"""Between looks at the engine's descendants and the charger: such a look costs time on the cores that are measured."""
 MOST_POINTS = 240
 """Of a stored series."""
 FREQUENCIES = 8
@@ -54,6 +55,9 @@ class Sample(NamedTuple):
     reasons: int | None
     """NVML's event bits of all GPUs together; None without one."""
     joules: float | None
+    on_battery: bool | None = None
+    suspended_seconds: float | None = None
+    """Since the machine started."""
 
 
 class Sampler:
@@ -77,6 +81,8 @@ class Sampler:
         self._cpu_seconds, self._began, self._pid = 0.0, time.monotonic(), 0
         self._family: list[psutil.Process] = []
         self._looked, self._looked_in = -math.inf, ""
+        self._root = root
+        self._on_battery: bool | None = None
         self._clocks = [cpu / "cpufreq/scaling_cur_freq" for cpu in (root / CPUS).glob("cpu[0-9]*")][:FREQUENCIES]
         self._zones = thermal_zones(root)
 
@@ -128,6 +134,7 @@ class Sampler:
         import psutil
 
         gpus, phase = self._gpus.sample(), self._phase()
+        self._look_around(phase or "")
         values: dict[str, float | None] = {
             "cpu_frequency_hertz": _six_digit_mean(kilohertz * 1e3 for kilohertz in read_numbers(self._clocks)),
             "temperature_celsius": hottest_celsius(self._zones),
@@ -137,14 +144,15 @@ class Sampler:
         for index, gpu in enumerate(gpus):
             reasons = (reasons or 0) | int(gpu.pop("event_reasons") or 0)
             values |= {f"gpu_{index}_{name}": value for name, value in gpu.items()}
-        cores, resident = self._cores(phase or "")
-        values["engine_resident_bytes"] = resident
-        return Sample(time.monotonic() - self._began, phase, values, cores, reasons, self._meter.joules())
+        cores, values["engine_resident_bytes"] = self._cores()
+        return Sample(
+            time.monotonic() - self._began, phase, values, cores, reasons, self._meter.joules(),
+            self._on_battery, suspended_seconds(),
+        )  # fmt: skip
 
-    def _cores(self, phase: str) -> tuple[Cores, float | None]:
+    def _cores(self) -> tuple[Cores, float | None]:
         import psutil
 
-        self._look_for_family(phase)
         system, own = psutil.cpu_times(), os.times()
         names = ("user", "nice", "system", "irq", "softirq")
         busy = sum(getattr(system, name, 0.0) for name in names)
@@ -158,13 +166,17 @@ class Sampler:
         cores = Cores(busy, getattr(system, "steal", 0.0), engine, own.user + own.system)
         return cores, resident or None
 
-    def _look_for_family(self, phase: str) -> None:
+    def _look_around(self, phase: str) -> None:
+        """At what changes seldom: which processes are the engine's, and whether the charger is in."""
         import psutil
 
         now = time.monotonic()
         if not self._pid or (now - self._looked < LOOK_SECONDS and phase == self._looked_in):
             return
         self._looked, self._looked_in = now, phase
+        self._on_battery = None
+        with suppress(OSError):
+            self._on_battery = power_source(self._root) == "battery"
         with suppress(psutil.Error):
             head = psutil.Process(self._pid)
             self._family = [head, *head.children(recursive=True)]
@@ -173,7 +185,20 @@ class Sampler:
 def phase_telemetry(samples: Sequence[Sample]) -> list[PhaseTelemetry]:
     """What was seen in each timed phase."""
     inside = {phase: [sample for sample in samples if sample.phase == phase] for phase in get_args(TimedPhase)}
-    return [_of_phase(phase, within) for phase, within in inside.items() if within]
+    return [
+        _of_phase(phase, within).model_copy(update={"suspended_seconds": _suspended(phase, samples)})
+        for phase, within in inside.items()
+        if within
+    ]
+
+
+def _suspended(phase: TimedPhase, samples: Sequence[Sample]) -> float | None:
+    """Seconds of sleep, to milliseconds, between two samples of which one or both are of the phase."""
+    known = [(sample.phase, sample.suspended_seconds) for sample in samples if sample.suspended_seconds is not None]
+    slept = [
+        after - before for (earlier, before), (later, after) in itertools.pairwise(known) if phase in {earlier, later}
+    ]
+    return round(max(0.0, math.fsum(slept)), 3) if known else None
 
 
 def _of_phase(phase: TimedPhase, samples: Sequence[Sample]) -> PhaseTelemetry:
@@ -181,6 +206,7 @@ def _of_phase(phase: TimedPhase, samples: Sequence[Sample]) -> PhaseTelemetry:
 
     reasons = [sample.reasons for sample in samples if sample.reasons is not None]
     capped = [bool(bits & POWER_CAP) for bits in reasons]
+    on_battery = [sample.on_battery for sample in samples if sample.on_battery is not None]
     busy = _busy_cores(samples)
     return PhaseTelemetry(
         phase=phase,
@@ -191,6 +217,7 @@ def _of_phase(phase: TimedPhase, samples: Sequence[Sample]) -> PhaseTelemetry:
         logical_cores=psutil.cpu_count(logical=True),
         power_capped_share=sum(capped) / len(capped) if capped else None,
         throttle_reasons=tuple(dict.fromkeys(word for bits in reasons for word in throttle_reasons(bits))),
+        battery_share=sum(on_battery) / len(on_battery) if on_battery else None,
     )
 
 

@@ -60,6 +60,8 @@ class Name(Frozen):
     """Its mean in what the question asks for: “800 iterations in 42 s”, “28.32 dB”."""
     interval: str = ""
     """At 95 %, in the unit of the value: “34 to 55”."""
+    per: str = ""
+    """Of a cost, the work that it pays for: “per 1,000 adapters”."""
 
 
 class Answer(Frozen):
@@ -84,6 +86,8 @@ class Answer(Frozen):
     """What the number rests on and what is known against the others: for small type."""
     sentence: str
     """All of it, as a text says it."""
+    by_price: str = ""
+    """Which of several equal ones is cheapest at the prices of the comparison: all that holds no longer at others."""
     grade: Grade | None = None
     grade_reason: str = ""
     """Which checks lowered the grade, in words."""
@@ -95,7 +99,7 @@ class Answer(Frozen):
         """Who leads, by which number and how surely, in a line or two."""
         if not self.names:
             return f"{self.verdict}. {self.detail}"
-        leader, *others = (f"{quoted(name.name)} {name.value}" for name in self.names)
+        leader, *others = (f"{quoted(name.name)} {name.value} {name.per}".rstrip() for name in self.names)
         more = [f"{self.more} more"] if self.more else []
         equal = f"Equal: {listed([leader, *others, *more])}" if self.verdict else leader
         grade = f" (grade {self.grade})" if self.grade else ""
@@ -125,11 +129,14 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     # Which memory is enough is asked of each configuration, whoever needs the least.
     named = rows if question.asks == "memory" else [leader, *beside]
     names = _names(workload, metric, question, named)
-    choice = [_choice(workload, metric, [leader, *beside])] if equal else []
+    choice, by_price = _choice(workload, metric, [leader, *beside]) if equal else ("", "")
     rests_on = _rests_on(workload, metric, question, leader)
     about = _about_the_interval(workload, metric, leader, others)
     beside_it = (*_other_precisions(workload, metric), *_not_ranked(workload, metric), *_fits(metric, question, rows))
-    detail = "; ".join([rests_on, *choice, *about, *beside_it])
+    detail, whole = (
+        "; ".join(text for text in (rests_on, chosen, *about, *beside_it) if text)
+        for chosen in (choice, choice or by_price)
+    )
     words = question.ties if equal else question.leads
     who = listed([quoted(row.name) for row in (leader, *beside)]) if equal else quoted(leader.name)
     contrasts = [between(workload, metric, leader, row)[0] for row in others]
@@ -137,7 +144,7 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     said = _estimate(workload, metric, leader, others, state)
     most = MOST_LISTED if question.asks == "memory" else MOST_NAMES
     held = f" (95 % interval {names[0].interval})" if names[0].interval else ""
-    rests = f"{names[0].value}{held}, {detail}."
+    rests = f"{names[0].value}{held}, {whole}."
     return Answer(
         scenario=question.scenario,
         quantity=metric.quantity,
@@ -148,6 +155,7 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         more=max(0, len(names) - most),
         estimate=_begun(said) if said else "",
         detail=_begun(detail),
+        by_price=_begun(by_price) if by_price else "",
         sentence=f"{who} {words}: {said}. {rests}" if said else f"Only {who} has this number: {rests}",
         grade=grade,
         grade_reason=_why_graded(metric, rows, grade),
@@ -172,14 +180,20 @@ def _names(workload: Workload, metric: Metric, question: Question, rows: Sequenc
     estimates = [row.estimate(metric.key) for row in workload.rows if row.usable(metric.key)]
     slowest = min(estimate.mean or 0.0 for estimate in estimates)
     lead, unit, asked = _as_asked(workload, metric, question, slowest)
+    work = metric.unit_of_work(int(workload.tables["tune"]["iterations"] or 0)).partition(" of ")[0]
+    per = f"per {work}" if work else ""
     shared = None if metric.per else column_decimals(asked(estimate) for estimate in estimates)
     names = []
     for row in rows:
         value, interval = asked(row.estimate(metric.key))
         decimals = decimals_of(value, interval) if shared is None else shared
-        held = f"{number(interval.low, decimals)} to {number(interval.high, decimals)}" if interval else ""
-        text = plain(value) if 0 < abs(value) < SMALLEST_PLAIN else number(value, decimals)
-        names.append(Name(name=row.name, number=row.number, value=f"{lead}{text}{unit}", interval=held))
+        is_tiny = 0 < abs(value) < SMALLEST_PLAIN
+        text, *ends = (
+            plain(one) if is_tiny else number(one, decimals)
+            for one in (value, *((interval.low, interval.high) if interval else ()))
+        )
+        held = " to ".join(ends)
+        names.append(Name(name=row.name, number=row.number, value=f"{lead}{text}{unit}", interval=held, per=per))
     return names
 
 
@@ -204,7 +218,8 @@ def _as_asked(
     steps = int(workload.tables["inference"]["num_inference_steps"] or 1)
     images = question.asks == "images"
     factor = 1 / steps if images else metric.factor
-    unit = f" images/s at {counted(steps, 'step')}" if images else f" {metric.unit}".rstrip()
+    # A score without a unit has its name in that place.
+    unit = f" images/s at {counted(steps, 'step')}" if images else f" {metric.unit or metric.title.lower()}"
     return (
         "",
         unit,
@@ -354,7 +369,7 @@ def _beside(workload: Workload, metric: Metric, row: Row) -> str:
         return f"in {row.inference_precision}"
     if metric.per:
         work = metric.unit_of_work(int(workload.tables["tune"]["iterations"] or 0))
-        return f"for {'' if work[0].isdigit() else 'an '}{work}" if work != metric.per else ""  # else the title says it
+        return f"for {'' if work[0].isdigit() else 'an '}{work}"
     untuned = row.estimate(metric.untuned or "")
     return "" if untuned.mean is None else f"from {value_text(untuned)} untuned"
 
@@ -394,13 +409,17 @@ def _about_the_interval(workload: Workload, metric: Metric, leader: Row, others:
     return [f"the difference with its {level_text(interval.level)} interval"]
 
 
-def _choice(workload: Workload, metric: Metric, equal: list[Row]) -> str:
-    """What to choose by where the question itself leaves several: the first one that tells them apart."""
+def _choice(workload: Workload, metric: Metric, equal: list[Row]) -> tuple[str, str]:
+    """What to choose by where the question itself leaves several: the first one that tells them apart.
+
+    It stands in the second place if it is a cost.
+    """
     for other in QUESTIONS:
         leader = decided_leader(workload, other, equal) if other.question and other.key != metric.key else None
         if leader and other.question:
-            return f"of these {quoted(leader.name)} {other.question.leads}"
-    return "no other question here tells these apart: choose by price or by what is at hand"
+            chosen = f"of these {quoted(leader.name)} {other.question.leads}"
+            return ("", chosen) if other.per and not metric.per else (chosen, "")
+    return "no other question here tells these apart: choose by price or by what is at hand", ""
 
 
 def _no_answer(workload: Workload, metric: Metric, question: Question) -> Answer:

@@ -105,8 +105,10 @@ def _in_unit(estimate: Estimate, factor: float, decimals: int | None) -> tuple[s
     if estimate.mean is None:
         return MISSING, ""
     value = estimate.mean * factor
-    text, held = written(value, estimate.interval and scaled(estimate.interval, factor), decimals)
-    return plain(value) if 0 < abs(value) < SMALLEST_PLAIN else text, held
+    interval = estimate.interval and scaled(estimate.interval, factor)
+    if 0 < abs(value) < SMALLEST_PLAIN:
+        return plain(value), f"[{plain(interval.low)}, {plain(interval.high)}]" if interval else ""
+    return written(value, interval, decimals)
 
 
 def quoted(name: str) -> str:

@@ -98,17 +98,28 @@ def swapped(result: RunResult) -> Iterator[Finding]:
 
 
 def on_battery(result: RunResult) -> Iterator[Finding]:
-    """A laptop on its battery is another machine."""
+    """A laptop on its battery is another machine, be it for a part of a timed phase."""
     looks = (result.system.before, result.system.after)
     if any(
         look.readings["power_source"].value == "battery" for look in looks if look and "power_source" in look.readings
     ):
         yield from about(SPEEDS, "C", "The machine ran on its battery.")
+        return
+    for phase in _watched(result):
+        if phase.battery_share:
+            during = f"During {TIMED_WORDS[phase.phase]}"
+            evidence = f"{during} the machine ran on its battery for {phase.battery_share:.0%} of the time."
+            yield Finding(SPEED_SUBJECTS[phase.phase], "C", evidence)
 
 
 def suspended(result: RunResult) -> Iterator[Finding]:
     """The machine slept in mid-run: its clocks and caches were cold again, and its own clock did not see it."""
-    seconds = _growth(result, "suspended_seconds")
+    slept = [phase for phase in _watched(result) if (phase.suspended_seconds or 0.0) > SUSPENDED_SECONDS]
+    for phase in slept:
+        evidence = f"During {TIMED_WORDS[phase.phase]} the machine was suspended for {phase.suspended_seconds:.0f} s."
+        yield Finding(SPEED_SUBJECTS[phase.phase], "C", evidence)
+    # Between the attempts of a run that was continued it may sleep; that is no part of the run.
+    seconds = None if slept or len(result.telemetry) > 1 else _growth(result, "suspended_seconds")
     if seconds and seconds > SUSPENDED_SECONDS:
         yield from about(SPEEDS, "C", f"The machine was suspended for {seconds:.0f} s while the run went on.")
 

@@ -90,6 +90,8 @@ TITLES = {
     "cpu_throttled": "processor throttled",
     "quota_throttled": "held back by a quota",
     "swapped": "memory was swapped out",
+    "on_battery": "ran on its battery",
+    "suspended": "suspended while it ran",
     "gpu_in_use": "GPU in use by others",
     "gpu_held_back": "GPU held back",
     "gpu_memory_errors": "GPU memory errors",

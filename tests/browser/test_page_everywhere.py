@@ -12,6 +12,7 @@ from pathlib import Path
 import builders
 import pytest
 from browsed import HERE, column, study
+from many_results import write_results
 from pages import written
 
 from fluxkit.compare.published import load_published
@@ -203,6 +204,22 @@ def test_the_laptop_study_is_short(browser, tmp_path):
     assert page.evaluate("document.documentElement.scrollHeight") <= 9300
     assert len(page.locator("body").inner_text().split()) <= 2730
     assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) <= 10
+    page.close()
+
+
+def test_twenty_configurations_print_on_fourteen_pages(browser, tmp_path):
+    """On paper each configuration keeps its row in every table, and the pictures of five of them stand for all."""
+    written(write_results(tmp_path / "runs", 20, 3), tmp_path / "index.html")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((tmp_path / "index.html").as_uri())
+    assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) <= 14
+    page.emulate_media(media="print")
+    for table in ("#w1-numbers", "table.prices", "table.board"):
+        assert page.locator(f"{table} tbody tr:visible").count() == 20
+    assert page.locator("#w1-numbers thead th[data-cost]:visible").count() == 1
+    assert page.locator("table.prices td[data-cost]:visible").count() == 20 * 5
+    assert page.locator(".pictures thead th[data-configuration]:visible").count() == 5
+    assert page.get_by_text("On paper are the pictures of the first five").is_visible()
     page.close()
 
 

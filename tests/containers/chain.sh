@@ -109,9 +109,9 @@ make_sif cpu
 say "Apptainer: run it as an ordinary user"
 sif_proof
 
-say "Slurm: submit apptainer/run.sbatch"
+say "Slurm: the README's walk, two jobs of apptainer/run.sbatch and the laptop's run on one page"
 slurm_up
-slurm_job
+slurm_walk
 say "Slurm: pre-empt it, and see it continue"
 slurm_preempted_job
 

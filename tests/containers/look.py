@@ -81,8 +81,22 @@ def interrupted(folder: str) -> None:
     assert result["interruptions"], "the result states no interruption"
 
 
+def walk(folder: str) -> None:
+    """What `compare` printed and the page show one workload, with each machine's row and the prices of two of them."""
+    files = sorted(Path(folder).rglob("result.json"))
+    labels = {json.loads(file.read_text("utf-8"))["spec"]["hardware"]["label"] for file in files}
+    assert len(labels) == len(files) == 3, files  # one run each
+    compared, page = (Path(folder, name).read_text("utf-8") for name in ("compared", "report.html"))
+    for text in (compared, page):
+        assert not labels - {label for label in labels if label in text}, (labels, text[:2000])
+        assert "Workload 2" not in text, text[:2000]
+    assert "1.9 USD/h" in page, "the page lacks the price of one machine"
+    assert "7.6 USD/h" in page, "the page lacks the price of the other"
+
+
 COMMANDS = {
-    each.__name__: each for each in (version, metadata, labelled, billed, completed, same, same_numbers, interrupted)
+    command.__name__: command
+    for command in (version, metadata, labelled, billed, completed, same, same_numbers, interrupted, walk)
 }
 
 if __name__ == "__main__":

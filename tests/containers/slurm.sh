@@ -100,12 +100,24 @@ came_out_well() { # job
     state_is "$1" 'JobState=COMPLETED .*ExitCode=0:0' || fail "job $1 failed: $(tail -n 20 "$scratch/jobs/fluxkit-$1.out")"
 }
 
-slurm_job() { # two processes: torchrun inside the one container
-    local job image
-    job=$(submit nano-two-process --quiet "${tiny[@]}")
-    came_out_well "$job"
+slurm_walk() { # the README's study of three machines, with CPU presets: the second job is torchrun inside the one container
+    local job image jobs=()
+    jobs+=("$(submit nano-laptop-cpu --quiet "${tiny[@]}" --set hardware.label=cluster-one --set hardware.usd_per_hour=1.9)")
+    jobs+=("$(submit nano-two-process --quiet "${tiny[@]}" --set hardware.label=cluster-several --set hardware.usd_per_hour=7.6)")
+    for job in "${jobs[@]}"; do came_out_well "$job"; done
     image=fluxkit.sif@sha256:$(sha256sum "$scratch/fluxkit.sif" | cut -d ' ' -f 1)
-    look completed "$scratch/jobs/runs/$job" "$image" "${revision%-dirty}"
+    look completed "$scratch/jobs/runs" "$image" "${revision%-dirty}"
+    install -d -o "$ordinary" -g "$ordinary" "$scratch/walk"
+    cp -a "$scratch/sif" "$scratch/walk/laptop" # what sif_proof ran
+    cp -a "$scratch/jobs/runs" "$scratch/walk/cluster"
+    on_laptop compare laptop cluster >"$scratch/walk/compared" || fail "compare ended with $?"
+    on_laptop report laptop cluster -o report.html || fail "report ended with $?"
+    look walk "$scratch/walk"
+}
+
+on_laptop() { # arguments of fluxkit, in the folder where the studies of all machines lie
+    as_ordinary apptainer --quiet exec --cleanenv --no-home --bind "$scratch/walk:/bench/runs" --pwd /bench/runs \
+        "$scratch/fluxkit.sif" fluxkit "$@"
 }
 
 engine_of() { # job: process id of its engine

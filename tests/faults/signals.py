@@ -205,6 +205,8 @@ def one_download(table: Table, folder: Path, number: int) -> None:
 def main(count: int = 2 * len(STOP_SIGNALS)) -> int:
     """So many studies, each with one signal at every moment; gives how many faults there were."""
     random.seed(0)
+    for number in STOP_SIGNALS:  # a shell's background job is started deaf to some, and its children would be
+        signal.signal(number, signal.SIG_DFL)
     cells = [(number, processes) for processes in PRESETS for number in STOP_SIGNALS]
     if count < len(cells):
         random.shuffle(cells)

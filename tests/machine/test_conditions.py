@@ -125,10 +125,11 @@ def test_ranges():
         ({"AC/type": "Mains", "AC/online": "1", "BAT0/type": "Battery", "BAT0/status": "Charging"}, "mains"),
         ({"AC/type": "Mains", "AC/online": "0", "BAT0/type": "Battery", "BAT0/status": "Discharging"}, "battery"),
         ({"BAT0/type": "Battery", "BAT0/status": "Full"}, "mains"),
+        ({"mouse/type": "Battery", "mouse/status": "Discharging", "mouse/scope": "Device"}, "mains"),
     ],
 )
 def test_power_source(root, supplies, source):
-    """A charger that is plugged in means mains; a battery that empties means battery."""
+    """A charger that is plugged in means mains; a battery that empties means battery, if it isn't a mouse's."""
     assert power_source(root({f"sys/class/power_supply/{name}": text for name, text in supplies.items()})) == source
 
 

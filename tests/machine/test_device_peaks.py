@@ -137,6 +137,25 @@ def test_a_plan_on_a_known_gpu_predicts_its_seconds(machine, schnell):
     assert make_plan(schnell, machine(2, gpus=1), sizes=sizes_of(schnell, SCHNELL_FOLDER)).predicted_seconds is None
 
 
+@pytest.mark.parametrize(("iterations", "words"), [(200, "pays for itself within 200"), (20, "does not pay")])
+def test_a_plan_says_when_compiling_pays(schnell, iterations, words):
+    """On an H100 20 s of compiling are even when a third of the seconds of so many steps are as many."""
+    tune = schnell.tune.model_copy(update={"iterations": iterations})
+    spec = schnell.model_copy(update={"tune": tune})
+    found = predict(spec, device_named("H100"))
+    step = found.iteration_seconds / iterations
+    even = math.ceil(20.0 / (step * 0.33))
+    assert f"is even after {even} steps and {words}" in " ".join(found.basis)
+
+
+@pytest.mark.parametrize("execution", [{"precision": "float32"}, {"quantization": "int8"}])
+def test_of_compiling_that_is_not_known_or_not_allowed_a_plan_says_nothing(schnell, execution):
+    """FP32 has no published figure, and int8 weights are not compiled."""
+    changed = schnell.execution.model_copy(update=execution | {"inference_precision": "bfloat16"})
+    spec = schnell.model_copy(update={"execution": changed})
+    assert "execution.compile" not in " ".join(predict(spec, device_named("H100")).basis)
+
+
 @pytest.mark.usefixtures("small_pipeline")
 def test_full_tuning_in_bfloat16_has_no_predicted_peak(spec, machine):
     """Where only a lower bound is known, none is stated as a prediction."""

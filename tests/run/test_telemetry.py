@@ -42,6 +42,49 @@ def test_throttling_of_any_sample_is_kept():
     assert throttle_reasons(0x1 | 0x2 | 0x4 | 0x10 | 0x100) == ()
 
 
+def test_a_charger_that_is_pulled_out_in_mid_run_is_seen(tmp_path, monkeypatch):
+    """The power supply is looked at as each phase begins and every ten seconds, so that a pulled charger is seen."""
+    for name, text in {
+        "AC/type": "Mains",
+        "AC/online": "1",
+        "BAT0/type": "Battery",
+        "BAT0/status": "Discharging",
+    }.items():
+        file = tmp_path / "sys/class/power_supply" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
+    at, clock = {"phase": "load"}, [100.0]
+    monkeypatch.setattr("fluxkit.run.telemetry.time.monotonic", lambda: clock[0])
+    sampler = Sampler(lambda: at["phase"], root=tmp_path).watch(os.getpid())
+    looks = [("load", 1, 0), ("tune", 1, 1), ("tune", 0, 2), ("tune", 0, 13), ("inference", 1, 14), ("evaluate", 0, 15)]
+    for phase, online, seconds in looks:
+        at["phase"], clock[0] = phase, 100.0 + seconds
+        (tmp_path / "sys/class/power_supply/AC/online").write_text(f"{online}\n")
+        sampler._samples.append(sampler._sample())
+    shares = {phase.phase: phase.battery_share for phase in sampler.telemetry(0).phases}
+    assert shares == {"tune": pytest.approx(1 / 3), "inference": 0.0}
+
+
+def test_a_machine_without_a_battery_has_no_share_of_it(tmp_path):
+    """Where the kernel lists no power supply, nothing is said of one."""
+    sampler = Sampler(lambda: "tune", root=tmp_path).watch(os.getpid())
+    sampler._samples.append(sampler._sample())
+    assert sampler.telemetry(0).phases[0].battery_share is None
+
+
+def test_a_sleep_is_that_of_the_phase_that_it_fell_into(monkeypatch):
+    """A sleep, by which one clock gets ahead of the other, is told of the phase that it happened in."""
+    at, ahead = {"phase": "tune"}, 5000.0
+    clocks = {time.CLOCK_BOOTTIME: lambda: 100.0 + ahead, time.CLOCK_MONOTONIC: lambda: 100.0}
+    monkeypatch.setattr("fluxkit.machine.conditions.time.clock_gettime", lambda clock: clocks[clock]())
+    sampler = Sampler(lambda: at["phase"]).watch(os.getpid())
+    for phase, slept in [("tune", 0.0), ("tune", 0.0), ("evaluate", 60.0), ("inference", 0.0), ("inference", 900.0)]:
+        at["phase"], ahead = phase, ahead + slept
+        sampler._samples.append(sampler._sample())
+    phases = {phase.phase: phase.suspended_seconds for phase in sampler.telemetry(0).phases}
+    assert phases == {"tune": 60.0, "inference": 900.0}  # a sleep between two looks may have begun in either phase
+
+
 def test_series_are_decimated():
     """A stored series has at most so many points, each the mean of a group; one without values is left out."""
     samples = [sample(float(n), clock=float(n), nothing=None) for n in range(10)]

@@ -7,12 +7,13 @@ import pytest
 
 from fluxkit.compare.compare import compare
 from fluxkit.compare.ranking import standing
-from fluxkit.compare.reader_options import ReaderOptions
+from fluxkit.compare.reader_options import ALL, ReaderOptions
 from fluxkit.record.metrics import METRICS
 from fluxkit.stats import Interval
 from fluxkit.text.answers import answers, decided_sentence, design_sentence
-from fluxkit.text.number_format import column_decimals, level_text
+from fluxkit.text.number_format import column_decimals, interval_text, level_text, value_text
 from fluxkit.text.text_table import cell, render
+from fluxkit.trust.estimate import Estimate
 
 
 def asked(results, quantity, given=None):
@@ -259,3 +260,22 @@ def test_a_column_has_one_number_of_decimals():
     for metric in METRICS:
         texts = [cell(workload, row, metric).value for row in workload.rows if row.estimate(metric.key).mean]
         assert metric.per or len({len(text.partition(".")[2]) for text in texts}) <= 1, metric.key
+
+
+@pytest.mark.parametrize(("usd_per_hour", "unit"), [(3.0, "adapter"), (0.03, "1,000 adapters")])
+def test_a_cost_says_which_work_it_pays_for(usd_per_hour, unit):
+    """“Least money per adapter” is followed by what one costs, or a thousand where one costs next to nothing."""
+    answer = asked(builders.study(), "usd_per_adapter", ReaderOptions(usd_per_hour={ALL: usd_per_hour}))
+    assert f" USD per {unit}" in answer.short
+    assert f", for {'an ' if unit == 'adapter' else ''}{unit} of 200 iterations" in answer.sentence
+
+
+def test_a_score_without_a_unit_says_its_name():
+    """A loss has no unit, so that its number stands with its name."""
+    assert asked(builders.study(), "validation_loss").names[0].value.endswith(" held-out loss")
+
+
+def test_a_tiny_number_and_its_interval_are_never_zeros():
+    """What is below a ten thousandth has an interval in the same form, not one of zeros."""
+    tiny = Estimate(mean=2.5e-8, values=(2.4e-8, 2.6e-8), interval=Interval(low=2.4e-8, high=2.6e-8, level=0.95))
+    assert (value_text(tiny), interval_text(tiny)) == ("2.50e-08", "[2.40e-08, 2.60e-08]")

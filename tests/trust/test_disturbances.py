@@ -8,6 +8,7 @@ from stand_in import Log, whole_run
 from fluxkit.fold.fold import fold
 from fluxkit.machine.readings import Reading
 from fluxkit.record.result import PhaseTelemetry, Telemetry
+from fluxkit.trust import disturbances
 
 
 @pytest.fixture
@@ -101,6 +102,43 @@ def test_swapping_is_a_doubt(found):
 def test_a_battery_is_a_doubt(found):
     """A laptop on its battery clocks differently."""
     assert found(after={"power_source": "battery"})["on_battery", "training_speed"] == "C"
+
+
+def test_a_charger_that_was_out_for_a_while_is_a_doubt_about_that_phase(found):
+    """A laptop that began and ended on mains, and was unplugged during tuning, has a doubtful training speed alone."""
+    mains = {"power_source": "mains"}
+    checks = found(phase(battery_share=0.25), phase("inference", battery_share=0.0), before=mains, after=mains)
+    assert [check for check in checks if check[0] == "on_battery"] == [("on_battery", "training_speed")]
+    assert checks["on_battery", "training_speed"] == "C"
+
+
+def test_a_sleep_between_the_attempts_of_a_run_is_no_part_of_it(base):
+    """A laptop that slept after a run was stopped, and before it was continued, measured awake."""
+    looks = {"before": look(base, {"suspended_seconds": 0.0}), "after": look(base, {"suspended_seconds": 9e4})}
+    attempts = [
+        Telemetry(
+            attempt=attempt, interval_seconds=0.5, samples=9, sampler_cpu_seconds=0.0, wall_seconds=9.0, series={},
+            phases=(phase(suspended_seconds=0.0),),
+        )
+        for attempt in range(2)
+    ]  # fmt: skip
+    system = base.system.model_copy(update=looks)
+    found_in = [
+        list(disturbances.suspended(base.model_copy(update={"system": system, "telemetry": tuple(attempts[:count])})))
+        for count in (1, 2)
+    ]
+    assert [len(findings) for findings in found_in] == [2, 0]
+
+
+def test_a_sleep_inside_a_phase_is_a_doubt_about_that_phase(found):
+    """What was timed while the machine slept is doubtful, and what was not is said nothing of."""
+    checks = found(
+        phase(suspended_seconds=0.0), phase("inference", suspended_seconds=900.0),
+        before={"suspended_seconds": 0.0}, after={"suspended_seconds": 900.0},
+    )  # fmt: skip
+    assert {name: grade for name, grade in checks.items() if name[0] == "suspended"} == {
+        ("suspended", "inference_speed"): "C"
+    }
 
 
 def test_a_sleep_in_mid_run_is_a_doubt(found):

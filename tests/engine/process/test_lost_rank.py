@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,9 @@ def await_tuning(folder: Path) -> None:
         time.sleep(0.05)
 
 
-def test_a_killed_rank_fails_the_run(tmp_path: Path) -> None:
-    """Rank 1 is killed while tuning: the result says so, soon, and no process of the run is left."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_killed_rank_fails_the_run(tmp_path: Path, number: signal.Signals) -> None:
+    """Rank 1 is killed, or crashes in native code, while tuning: the result says so, soon, and no process is left."""
     folder, killed = tmp_path / "run", [0.0]
 
     def kill() -> None:
@@ -83,11 +85,13 @@ def test_a_killed_rank_fails_the_run(tmp_path: Path) -> None:
         ranks = [each for each in psutil.Process().children(recursive=True) if "fluxkit.engine" in each.cmdline()]
         (one,) = [each for each in ranks if each.environ().get("RANK") == "1"]
         killed[0] = time.monotonic()
-        one.kill()
+        one.send_signal(number)
 
     result, family, ended = launched(folder, meanwhile=kill)
     assert (result.status, result.error.kind, result.error.phase) == ("failed", "Killed", "tune")
-    assert result.error.message.startswith("rank 1 was ended by signal 9 (SIGKILL)")
+    assert result.error.message.startswith(f"rank 1 was ended by signal {int(number)} ({number.name})")
+    if number == signal.SIGSEGV:  # where Python was
+        assert "fluxkit/engine/tuning/trajectory.py" in (folder / "engine.log").read_text()
     assert ended - killed[0] < STUCK_SECONDS + 20
     assert family
     assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]

@@ -27,6 +27,7 @@ const valueText = (value, interval) => {
 
 const intervalText = (value, interval) => {
   if (!interval) return "";
+  if (value !== 0 && Math.abs(value) < 1e-4) return `[${interval.map((end) => valueText(end)).join(", ")}]`;
   const decimals = decimalsOf(value, interval);
   return `[${fixed(interval[0], decimals)}, ${fixed(interval[1], decimals)}]`;
 };

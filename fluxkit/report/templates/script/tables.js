@@ -14,6 +14,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
   if (body.rows.length < 2) continue;
+  const sort = (place, down) => body.append(...[...body.rows].sort((a, b) => inOrder(cellValue(a, place), cellValue(b, place), down)));
   heads.forEach((head, place) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -26,21 +27,25 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const down = (head.getAttribute("aria-sort") === first) !== highFirst;
       for (const each of heads) each.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      body.append(...[...body.rows].sort((a, b) => inOrder(cellValue(a, place), cellValue(b, place), down)));
+      sort(place, down);
     });
+  });
+  // A reader's price may have put its numbers into another order.
+  table.addEventListener("changed", () => {
+    const place = heads.findIndex((head) => head.hasAttribute("aria-sort"));
+    if (place >= 0) sort(place, heads[place].getAttribute("aria-sort") === "descending");
   });
 }
 
 // A configuration that is filtered out leaves every table, chart, legend and picture of its workload.
 for (const field of document.querySelectorAll("input[data-filters]")) {
   const rows = [...document.getElementById(field.dataset.filters).tBodies[0].rows];
-  const parts = [...field.closest("[data-workload]").querySelectorAll("[data-configuration]")];
   const said = field.closest(".tools").querySelector("output");
   field.addEventListener("input", () => {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
     const isMeant = (row) => words.every((word) => row.cells[0].textContent.toLowerCase().includes(word));
     const shown = new Set(rows.filter(isMeant).map((row) => row.dataset.configuration));
-    for (const part of parts) part.toggleAttribute("hidden", !shown.has(part.dataset.configuration));
+    for (const part of field.closest("[data-workload]").querySelectorAll("[data-configuration]")) part.toggleAttribute("hidden", !shown.has(part.dataset.configuration));
     said.textContent = words.length ? `${shown.size} of ${rows.length} shown` : "";
   });
 }
