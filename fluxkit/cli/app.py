@@ -265,8 +265,8 @@ def _exit_code(arguments: Sequence[str] | None) -> int | str | None:
         _tell(f"A package can't be imported: {error}. It may come of the environment: unset {', '.join(variables)}.")
         return ExitCode.MACHINE
     except OSError as error:  # a full disk, a folder made immutable: of this machine, and no fault of fluxkit's
-        where = f"{error.filename} can't be used" if error.filename else "A file can't be used"
-        _tell(printable(f"{where}: {error.strerror or error}."))
+        where = error.filename or "Standard output or a file"
+        _tell(printable(f"{where} can't be used: {error.strerror or error}. Mend that, or name another place."))
         return ExitCode.MACHINE
     return ExitCode.DONE
 

@@ -33,23 +33,28 @@ def load_once(path: Path, resolution: int, enlarge: bool, detail: Square | None 
         return load_square(path, resolution, enlarge, detail)
     key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
     file = entry("pictures", key)
-    if image := _stored(file, resolution):
+    if image := _stored(file, key, resolution):
         return image
     image = load_square(path, resolution, enlarge, detail)
     with suppress(OSError), written_whole(file, durable=False) as temporary:  # one that can't be written costs time
-        temporary.write_bytes(_header(image, resolution) + image.tobytes())
+        temporary.write_bytes(_header(image, key, resolution) + image.tobytes())
     return image
 
 
-def _header(image: "Image.Image", resolution: int) -> bytes:
+def _header(image: "Image.Image", key: str, resolution: int) -> bytes:
     shape = [resolution, resolution, 3]
     tensor = {"dtype": "U8", "shape": shape, "data_offsets": [0, math.prod(shape)]}
-    facts = {"pixels_sha256": pixel_sha256(image), FRAMES: str(image.info[FRAMES])}
+    frames = str(image.info[FRAMES])
+    facts = {FRAMES: frames, "sha256": _seal(image, key, frames)}
     text = json.dumps({"__metadata__": facts, "rgb_HWC": tensor}).encode()
     return len(text).to_bytes(8, "little") + text
 
 
-def _stored(file: Path, resolution: int) -> "Image.Image | None":
+def _seal(image: "Image.Image", key: str, frames: str) -> str:
+    return hashlib.sha256(f"{key} {pixel_sha256(image)} {frames}".encode()).hexdigest()
+
+
+def _stored(file: Path, key: str, resolution: int) -> "Image.Image | None":
     """What lies in the cache; None where nothing does, or something else than was written."""
     from PIL import Image
 
@@ -58,7 +63,7 @@ def _stored(file: Path, resolution: int) -> "Image.Image | None":
         begin = 8 + int.from_bytes(content[:8], "little")
         image = Image.frombytes("RGB", (resolution, resolution), content[begin:])
         facts = json.loads(content[8:begin])["__metadata__"]
-        if pixel_sha256(image) == facts["pixels_sha256"]:
+        if _seal(image, key, facts[FRAMES]) == facts["sha256"]:
             image.info[FRAMES] = int(facts[FRAMES])
             return image
     return None

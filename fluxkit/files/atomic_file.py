@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -73,8 +73,15 @@ def written_whole(path: Path, *, below: Path | None = None, durable: bool = True
             os.replace(temporary, path.name, dst_dir_fd=parent)
             if durable:
                 os.fsync(parent)  # or a power loss could take the file's name with it
+        except OSError as error:
+            name = str(error.filename)  # nobody knows the temporary one, and relative to a handle it says nothing
+            if error.errno and (os.sep not in name or name.startswith(str(temporary))):
+                error.filename = str(path)
+                del error.filename2
+            raise
         finally:
-            remove(folder, temporary)
+            with suppress(OSError):  # where nothing can be written, nothing can be taken away; what failed is told
+                remove(folder, temporary)
 
 
 def remove_leftovers(folder: Path) -> None:

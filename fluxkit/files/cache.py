@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from fluxkit.errors import MachineError
+
 ENVIRONMENT_VARIABLE = "FLUXKIT_CACHE"
 
 
@@ -38,10 +40,22 @@ def cache_size() -> CacheSize:
 
 
 def clear_cache() -> CacheSize:
-    """Removes every entry; gives what was removed. The next run computes again what it needs."""
+    """Removes every entry; gives what was removed. The next run computes again what it needs.
+
+    Raises:
+        MachineError: something can't be removed.
+    """
     size = cache_size()
     for kind in KINDS:
-        shutil.rmtree(cache_folder() / kind, ignore_errors=True)
+        try:
+            shutil.rmtree(cache_folder() / kind)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise MachineError(
+                f"{cache_folder() / kind} can't be cleared: {error.strerror or error}. Remove it by hand, or name"
+                f" another cache with {ENVIRONMENT_VARIABLE}."
+            ) from error
     return size
 
 

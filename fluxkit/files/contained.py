@@ -32,6 +32,7 @@ def parent_below(folder: Path, path: Path, *, make: bool = False) -> Iterator[in
             if make:
                 with suppress(FileExistsError):
                     os.mkdir(part, dir_fd=handle)
+                    os.fsync(handle)  # or a power loss could take all that is in it
             if not stat.S_ISDIR(os.stat(part, dir_fd=handle, follow_symlinks=False).st_mode):
                 _refuse(path, f"{part!r} on the way to it is a link, or no folder")
             below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | _FLAGS, dir_fd=handle)

@@ -59,8 +59,8 @@ def own_image_flags() -> Flags | None:
     return FLAGS.get(container_engine(ROOT, os.environ)) if BUILD_FILE.is_file() else None
 
 
-def unwritable(folder: Path, error: OSError) -> str:
-    """Why `folder` can't be written, and what to do."""
+def unwritable(folder: Path, error: OSError, otherwise: str = "choose another folder with --out") -> str:
+    """Why `folder` can't be written, and what to do, `otherwise` if nothing else."""
     flags, mend = own_image_flags(), ""
     if flags and error.errno in {errno.EACCES, errno.EPERM} and is_bound(folder):
         mend = f"start the container as the owner of that folder, with {flags.user}, or "
@@ -68,7 +68,7 @@ def unwritable(folder: Path, error: OSError) -> str:
         mend = f"bind a larger folder in its place, as in {flags.bind}, or "
     elif flags and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         mend = f"start the container with a folder of yours for the results, {flags.bind}, or "
-    return f"{folder} can't be written: {error.strerror}; {mend}choose another folder with --out."
+    return f"{folder} can't be written: {error.strerror}; {mend}{otherwise}."
 
 
 def warnings(folder: Path, cache: Path) -> Iterator[str]:

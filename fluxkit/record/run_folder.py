@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from fluxkit.errors import FluxkitError, MachineError, UsageError
-from fluxkit.files.atomic_file import file_sha256, to_json, write_with_sha256
+from fluxkit.files.atomic_file import file_sha256, remove_leftovers, to_json, write_with_sha256
 from fluxkit.files.contained import remove
 from fluxkit.files.lock import LOCK_FILE, LOCKS, RunLock, is_held
 from fluxkit.machine.container import unwritable
@@ -32,6 +32,8 @@ MAX_RESULT_VALUES = 10_000_000
 MAX_JOB_BYTES = 10_000_000
 SHA256_FILE, SIGNATURE_FILE = f"{RESULT_FILE}.sha256", f"{RESULT_FILE}.sig"
 _WORKING_FILE = re.compile(rf"{re.escape(CHECKPOINT_FILE)}|{SNAPSHOTS}/iteration-\d{{8}}\.safetensors")
+_TORN = re.compile(rf"{re.escape(LOCK_FILE)}|\.(study|job|result)\.json(\.sha256)?\.[0-9a-f]{{8}}")
+"""What a death or a broken disk leaves of the first files that are written: a folder that holds no more is empty."""
 MAX_DEPTH = 3
 """A study folder's results lie at most so many folders below it."""
 
@@ -57,13 +59,12 @@ def new_folder(folder: Path, advice: str, first: Callable[[], None]) -> Iterator
             _make(folder, made)
             _refuse_full(folder, advice)
             held.enter_context(RunLock(folder))
-            _refuse_full(folder, advice, but=LOCK_FILE)
+            _refuse_full(folder, advice, ours=True)
             try:
+                _empty(folder)
                 first()
             except OSError:
-                for path in folder.iterdir():
-                    if path.name != LOCK_FILE:
-                        remove(folder, path)
+                _empty(folder)
                 raise
         except (OSError, FluxkitError) as error:
             held.close()
@@ -87,7 +88,7 @@ def held_folder(folder: Path) -> Iterator[None]:
         try:
             held.enter_context(RunLock(folder))
         except OSError as error:
-            raise MachineError(unwritable(folder, error)) from error
+            raise MachineError(unwritable(folder, error, "continue a copy of it")) from error
         yield
 
 
@@ -99,12 +100,20 @@ def _make(folder: Path, made: list[Path]) -> None:
             made.append(path)
 
 
-def _refuse_full(folder: Path, advice: str, *, but: str = "") -> None:
-    """Nothing is put into a folder that holds anything but its lock; nobody's folder is touched to find that out."""
+def _refuse_full(folder: Path, advice: str, *, ours: bool = False) -> None:
+    """Nothing is put into a folder that holds more than its lock; nobody's folder is touched to find that out."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; choose another one with --out.")
-    if any(path.name != but for path in folder.iterdir()) and (but or not is_held(folder)):
+    full = not all(_TORN.fullmatch(path.name) for path in folder.iterdir())
+    if full and (ours or not is_held(folder)):
         raise UsageError(f"{folder} exists and is not empty; {advice}.")
+
+
+def _empty(folder: Path) -> None:
+    """Takes away all but the lock; nothing else of anybody's is there."""
+    for path in folder.iterdir():
+        if path.name != LOCK_FILE:
+            remove(folder, path)
 
 
 def write_result(folder: Path, result: RunResult) -> None:
@@ -261,7 +270,9 @@ def is_working_file(folder: Path, file: Path) -> bool:
 
 
 def remove_working_files(folder: Path) -> None:
-    """Removes what only a run that is to go on needs; its result has to be on disk first."""
+    """Removes what only a run that is to go on needs, and leftovers of its last writes; its result is on disk."""
+    with suppress(OSError):
+        remove_leftovers(folder)
     for path in filter(partial(is_working_file, folder), files_of(folder)):
         with suppress(OSError):
             remove(folder, path)

@@ -32,6 +32,7 @@ from fluxkit.record.run_folder import (
     new_folder,
     read_job,
     read_result,
+    remove_working_files,
     write_result,
 )
 from fluxkit.run.engine_process import Engine
@@ -120,6 +121,7 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
     with stop_requests() as stop, held_folder(folder):
         result = settle_held(folder)
         if result.status == "completed":
+            remove_working_files(folder)  # a death may have come between its result and their removal
             if before == "started":  # all that it lacked was to be written down
                 return result
             raise UsageError(f"{folder} is completed; there is nothing to resume.")
@@ -138,7 +140,7 @@ def resume(folder: Path, *, afresh: bool = False, reporter: Reporter = SILENT) -
             try:
                 _write_down(folder, job, result)
             except OSError as error:
-                raise MachineError(unwritable(folder, error)) from error
+                raise MachineError(unwritable(folder, error, "continue a copy of it")) from error
             return _attempts(folder, job, result, reporter=reporter)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -304,3 +305,21 @@ def test_windows_is_one_sentence(monkeypatch, capsys, command):
         "fluxkit: fluxkit runs on Linux and macOS, not on Windows itself; install it inside WSL 2"
     )
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_are_no_fault(closed):
+    """A service may start a command without standard streams: no file takes their place, and there is no traceback."""
+    command = f"{shlex.quote(sys.executable)} -m fluxkit presets {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_full_standard_output_is_one_sentence():
+    """What can't be printed ends in exit code 3."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "fluxkit", "presets"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith("fluxkit: Standard output or a file can't be used: No space left on device.")

@@ -88,6 +88,7 @@ docker_up
 docker_build cpu
 say "Docker Engine: both builds hold the same packages"
 same_packages
+bill_of_materials
 say "Docker Engine: the selftest gives the same numbers, and the README's command a report, hardened"
 docker_demo
 say "Docker Engine: compile something, and stop a run to see it leave a checkpoint"

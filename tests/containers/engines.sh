@@ -93,6 +93,16 @@ same_packages() {
     [ "$image_bytes" -le $MAX_IMAGE_BYTES ] || fail "the CPU image has $image_bytes bytes, more than $MAX_IMAGE_BYTES"
 }
 
+bill_of_materials() { # as people make it; it names every package that pip named when the image was built
+    if ! command -v just >/dev/null || ! python3 -c "import cyclonedx" 2>/dev/null; then
+        say "no bill of materials: just or cyclonedx-python-lib is not installed"
+        return
+    fi
+    (cd "$checkout" && DOCKER_HOST=unix://$docker_folder/sock FLUXKIT_DOCKER=/usr/bin/docker just sbom fluxkit:cpu) \
+        >"$scratch/sbom.json" || fail "just sbom ended with $?"
+    look billed "$scratch/sbom.json" "$scratch/docker.packages"
+}
+
 docker_demo() {
     local id
     id=$(docker_ image inspect --format '{{.Id}}' fluxkit:cpu)

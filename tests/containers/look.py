@@ -38,6 +38,16 @@ def labelled(labels: str, packages_and_build: str) -> None:
         assert stated[f"org.opencontainers.image.{name}"] == build[name], (name, stated, build)
 
 
+def billed(bill: str, packages_and_build: str) -> None:
+    """A bill of materials names every package that pip named, in its version, and Debian's."""
+    parts = json.loads(Path(bill).read_text("utf-8"))["components"]
+    billed_packages = {(part["name"].lower().replace("_", "-"), part["version"]) for part in parts}
+    for line in Path(packages_and_build).read_text("utf-8").splitlines()[:-1]:
+        name, _, wanted = line.partition("==")
+        assert not wanted or (name.lower().replace("_", "-"), wanted) in billed_packages, line
+    assert any(part.get("purl", "").startswith("pkg:deb/debian/") for part in parts), "no package of Debian"
+
+
 def completed(folder: str, image: str, commit: str) -> None:
     """Every result is completed and names the image and the commit that made it."""
     found = results(folder)
@@ -86,7 +96,7 @@ def walk(folder: str) -> None:
 
 COMMANDS = {
     command.__name__: command
-    for command in (version, metadata, labelled, completed, same, same_numbers, interrupted, walk)
+    for command in (version, metadata, labelled, billed, completed, same, same_numbers, interrupted, walk)
 }
 
 if __name__ == "__main__":

@@ -65,4 +65,7 @@ def bill(installed, image):
 
 
 if __name__ == "__main__":
-    sys.stdout.write(bill(json.load(sys.stdin), sys.argv[1]) + "\n")
+    installed = sys.stdin.read() or sys.exit(
+        f"Nothing is known of {sys.argv[1]}: the container engine ran nothing in it."
+    )
+    sys.stdout.write(bill(json.loads(installed), sys.argv[1]) + "\n")

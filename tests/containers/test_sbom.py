@@ -17,7 +17,7 @@ def installed():
     return subprocess.run([sys.executable, "-I", "-"], check=True, capture_output=True, input=script).stdout
 
 
-def test_a_bill_of_materials_names_what_is_installed():
+def test_a_bill_of_materials_names_what_is_installed(tmp_path):
     """The bill of this environment follows CycloneDX's schema and names every package with the version it has."""
     pytest.importorskip("cyclonedx", reason="cyclonedx-python-lib, of the test extra, is not installed")
     command = [sys.executable, str(HERE / "sbom.py"), "fluxkit:cpu"]
@@ -29,6 +29,10 @@ def test_a_bill_of_materials_names_what_is_installed():
     for name in ("pydantic", "torch", "pillow"):
         assert versions[metadata.metadata(name)["Name"]] == metadata.version(name)
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    (tmp_path / "bill").write_bytes(made.stdout)
+    (tmp_path / "packages").write_text(f"torch=={metadata.version('torch')}\nabsent==1.0\n{{}}\n")
+    look = [sys.executable, str(HERE / "look.py"), "billed", str(tmp_path / "bill"), str(tmp_path / "packages")]
+    assert "AssertionError: absent==1.0" in subprocess.run(look, capture_output=True, text=True, check=False).stderr
 
 
 def test_what_is_installed_is_listed_without_pip():

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from _measured_study import measured_study
+from faults._measured_study import measured_study
 from faults._words import say
 
 from fluxkit.files.atomic_file import write_with_sha256

@@ -4,7 +4,9 @@ import builders
 import pytest
 
 from fluxkit.errors import UsageError
-from fluxkit.record.run_folder import find_results, safe_path, write_result
+from fluxkit.files.atomic_file import write_atomically
+from fluxkit.files.lock import LOCK_FILE
+from fluxkit.record.run_folder import find_results, new_folder, safe_path, write_result
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,16 @@ def test_nothing_found_is_a_sentence(tmp_path, empty):
     """No path, or a folder without results, is one sentence that says what to give."""
     with pytest.raises(UsageError, match=r"Give a result\.json, a run folder or a study folder"):
         find_results([] if empty else [tmp_path])
+
+
+@pytest.mark.parametrize(
+    "left", [LOCK_FILE, ".study.json.0123abcd", ".job.json.0123abcd", ".result.json.sha256.0123abcd"]
+)
+def test_a_folder_that_a_death_left_with_nothing_whole_is_used_again(tmp_path, left):
+    """What was torn at the first moment of a run is taken away; anything else in the folder still refuses."""
+    (tmp_path / left).touch()
+    with new_folder(tmp_path, "choose another", lambda: write_atomically(tmp_path / "job.json", "{}")):
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json", LOCK_FILE]
+    (tmp_path / "job.json").rename(tmp_path / ".backup.20261126")
+    with pytest.raises(UsageError, match="not empty"), new_folder(tmp_path, "choose another", list):
+        pass

@@ -1,15 +1,18 @@
 """`python -m fluxkit.engine.data.hub_client REPO REVISION`: a pipeline into the hub cache, because the spec says so."""
 
+import errno
 import sys
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.constants import is_offline_mode
+from huggingface_hub.constants import HF_HUB_CACHE, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from fluxkit.errors import ExitCode
 
 # The repository also holds the weights as one file for other programs: twice the download for nothing.
 PIPELINE_FILES = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model"]
+
+DISK = {errno.EROFS, errno.EPERM, errno.EACCES, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 def main(repo: str, revision: str) -> int:
@@ -23,6 +26,10 @@ def main(repo: str, revision: str) -> int:
         sys.stderr.write(f"{repo} could not be downloaded: {why}.\n")
         return ExitCode.MACHINE
     except (LocalEntryNotFoundError, OSError) as error:
+        if error.errno in DISK:
+            place = error.filename or HF_HUB_CACHE
+            sys.stderr.write(f"{repo} could not be downloaded: {place} can't be written: {error.strerror}.\n")
+            return ExitCode.MACHINE
         why = "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE" if is_offline_mode() else "is there a network here?"
         sys.stderr.write(f"{repo} could not be downloaded: {type(error).__name__}; {why}\n")
         return ExitCode.MACHINE

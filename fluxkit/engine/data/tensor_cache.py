@@ -45,11 +45,12 @@ def cached_tensors(
     for place, tensors in zip(missing, make(missing) if missing else (), strict=True):
         made[place] = tensors
         with suppress(OSError):  # a cache that can't be written only costs time
-            save_tensors(entry(kind, keys[place]), tensors, {}, durable=False)
+            save_tensors(entry(kind, keys[place]), tensors, {"key": keys[place]}, durable=False)
     return [made[place] if tensors is None else tensors for place, tensors in enumerate(stored)]
 
 
 def _read_entry(kind: str, key: str) -> dict[str, Tensor] | None:
     with suppress(OSError, DamagedTensorsError):  # what was changed on disk is made again
-        return dict(TensorFile(entry(kind, key)))
+        file = TensorFile(entry(kind, key))
+        return dict(file) if file.facts == {"key": key} else None
     return None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from huggingface_hub.constants import HF_HUB_CACHE
 
-from fluxkit.errors import MachineError
+from fluxkit.engine.data import hub_client
+from fluxkit.errors import ExitCode, MachineError
 from fluxkit.machine.environment import child_environment
 from fluxkit.model.download import download
 from fluxkit.model.pipeline_files import pipeline_folder
@@ -118,3 +121,15 @@ def test_without_a_network_it_is_one_sentence(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(MachineError, match="could not be downloaded"):
         download(model(), child_environment())
+
+
+def test_a_hub_cache_that_can_not_be_written_is_named(capsys, monkeypatch):
+    """A disk that refuses is no question about the network."""
+
+    def refused(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(hub_client, "snapshot_download", refused)
+    assert hub_client.main("maker/schnell", COMMIT) == ExitCode.MACHINE
+    said = capsys.readouterr().err
+    assert said == f"maker/schnell could not be downloaded: {HF_HUB_CACHE} can't be written: No space left on device.\n"
