@@ -66,7 +66,9 @@ class Flux:
     @property
     def dtype(self) -> torch.dtype:
         """Of the tokens that the transformer reads: its own unless another one was set."""
-        return self._dtype or (torch.float32 if self.autocast else self.transformer.dtype)
+        if self._dtype or self.autocast:
+            return self._dtype or torch.float32
+        return next(self.transformer.parameters()).dtype  # diffusers' own property walks through all modules
 
     def rounded_sigma(self, sigma_B: Tensor) -> Tensor:
         """Sigma as the model sees it: the transformer scales it by 1000 in its own dtype, and bfloat16 rounds that.
