@@ -12,7 +12,14 @@ import pytest
 from made_up import SCHNELL
 
 from fluxkit.errors import UsageError
-from fluxkit.machine.device_peaks import device_named, efficiency, flops_per_second, known_devices, peaks_of
+from fluxkit.machine.device_peaks import (
+    REFERENCE_CORES,
+    device_named,
+    efficiency,
+    flops_per_second,
+    known_devices,
+    peaks_of,
+)
 from fluxkit.machine.readings import Device
 from fluxkit.model.pipeline_files import SCHNELL_FOLDER
 from fluxkit.plan.plan import make_plan
@@ -191,6 +198,7 @@ def test_the_laptop_is_what_the_committed_results_say():
         for family in ("nano", "schnell") if precision == "bfloat16" else ("nano",):
             rows = [result for result in single if result.spec.model.family == family]
             rows = [result for result in rows if result.spec.execution.inference_precision == precision]
+            rows = [result for result in rows if result.plan.threads_per_process == REFERENCE_CORES]
             tuning = mean(
                 row.summary.training_iterations_per_second * row.plan.train_flops_per_iteration for row in rows
             )
