@@ -33,9 +33,10 @@ STAND_IN = Path(__file__).parent / "stand_in.py"
 
 
 def pytest_configure() -> None:
-    """Commands that the tests start hear Ctrl-C, also where a shell began the tests in the background, deaf to it."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Commands that the tests start hear the keyboard's signals, also where a shell began the tests deaf to them."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
