@@ -285,6 +285,15 @@ def rank_is_killed(log, job, folder):
     return 1
 
 
+def rank_is_killed_at_once_with_the_other(log, job, folder):
+    """Rank 1 is killed and rank 0 has complained of it before torchrun looks: it takes rank 0 for the first."""
+    code = rank_is_killed(log, job, folder)
+    workers = [(1, "-9 (pid: 7)  (SIGKILL)"), (0, "4 (pid: 6) ")]
+    one, root = (f"  rank      : {rank} (local_rank: {rank})\n  exitcode  : {end}\n" for rank, end in workers)
+    sys.stderr.write(f"Failures:\n[1]:\n{one}Root Cause (first observed failure):\n[0]:\n{root}")
+    return code
+
+
 def main(scenario, folder):
     job = json.loads((folder / "job.json").read_text())
     sys.exit(globals()[scenario](Log(folder, job["attempt"]), job, folder))

@@ -41,7 +41,8 @@ MAX_LOG_BYTES = 100_000_000
 # Source: torchrun's log of a lost worker, torch/distributed/elastic/multiprocessing/api.py.
 _LOST_RANK = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 # Source: the same, errors/__init__.py; here the rank counts over all machines.
-_ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s+: (\d+) \(.*?exitcode\s+: (-?\d+) ", re.DOTALL)
+_WORKER = re.compile(r"rank\s+: (\d+) \(.*?exitcode\s+: (-?\d+) ", re.DOTALL)
+_ROOT_CAUSE = re.compile(rf"Root Cause.*?{_WORKER.pattern}", re.DOTALL)
 
 
 class Ending(NamedTuple):
@@ -246,10 +247,14 @@ def _end(exit_code: int) -> str:
 
 
 def _lost_rank(folder: Path) -> tuple[int, int] | None:
-    """Rank and exit code of the worker that torchrun's log says went first."""
+    """Rank and exit code of the worker that went first: the one that torchrun's log says, or one that was killed.
+
+    Of several that torchrun finds ended at one look it names any as the first; torchrun itself ends with SIGTERM.
+    """
     text = _log_text(folder)
     if root := _ROOT_CAUSE.search(text):
-        return int(root[1]), int(root[2])
+        named = [(int(root[1]), int(root[2])), *((int(rank), int(code)) for rank, code in _WORKER.findall(text))]
+        return next((worker for worker in named if worker[1] < 0 and worker[1] != -signal.SIGTERM), named[0])
     lost = _LOST_RANK.search(text)
     return (int(lost[2]), int(lost[1])) if lost else None
 

@@ -139,9 +139,10 @@ def test_the_first_to_fail_is_told_by_the_machines_clock(go, small_plan):
     assert result.error.message == "rank 1: a bad image"
 
 
-def test_a_killed_rank_is_the_cause(go, small_plan):
+@pytest.mark.parametrize("scenario", ["rank_is_killed", "rank_is_killed_at_once_with_the_other"])
+def test_a_killed_rank_is_the_cause(go, small_plan, scenario):
     """A rank that was killed has no last words; the error is its death, not the complaint of the rank that noticed."""
-    result, _ = go("rank_is_killed", plan=small_plan.model_copy(update={"processes": 2}))
+    result, _ = go(scenario, plan=small_plan.model_copy(update={"processes": 2}))
     assert (result.status, result.error.kind) == ("failed", "Killed")
     assert result.error.message.startswith("rank 1 was ended by signal 9 (SIGKILL)")
     assert result.error.message.endswith("then rank 0 said: connection reset by peer")
