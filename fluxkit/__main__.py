@@ -18,14 +18,12 @@ def main() -> NoReturn:
 
 def open_standard_streams() -> None:
     """Who starts a program may close its standard streams; a file opened later would take their place, and words."""
-    for number, mode in enumerate(("r", "w", "w")):
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free is this one
-            setattr(
-                sys, ("stdin", "stdout", "stderr")[number], os.fdopen(number, mode, encoding="utf-8", closefd=False)
-            )
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 if __name__ == "__main__":

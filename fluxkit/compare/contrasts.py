@@ -21,7 +21,7 @@ from fluxkit.compare.decision import (
 )
 from fluxkit.compare.quality_pairs import diverged_at, photos_by_seed
 from fluxkit.compare.ranking import RANKED_PRECISION, order, worse_than_untuned
-from fluxkit.compare.side import Side
+from fluxkit.compare.side import Side, cpu_of
 from fluxkit.record.metrics import CONTRASTED, SCALING_RATES, Metric
 from fluxkit.record.result import RunResult
 from fluxkit.spec.workload import MIN_HELD_OUT
@@ -116,7 +116,7 @@ def _by_block(side: Side, value_of: Callable[[RunResult], float | None]) -> dict
     for result in side.results:
         value = value_of(result)
         if value is not None and value > 0:
-            block = (result.study, result.system.before.fingerprint("cpu", 1), result.repeat)
+            block = (result.study, cpu_of(result), result.repeat)
             logs[block].append(math.log(value))
     return {block: math.exp(stats.mean(values)) for block, values in logs.items()}
 

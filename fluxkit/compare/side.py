@@ -10,6 +10,11 @@ from fluxkit.stats import MIN_VALUES
 from fluxkit.units import counted
 
 
+def cpu_of(result: RunResult) -> str:
+    """What the machine of a run is known by without its GPUs: processor, cores and memory."""
+    return result.system.before.fingerprint("cpu", 1)
+
+
 @dataclass(frozen=True)
 class Side:
     """One configuration in a contrast. What is asked of it for each of its pairs is looked up once."""
@@ -27,13 +32,12 @@ class Side:
     @cached_property
     def machines(self) -> frozenset[tuple[str, tuple[str, ...]]]:
         """What its machines are known by: processor, cores and memory, and the GPUs that a run saw."""
-        systems = [result.system.before for result in self.results]
         return frozenset(
-            (system.fingerprint("cpu", 1), tuple(sorted({device.name for device in system.devices_of("cuda")})))
-            for system in systems
+            (cpu_of(result), tuple(sorted({device.name for device in result.system.before.devices_of("cuda")})))
+            for result in self.results
         )
 
     @cached_property
     def sessions(self) -> frozenset[tuple[str, str]]:
         """The studies in whose random order it was measured, each on its machine."""
-        return frozenset((result.study, result.system.before.fingerprint("cpu", 1)) for result in self.results)
+        return frozenset((result.study, cpu_of(result)) for result in self.results)

@@ -345,11 +345,10 @@ def _run_all(
                 return
             for entry in block:
                 check_stop()
-                results.append(
-                    _run_entry(folder, study, entry, specs[entry.spec], plans[entry.spec], reporter=reporter)
-                )
-                progress.ended(entry.spec, _seconds_of(results[-1]))
-                if results[-1].status == "interrupted":
+                done = _run_entry(folder, study, entry, specs[entry.spec], plans[entry.spec], reporter=reporter)
+                results.append(done)
+                progress.ended(entry.spec, _seconds_of(done))
+                if done.status == "interrupted":
                     raise StopRequestedError
         check_stop()
         if until and blocks:

@@ -185,11 +185,7 @@ class Sampler:
 def phase_telemetry(samples: Sequence[Sample]) -> list[PhaseTelemetry]:
     """What was seen in each timed phase."""
     inside = {phase: [sample for sample in samples if sample.phase == phase] for phase in get_args(TimedPhase)}
-    return [
-        _of_phase(phase, within).model_copy(update={"suspended_seconds": _suspended(phase, samples)})
-        for phase, within in inside.items()
-        if within
-    ]
+    return [_of_phase(phase, within, _suspended(phase, samples)) for phase, within in inside.items() if within]
 
 
 def _suspended(phase: TimedPhase, samples: Sequence[Sample]) -> float | None:
@@ -201,7 +197,7 @@ def _suspended(phase: TimedPhase, samples: Sequence[Sample]) -> float | None:
     return round(max(0.0, math.fsum(slept)), 3) if known else None
 
 
-def _of_phase(phase: TimedPhase, samples: Sequence[Sample]) -> PhaseTelemetry:
+def _of_phase(phase: TimedPhase, samples: Sequence[Sample], suspended_seconds: float | None) -> PhaseTelemetry:
     import psutil
 
     reasons = [sample.reasons for sample in samples if sample.reasons is not None]
@@ -218,6 +214,7 @@ def _of_phase(phase: TimedPhase, samples: Sequence[Sample]) -> PhaseTelemetry:
         power_capped_share=sum(capped) / len(capped) if capped else None,
         throttle_reasons=tuple(dict.fromkeys(word for bits in reasons for word in throttle_reasons(bits))),
         battery_share=sum(on_battery) / len(on_battery) if on_battery else None,
+        suspended_seconds=suspended_seconds,
     )
 
 

@@ -130,13 +130,7 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     named = rows if question.asks == "memory" else [leader, *beside]
     names = _names(workload, metric, question, named)
     choice, by_price = _choice(workload, metric, [leader, *beside]) if equal else ("", "")
-    rests_on = _rests_on(workload, metric, question, leader)
-    about = _about_the_interval(workload, metric, leader, others)
-    beside_it = (*_other_precisions(workload, metric), *_not_ranked(workload, metric), *_fits(metric, question, rows))
-    detail, whole = (
-        "; ".join(text for text in (rests_on, chosen, *about, *beside_it) if text)
-        for chosen in (choice, choice or by_price)
-    )
+    detail, whole = (_detail(workload, metric, question, rows, chosen) for chosen in (choice, choice or by_price))
     words = question.ties if equal else question.leads
     who = listed([quoted(row.name) for row in (leader, *beside)]) if equal else quoted(leader.name)
     contrasts = [between(workload, metric, leader, row)[0] for row in others]
@@ -161,6 +155,16 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         grade_reason=_why_graded(metric, rows, grade),
         lists_all=question.asks == "memory",
     )
+
+
+def _detail(workload: Workload, metric: Metric, question: Question, rows: Sequence[Row], choice: str) -> str:
+    """What the number rests on, what to choose by, what is known against the others, and what is not ranked."""
+    leader, *others = rows
+    texts = (
+        _rests_on(workload, metric, question, leader), choice, *_about_the_interval(workload, metric, leader, others),
+        *_other_precisions(workload, metric), *_not_ranked(workload, metric), *_fits(metric, question, rows),
+    )  # fmt: skip
+    return "; ".join(filter(None, texts))
 
 
 def _why_graded(metric: Metric, rows: Sequence[Row], grade: Grade | None) -> str:
