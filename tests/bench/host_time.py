@@ -9,19 +9,16 @@ from itertools import pairwise
 
 import torch
 from diffusers import FluxTransformer2DModel
-from torch.profiler import ProfilerActivity, profile
 
-from bench.pairs import Options, Row, paired_row
+from bench.pairs import ATTENTION, MATRIX_PRODUCTS, Options, Row, paired_row, seconds_within
 from fluxkit.engine.flux.compilation import compile_blocks, seconds_compiled
 from fluxkit.engine.flux.transformer import add_lora, silence_libraries
 
 STEPS = 2
-PROFILED = 5
-"""Forward passes under torch's profiler, whose own cost makes them about a tenth slower."""
 WITHIN_FORWARD = {
     "guards": ("TorchDynamo Cache Lookup",),
-    "matrix products": ("aten::mm", "aten::addmm"),
-    "attention": ("aten::_scaled_dot_product_flash_attention_for_cpu",),
+    "matrix products": MATRIX_PRODUCTS,
+    "attention": ATTENTION,
     "the graphs' own Python and kernels": ("## Call CompiledFxGraph",),
     "entering a graph": ("Torch-Compiled Region", "Pregraph bytecode", "AOTDispatcher", "CompiledFunction"),
 }
@@ -87,8 +84,8 @@ def rows(options: Options) -> list[Row]:
                 lambda: options.seconds(lambda: [eager.parts() for _ in range(STEPS)]),
                 options.pairs, steps=STEPS, threads=1, compile_seconds=compiled.compile_seconds,
                 graph_entries={"forward": DOUBLE_BLOCKS + SINGLE_BLOCKS, "backward": DOUBLE_BLOCKS + SINGLE_BLOCKS},
-                compiled_parts=_best(compiled), eager_parts=_best(eager), compiled_forward=_within_forward(compiled),
-                at_most=0.40,
+                compiled_parts=_best(compiled), eager_parts=_best(eager),
+                compiled_forward=seconds_within(compiled.forward, WITHIN_FORWARD), at_most=0.40,
             )
         ]  # fmt: skip
     finally:
@@ -99,17 +96,3 @@ def _best(step: NarrowStep) -> dict[str, float]:
     """The least seconds of each part over five steps."""
     taken = [step.parts() for _ in range(5)]
     return {name: min(parts[name] for parts in taken) for name in taken[0]}
-
-
-def _within_forward(step: NarrowStep) -> dict[str, float]:
-    """Seconds of each part of one forward pass, without the parts that it calls."""
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        for _ in range(PROFILED):
-            step.forward()
-    events = profiled.key_averages()
-    named = {
-        name: sum(event.self_cpu_time_total for event in events if event.key.startswith(keys))
-        for name, keys in WITHIN_FORWARD.items()
-    }
-    named["other"] = sum(event.self_cpu_time_total for event in events) - sum(named.values())
-    return {name: microseconds / 1e6 / PROFILED for name, microseconds in named.items()}

@@ -13,6 +13,10 @@ from typing import Any, Literal
 PAIRS = 20
 LEVEL = 0.95
 TARGETS = ("at_most", "at_least")
+PROFILED = 5
+"""Calls under torch's profiler, whose own cost makes them about a tenth slower."""
+MATRIX_PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm")
+ATTENTION = ("aten::_scaled_dot_product",)
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,15 @@ class Options:
     script: Path | None = None
     """diffusers' `train_dreambooth_lora_flux.py`, for the comparisons with it."""
 
+    def now(self) -> float:
+        """Seconds by this clock."""
+        return time.perf_counter() if self.clock == "wall" else time.process_time()
+
     def seconds(self, work: Callable[[], object]) -> float:
         """Seconds of one call."""
-        clock = time.perf_counter if self.clock == "wall" else time.process_time
-        began = clock()
+        began = self.now()
         work()
-        return clock() - began
+        return self.now() - began
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,25 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
     mean, error = sum(logs) / len(logs), stats.sem(logs)
     low, high = stats.t.interval(LEVEL, len(logs) - 1, loc=mean, scale=error) if error else (mean, mean)
     return math.exp(mean), math.exp(low), math.exp(high)
+
+
+def seconds_within(work: Callable[[], object], parts: dict[str, tuple[str, ...]]) -> dict[str, float]:
+    """Seconds that torch's profiler sees in one call: those of each part by how its names begin, without what it calls.
+
+    `other` is the rest of what the profiler sees; Python between two operators is in none of them.
+    """
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for _ in range(PROFILED):
+            work()
+    events = profiled.key_averages()
+    named = {
+        name: sum(event.self_cpu_time_total for event in events if event.key.startswith(keys))
+        for name, keys in parts.items()
+    }
+    named["other"] = sum(event.self_cpu_time_total for event in events) - sum(named.values())
+    return {name: microseconds / 1e6 / PROFILED for name, microseconds in named.items()}
 
 
 def machine_conditions(options: Options) -> dict[str, Any]:
