@@ -173,14 +173,19 @@ def verdict_words(contrast: Contrast, *, flipped: bool = False) -> str:
 
 
 def change_text(contrast: Contrast, rival: str, *, flipped: bool = False) -> str:
-    """The first (flipped: the second) against a rival: “14 % more iterations/s than “B” (-8 % to +42 %)”."""
+    """The first (flipped: the second) against a rival: “14 % more iterations/s than “B” (-8 % to +42 %)”.
+
+    A change that rounds to nothing reads “as many iterations/s as “B””: “0 % more” says neither more nor equal.
+    """
     metric = BY_QUANTITY[contrast.quantity]
     change, interval = _change(contrast, flipped=flipped)
     decimals = decimals_of(change, interval)
     unit = " %" if contrast.scale == "ratio" else f" {metric.unit}".rstrip()
     noun = f" {metric.unit}" if contrast.scale == "ratio" and metric.unit.endswith("/s") else ""
-    how = f"{number(abs(change), decimals)}{unit} {'less' if change < 0 else 'more'}{noun} than"
-    text = f"{how if abs(change) > ROUNDING else f'as much{noun} as'} {quoted(rival)}"
+    size = number(abs(change), decimals)
+    how = f"{size}{unit} {'less' if change < 0 else 'more'}{noun} than"
+    equal = f"as many{noun} as" if noun else "as much as"
+    text = f"{how if size.strip('0.') else equal} {quoted(rival)}"
     if interval is None or interval.high - interval.low <= ROUNDING:
         return text
     low, high = (_signed(end, decimals) for end in (interval.low, interval.high))

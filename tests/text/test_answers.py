@@ -11,7 +11,7 @@ from fluxkit.compare.reader_options import ALL, ReaderOptions
 from fluxkit.record.metrics import METRICS
 from fluxkit.stats import Interval
 from fluxkit.text.answers import answers, decided_sentence, design_sentence
-from fluxkit.text.number_format import column_decimals, interval_text, level_text, value_text
+from fluxkit.text.number_format import change_text, column_decimals, interval_text, level_text, value_text
 from fluxkit.text.text_table import cell, render
 from fluxkit.trust.estimate import Estimate
 
@@ -76,6 +76,20 @@ def test_an_open_answer_leads_with_the_estimate_and_says_what_it_takes():
         r"“M1” tunes fastest: \d+ % more iterations/s than “M2” \(-\d+ % to \+\d+ %\)\. Not settled; ", said
     )
     assert re.search(r"Not settled; about \d+ more runs each\. 200 iterations in 19", said)
+
+
+@pytest.mark.parametrize(("of", "ratio", "said"), [
+    ("inference_speed", 1.002, "as many image-steps/s as “B” (-20 % to +25 %)"),
+    ("peak_memory_bytes", 0.998, "as much as “B” (-20 % to +25 %)"),
+    ("inference_speed", 1.006, "1 % more image-steps/s than “B” (-20 % to +25 %)"),
+    ("peak_memory_bytes", 0.994, "1 % less than “B” (-20 % to +25 %)"),
+])  # fmt: skip
+def test_a_change_that_rounds_to_nothing_is_said_as_equal(of, ratio, said):
+    """“0 % more” says neither more nor equal."""
+    (workload,) = compare(builders.study()).workloads
+    contrast = next(each for each in workload.contrasts if each.quantity == of)
+    known = contrast.model_copy(update={"value": ratio, "interval": Interval(low=0.8, high=1.25)})
+    assert change_text(known, "B").replace("\N{MINUS SIGN}", "-") == said
 
 
 def test_with_fewer_than_three_runs_no_spread_is_known():
