@@ -1,6 +1,6 @@
 """What a study is: which specs, how often, in which order; on disk beside its runs."""
 
-import itertools
+from bisect import bisect_right
 from pathlib import Path
 from typing import Literal
 
@@ -53,13 +53,12 @@ class Study(Frozen):
     def stages(self) -> list[tuple[int, list[list[Entry]]]]:
         """The needed blocks up to each look, with the number of repeats that it is after."""
         ends = sorted({*self.looks, self.repeats})
-        return [
-            (end, [block for repeat in range(begin, end) if (block := self._block(repeat))])
-            for begin, end in itertools.pairwise((0, *ends))
-        ]
-
-    def _block(self, repeat: int) -> list[Entry]:
-        return [entry for entry in self.needed if entry.repeat == repeat]
+        stages: list[dict[int, list[Entry]]] = [{} for _ in ends]
+        # By the entries there are: a file may say any number of repeats, and counting up to it could take for ever.
+        for entry in self.needed:
+            if entry.repeat < ends[-1]:
+                stages[bisect_right(ends, entry.repeat)].setdefault(entry.repeat, []).append(entry)
+        return [(end, [blocks[repeat] for repeat in sorted(blocks)]) for end, blocks in zip(ends, stages, strict=True)]
 
     def until(self, repeats: int) -> "Study":
         """The same, where what comes after so many repeats is not needed."""

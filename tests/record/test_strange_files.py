@@ -9,10 +9,11 @@ import builders
 import pytest
 
 from fluxkit.errors import UsageError
+from fluxkit.files.atomic_file import to_json
 from fluxkit.files.lock import is_held
 from fluxkit.record.events import read_events
 from fluxkit.record.run_folder import find_results, read_result, write_result
-from fluxkit.record.study import read_study
+from fluxkit.record.study import Entry, Study, read_study
 from fluxkit.spec.toml import load_spec
 
 
@@ -80,3 +81,20 @@ def test_one_unreadable_result_is_set_aside(tmp_path):
         assert "bad/result.json" in unreadable[0]
         with pytest.raises(UsageError):
             find_results([tmp_path / "bad"], [])
+
+
+@pytest.mark.timeout(20)
+def test_a_study_that_says_any_number_of_repeats_is_laid_out_by_its_runs(tmp_path, small_spec):
+    """Counting up to a number that a file says would never end; the runs that it lists are what there is."""
+    runs = [
+        Entry(folder=f"{place}", spec=0, repeat=repeat, order=place, seed=place)
+        for place, repeat in enumerate((1, 0, 10**18, 0, 10**24))
+    ]
+    study = Study(
+        id="0" * 32, created="2026-01-01T00:00:00Z", repeats=10**23, looks=(2, 10**20), same_seed=False,
+        specs=(small_spec,), runs=tuple(runs),
+    )  # fmt: skip
+    (tmp_path / "study.json").write_text(to_json(study))
+    folders = [(end, [[entry.folder for entry in block] for block in blocks])
+               for end, blocks in read_study(tmp_path).stages()]  # fmt: skip
+    assert folders == [(2, [["1", "3"], ["0"]]), (10**20, [["2"]]), (10**23, [])]
