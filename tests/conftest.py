@@ -13,6 +13,7 @@ from made_up import write_pipeline
 
 from fluxkit.machine.provenance import Kit
 from fluxkit.machine.readings import Device, Reading
+from fluxkit.machine.stop_requests import STOP_SIGNALS
 from fluxkit.machine.system import ENGINE_PACKAGES, System, probe
 from fluxkit.model import pipeline_files
 from fluxkit.plan.plan import Plan
@@ -33,10 +34,10 @@ STAND_IN = Path(__file__).parent / "stand_in.py"
 
 
 def pytest_configure() -> None:
-    """Commands that the tests start hear the keyboard's signals, also where a shell began the tests deaf to them."""
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    """Commands that the tests start hear every signal, also where a shell or `nohup` began the tests deaf to some."""
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, handler)
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
