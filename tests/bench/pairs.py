@@ -13,8 +13,6 @@ from typing import Any, Literal
 PAIRS = 20
 LEVEL = 0.95
 TARGETS = ("at_most", "at_least")
-PROFILED = 5
-"""Calls under torch's profiler, whose own cost makes them about a tenth slower."""
 MATRIX_PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm")
 ATTENTION = ("aten::_scaled_dot_product",)
 
@@ -105,15 +103,16 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
     return math.exp(mean), math.exp(low), math.exp(high)
 
 
-def seconds_within(work: Callable[[], object], parts: dict[str, tuple[str, ...]]) -> dict[str, float]:
+def seconds_within(work: Callable[[], object], parts: dict[str, tuple[str, ...]], *, calls: int) -> dict[str, float]:
     """Seconds that torch's profiler sees in one call: those of each part by how its names begin, without what it calls.
 
-    `other` is the rest of what the profiler sees; Python between two operators is in none of them.
+    `other` is the rest of what the profiler sees; Python between two operators is in none of them. Its own cost makes a
+    call about a tenth slower.
     """
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        for _ in range(PROFILED):
+        for _ in range(calls):
             work()
     events = profiled.key_averages()
     named = {
@@ -121,7 +120,7 @@ def seconds_within(work: Callable[[], object], parts: dict[str, tuple[str, ...]]
         for name, keys in parts.items()
     }
     named["other"] = sum(event.self_cpu_time_total for event in events) - sum(named.values())
-    return {name: microseconds / 1e6 / PROFILED for name, microseconds in named.items()}
+    return {name: microseconds / 1e6 / calls for name, microseconds in named.items()}
 
 
 def machine_conditions(options: Options) -> dict[str, Any]:
