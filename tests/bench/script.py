@@ -99,7 +99,8 @@ class SteppedScript:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         words = (path, _flags(job, prepared, folder), job.plan.threads_per_process, options, theirs)
-        context.Process(target=run_script, args=words, daemon=True).start()
+        self._process = context.Process(target=run_script, args=words, daemon=True)
+        self._process.start()
         theirs.close()
         self._answer()
 
@@ -115,8 +116,9 @@ class SteppedScript:
         return float(self._answer())
 
     def end(self) -> None:
-        """The script does not go on."""
+        """The script does not go on, and its process is gone."""
         self._pipe.send(0)
+        self._process.join()
 
     def greatest_difference(self, job: Job, prepared: Prepared) -> float:
         """Of the losses of the first steps and those of fluxkit's optimiser on the same draws, relative."""
