@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from heard_signals import hear_every_signal
 from made_up import write_pipeline
 
 from fluxkit.machine.provenance import Kit
 from fluxkit.machine.readings import Device, Reading
-from fluxkit.machine.stop_requests import STOP_SIGNALS
 from fluxkit.machine.system import ENGINE_PACKAGES, System, probe
 from fluxkit.model import pipeline_files
 from fluxkit.plan.plan import Plan
@@ -34,10 +33,8 @@ STAND_IN = Path(__file__).parent / "stand_in.py"
 
 
 def pytest_configure() -> None:
-    """Commands that the tests start hear every signal, also where a shell or `nohup` began the tests deaf to some."""
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    """Commands that the tests start hear every signal."""
+    hear_every_signal()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -331,10 +331,10 @@ def _run_all(
     Raises:
         StopRequestedError, KeyboardInterrupt: told to stop; between two runs, two looks, or in one of them.
     """
-    began, last = time.monotonic(), study.stages()[-1][0]
+    began, stages = time.monotonic(), study.stages()
     progress = StudyProgress([measuring_seconds(spec, plan) for spec, plan in zip(specs, plans, strict=True)])
     reporter.study = progress
-    for repeats, blocks in study.stages():
+    for repeats, blocks in stages:
         progress.expect([entry.spec for block in blocks for entry in block])
         for place, block in enumerate(blocks):
             left = sum(not _is_done(folder, block) for block in blocks[place:])
@@ -354,7 +354,7 @@ def _run_all(
         if until and blocks:
             look = until.look(results)
             reporter.say(f"After {repeats} repeats. {look.sentence}")
-            if repeats < last and not look.undecided:
+            if repeats < stages[-1][0] and not look.undecided:
                 _end_here(folder, study.until(repeats), reporter)
                 break
             reporter.say(_next_look(study, repeats, _block_seconds(results, len(specs))))

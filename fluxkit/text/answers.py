@@ -130,7 +130,10 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     named = rows if question.asks == "memory" else [leader, *beside]
     names = _names(workload, metric, question, named)
     choice, by_price = _choice(workload, metric, [leader, *beside]) if equal else ("", "")
-    detail, whole = (_detail(workload, metric, question, rows, chosen) for chosen in (choice, choice or by_price))
+    rests_on, known = _rests_on(workload, metric, question, leader), _known_beside(workload, metric, question, rows)
+    detail, whole = (
+        "; ".join(text for text in (rests_on, chosen, *known) if text) for chosen in (choice, choice or by_price)
+    )
     words = question.ties if equal else question.leads
     who = listed([quoted(row.name) for row in (leader, *beside)]) if equal else quoted(leader.name)
     contrasts = [between(workload, metric, leader, row)[0] for row in others]
@@ -157,14 +160,13 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     )
 
 
-def _detail(workload: Workload, metric: Metric, question: Question, rows: Sequence[Row], choice: str) -> str:
-    """What the number rests on, what to choose by, what is known against the others, and what is not ranked."""
+def _known_beside(workload: Workload, metric: Metric, question: Question, rows: Sequence[Row]) -> list[str]:
+    """What is known against the other rows, what generates in other precisions, what is not ranked, and what fits."""
     leader, *others = rows
-    texts = (
-        _rests_on(workload, metric, question, leader), choice, *_about_the_interval(workload, metric, leader, others),
-        *_other_precisions(workload, metric), *_not_ranked(workload, metric), *_fits(metric, question, rows),
-    )  # fmt: skip
-    return "; ".join(filter(None, texts))
+    return [
+        *_about_the_interval(workload, metric, leader, others), *_other_precisions(workload, metric),
+        *_not_ranked(workload, metric), *_fits(metric, question, rows),
+    ]  # fmt: skip
 
 
 def _why_graded(metric: Metric, rows: Sequence[Row], grade: Grade | None) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
+import_module("heard_signals").hear_every_signal()
 
 lost = 0
 for word in sys.argv[1:] or sorted(file.stem for file in HERE.glob("[!_]*.py")):
