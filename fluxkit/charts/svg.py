@@ -94,6 +94,7 @@ def svg(chart: Any, key: str) -> str:
         view={"stroke": None},
         axis={"labelColor": SOFT, "titleColor": SOFT, "gridColor": RULE, "domainColor": RULE, "tickColor": RULE,
               "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+        axisLeft={"titlePadding": 10},  # numbers are wider in a reader's font than in the compiler's
         legend={"labelColor": SOFT, "labelFontSize": 12, "symbolBaseStrokeColor": SOFT},
     )  # fmt: skip
     # Not validated here: that costs a second a page, and the compiler parses the same specification.
