@@ -2,7 +2,9 @@
 
 import html
 import re
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 COLOURS = (
@@ -67,6 +69,8 @@ VARIABLES = {
     PAPER: "paper",
 }
 """Which CSS variable stands for which colour."""
+GRAMMAR = "rfc3987_syntax"
+"""Of web addresses; parsing it takes seconds, and no chart has one."""
 
 
 def style_of(number: int) -> tuple[str, str, tuple[int, ...]]:
@@ -81,6 +85,18 @@ def style_of(number: int) -> tuple[str, str, tuple[int, ...]]:
 def colour_variables(colours: Sequence[str]) -> str:
     """The CSS variables of the configurations' colours."""
     return " ".join(f"--c{place}: {colour};" for place, colour in enumerate(colours))
+
+
+def unchecked_charts() -> AbstractContextManager[None]:
+    """Inside it the parts of charts are not checked against Altair's schema, which costs more than drawing them."""
+    # Where it is installed, jsonschema, which Altair imports, parses it at once.
+    loaded = sys.modules.setdefault(GRAMMAR, None)  # type: ignore[arg-type]
+    from altair.utils.schemapi import debug_mode
+
+    if loaded is None:
+        del sys.modules[GRAMMAR]
+    quiet: AbstractContextManager[None] = debug_mode(arg=False)
+    return quiet
 
 
 def svg(chart: Any, key: str) -> str:

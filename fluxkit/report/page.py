@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from fluxkit.charts import step_time_charts, summary_charts
 from fluxkit.charts.pareto import tradeoffs
-from fluxkit.charts.svg import COLOURS, DARK_COLOURS, colour_variables, named_svg, swatch
+from fluxkit.charts.svg import COLOURS, DARK_COLOURS, colour_variables, named_svg, swatch, unchecked_charts
 from fluxkit.compare.compare import NO_OPTIONS, compare
 from fluxkit.compare.comparison import Comparison, Row, Workload
 from fluxkit.compare.published import Published
@@ -57,7 +57,7 @@ from fluxkit.text.number_format import (
     value_text,
     verdict_words,
 )
-from fluxkit.text.text_table import cell, shown_columns
+from fluxkit.text.text_table import cells_of, shown_columns
 from fluxkit.trust.estimate import Estimate
 from fluxkit.units import counted
 
@@ -101,21 +101,19 @@ def render(
 
     The same results give the same bytes: nothing is read but the pictures beside them.
     """
-    from altair.utils.schemapi import debug_mode
-
     runs = {result.id: result for _, result in folders}
     results = list(runs.values())
     whole = {workload.key: workload for workload in comparison.workloads}
+    cells = {workload.key: cells_of(workload) for workload in comparison.workloads}
     shown, told = _shown(comparison, runs)
-    # Altair would check every part of every chart against its schema, which costs more than drawing it.
-    with debug_mode(arg=False):
+    with unchecked_charts():
         sections = [
             _section(place, shown, whole[workload.key], runs) for place, workload in enumerate(shown.workloads, 1)
         ]
     facts_of_page = {
         **_facts(comparison, results, published),
         "comparison": shown,
-        "cell": lambda workload, row, column: cell(whole[workload.key], row, column),
+        "cell": lambda workload, row, column: cells[workload.key](row, column),
         "decided_sentence": lambda workload: decided_sentence(whole[workload.key]),
         "names": {row.key: row.name for workload in shown.workloads for row in workload.rows},
         "runs": sorted(told, key=lambda result: (result.created, result.id)),
@@ -382,7 +380,7 @@ def _environment() -> Any:
         finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else printable(value),
     )
     functions = (
-        about_the_model, bracket_text, cell, contrast_text, decided_sentence, design_sentence, facts,
+        about_the_model, bracket_text, contrast_text, decided_sentence, design_sentence, facts,
         further_runs_text, header, interval_text, mirrored, plain, price_fields, seconds_text, spec_toml, value_text,
         verdict_words,
         work_sentence,

@@ -6,7 +6,8 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fluxkit.compare.comparison import Comparison, Row, Workload
@@ -88,19 +89,26 @@ def shown_columns(workload: Workload) -> list[Metric]:
     ]
 
 
-def cell(workload: Workload, row: Row, column: Metric) -> Cell:
-    """A number as it stands in every table of fluxkit, or a dash and the reason."""
-    estimate = row.estimate(column.key)
-    if estimate.mean is None:
-        return Cell(MISSING, "", f"({estimate.reason if row.runs else 'no complete run'})", "")
-    # A page prices costs again by itself, one by one.
-    decimals = None if column.per else decimals_in((row.estimate(column.key) for row in workload.rows), column.factor)
-    return Cell(
-        value_text(estimate, column.factor, decimals),
-        interval_text(estimate, column.factor, decimals),
-        footing(estimate),
-        STARS[standing(workload, row, column.key)],
-    )
+def cells_of(workload: Workload) -> Callable[[Row, Metric], Cell]:
+    """Writes a row's number of a column as it stands in every table of fluxkit, or a dash and the reason."""
+
+    @cache
+    def decimals_of(column: Metric) -> int | None:
+        # A page prices costs again by itself, one by one.
+        return None if column.per else decimals_in((row.estimate(column.key) for row in workload.rows), column.factor)
+
+    def cell(row: Row, column: Metric) -> Cell:
+        estimate = row.estimate(column.key)
+        if estimate.mean is None:
+            return Cell(MISSING, "", f"({estimate.reason if row.runs else 'no complete run'})", "")
+        return Cell(
+            value_text(estimate, column.factor, decimals_of(column)),
+            interval_text(estimate, column.factor, decimals_of(column)),
+            footing(estimate),
+            STARS[standing(workload, row, column.key)],
+        )
+
+    return cell
 
 
 def _lines(workload: Workload, whole: Workload) -> list[tuple[str, ...]]:
@@ -109,9 +117,9 @@ def _lines(workload: Workload, whole: Workload) -> list[tuple[str, ...]]:
     A star is for the best of the whole workload. Beside the numbers stands when it was good, how it was priced and
     metered, and what was predicted.
     """
-    rows, target = workload.rows, workload.target.psnr_db
+    rows, target, cell = workload.rows, workload.target.psnr_db, cells_of(whole)
     numbers = [
-        (header(column, workload), *[_one_line(cell(whole, row, column)) for row in rows])
+        (header(column, workload), *[_one_line(cell(row, column)) for row in rows])
         for column in shown_columns(workload)
     ]
     facts = [
@@ -215,12 +223,12 @@ def _whole_grids(workload: Workload, everyone: Workload) -> Iterator[Table]:
 def _short_grids(workload: Workload, everyone: Workload, width: int) -> Iterator[Table]:
     """The numbers that answers are about, of as many configurations at a time as stand side by side."""
     columns = [column for column in shown_columns(workload) if column.question and column.headline == "always"]
-    rows = [row for row in workload.rows if row.runs]
+    rows, cell = [row for row in workload.rows if row.runs], cells_of(everyone)
     abreast = max(1, (width - NAME_COLUMNS) // NUMBER_COLUMNS)
     for begin in range(0, len(rows), abreast):
         part = rows[begin : begin + abreast]
         lines = [
-            (header(column, workload), *["\n".join(_cell_lines(cell(everyone, row, column))) for row in part])
+            (header(column, workload), *["\n".join(_cell_lines(cell(row, column))) for row in part])
             for column in columns
         ]
         yield _grid("", ("", *[row.name for row in part]), lines)

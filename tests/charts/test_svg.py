@@ -1,5 +1,8 @@
 """`fluxkit.charts.svg`: configurations and phases can be told apart."""
 
+import subprocess
+import sys
+
 from fluxkit.charts.svg import COLOURS, DARK_COLOURS, PHASE_COLOURS, _themed_tag, style_of
 from fluxkit.record.phase_seconds import PARTS
 
@@ -25,3 +28,12 @@ def test_what_a_mark_belongs_to_is_apart_from_its_name():
     named = bare.replace("3|", "3|Machine A: 2 dB")
     assert _themed_tag(bare, "k") == '<path data-configuration="3" aria-hidden="true" d="M0,0"/>'
     assert ' data-configuration="3" aria-label="Machine A: 2 dB" role="graphics-symbol"' in _themed_tag(named, "k")
+
+
+def test_charts_begin_without_a_grammar_of_web_addresses():
+    """Importing the chart library does not parse it, which takes seconds; whoever wants it later has it."""
+    code = (
+        "import sys; from fluxkit.charts.svg import GRAMMAR, unchecked_charts; unchecked_charts(); "
+        "assert 'altair' in sys.modules and GRAMMAR not in sys.modules; __import__(GRAMMAR)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -18,7 +18,7 @@ from fluxkit.record.metrics import HELD_OUT
 from fluxkit.record.run_folder import find_results, write_result
 from fluxkit.report.page import render, write_report
 from fluxkit.text.number_format import header
-from fluxkit.text.text_table import cell, shown_columns
+from fluxkit.text.text_table import cells_of, shown_columns
 
 TESTS = str(Path(__file__).parents[1])
 WITH_TESTS = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [TESTS, os.environ.get("PYTHONPATH")]))}
@@ -81,7 +81,7 @@ def test_all_numbers_that_compare_prints_are_on_the_page(study_page):
     for column in shown_columns(workload):
         assert header(column, workload) in words
         for row in workload.rows:
-            assert " ".join(filter(None, cell(workload, row, column)[:1])) in words
+            assert " ".join(filter(None, cells_of(workload)(row, column)[:1])) in words
     assert "PSNR at equal iterations (dB)" in words
     assert "Whole run (s)" in words
 

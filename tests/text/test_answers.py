@@ -12,7 +12,7 @@ from fluxkit.record.metrics import METRICS
 from fluxkit.stats import Interval
 from fluxkit.text.answers import answers, decided_sentence, design_sentence
 from fluxkit.text.number_format import change_text, column_decimals, interval_text, level_text, value_text
-from fluxkit.text.text_table import cell, render
+from fluxkit.text.text_table import cells_of, render
 from fluxkit.trust.estimate import Estimate
 
 
@@ -271,8 +271,9 @@ def test_a_column_has_one_number_of_decimals():
     assert column_decimals([(28.02, wide), (28.323, narrow)]) == 2
     assert column_decimals([(0.0123, None), (1234.5, None)]) == 3
     (workload,) = compare(builders.study()).workloads
+    cell = cells_of(workload)
     for metric in METRICS:
-        texts = [cell(workload, row, metric).value for row in workload.rows if row.estimate(metric.key).mean]
+        texts = [cell(row, metric).value for row in workload.rows if row.estimate(metric.key).mean]
         assert metric.per or len({len(text.partition(".")[2]) for text in texts}) <= 1, metric.key
 
 

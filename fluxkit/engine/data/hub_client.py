@@ -1,5 +1,7 @@
 """`python -m fluxkit.engine.data.hub_client REPO REVISION`: a pipeline into the hub cache, because the spec says so."""
 
+from __future__ import annotations
+
 import errno
 import sys
 
@@ -37,5 +39,13 @@ def main(repo: str, revision: str) -> int:
     return ExitCode.DONE
 
 
+def tell_left(failed: sys.UnraisableHookArgs) -> None:
+    """Tells what went wrong at the end of an object, but not that its temporary folder is left on a broken disk."""
+    # Where nothing may be removed, tempfile calls itself until Python stops it.
+    if not isinstance(failed.exc_value, OSError | RecursionError):
+        sys.__unraisablehook__(failed)
+
+
 if __name__ == "__main__":
+    sys.unraisablehook = tell_left
     sys.exit(main(*sys.argv[1:3]))

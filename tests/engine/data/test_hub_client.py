@@ -133,3 +133,16 @@ def test_a_hub_cache_that_can_not_be_written_is_named(capsys, monkeypatch):
     assert hub_client.main("maker/schnell", COMMIT) == ExitCode.MACHINE
     said = capsys.readouterr().err
     assert said == f"maker/schnell could not be downloaded: {HF_HUB_CACHE} can't be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize(("error", "told"), [(OSError, False), (RecursionError, False), (ValueError, True)])
+def test_a_temporary_folder_left_on_a_broken_disk_is_no_traceback(capfd, monkeypatch, error, told):
+    """What the hub's library can't remove at its end says nothing; any other fault there is told."""
+
+    class Left:
+        def __del__(self):
+            raise error
+
+    monkeypatch.setattr("sys.unraisablehook", hub_client.tell_left)
+    Left()
+    assert ("Traceback" in capfd.readouterr().err) is told
