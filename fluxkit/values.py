@@ -14,14 +14,21 @@ from pydantic import BaseModel, ConfigDict, Field
 Seconds = Annotated[float, Field(gt=0, le=2_592_000)]
 MOST = 1e39
 """No number is larger: float32 ends before it, and sums, squares and ratios of such numbers stay finite."""
+LEAST = 1 / MOST
+"""No number but 0 is nearer to 0, for the same reason."""
 Number = Annotated[float, Field(ge=-MOST, le=MOST)]
 Amount = Annotated[float, Field(ge=0, le=MOST)]
 """What can't be negative: seconds, rates, joules, errors."""
-Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
+Rate = Annotated[float, Field(ge=LEAST, le=MOST)]
 """What is divided by, so never 0."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Whole = Annotated[int, Field(ge=0, le=10**24)]
 """Of bytes, steps, samples, FLOPs."""
+
+
+def measurable(value: float | None) -> float | None:
+    """The value, or None where it is larger than any number of a result, or nearer to 0: nobody measured it."""
+    return value if value is not None and (value == 0 or LEAST <= abs(value) <= MOST) else None
 
 
 class Frozen(BaseModel):

@@ -12,6 +12,7 @@ from fluxkit.record.result import RunResult
 from fluxkit.text.number_format import plain
 from fluxkit.trust.ceilings import before_and_after
 from fluxkit.trust.finding import SPEED_SUBJECTS
+from fluxkit.values import LEAST
 
 PARTS = 20
 """Of a run, for its drift."""
@@ -30,7 +31,7 @@ def spread(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart
     series = {}
     for row in workload.rows:
         tunings = [run.tuning for run in _runs_of(row, runs) if run.tuning]
-        times = [seconds for tuning in tunings for seconds in tuning.iteration_seconds if seconds > 0]
+        times = [seconds for tuning in tunings for seconds in tuning.iteration_seconds if seconds >= LEAST]
         if len(times) > 1:
             series[row.key] = (row, times)
     if not series:
@@ -67,7 +68,7 @@ def drift(workload: Workload, runs: Mapping[str, RunResult], key: str) -> Chart 
         lines = []
         for run in _runs_of(row, runs):
             steps = run.tuning.iteration_seconds if run.tuning else ()
-            if len(steps) < FEWEST_STEPS or min(steps) <= 0:
+            if len(steps) < FEWEST_STEPS or min(steps) < LEAST:
                 continue
             cuts = [round(place * len(steps) / PARTS) for place in range(PARTS + 1)]
             median = statistics.median(steps)

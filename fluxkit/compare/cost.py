@@ -14,6 +14,7 @@ from fluxkit.record.result import Energy, EnergyClass, Grade, RunResult
 from fluxkit.run.energy_meter import too_short
 from fluxkit.spec.prices import Prices
 from fluxkit.trust.estimate import CostBasis, EnergyUse, Estimate, estimate, grade_about, grade_of, known, worst
+from fluxkit.values import LEAST
 
 SETUP = ("import", "prepare", "load", "warm_up")
 """Phases that a configuration goes through before it tunes, and pays for too."""
@@ -67,11 +68,9 @@ def _adapter(result: RunResult, around: Sequence[str], checkpoint_seconds: float
     if tuning is None or rest is None:
         return Spent(reason=reason or missing, no_joules=reason or missing)
     watts, no_joules = _phase_watts(result, "tune")
-    energy = result.energy
+    run_watts = _run_watts(result.energy)
     rest += checkpoint_seconds or 0.0
-    joules = None
-    if watts is not None and energy and energy.joules_gross is not None and energy.seconds:
-        joules = watts * tuning + energy.joules_gross / energy.seconds * rest
+    joules = None if watts is None or run_watts is None else watts * tuning + run_watts * rest
     return Spent(rest + tuning, joules, None, no_joules)
 
 
@@ -91,7 +90,7 @@ def _db_seconds(result: RunResult) -> tuple[float | None, str | None]:
         return None, "the time budget was not reached"
     if tuned is None or untuned is None:
         return None, "no PSNR was measured before and after"
-    return (mark.seconds / (tuned - untuned), None) if tuned > untuned else (None, "tuning gained no PSNR")
+    return (mark.seconds / (tuned - untuned), None) if tuned - untuned >= LEAST else (None, "tuning gained no PSNR")
 
 
 def _with_joules(result: RunResult, phase: TimedPhase, seconds: float | None, reason: str | None) -> Spent:
@@ -100,6 +99,13 @@ def _with_joules(result: RunResult, phase: TimedPhase, seconds: float | None, re
         return Spent(reason=reason, no_joules=reason)
     watts, missing = _phase_watts(result, phase)
     return Spent(seconds, None if watts is None else watts * seconds, None, missing)
+
+
+def _run_watts(energy: Energy | None) -> float | None:
+    """Mean gross power of the devices over a whole run."""
+    if energy is None or energy.joules_gross is None or not energy.seconds or too_short(energy.seconds):
+        return None
+    return energy.joules_gross / energy.seconds
 
 
 def _phase_watts(result: RunResult, phase: TimedPhase) -> tuple[float | None, str | None]:

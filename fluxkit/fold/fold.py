@@ -12,6 +12,7 @@ from fluxkit.spec.evaluation_definition import quality_definition
 from fluxkit.stats import rate
 from fluxkit.trust.ceilings import flops_share, peak_memory_bytes, predicted_over_measured
 from fluxkit.trust.run_checks import find
+from fluxkit.values import measurable
 
 MEMORY_KIND = {"cpu": "resident", "cuda": "cuda_reserved"}
 """The kind of peak memory that the summary states, by device."""
@@ -55,32 +56,35 @@ def summarise(result: RunResult) -> Summary:
     loss, validation_psnr, validation_ssim = _validation(result, by_time.id if by_time else None)
     loss_untuned, validation_psnr_untuned, validation_ssim_untuned = _validation(result, UNTUNED)
     iterations, image_steps = _iterations_per_second(result), _image_steps_per_second(result.inference)
-    return Summary(
-        training_iterations_per_second=iterations,
-        training_images_per_second=_product(iterations, result.spec.tune.global_batch_size),
-        inference_image_steps_per_second=image_steps,
-        inference_batch_steps_per_second=_product(image_steps, 1 / result.spec.inference.batch_size),
-        psnr_db=psnr,
-        ssim=ssim,
-        psnr_db_untuned=psnr_untuned,
-        ssim_untuned=ssim_untuned,
-        psnr_db_at_iterations=psnr_iterations,
-        ssim_at_iterations=ssim_iterations,
-        validation_loss=loss,
-        validation_loss_untuned=loss_untuned,
-        validation_psnr_db=validation_psnr,
-        validation_psnr_db_untuned=validation_psnr_untuned,
-        validation_ssim=validation_ssim,
-        validation_ssim_untuned=validation_ssim_untuned,
-        peak_memory_bytes=peak_memory_bytes(result, MEMORY_KIND[result.plan.device]),
-        tuning_seconds=_sum(result.tuning.iteration_seconds if result.tuning else ()),
-        total_seconds=_sum(phase.seconds for phase in result.phases if phase.seconds is not None),
-        training_flops_share=flops_share(result, "tune", _product(iterations, result.plan.train_flops_per_iteration)),
-        inference_flops_share=flops_share(
+    values = {
+        "training_iterations_per_second": iterations,
+        "training_images_per_second": _product(iterations, result.spec.tune.global_batch_size),
+        "inference_image_steps_per_second": image_steps,
+        "inference_batch_steps_per_second": _product(image_steps, 1 / result.spec.inference.batch_size),
+        "psnr_db": psnr,
+        "ssim": ssim,
+        "psnr_db_untuned": psnr_untuned,
+        "ssim_untuned": ssim_untuned,
+        "psnr_db_at_iterations": psnr_iterations,
+        "ssim_at_iterations": ssim_iterations,
+        "validation_loss": loss,
+        "validation_loss_untuned": loss_untuned,
+        "validation_psnr_db": validation_psnr,
+        "validation_psnr_db_untuned": validation_psnr_untuned,
+        "validation_ssim": validation_ssim,
+        "validation_ssim_untuned": validation_ssim_untuned,
+        "peak_memory_bytes": peak_memory_bytes(result, MEMORY_KIND[result.plan.device]),
+        "tuning_seconds": _sum(result.tuning.iteration_seconds if result.tuning else ()),
+        "total_seconds": _sum(phase.seconds for phase in result.phases if phase.seconds is not None),
+        "training_flops_share": flops_share(
+            result, "tune", _product(iterations, result.plan.train_flops_per_iteration)
+        ),
+        "inference_flops_share": flops_share(
             result, "inference", _product(image_steps, result.plan.forward_flops_per_sample)
         ),
-        energy_joules=result.energy.joules_gross if result.energy else None,
-    )
+        "energy_joules": result.energy.joules_gross if result.energy else None,
+    }
+    return Summary.model_validate({name: measurable(value) for name, value in values.items()})
 
 
 def _iterations_per_second(result: RunResult) -> float | None:
@@ -90,7 +94,7 @@ def _iterations_per_second(result: RunResult) -> float | None:
     seconds = math.fsum(steps)
     if tuning is None or seconds <= 0:
         return None
-    return rate(len(steps), seconds * slowest_rank_ratio(tuning))
+    return rate(len(steps), seconds * slowest_rank_ratio(tuning)) or None
 
 
 def slowest_rank_ratio(tuning: Tuning) -> float:
@@ -108,7 +112,7 @@ def _image_steps_per_second(inference: Inference | None) -> float | None:
     seconds = math.fsum(inference.step_seconds) if inference else 0.0
     if inference is None or seconds <= 0:
         return None
-    return rate(inference.micro_batch_size * inference.processes * len(inference.step_seconds), seconds)
+    return rate(inference.micro_batch_size * inference.processes * len(inference.step_seconds), seconds) or None
 
 
 def _reconstruction(result: RunResult, mark: str | None) -> tuple[float | None, float | None]:

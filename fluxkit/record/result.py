@@ -237,10 +237,10 @@ class Artifact(Frozen):
 class Summary(Frozen):
     """Derived from the raw values by `fluxkit.fold.summarise` alone; null where there is nothing to derive from."""
 
-    training_iterations_per_second: Amount | None = None
-    training_images_per_second: Amount | None = None
-    inference_image_steps_per_second: Amount | None = None
-    inference_batch_steps_per_second: Amount | None = None
+    training_iterations_per_second: Rate | None = None
+    training_images_per_second: Rate | None = None
+    inference_image_steps_per_second: Rate | None = None
+    inference_batch_steps_per_second: Rate | None = None
     psnr_db: Number | None = None
     """Reconstruction after the constant time: mean of per-image dB."""
     ssim: facts.Similarity | None = None

@@ -7,6 +7,7 @@ from fluxkit.machine.device_peaks import peaks_of
 from fluxkit.record.facts import TIMED_WORDS, HostTime, TimedPhase, When
 from fluxkit.record.result import CanaryRate, PredictedOverMeasured, RunResult
 from fluxkit.trust.finding import SPEED_SUBJECTS, Finding
+from fluxkit.values import measurable
 
 MOVED = {"cuda": 0.02, "cpu": 0.05}
 """A canary that changed by more than this share during a phase puts the phase in doubt."""
@@ -105,7 +106,7 @@ def peak_memory_bytes(result: RunResult, kind: str) -> int | None:
 
 
 def _ratio(predicted: float | None, measured: float | None) -> float | None:
-    return predicted / measured if predicted is not None and measured else None
+    return measurable(predicted / measured) if predicted is not None and measured else None
 
 
 def over_the_ceiling(result: RunResult) -> Iterator[Finding]:

@@ -31,6 +31,8 @@ from fluxkit.text.text_table import render
 EXAMPLES = int(os.environ.get("FLUXKIT_FUZZ", "2000"))
 A_TABLE_IN, A_PAGE_IN = (10, 100) if EXAMPLES > 2000 else (40, 500)
 """Tables and pages take ten and a hundred times as long as the rest."""
+STEP_TIMES = [("iteration_seconds", None), ("step_seconds", None)]
+"""Where a page has charts of a number as it was measured."""
 SOUND = 1
 """Results beside the mutated one."""
 FUZZ = settings(
@@ -86,6 +88,24 @@ def changed(value, changes):
     return value
 
 
+def numbers_of(value, path=()):
+    """The paths of the numbers of a JSON value; of a list all items have one path."""
+    if isinstance(value, dict | list):
+        inner = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+        return {found for key, item in inner for found in numbers_of(item, (*path, key))}
+    return {path} if isinstance(value, int | float) and not isinstance(value, bool) else set()
+
+
+def put(value, path, new):
+    """A copy of a JSON value with another number at all places of a path."""
+    if not path:
+        return new
+    if path[0] is None:
+        return [put(item, path[1:], new) for item in value] if isinstance(value, list) else value
+    known = isinstance(value, dict) and path[0] in value
+    return value | {path[0]: put(value[path[0]], path[1:], new)} if known else value
+
+
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     """A folder with a whole result beside which the mutated one is put."""
@@ -123,6 +143,19 @@ def test_mutated_results_are_sentences(good):
         read_all(good, file, next(count))
 
     fuzz()
+    shutil.rmtree(file.parent)
+
+
+@pytest.mark.parametrize("new", [0, 5e-324, 1e-39, 1e39])
+def test_numbers_at_the_ends_of_what_a_number_can_be_are_sentences(good, new):
+    """A result with such a number everywhere at one place is compared, drawn and verified, or set aside."""
+    run = builders.result(energy=builders.energy(), iteration_seconds=(0.1,) * 20)
+    source = run.model_dump(mode="json", by_alias=True)
+    file = good / "bad" / "result.json"
+    file.parent.mkdir()
+    for number, path in enumerate(sorted(numbers_of(source), key=str), 1):
+        file.write_text(json.dumps(put(source, path, new)), "utf-8")
+        read_all(good, file, 0 if path[-2:] in STEP_TIMES else number)
     shutil.rmtree(file.parent)
 
 
