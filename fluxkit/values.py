@@ -7,7 +7,7 @@ import math
 import os
 import stat
 from pathlib import Path
-from typing import Annotated, Any, SupportsFloat
+from typing import Annotated, Any, SupportsFloat, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,20 +15,25 @@ Seconds = Annotated[float, Field(gt=0, le=2_592_000)]
 MOST = 1e39
 """No number is larger: float32 ends before it, and sums, squares and ratios of such numbers stay finite."""
 LEAST = 1 / MOST
-"""No number but 0 is nearer to 0, for the same reason."""
+"""What is divided by is no smaller, for the same reason."""
 Number = Annotated[float, Field(ge=-MOST, le=MOST)]
 Amount = Annotated[float, Field(ge=0, le=MOST)]
-"""What can't be negative: seconds, rates, joules, errors."""
+"""What can't be negative: seconds, joules, errors."""
 Rate = Annotated[float, Field(ge=LEAST, le=MOST)]
 """What is divided by, so never 0."""
 Share = Annotated[float, Field(ge=0, le=1)]
-Whole = Annotated[int, Field(ge=0, le=10**24)]
+MOST_WHOLE = 10**24
+Whole = Annotated[int, Field(ge=0, le=MOST_WHOLE)]
 """Of bytes, steps, samples, FLOPs."""
 
 
-def measurable(value: float | None) -> float | None:
+Measured = TypeVar("Measured", int, float)
+
+
+def measurable(value: Measured | None) -> Measured | None:
     """The value, or None where it is larger than any number of a result, or nearer to 0: nobody measured it."""
-    return value if value is not None and (value == 0 or LEAST <= abs(value) <= MOST) else None
+    most = MOST_WHOLE if isinstance(value, int) else MOST
+    return value if value is not None and (value == 0 or LEAST <= abs(value) <= most) else None
 
 
 class Frozen(BaseModel):

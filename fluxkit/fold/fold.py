@@ -56,45 +56,39 @@ def summarise(result: RunResult) -> Summary:
     loss, validation_psnr, validation_ssim = _validation(result, by_time.id if by_time else None)
     loss_untuned, validation_psnr_untuned, validation_ssim_untuned = _validation(result, UNTUNED)
     iterations, image_steps = _iterations_per_second(result), _image_steps_per_second(result.inference)
-    values = {
-        "training_iterations_per_second": iterations,
-        "training_images_per_second": _product(iterations, result.spec.tune.global_batch_size),
-        "inference_image_steps_per_second": image_steps,
-        "inference_batch_steps_per_second": _product(image_steps, 1 / result.spec.inference.batch_size),
-        "psnr_db": psnr,
-        "ssim": ssim,
-        "psnr_db_untuned": psnr_untuned,
-        "ssim_untuned": ssim_untuned,
-        "psnr_db_at_iterations": psnr_iterations,
-        "ssim_at_iterations": ssim_iterations,
-        "validation_loss": loss,
-        "validation_loss_untuned": loss_untuned,
-        "validation_psnr_db": validation_psnr,
-        "validation_psnr_db_untuned": validation_psnr_untuned,
-        "validation_ssim": validation_ssim,
-        "validation_ssim_untuned": validation_ssim_untuned,
-        "peak_memory_bytes": peak_memory_bytes(result, MEMORY_KIND[result.plan.device]),
-        "tuning_seconds": _sum(result.tuning.iteration_seconds if result.tuning else ()),
-        "total_seconds": _sum(phase.seconds for phase in result.phases if phase.seconds is not None),
-        "training_flops_share": flops_share(
-            result, "tune", _product(iterations, result.plan.train_flops_per_iteration)
-        ),
-        "inference_flops_share": flops_share(
+    return Summary(
+        training_iterations_per_second=iterations,
+        training_images_per_second=_product(iterations, result.spec.tune.global_batch_size),
+        inference_image_steps_per_second=image_steps,
+        inference_batch_steps_per_second=_product(image_steps, 1 / result.spec.inference.batch_size),
+        psnr_db=psnr,
+        ssim=ssim,
+        psnr_db_untuned=psnr_untuned,
+        ssim_untuned=ssim_untuned,
+        psnr_db_at_iterations=psnr_iterations,
+        ssim_at_iterations=ssim_iterations,
+        validation_loss=loss,
+        validation_loss_untuned=loss_untuned,
+        validation_psnr_db=validation_psnr,
+        validation_psnr_db_untuned=validation_psnr_untuned,
+        validation_ssim=validation_ssim,
+        validation_ssim_untuned=validation_ssim_untuned,
+        peak_memory_bytes=peak_memory_bytes(result, MEMORY_KIND[result.plan.device]),
+        tuning_seconds=_sum(result.tuning.iteration_seconds if result.tuning else ()),
+        total_seconds=_sum(phase.seconds for phase in result.phases if phase.seconds is not None),
+        training_flops_share=flops_share(result, "tune", _product(iterations, result.plan.train_flops_per_iteration)),
+        inference_flops_share=flops_share(
             result, "inference", _product(image_steps, result.plan.forward_flops_per_sample)
         ),
-        "energy_joules": result.energy.joules_gross if result.energy else None,
-    }
-    return Summary.model_validate({name: measurable(value) for name, value in values.items()})
+        energy_joules=result.energy.joules_gross if result.energy else None,
+    )
 
 
 def _iterations_per_second(result: RunResult) -> float | None:
     """The first `tune.iterations` steps / their total seconds on the slowest rank."""
     tuning = result.tuning
     steps = tuning.iteration_seconds[: result.spec.tune.iterations] if tuning else ()
-    seconds = math.fsum(steps)
-    if tuning is None or seconds <= 0:
-        return None
-    return rate(len(steps), seconds * slowest_rank_ratio(tuning)) or None
+    return _rate(len(steps), math.fsum(steps) * slowest_rank_ratio(tuning)) if tuning else None
 
 
 def slowest_rank_ratio(tuning: Tuning) -> float:
@@ -109,10 +103,15 @@ def slowest_rank_ratio(tuning: Tuning) -> float:
 
 def _image_steps_per_second(inference: Inference | None) -> float | None:
     """Images x denoising steps of all processes / total seconds of the slowest rank."""
-    seconds = math.fsum(inference.step_seconds) if inference else 0.0
-    if inference is None or seconds <= 0:
+    if inference is None:
         return None
-    return rate(inference.micro_batch_size * inference.processes * len(inference.step_seconds), seconds) or None
+    images = inference.micro_batch_size * inference.processes
+    return _rate(images * len(inference.step_seconds), math.fsum(inference.step_seconds))
+
+
+def _rate(count: int, seconds: float) -> float | None:
+    """So many in so many seconds; None where nobody could have measured that."""
+    return measurable(rate(count, seconds)) or None if seconds > 0 else None
 
 
 def _reconstruction(result: RunResult, mark: str | None) -> tuple[float | None, float | None]:
@@ -136,13 +135,13 @@ def _validation(result: RunResult, mark: str | None) -> tuple[float | None, floa
 
 
 def _product(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+    return None if value is None else measurable(value * factor)
 
 
 def _sum(values: Iterable[float]) -> float | None:
     """The sum; None of nothing, because a missing value is never 0."""
     known = list(values)
-    return math.fsum(known) if known else None
+    return measurable(math.fsum(known)) if known else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

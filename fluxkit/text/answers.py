@@ -134,14 +134,10 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
     detail, whole = (
         "; ".join(text for text in (rests_on, chosen, *known) if text) for chosen in (choice, choice or by_price)
     )
-    words = question.ties if equal else question.leads
-    who = listed([quoted(row.name) for row in (leader, *beside)]) if equal else quoted(leader.name)
     contrasts = [between(workload, metric, leader, row)[0] for row in others]
     grade = worst((leader.estimate(metric.key).grade, *(contrast.grade for contrast in contrasts if contrast)))
     said = _estimate(workload, metric, leader, others, state)
     most = MOST_LISTED if question.asks == "memory" else MOST_NAMES
-    held = f" (95 % interval {names[0].interval})" if names[0].interval else ""
-    rests = f"{names[0].value}{held}, {whole}."
     return Answer(
         scenario=question.scenario,
         quantity=metric.quantity,
@@ -153,11 +149,21 @@ def _answer(workload: Workload, metric: Metric, question: Question) -> Answer:
         estimate=_begun(said) if said else "",
         detail=_begun(detail),
         by_price=_begun(by_price) if by_price else "",
-        sentence=f"{who} {words}: {said}. {rests}" if said else f"Only {who} has this number: {rests}",
+        sentence=_sentence(question, [leader, *beside] if equal else [leader], said, names[0], whole),
         grade=grade,
         grade_reason=_why_graded(metric, rows, grade),
         lists_all=question.asks == "memory",
     )
+
+
+def _sentence(question: Question, first: Sequence[Row], said: str, name: Name, rests_on: str) -> str:
+    """Who leads, or who is equal, by how much, with the leader's number and what it rests on."""
+    who = listed([quoted(row.name) for row in first])
+    held = f" (95 % interval {name.interval})" if name.interval else ""
+    rests = f"{name.value}{held}, {rests_on}."
+    if not said:
+        return f"Only {who} has this number: {rests}"
+    return f"{who} {question.ties if len(first) > 1 else question.leads}: {said}. {rests}"
 
 
 def _known_beside(workload: Workload, metric: Metric, question: Question, rows: Sequence[Row]) -> list[str]:

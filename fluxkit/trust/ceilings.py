@@ -79,8 +79,7 @@ def flops_ceiling(result: RunResult, phase: TimedPhase) -> float | None:
 
 def flops_share(result: RunResult, phase: TimedPhase, flops_per_second: float | None) -> float | None:
     """Achieved FLOP/s / the machine's own ceiling; over 1 is not possible."""
-    limit = flops_ceiling(result, phase)
-    return flops_per_second / limit if flops_per_second is not None and limit else None
+    return _ratio(flops_per_second, flops_ceiling(result, phase))
 
 
 def predicted_over_measured(result: RunResult) -> PredictedOverMeasured:
@@ -102,11 +101,11 @@ def peak_memory_bytes(result: RunResult, kind: str) -> int | None:
         for phase, peaks in rank.peak_memory_bytes.items():
             if kind in peaks:
                 phases[phase] = phases.get(phase, 0) + peaks[kind]
-    return max(phases.values(), default=None)
+    return measurable(max(phases.values(), default=None))
 
 
-def _ratio(predicted: float | None, measured: float | None) -> float | None:
-    return measurable(predicted / measured) if predicted is not None and measured else None
+def _ratio(value: float | None, measure: float | None) -> float | None:
+    return measurable(value / measure) if value is not None and measure else None
 
 
 def over_the_ceiling(result: RunResult) -> Iterator[Finding]:

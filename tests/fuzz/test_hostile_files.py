@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import builders
 import pytest
+from faults.edits import leaves
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from stand_in import Log, whole_run
@@ -88,12 +89,13 @@ def changed(value, changes):
     return value
 
 
-def numbers_of(value, path=()):
+def numbers_of(value):
     """The paths of the numbers of a JSON value; of a list all items have one path."""
-    if isinstance(value, dict | list):
-        inner = value.items() if isinstance(value, dict) else ((None, item) for item in value)
-        return {found for key, item in inner for found in numbers_of(item, (*path, key))}
-    return {path} if isinstance(value, int | float) and not isinstance(value, bool) else set()
+    return {
+        tuple(None if isinstance(key, int) else key for key in path)
+        for path, leaf in leaves(value)
+        if isinstance(leaf, int | float) and not isinstance(leaf, bool)
+    }
 
 
 def put(value, path, new):
@@ -146,11 +148,12 @@ def test_mutated_results_are_sentences(good):
     shutil.rmtree(file.parent)
 
 
-@pytest.mark.parametrize("new", [0, 5e-324, 1e-39, 1e39])
+@pytest.mark.parametrize("new", [0, 5e-324, 1e-39, 1e39, 10**24])
 def test_numbers_at_the_ends_of_what_a_number_can_be_are_sentences(good, new):
     """A result with such a number everywhere at one place is compared, drawn and verified, or set aside."""
     run = builders.result(energy=builders.energy(), iteration_seconds=(0.1,) * 20)
     source = run.model_dump(mode="json", by_alias=True)
+    source["tuning"]["ranks"].append(source["tuning"]["ranks"][0] | {"rank": 1})
     file = good / "bad" / "result.json"
     file.parent.mkdir()
     for number, path in enumerate(sorted(numbers_of(source), key=str), 1):

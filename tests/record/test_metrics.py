@@ -32,7 +32,7 @@ NEW_LINES = {
         r"^class Summary\(Frozen\):\n    \"\"\".*\"\"\"\n",
         "    blinks_per_second: float | None = None\n",
     ),
-    "fold/fold.py": (r"^    values = \{\n", '        "blinks_per_second": 12.5,\n'),
+    "fold/fold.py": (r"^    return Summary\(\n", "        blinks_per_second=12.5,\n"),
 }
 """Behind what they are inserted, by the file: all that a new metric takes."""
 CHILD = """

@@ -39,7 +39,7 @@ def main(repo: str, revision: str) -> int:
     return ExitCode.DONE
 
 
-def tell_left(failed: sys.UnraisableHookArgs) -> None:
+def tell_all_but_leftovers(failed: sys.UnraisableHookArgs) -> None:
     """Tells what went wrong at the end of an object, but not that its temporary folder is left on a broken disk."""
     # Where nothing may be removed, tempfile calls itself until Python stops it.
     if not isinstance(failed.exc_value, OSError | RecursionError):
@@ -47,5 +47,5 @@ def tell_left(failed: sys.UnraisableHookArgs) -> None:
 
 
 if __name__ == "__main__":
-    sys.unraisablehook = tell_left
+    sys.unraisablehook = tell_all_but_leftovers
     sys.exit(main(*sys.argv[1:3]))

@@ -143,6 +143,6 @@ def test_a_temporary_folder_left_on_a_broken_disk_is_no_traceback(capfd, monkeyp
         def __del__(self):
             raise error
 
-    monkeypatch.setattr("sys.unraisablehook", hub_client.tell_left)
+    monkeypatch.setattr("sys.unraisablehook", hub_client.tell_all_but_leftovers)
     Left()
     assert ("Traceback" in capfd.readouterr().err) is told
